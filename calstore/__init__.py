@@ -1,0 +1,1 @@
+"""The cellar: which calibration fits which exposure, and why the others do not."""

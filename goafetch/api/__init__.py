@@ -1,0 +1,1 @@
+"""The names of the GSAOI tutorial's Python chapter."""

@@ -1,0 +1,1 @@
+"""The Gemini Observatory Archive: searching, fetching, verifying and unpacking."""

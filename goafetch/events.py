@@ -1,0 +1,20 @@
+"""What the library tells while it works; only the console turns it into text on a screen."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Notify(Protocol):
+    """A callable that is told what happens: the event's name, and its facts by name.
+
+    Events in use: ``stage`` (name, total), ``progress`` (name, done, total, bytes), ``decision``
+    (what, reason), ``made`` (path), ``reused`` (path), ``refused`` (name, reason), ``warning`` (text),
+    ``info`` (text), ``done`` (name).
+    """
+
+    def __call__(self, event: str, /, **facts: object) -> None: ...
+
+
+def silent(event: str, /, **facts: object) -> None:
+    """Tell nobody."""

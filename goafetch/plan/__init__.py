@@ -1,0 +1,1 @@
+"""What would be reduced with what, and why: pure decisions from descriptors and rules."""

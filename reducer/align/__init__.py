@@ -1,0 +1,1 @@
+"""Where the stars are and where they belong: matching, distortion, the joint solution, resampling."""

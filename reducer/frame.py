@@ -1,0 +1,100 @@
+"""What steps pass to each other: a reference to a frame on disk, and one array of it in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from reducer.align.geometry import Geometry
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+U16 = NDArray[np.uint16]
+Table = NDArray[Any]  # a structured array
+
+
+class Header(Protocol):
+    """What the house needs of a FITS header (astropy's class, read and written by fitsio alone)."""
+
+    def __contains__(self, key: object) -> bool: ...
+    def __getitem__(self, key: str) -> Any: ...
+    def __setitem__(self, key: str, value: Any) -> None: ...
+    def __delitem__(self, key: str) -> None: ...
+    def get(self, key: str, default: Any = None) -> Any: ...
+    def copy(self) -> Header: ...
+    def add_history(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """One array of one frame in memory: data and variance (ny, nx) in float32, mask in uint16 (see dq)."""
+
+    data: F32
+    variance: F32
+    mask: U16
+    header: Header
+
+
+@dataclass(frozen=True)
+class FrameRef:
+    """A frame on disk, by path, with its headers, repaired where they were wrong, and what was learnt about it.
+
+    ``chips`` holds the header of each image array in array order 1..4 (a missing array is left out; the
+    header's EXTVER says which it is). ``sources``, ``geometry`` and ``scale`` are set by the steps that
+    measure them.
+    """
+
+    path: Path
+    header: Header
+    chips: tuple[Header, ...]
+    repairs: tuple[str, ...] = ()
+    sources: tuple[Table, ...] = ()
+    geometry: Geometry | None = None
+    scale: float = 1.0
+
+    def with_(self, **changes: Any) -> FrameRef:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+
+Step = Callable[[Sequence[FrameRef], "Context"], Sequence[FrameRef]]
+
+
+def in_this_process(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+    """Run tasks one after the other; what a pool's map looks like."""
+    return map(function, tasks)
+
+
+def tell_nobody(event: str, /, **facts: object) -> None:
+    """The default of ``Context.notify``."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a step may use besides its frames.
+
+    ``folder``: where products go. ``parameters``: step name -> parameter -> value, as the user gave them.
+    ``flat``, ``bpm``: paths of calibrations, or None. ``map``: runs a module-level function over picklable
+    tasks, in order, perhaps in other processes. ``wanted``: names of the products to write, None for all.
+    ``raw_md5``: file name -> md5 of inputs, where known. ``key``: the cache key that products carry.
+    """
+
+    folder: Path
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    flat: Path | None = None
+    bpm: Path | None = None
+    notify: Callable[..., None] = tell_nobody
+    map: Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]] = in_this_process
+    wanted: frozenset[str] | None = None
+    raw_md5: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
+
+    def parameter(self, step: str, name: str, default: Any) -> Any:
+        """A step's parameter as the user gave it, else the default."""
+        return self.parameters.get(step, {}).get(name, default)

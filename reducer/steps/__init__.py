@@ -1,0 +1,1 @@
+"""Steps of the recipes, one file per idea; arithmetic over arrays that knows no disk."""
