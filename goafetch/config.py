@@ -1,0 +1,131 @@
+"""Settings: one frozen object, made once from command line, environment and configuration files."""
+
+from __future__ import annotations
+
+import configparser
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from goafetch.errors import UsageError
+
+ARCHIVE = "https://archive.gemini.edu"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be configured.
+
+    ``archive``: base URL. ``workers``: processes, 0 for one per core. ``connections``: parallel downloads.
+    ``memory``: bytes, 0 for a quarter of the machine, at most 2 GB. ``store``: file of the calibration
+    store, None for the workspace's own. ``token``: the archive's session token; never shown.
+    """
+
+    archive: str = ARCHIVE
+    workers: int = 0
+    connections: int = 4
+    memory: int = 0
+    store: Path | None = None
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "token"}
+        return f"Settings({shown}, token={'set' if self.token else None})"
+
+
+def load_settings(
+    workspace: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    home: Path | None = None,
+    **given: Any,
+) -> Settings:
+    """Settings by precedence: what was ``given`` (None counts as not), environment, files, defaults."""
+    environment = os.environ if environment is None else environment
+    settings = Settings(store=_dragons_store(home or Path.home()))
+    for path in _files(workspace):
+        settings = replace(settings, **_read_toml(path))
+    settings = replace(settings, **_read_environment(environment))
+    return replace(settings, **{k: v for k, v in given.items() if v is not None})
+
+
+def parse_size(text: str) -> int:
+    """Bytes from '1500M', '2 GB', '1.5G' (powers of 1000, as disks are sold)."""
+    stripped = text.strip().upper().removesuffix("B").strip()
+    units = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+    factor = units.get(stripped[-1:], 1)
+    try:
+        size = float(stripped[:-1] if factor > 1 else stripped) * factor
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not a size", "a number with K, M or G, such as 1500M or 2G") from error
+    return int(size)
+
+
+def _files(workspace: Path | None) -> list[Path]:
+    import platformdirs
+
+    user = Path(platformdirs.user_config_dir("goafetch")) / "goafetch.toml"
+    candidates = [user] + ([workspace / "goafetch.toml"] if workspace else [])
+    return [path for path in candidates if path.is_file()]
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}", remedy="correct it or remove it") from error
+    return {key: _convert(key, value, str(path)) for key, value in values.items()}
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    names = {f"GOAFETCH_{f.name.upper()}": f.name for f in fields(Settings)}
+    return {
+        names[variable]: _convert(names[variable], value, variable)
+        for variable, value in environment.items()
+        if variable in names and value
+    }
+
+
+def _convert(key: str, value: Any, where: str) -> Any:
+    known = [f.name for f in fields(Settings)]
+    if key not in known:
+        close = difflib.get_close_matches(key, known, 1)
+        hint = f"did you mean {close[0]}?" if close else ""
+        raise UsageError(f"{where} has an unknown setting {key!r}", f"one of {', '.join(known)}", hint)
+    if key == "memory":
+        return parse_size(str(value))
+    if key == "store":
+        return Path(value).expanduser()
+    if key in ("workers", "connections"):
+        try:
+            return int(value)
+        except ValueError as error:
+            raise UsageError(f"{where}: {key} is {value!r}", "a whole number") from error
+    return str(value)
+
+
+def _dragons_store(home: Path) -> Path | None:
+    """The store that DRAGONS' own configuration names: ``dragonsrc`` (3.1 on) before ``rsys.cfg`` (3.0)."""
+    for path, key in (
+        (home / ".dragons/dragonsrc", "databases"),
+        (home / ".geminidr/rsys.cfg", "database_dir"),
+    ):
+        if path.is_file():
+            parser = configparser.ConfigParser(interpolation=None)
+            parser.read(path)
+            value = parser.get("calibs", key, fallback="").strip().splitlines()
+            if value:
+                return _store_beside(value[0])
+    return None
+
+
+def _store_beside(text: str) -> Path:
+    """Our store's file for a database that DRAGONS keeps: flags such as 'get store' follow its path."""
+    words = text.strip()
+    while words.rsplit(" ", 1)[-1] in ("get", "store"):
+        words = words.rsplit(" ", 1)[0].strip()
+    path = Path(words.strip("\"'")).expanduser()
+    return (path.parent if path.suffix == ".db" else path) / "calstore.json"

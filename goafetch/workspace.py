@@ -1,0 +1,175 @@
+"""Where things live in a workspace, what of it is proven unchanged, and who works in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from goafetch.errors import WorkspaceError
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all."""
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders and files below ``root``; INTERFACE's layout in one place."""
+
+    root: Path
+
+    @property
+    def playdata(self) -> Path:
+        """Raw frames and static masks; nothing is written here after unpacking."""
+        return self.root / "playdata"
+
+    @property
+    def playground(self) -> Path:
+        """Products, lists and logs."""
+        return self.root / "playground"
+
+    @property
+    def calibrations(self) -> Path:
+        """Processed calibrations and the store that knows them."""
+        return self.playground / "calibrations"
+
+    @property
+    def lock_file(self) -> Path:
+        """Exact versions of everything fetched."""
+        return self.root / "goafetch.lock"
+
+    @property
+    def report(self) -> Path:
+        """The HTML report's folder."""
+        return self.root / "report"
+
+    def make(self) -> Workspace:
+        """Create the folders that are missing."""
+        try:
+            for folder in (self.playdata, self.playground, self.calibrations):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkspaceError(
+                f"cannot make {error.filename}: {error.strerror}",
+                "a folder that may be written to",
+                "choose another with --into DIR",
+            ) from error
+        return self
+
+    def verified(self) -> Verified:
+        """What is known of the files' content."""
+        return Verified(self.playground / "verified.json")
+
+
+def md5_of(path: Path) -> str:
+    """The md5 of a file's content, read in blocks of 1 MiB."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+class Verified:
+    """Remembers each file's md5 together with the size, mtime and inode that it had when it was computed.
+
+    A file whose size, mtime and inode are as remembered counts as unchanged; any other is hashed again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[str, list[int | str]] = _read_json(path)
+        self._changed = False
+
+    def proof(self, path: Path) -> str | None:
+        """The remembered md5, or None where the file is not as it was."""
+        entry = self._known.get(path.name)
+        if entry is None or not path.exists() or entry[:3] != _marks(path):
+            return None
+        return str(entry[3])
+
+    def remember(self, path: Path, md5: str) -> None:
+        """Note that the file, as it stands, has this md5."""
+        self._known[path.name] = [*_marks(path), md5]
+        self._changed = True
+
+    def md5(self, path: Path) -> str:
+        """The file's md5: remembered where that is proof, else computed and remembered."""
+        known = self.proof(path)
+        if known is None:
+            known = md5_of(path)
+            self.remember(path, known)
+        return known
+
+    def forget(self) -> None:
+        """Trust nothing: every file will be hashed again."""
+        self._known = {}
+        self._changed = True
+
+    def save(self) -> None:
+        """Write what was learnt, if anything."""
+        if self._changed and self.path.parent.is_dir():
+            write_atomically(self.path, json.dumps(self._known, indent=0, sort_keys=True))
+            self._changed = False
+
+
+def _marks(path: Path) -> list[int | str]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _read_json(path: Path) -> dict[str, list[int | str]]:
+    """A damaged record proves nothing and is begun anew: every file is then hashed again."""
+    try:
+        known = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+@contextmanager
+def held(workspace: Workspace) -> Iterator[None]:
+    """Hold the workspace for one run; a second run is told who holds it."""
+    from filelock import FileLock, Timeout
+
+    holder = workspace.playground / ".run.json"
+    lock = FileLock(workspace.playground / ".run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise WorkspaceError(
+            f"another run works in {workspace.root}: {_read_holder(holder)}",
+            "one run at a time in a workspace",
+            "wait for it to end, or choose another folder with --into DIR",
+        ) from error
+    try:
+        started = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        facts = {"host": platform.node(), "pid": os.getpid(), "started": started}
+        write_atomically(holder, json.dumps(facts))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _read_holder(path: Path) -> str:
+    try:
+        facts = json.loads(path.read_text())
+        return f"process {facts['pid']} on {facts['host']} since {facts['started']}"
+    except (OSError, ValueError, KeyError):
+        return "a process that has not said who it is"
