@@ -1,0 +1,9 @@
+"""What the user sees in the terminal: tables, progress, decisions and errors."""
+
+from __future__ import annotations
+
+from goafetch.console.failures import fail, handled
+from goafetch.console.output import emit_json, print_result, say, show_table
+from goafetch.console.terminal import Terminal
+
+__all__ = ["Terminal", "emit_json", "fail", "handled", "print_result", "say", "show_table"]

@@ -1,0 +1,145 @@
+"""Results on standard output and messages on standard error, for people and for pipes."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from goafetch.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FORMATS = ("table", "json", "csv", "names")
+
+Row = Mapping[str, Any]
+
+
+def print_result(text: str) -> None:
+    """Write a line of a result to standard output."""
+    _write(sys.stdout, text + "\n")
+
+
+def say(text: str, *, style: str = "") -> None:
+    """Write a message to standard error; ``style`` (rich's words) colours it on a terminal."""
+    if not is_terminal(sys.stderr):
+        _write(sys.stderr, text + "\n")
+        return
+    from rich.text import Text
+
+    console_on(sys.stderr).print(Text(text, style=style), soft_wrap=True)
+
+
+def emit_json(document: object) -> None:
+    """Write one JSON document to standard output; what JSON has no word for (NaN, paths) is translated."""
+    _write(sys.stdout, json.dumps(to_plain(document), indent=2, ensure_ascii=False) + "\n")
+
+
+def show_table(
+    rows: Iterable[Row],
+    columns: Sequence[str] | None = None,
+    *,
+    format: str = "table",
+    title: str | None = None,
+) -> None:
+    """Show records on standard output.
+
+    ``table`` is drawn on a terminal and elsewhere has one record a line, fields separated by tabs, without
+    a heading, so that ``wc -l`` and ``cut -f`` mean what they say. ``json`` is one list of whole records,
+    ``csv`` has a heading, ``names`` is the first column alone. ``columns`` (default: the keys of the first
+    record) chooses and orders what is shown. Raises UsageError for an unknown format.
+    """
+    records = list(rows)
+    names = list(columns if columns is not None else records[0] if records else ())
+    if format == "json":
+        emit_json(records)
+    elif format == "csv":
+        _write(sys.stdout, _as_csv(records, names))
+    elif format == "names":
+        _write(sys.stdout, "".join(as_text(row.get(names[0])) + "\n" for row in records))
+    elif format != "table":
+        raise UsageError(f"unknown format '{format}'", "one of " + ", ".join(FORMATS))
+    elif is_terminal(sys.stdout):
+        _draw(records, names, title)
+    else:
+        lines = ("\t".join(as_text(row.get(name)) for name in names) for row in records)
+        _write(sys.stdout, "".join(line + "\n" for line in lines))
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Tell whether a person watches a stream on a terminal that can do more than print lines."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
+def console_on(stream: TextIO) -> Console:
+    """A rich console that draws on a terminal; NO_COLOR and COLUMNS are respected."""
+    from rich.console import Console
+
+    return Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
+
+
+def as_text(value: object) -> str:
+    """A value in one line without control characters; nothing for None and NaN."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.7g}"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ",".join(as_text(item) for item in value)
+    return "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in str(value))
+
+
+def to_plain(value: Any) -> Any:
+    """Turn a value into what JSON knows: no NaN, no paths, no classes."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((to_plain(item) for item in value), key=str)
+    if hasattr(value, "tolist"):  # a NumPy scalar or array, without importing NumPy
+        return to_plain(value.tolist())
+    return str(value)
+
+
+def _as_csv(records: Iterable[Row], names: Sequence[str]) -> str:
+    page = io.StringIO()
+    writer = csv.writer(page, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([as_text(row.get(name)) for name in names] for row in records)
+    return page.getvalue()
+
+
+def _draw(records: Sequence[Row], names: Sequence[str], title: str | None) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        numeric = bool(records) and all(isinstance(row.get(name), (int, float)) for row in records)
+        table.add_column(Text(name), overflow="fold", justify="right" if numeric else "left")
+    for row in records:
+        table.add_row(*(Text(as_text(row.get(name))) for name in names))
+    console_on(sys.stdout).print(table)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write whatever the stream's encoding allows: a message must not die of an accent."""
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()

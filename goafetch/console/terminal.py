@@ -1,0 +1,176 @@
+"""The running commentary of a job on standard error: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from goafetch.console.output import as_text, console_on, is_terminal, say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+@dataclass
+class _Stage:
+    """What is known of a stage while it runs."""
+
+    total: int | None
+    started: float = field(default_factory=time.monotonic)
+    task: TaskID | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class Terminal:
+    """Draws what the library tells (see ``goafetch.events.Notify``); use it as a context manager.
+
+    ``verbose`` adds a line for every file made or reused; ``quiet`` shows errors and refusals only. Bars
+    are drawn on a terminal alone. May be called from several threads.
+    """
+
+    def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
+        self.verbose = verbose and not quiet
+        self.quiet = quiet
+        self._live = is_terminal(sys.stderr) and not quiet
+        self._stages: dict[str, _Stage] = {}
+        self._lock = threading.RLock()
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> Terminal:
+        if self._live:
+            self._progress = _bars()
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            if self._progress is not None:
+                for stage in self._stages.values():
+                    if stage.task is not None:
+                        self._progress.remove_task(stage.task)
+                self._progress.stop()
+                self._progress = None
+            self._stages.clear()
+
+    def __call__(self, event: str, /, **facts: object) -> None:
+        """Take one event; events that this class does not know are shown in verbose mode."""
+        with self._lock:
+            show = getattr(self, f"_on_{event}", None)
+            if show is not None:
+                show(**facts)
+            elif self.verbose:
+                self._line("·", " ".join(f"{key}={as_text(value)}" for key, value in facts.items()), "dim")
+
+    def _on_stage(self, name: str, total: int | None = None, **_: object) -> None:
+        self._stages[name] = stage = _Stage(total)
+        if self._progress is not None:
+            stage.task = self._progress.add_task(as_text(name), total=total, amount="")
+        elif self.verbose:
+            self._line("…", name if total is None else f"{name} ({total})", "")
+
+    def _on_progress(
+        self, name: str, done: float = 0, total: float | None = None, bytes: float | None = None, **_: object
+    ) -> None:
+        stage = self._stages.get(name)
+        if self._progress is not None and stage is not None and stage.task is not None:
+            changes: dict[str, Any] = {"completed": done}
+            if total is not None:
+                changes["total"] = total
+            if bytes is not None:
+                changes["amount"] = _size(bytes)
+            self._progress.update(stage.task, **changes)
+
+    def _on_done(self, name: str, **_: object) -> None:
+        stage = self._stages.pop(name, None)
+        if stage is None:
+            return
+        if self._progress is not None and stage.task is not None:
+            self._progress.remove_task(stage.task)
+        counts = "".join(f", {number} {word}" for word, number in stage.counts.items())
+        self._line("✓", f"{as_text(name)}{counts}, {_duration(time.monotonic() - stage.started)}", "green")
+
+    def _on_decision(self, what: object, reason: object = "", **_: object) -> None:
+        self._line("→", f"{as_text(what)}: {as_text(reason)}" if reason else as_text(what), "cyan")
+
+    def _on_made(self, path: object, **_: object) -> None:
+        self._count("made")
+        if self.verbose:
+            self._line("+", f"made {as_text(path)}", "dim")
+
+    def _on_reused(self, path: object, **_: object) -> None:
+        self._count("reused")
+        if self.verbose:
+            self._line("=", f"reused {as_text(path)}", "dim")
+
+    def _on_refused(self, name: object, reason: object = "", **_: object) -> None:
+        self._count("refused")
+        self._line("✗", f"left out {as_text(name)}: {as_text(reason)}", "yellow", always=True)
+
+    def _on_warning(self, text: object, **_: object) -> None:
+        self._line("!", f"warning: {as_text(text)}", "yellow", always=True)
+
+    def _on_info(self, text: object, **_: object) -> None:
+        self._line("·", as_text(text), "")
+
+    def _count(self, word: str) -> None:
+        """Add to the stage that began last: it is the one at work."""
+        if self._stages:
+            counts = next(reversed(self._stages.values())).counts
+            counts[word] = counts.get(word, 0) + 1
+
+    def _line(self, mark: str, text: str, style: str, *, always: bool = False) -> None:
+        if self.quiet and not always:
+            return
+        if self._progress is None:
+            say(text, style=style)
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        row = Table.grid(padding=(0, 1))
+        row.add_row(Text(mark, style=style), Text(text, style=style if always else ""))
+        self._progress.console.print(row)
+
+
+def _bars() -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[amount]}", markup=False),
+        TimeRemainingColumn(compact=True),
+        console=console_on(sys.stderr),
+        transient=True,
+        redirect_stdout=False,  # results stay on standard output
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def _size(count: float) -> str:
+    """Bytes in the decimal units that archives use."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
