@@ -1,0 +1,150 @@
+"""The story of a run as plain data: what the pipeline saves and the report tells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from goafetch.errors import WorkspaceError
+from goafetch.workspace import write_atomically
+
+FILE = "playground/run.json"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Something the program decided: ``about`` names the group, file or stage concerned, if any."""
+
+    what: str
+    reason: str = ""
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A file that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """A raw file: its ``role`` ('on target', 'off target', 'standard', 'lamp on', 'lamp off', 'mask', ...).
+
+    ``group`` is the name of the group that uses it, such as 'NGC5128 Kshort 60 s'; ``reason`` why it has
+    this role; ``detail`` what a reader wants to see of it (object, filter, exposure time).
+    """
+
+    name: str
+    role: str
+    group: str = ""
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Which calibration a group used: ``kind`` ('flat', 'mask', 'standard'), its file and why this one."""
+
+    group: str
+    kind: str
+    name: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A file that was made: ``kind`` is 'stack', 'flat', 'standard', 'on target', 'off target' or 'mask'.
+
+    ``path`` is relative to the workspace, with forward slashes. What stands in the product itself is read
+    from there.
+    """
+
+    path: str
+    kind: str
+    group: str = ""
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a stage took, in seconds, and on how many items it worked."""
+
+    stage: str
+    seconds: float
+    items: int = 0
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """All of a run that does not stand in its products.
+
+    ``command`` repeats the run; ``archive`` and ``query`` say where the files came from (empty for a folder
+    of files); ``fetched`` and ``fetched_bytes`` count what was downloaded, ``started`` is UTC in ISO 8601.
+    """
+
+    program: str
+    command: str = ""
+    archive: str = ""
+    query: str = ""
+    started: str = ""
+    seconds: float = 0.0
+    version: str = ""
+    fetched: int = 0
+    fetched_bytes: int = 0
+    exposures: tuple[Exposure, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    calibrations: tuple[Calibration, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
+    products: tuple[Product, ...] = ()
+    timings: tuple[Timing, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+_LISTS: Mapping[str, type[Any]] = {
+    "exposures": Exposure,
+    "decisions": Decision,
+    "calibrations": Calibration,
+    "exclusions": Exclusion,
+    "products": Product,
+    "timings": Timing,
+}
+
+
+def write_summary(folder: Path, summary: RunSummary) -> Path:
+    """Save a run's story in its workspace; returns the file."""
+    path = folder / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(asdict(summary), indent=1, ensure_ascii=False))
+    return path
+
+
+def read_summary(folder: Path) -> RunSummary:
+    """Read a run's story from its workspace; raises WorkspaceError where there is none to read."""
+    path = folder / FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        lists = {key: tuple(_make(kind, item) for item in document[key]) for key, kind in _LISTS.items()}
+        summary: RunSummary = _make(RunSummary, document | lists | {"warnings": tuple(document["warnings"])})
+    except FileNotFoundError as error:
+        raise WorkspaceError(
+            f"{path} is missing",
+            "a workspace in which `goafetch run` has finished",
+            f"run `goafetch run {folder}` first",
+        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise WorkspaceError(
+            f"{path} is not the story of a run: {error}",
+            remedy="repeat the run: it remakes this file, and nothing else that is not missing",
+        ) from error
+    return summary
+
+
+def _make(kind: type[Any], item: Mapping[str, Any]) -> Any:
+    """An instance from its JSON object; keys of another version of this program are passed over."""
+    known = {field.name for field in fields(kind)}
+    return kind(**{key: value for key, value in item.items() if key in known})
