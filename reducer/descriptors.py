@@ -1,0 +1,398 @@
+"""What a frame's headers say, under the names, in the units and with the values Gemini's users know."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib import resources
+from typing import Any
+
+from reducer.frame import Header
+from reducer.keywords import (
+    Keyword,
+    Section,
+    array_number,
+    parse_date,
+    parse_section,
+    parse_time,
+    percentile,
+    quality,
+    read,
+    scale,
+    true_section,
+    wheel,
+    without_id,
+    years_since_epoch,
+)
+from reducer.tags import tags
+
+#: Array number 1..4 and the rectangle of the full array that was read: x1, x2, y1, y2, half-open.
+Region = tuple[int, int, int, int, int]
+#: Before this UT date LNRS holds Fowler samples instead of reads.
+FOWLER_SAMPLES_BEFORE = dt.date(2012, 11, 1)
+
+
+@cache
+def _instrument() -> Any:
+    text = resources.files("reducer").joinpath("data/gsaoi.json").read_text(encoding="utf-8")
+    return json.loads(text)
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """All descriptors of one frame, each computed from the headers when it is asked for.
+
+    Lists have one value per extension, in the order of the extensions. None means that the headers do not
+    say. The definitions are those of DRAGONS (gemini_instruments, gemini/adclass.py and gsaoi/adclass.py).
+    """
+
+    primary: Header = field(repr=False)
+    chips: tuple[Header, ...] = field(repr=False)
+    filename: str = ""
+
+    airmass = Keyword("AIRMASS", float, "Airmass.", low=1.0)
+    ao_seeing = Keyword("AOSEEING", float, "Natural seeing by the adaptive optics, arcsec.")
+    azimuth = Keyword("AZIMUTH", float, "Azimuth of the telescope, degrees.")
+    camera = Keyword("DETECTOR", str, "Name of the camera.")
+    cass_rotator_pa = Keyword("CRPA", float, "Position angle of the Cassegrain rotator, degrees.", low=-360)
+    data_label = Keyword("DATALAB", str, "Data label, unique to the exposure.")
+    detector_name = Keyword("DETECTOR", str, "Name of the detector.")
+    elevation = Keyword("ELEVATIO", float, "Elevation of the telescope, degrees.")
+    exposure_time = Keyword("EXPTIME", float, "Exposure time of one coadd, seconds.", low=0.0)
+    instrument = Keyword("INSTRUME", str, "Name of the instrument.")
+    object = Keyword("OBJECT", str, "Name of the target as the observer wrote it.")
+    observation_class = Keyword("OBSCLASS", str, "Class: science, partnerCal, dayCal, acq ...")
+    observation_epoch = Keyword("OBSEPOCH", str, "Epoch of the observation.")
+    observation_id = Keyword("OBSID", str, "Observation ID.")
+    observation_type = Keyword("OBSTYPE", str, "Type: OBJECT (dome flats as well), DARK, FLAT, BPM.")
+    position_angle = Keyword("PA", float, "Position angle of the field, degrees east of north.")
+    program_id = Keyword("GEMPRGID", str, "Program ID.")
+    read_mode = Keyword("READMODE", str, "Way of reading the arrays, FOWLER.")
+    telescope = Keyword("TELESCOP", str, "Name of the telescope.")
+    telescope_x_offset = Keyword("XOFFSET", float, "Offset along the telescope's x axis, arcsec.")
+    telescope_y_offset = Keyword("YOFFSET", float, "Offset along the telescope's y axis, arcsec.")
+    p_offset = Keyword("POFFSET", float, "Offset from the target along p, arcsec.")
+    q_offset = Keyword("QOFFSET", float, "Offset from the target along q, arcsec.")
+    ra_offset = Keyword("RAOFFSET", float, "Offset from the target to the east, arcsec on the sky.")
+    dec_offset = Keyword("DECOFFSE", float, "Offset from the target to the north, arcsec.")
+
+    # Time ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def ut_date(self) -> dt.date | None:
+        """UT date at the start of the exposure (DATE-OBS)."""
+        return parse_date(self.primary.get("DATE-OBS"))
+
+    @cached_property
+    def ut_time(self) -> dt.time | None:
+        """UT time of day at the start of the exposure (UT, or the time in DATE-OBS)."""
+        after_date = str(self.primary.get("DATE-OBS") or "").partition("T")[2]
+        texts = (after_date, *(self.primary.get(key) for key in ("UT", "TIME-OBS", "UTSTART")))
+        return next((time for time in map(parse_time, texts) if time is not None), None)
+
+    @property
+    def ut_datetime(self) -> dt.datetime | None:
+        """UT at the start of the exposure, from DATE-OBS and UT; MJD-OBS is unreliable and never used."""
+        if self.ut_date is None or self.ut_time is None:
+            return None
+        return dt.datetime.combine(self.ut_date, self.ut_time)
+
+    @property
+    def local_time(self) -> dt.time | None:
+        """Local time of day at the telescope."""
+        return parse_time(self.primary.get("LT"))
+
+    # Filter and wavelength ----------------------------------------------------------------------------
+
+    @cached_property
+    def _wheels(self) -> tuple[str, str] | None:
+        first, second = (wheel(self.primary, key) for key in ("FILTER1", "FILTER2"))
+        return None if first is None or second is None else (first, second)
+
+    @property
+    def filter_name(self) -> str | None:
+        """Both filter wheels with component IDs, 'Kshort_G1105&Clear'.
+
+        A wheel that says 'Unknown' at the position of Clear is Clear.
+        """
+        return "&".join(self._wheels) if self._wheels else None
+
+    @property
+    def filter(self) -> str | None:
+        """The filter as people say it: no component IDs, no Clear ('Kshort'); 'open' if both are Clear."""
+        if not self._wheels:
+            return None
+        names = [without_id(name) for name in self._wheels]
+        seen = [n for n in names if "Clear" not in n and "open" not in n.lower()] or ["open"]
+        if any("Block" in name for name in names):
+            seen.append("blank")
+        return "&".join(seen[:2])
+
+    @property
+    def filter_is_known(self) -> bool:
+        """False if a wheel was still moving and its position does not say where it stopped."""
+        return self._wheels is not None and "Unknown" not in self._wheels
+
+    @property
+    def central_wavelength(self) -> float | None:
+        """Central wavelength, metres."""
+        angstrom = read(self.primary, "WAVELENG", float, 0.0)
+        return None if angstrom is None else round(angstrom * 1e-10, 15)
+
+    @property
+    def effective_wavelength(self) -> float | None:
+        """Effective wavelength of the filter, metres."""
+        table = {"J": 1.25, "H": 1.635, "K": 2.2, "FeII": 1.644} | _instrument()["filter_wavelength_um"]
+        micron = table.get(self.filter)
+        return None if micron is None else round(micron * 1e-6, 12)
+
+    @property
+    def wavelength_band(self) -> str | None:
+        """The broad band whose wavelength is nearest: Z, Y, X, J, H or K."""
+        bands = {"Z": 0.9e-6, "Y": 1.02e-6, "X": 1.1e-6, "J": 1.2e-6, "H": 1.65e-6, "K": 2.2e-6}
+        wavelength = self.effective_wavelength
+        return None if wavelength is None else min(bands, key=lambda band: abs(bands[band] - wavelength))
+
+    # Detector -----------------------------------------------------------------------------------------
+
+    @property
+    def array_name(self) -> list[str | None]:
+        """Names of the arrays, 'H2RG-032-074' ..."""
+        return [read(chip, "ARRAYID", str) for chip in self.chips]
+
+    @property
+    def array_section(self) -> list[Section | None]:
+        """The part of its array that each extension claims (CCDSEC), zero-based half-open."""
+        return [parse_section(chip.get("CCDSEC")) for chip in self.chips]
+
+    @property
+    def data_section(self) -> list[Section | None]:
+        """The illuminated part of each extension's pixels (DATASEC), zero-based half-open."""
+        return [parse_section(chip.get("DATASEC")) for chip in self.chips]
+
+    @property
+    def detector_section(self) -> list[Section | None]:
+        """The place of each extension in the mosaic of arrays (DETSEC), zero-based half-open."""
+        return [parse_section(chip.get("DETSEC")) for chip in self.chips]
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """What was read: array number 1..4 and the true x1, x2, y1, y2 of its full array, half-open.
+
+        Empty for an image that is no longer on the pixels of the arrays.
+        """
+        found = []
+        for place, chip in enumerate(self.chips, 1):
+            number = array_number(chip, place if len(self.chips) == 4 else None)
+            if number is not None:
+                whole = (0, int(chip.get("NAXIS1") or 2048), 0, int(chip.get("NAXIS2") or 2048))
+                found.append((number, *(true_section(chip, number, self.ut_date) or whole)))
+        return tuple(found)
+
+    @property
+    def coadds(self) -> int:
+        """Number of exposures averaged into one file."""
+        return read(self.primary, "COADDS", int) or 1
+
+    @property
+    def is_coadds_summed(self) -> bool:
+        """False: GSAOI averages its coadds."""
+        return False
+
+    @property
+    def read_speed_setting(self) -> str:
+        """'Bright Objects', 'Faint Objects', 'Very Faint Objects' or 'Unknown', by the number of reads."""
+        reads = read(self.primary, "LNRS", int) or 0
+        early = self.ut_date is not None and self.ut_date < FOWLER_SAMPLES_BEFORE
+        if early and "PREPARED" not in self.tags:
+            reads = 2 if reads in (1, 2) else 2 * reads
+        return str(_instrument()["read_modes_by_LNRS"].get(str(reads), "Unknown"))
+
+    @property
+    def gain(self) -> list[float | None]:
+        """Electrons per ADU."""
+        return self._of_arrays("GAIN", lambda array: float(array["gain_e_per_adu"]))
+
+    @property
+    def read_noise(self) -> list[float | None]:
+        """Read noise of the average of all coadds, electrons."""
+        mode, coadds = self.read_speed_setting, self.coadds
+        if mode == "Unknown":
+            return [None for _ in self.chips]
+        return self._of_arrays(
+            "RDNOISE", lambda array: round(array["read_noise_e_single_coadd"][mode] / math.sqrt(coadds), 2)
+        )
+
+    @property
+    def saturation_level(self) -> list[int | None]:
+        """Saturation level, ADU."""
+        return [None if array is None else int(array["well_adu"]) for array in self._arrays]
+
+    @property
+    def non_linear_level(self) -> list[int | None]:
+        """Level above which the response is not linear enough, ADU."""
+        return [
+            None if array is None else round(array["well_adu"] * array["linear_limit_fraction_of_well"])
+            for array in self._arrays
+        ]
+
+    @property
+    def nominal_photometric_zeropoint(self) -> list[float | None]:
+        """Magnitude of one unit (ADU or electron, as the data are) per second."""
+        table = _instrument()["nominal_zeropoint_mag_for_1_electron_per_s"].get(self.filter, {})
+        points = [table.get(name) for name in self.array_name]
+        if not self.is_in_adu:
+            return points
+        pairs = zip(points, self.gain, strict=True)
+        return [None if p is None or not g else p - 2.5 * math.log10(g) for p, g in pairs]
+
+    @property
+    def is_in_adu(self) -> bool:
+        """True unless the headers give another unit; BUNIT may stand in the primary header, or as BUNITS."""
+        headers = (*self.chips[:1], self.primary)
+        units = [read(header, key, str) for header in headers for key in ("BUNIT", "BUNITS")]
+        return next((unit.upper() == "ADU" for unit in units if unit), True)
+
+    @cached_property
+    def _arrays(self) -> list[dict[str, Any] | None]:
+        return [_instrument()["array_properties"].get(name) for name in self.array_name]
+
+    def _of_arrays(self, key: str, value: Callable[[dict[str, Any]], float]) -> list[float | None]:
+        """From the table; from the keyword in a file that has been prepared."""
+        written = [read(chip, key, float) if "PREPARED" in self.tags else None for chip in self.chips]
+        known = [None if array is None else value(array) for array in self._arrays]
+        return [w if w is not None else k for w, k in zip(written, known, strict=True)]
+
+    # Sky ----------------------------------------------------------------------------------------------
+
+    @property
+    def wcs_ra(self) -> float | None:
+        """Right ascension of the WCS's reference point (CRVAL1), degrees."""
+        return self._reference("1", "RA---TAN")
+
+    @property
+    def wcs_dec(self) -> float | None:
+        """Declination of the WCS's reference point (CRVAL2), degrees."""
+        return self._reference("2", "DEC--TAN")
+
+    def _reference(self, axis: str, kind: str) -> float | None:
+        for header in (*self.chips[:1], self.primary):
+            if "CRVAL" + axis in header and "CTYPE" + axis in header:
+                return read(header, "CRVAL" + axis, float) if header["CTYPE" + axis] == kind else None
+        return None
+
+    @property
+    def ra(self) -> float | None:
+        """Right ascension by the WCS, else of the target (RA), degrees."""
+        return self.wcs_ra if self.wcs_ra is not None else read(self.primary, "RA", float)
+
+    @property
+    def dec(self) -> float | None:
+        """Declination by the WCS, else of the target (DEC), degrees."""
+        return self.wcs_dec if self.wcs_dec is not None else read(self.primary, "DEC", float)
+
+    @property
+    def target_ra(self) -> float | None:
+        """Right ascension of the target at the time of the exposure, without offsets, degrees."""
+        ra, dec = read(self.primary, "RA", float), self.target_dec
+        motion = read(self.primary, "PMRA", float)  # seconds of time a year
+        if ra is None or dec is None or not motion:
+            return ra
+        years = years_since_epoch(self.primary, self.ut_datetime)
+        return ra + 15 * motion * years * math.cos(math.radians(dec)) / 3600
+
+    @property
+    def target_dec(self) -> float | None:
+        """Declination of the target at the time of the exposure, without offsets, degrees."""
+        dec = read(self.primary, "DEC", float)
+        motion = read(self.primary, "PMDEC", float)  # arcsec a year
+        if dec is None or not motion:
+            return dec
+        return dec + motion * years_since_epoch(self.primary, self.ut_datetime) / 3600
+
+    @property
+    def pixel_scale(self) -> float | None:
+        """Arcsec per pixel by the WCS, the mean of the extensions."""
+        scales = [scale for scale in map(scale, self.chips) if scale is not None]
+        return sum(scales) / len(scales) if scales else None
+
+    @property
+    def detector_x_offset(self) -> float | None:
+        """Offset from the target along the arrays' x axis, pixels."""
+        if self.p_offset is None or not self.pixel_scale:
+            return None
+        return (-1 if self.primary.get("INPORT") == 1 else 1) * self.p_offset / self.pixel_scale
+
+    @property
+    def detector_y_offset(self) -> float | None:
+        """Offset from the target along the arrays' y axis, pixels."""
+        return self.q_offset / self.pixel_scale if self.q_offset is not None and self.pixel_scale else None
+
+    # Conditions, guiding, quality ---------------------------------------------------------------------
+
+    @property
+    def is_ao(self) -> bool:
+        """True if the light came through the adaptive optics."""
+        return str(self.primary.get("AOFOLD", "OUT")).strip() == "IN"
+
+    @property
+    def wavefront_sensor(self) -> str | None:
+        """The sensors that guided, joined by '&'."""
+        keys = {"AOWFS": "AOWFS_ST", "OIWFS": "OIWFS_ST", "PWFS1": "PWFS1_ST", "PWFS2": "PWFS2_ST"}
+        names = [name for name, key in keys.items() if self.primary.get(key) == "guiding"]
+        names += ["GEMS"] if "GWFS1CFG" in self.primary else []
+        return "&".join(sorted(names)) or None
+
+    @property
+    def qa_state(self) -> str:
+        """Pass, Usable, Fail, CHECK or Undefined, from RAWPIREQ and RAWGEMQA."""
+        return quality(*(str(self.primary.get(key, "UNKNOWN")) for key in ("RAWPIREQ", "RAWGEMQA")))
+
+    raw_iq = Keyword("RAWIQ", percentile, "Image quality, percentile band.")
+    raw_cc = Keyword("RAWCC", percentile, "Cloud cover, percentile band.")
+    raw_wv = Keyword("RAWWV", percentile, "Water vapour, percentile band.")
+    raw_bg = Keyword("RAWBG", percentile, "Sky background, percentile band.")
+
+    requested_iq = Keyword("REQIQ", percentile, "Image quality asked for, percentile band.")
+    requested_cc = Keyword("REQCC", percentile, "Cloud cover asked for, percentile band.")
+    requested_wv = Keyword("REQWV", percentile, "Water vapour asked for, percentile band.")
+    requested_bg = Keyword("REQBG", percentile, "Sky background asked for, percentile band.")
+
+    @cached_property
+    def tags(self) -> frozenset[str]:
+        """The words that say what the frame is (see ``reducer.tags``)."""
+        return tags(self.primary, self.chips)
+
+    @property
+    def group_id(self) -> str:
+        """Equal for exposures that belong together."""
+        of_flat = (self.filter, self.exposure_time, self.program_id)
+        of_science = (self.observation_id, self.filter, self.exposure_time)
+        sections = [chip.get("DETSEC") for chip in self.chips]
+        first = of_flat if "FLAT" in self.tags else of_science
+        return "_".join(str(part) for part in (*first, self.read_mode, sections))
+
+
+def describe(primary: Header, chips: Sequence[Header], filename: str = "") -> Descriptors:
+    """The descriptors of a frame from its primary header and the headers of its extensions.
+
+    Of a product only the SCI extensions count; of a mask with DQ extensions alone, those.
+    """
+    images = [chip for chip in chips if chip.get("XTENSION", "IMAGE") == "IMAGE"]
+    for name in ("SCI", "DQ"):
+        named = [chip for chip in images if str(chip.get("EXTNAME", "")).strip().upper() == name]
+        if named:
+            return Descriptors(primary, tuple(named), filename)
+    return Descriptors(primary, tuple(images), filename)
+
+
+#: Every descriptor by name, with its meaning and unit.
+MEANINGS: dict[str, str] = {
+    name: (getattr(value, "__doc__", "") or "").strip().partition("\n")[0]
+    for name, value in vars(Descriptors).items()
+    if not name.startswith("_") and isinstance(value, Keyword | property | cached_property)
+}

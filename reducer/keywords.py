@@ -1,0 +1,168 @@
+"""Single values of a header, typed: what is missing, blank, unreadable or impossible is None."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar, overload
+
+from reducer.frame import Header
+
+T = TypeVar("T")
+
+#: Zero-based half-open pixels of a rectangle: x1, x2, y1, y2.
+Section = tuple[int, int, int, int]
+
+#: Wheel positions (steps) at which a filter wheel that reports 'Unknown' stands at Clear.
+CLEAR_AT = {"FILTER1": ("FILT1POS", 200), "FILTER2": ("FILT2POS", 6933)}
+#: From this UT date on the central windows' CCDSEC is wrong by one row.
+ROW_ERROR_SINCE = dt.date(2013, 5, 13)
+#: Array number by name (ARRAYID).
+ARRAYS = {"H2RG-032-074": 1, "H2RG-032-064": 2, "H2RG-032-071": 3, "H2RG-032-061": 4}
+#: Array number by its quadrant of the mosaic (DETSEC): right half, upper half.
+QUADRANTS = {(True, False): 1, (False, False): 2, (False, True): 3, (True, True): 4}
+
+
+class HasPrimary(Protocol):
+    """Anything that has a primary header."""
+
+    @property
+    def primary(self) -> Header: ...
+
+
+class Keyword(Generic[T]):
+    """A descriptor that is one keyword of the primary header, or None where it is missing or unreadable."""
+
+    def __init__(self, key: str, kind: Callable[[Any], T], meaning: str, *, low: float = -math.inf) -> None:
+        self.key, self.kind, self.low = key, kind, low
+        self.__doc__ = meaning
+
+    @overload
+    def __get__(self, owner: None, cls: type) -> Keyword[T]: ...
+    @overload
+    def __get__(self, owner: HasPrimary, cls: type) -> T | None: ...
+    def __get__(self, owner: HasPrimary | None, cls: type) -> Keyword[T] | T | None:
+        if owner is None:
+            return self
+        return read(owner.primary, self.key, self.kind, self.low)
+
+
+def read(header: Header, key: str, kind: Callable[[Any], T], low: float = -math.inf) -> T | None:
+    """A header's value as ``kind``; None if it is missing, blank, unreadable, not finite or below ``low``."""
+    value = header.get(key)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        made = kind(value.strip() if isinstance(value, str) else value)
+    except (TypeError, ValueError):
+        return None
+    if isinstance(made, float) and (not math.isfinite(made) or made < low):
+        return None
+    return made
+
+
+def parse_section(text: object) -> Section | None:
+    """Read '[x1:x2,y1:y2]' (one-based, inclusive) as zero-based half-open (x1, x2, y1, y2)."""
+    match = re.fullmatch(r"\s*\[\s*(\d+):(\d+)\s*,\s*(\d+):(\d+)\s*\]\s*", str(text))
+    if match is None:
+        return None
+    x1, x2, y1, y2 = (int(part) for part in match.groups())
+    return (x1 - 1, x2, y1 - 1, y2)
+
+
+def without_id(name: str) -> str:
+    """A component's name without its ID: 'Kshort_G1105' is 'Kshort'."""
+    return re.sub(r"_G\d+$", "", name)
+
+
+def true_section(header: Header, array: int, date: dt.date | None) -> Section | None:
+    """The part of its full array that an extension holds, zero-based half-open.
+
+    From 2013-05-13 on the central 1024 x 1024 windows of raw files claim rows 513 to 1536; the true rows are
+    one higher in arrays 1 and 2 and one lower in arrays 3 and 4 (DRAGONS, primitives_gsaoi.py).
+    """
+    claimed = parse_section(header.get("CCDSEC", ""))
+    if claimed != (512, 1536, 512, 1536) or date is None or date < ROW_ERROR_SINCE:
+        return claimed
+    shift = 1 if array <= 2 else -1
+    return (512, 1536, 512 + shift, 1536 + shift)
+
+
+def parse_date(text: object) -> dt.date | None:
+    """Read the date in 'yyyy-mm-dd' or 'yyyy-mm-ddThh:mm:ss'; None if it is not a date."""
+    match = re.match(r"\d{4}-\d\d-\d\d", str(text or "").strip())
+    try:
+        return dt.date.fromisoformat(match.group()) if match else None
+    except ValueError:
+        return None
+
+
+def parse_time(text: object) -> dt.time | None:
+    """Read 'hh:mm:ss.s' (single digits are allowed); None if it is not a time of day."""
+    match = re.match(r"(\d\d?):(\d\d?):(\d\d?)(?:\.(\d*))?$", str(text or "").strip())
+    if match is None:
+        return None
+    hour, minute, second = (int(match.group(place)) for place in (1, 2, 3))
+    micro = int((match.group(4) or "").ljust(6, "0")[:6])
+    try:
+        return dt.time(hour, minute, second, micro)
+    except ValueError:
+        return None
+
+
+def percentile(text: str) -> int:
+    """'85-percentile' is 85 and 'Any' is 100; ValueError for anything else."""
+    if text.lower() == "any":
+        return 100
+    return int(text.partition("-")[0])
+
+
+def wheel(primary: Header, key: str) -> str | None:
+    """The filter in a wheel (FILTER1 or FILTER2); 'Unknown' at the position of Clear is 'Clear'."""
+    name = read(primary, key, str)
+    if name is None or name.lower() != "unknown":
+        return name
+    position_key, clear = CLEAR_AT[key]
+    position = read(primary, position_key, float)
+    return "Clear" if position is not None and round(position) == clear else "Unknown"
+
+
+def scale(header: Header) -> float | None:
+    """Arcsec per pixel, the mean of both axes, from the CD matrix."""
+    cd = [read(header, key, float) for key in ("CD1_1", "CD1_2", "CD2_1", "CD2_2")]
+    if cd[0] is None or cd[1] is None or cd[2] is None or cd[3] is None:
+        return None
+    return 1800 * (math.hypot(cd[0], cd[1]) + math.hypot(cd[2], cd[3]))
+
+
+def array_number(header: Header, place: int | None) -> int | None:
+    """Which array (1..4) an extension holds: by ARRAYID, else DETSEC, else its place; None if nothing says.
+
+    ``place`` counts from 1 and is given only where it can be trusted (all four extensions are there).
+    """
+    named = ARRAYS.get(str(header.get("ARRAYID", "")).strip())
+    section = parse_section(header.get("DETSEC"))
+    if named is not None or section is None:
+        return named or place
+    return QUADRANTS[section[0] >= 2048, section[2] >= 2048]
+
+
+def years_since_epoch(primary: Header, when: dt.datetime | None) -> float:
+    """Years from the epoch of the target's position (EPOCH) to ``when``; 0 if that is not known."""
+    if when is None:
+        return 0.0
+    start, end = dt.datetime(when.year, 1, 1), dt.datetime(when.year + 1, 1, 1)
+    return when.year + (when - start) / (end - start) - (read(primary, "EPOCH", float) or 2000.0)
+
+
+def quality(wanted: str, usable: str) -> str:
+    """The archive's QA state from 'requirements met' (RAWPIREQ) and 'Gemini's assessment' (RAWGEMQA)."""
+    pair = (wanted.upper(), usable.upper())
+    if "UNKNOWN" in pair:
+        return "Undefined"
+    if pair[1] == "BAD":
+        return "Fail"
+    known = {("YES", "USABLE"): "Pass", ("NO", "USABLE"): "Usable"}
+    return known.get(pair, "CHECK" if "CHECK" in pair else f"{wanted}:{usable}")
