@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from reducer.errors import BadInput
+
 if TYPE_CHECKING:
     from reducer.align.geometry import Geometry
 
@@ -43,7 +45,7 @@ class Chip:
 
 @dataclass(frozen=True)
 class FrameRef:
-    """A frame on disk, by path, with its headers, repaired where they were wrong, and what was learnt about it.
+    """A frame on disk, by path, with its headers, repaired where wrong, and what was learnt about it.
 
     ``chips`` holds the header of each image array in array order 1..4 (a missing array is left out; the
     header's EXTVER says which it is). ``sources``, ``geometry`` and ``scale`` are set by the steps that
@@ -66,6 +68,42 @@ class FrameRef:
 Step = Callable[[Sequence[FrameRef], "Context"], Sequence[FrameRef]]
 
 
+class Files(Protocol):
+    """The disk as steps see it: picklable, so that tasks in other processes can carry it.
+
+    Steps may not import ``fitsio``; they use ``context.disk``, which is ``fitsio.Disk()``.
+    """
+
+    def open_frame(self, path: Path) -> FrameRef:
+        """The frame at a path, headers only."""
+        ...
+
+    def read_chip(self, frame: FrameRef, index: int, rows: slice | None = None) -> Chip:
+        """One array of a frame, or a block of its rows."""
+        ...
+
+    def write_frame(
+        self,
+        path: Path,
+        primary: Header,
+        chips: Iterable[Chip],
+        *,
+        tables: Mapping[str, Table] | None = None,
+        images: Mapping[str, NDArray[Any]] | None = None,
+        lasting: bool = True,
+    ) -> Path:
+        """Write a frame under its final name only when it is whole."""
+        ...
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """That a step was run: its name, and its parameters as the user gave them."""
+
+    name: str
+    parameters: Mapping[str, Any]
+
+
 def in_this_process(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
     """Run tasks one after the other; what a pool's map looks like."""
     return map(function, tasks)
@@ -83,6 +121,7 @@ class Context:
     ``flat``, ``bpm``: paths of calibrations, or None. ``map``: runs a module-level function over picklable
     tasks, in order, perhaps in other processes. ``wanted``: names of the products to write, None for all.
     ``raw_md5``: file name -> md5 of inputs, where known. ``key``: the cache key that products carry.
+    ``files`` and ``steps`` (run so far, the present one last) are filled in by ``run_recipe``.
     """
 
     folder: Path
@@ -94,6 +133,18 @@ class Context:
     wanted: frozenset[str] | None = None
     raw_md5: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
+    files: Files | None = None
+    steps: tuple[StepRecord, ...] = ()
+
+    @property
+    def disk(self) -> Files:
+        """Where frames are read from and written to."""
+        if self.files is None:
+            raise BadInput(
+                "this context has no disk",
+                "a step called by run_recipe, or Context(files=fitsio.Disk())",
+            )
+        return self.files
 
     def parameter(self, step: str, name: str, default: Any) -> Any:
         """A step's parameter as the user gave it, else the default."""

@@ -1,0 +1,315 @@
+"""Read frames, and write them so that a file with its final name is always whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from reducer import gsaoi
+from reducer.errors import BadFile
+from reducer.frame import Chip, FrameRef, Header, Table
+
+BLOCK = 2880
+FITS_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+SCALING = ("BZERO", "BSCALE", "BLANK", "CHECKSUM", "DATASUM")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Where one header-data unit stands in its file, and how its pixels are stored."""
+
+    text: str
+    name: str
+    version: int
+    start: int
+    size: int
+    shape: tuple[int, ...]
+    dtype: str
+    zero: float
+    scale: float
+    is_image: bool
+
+    def header(self) -> fits.Header:
+        """A fresh header, the caller's to change."""
+        return fits.Header.fromstring(self.text)
+
+
+# --- reading -----------------------------------------------------------------------------------------
+
+
+def units_of(path: Path) -> tuple[Unit, ...]:
+    """The units of a FITS file, from its headers alone; BadFile if it is not FITS or ends too early."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise BadFile(f"{path}: {error.strerror}", "a FITS file that can be read") from error
+    return _scan(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=512)
+def _scan(path: Path, file_size: int, _mtime: int) -> tuple[Unit, ...]:
+    units: list[Unit] = []
+    position = 0
+    with path.open("rb") as file:
+        while position < file_size:
+            text = _read_header_text(file, position, path)
+            unit = _unit(text, position + len(text), path)
+            if unit.start + unit.size > file_size:
+                raise BadFile(
+                    f"{path.name} ends {unit.start + unit.size - file_size} bytes too early",
+                    f"{unit.start + unit.size} bytes",
+                    "fetch the file again",
+                )
+            units.append(unit)
+            position = unit.start + -(-unit.size // BLOCK) * BLOCK
+    if not units:
+        raise BadFile(f"{path.name} is empty", "a FITS file", "fetch the file again")
+    return tuple(units)
+
+
+def _read_header_text(file: BinaryIO, position: int, path: Path) -> str:
+    file.seek(position)
+    blocks: list[bytes] = []
+    while True:
+        block = file.read(BLOCK)
+        if not blocks and block[:9] not in (b"SIMPLE  =", b"XTENSION="):
+            raise BadFile(f"{path.name} is not FITS at byte {position}", "a FITS header", _remedy(path))
+        if len(block) < BLOCK or not block.isascii():
+            raise BadFile(f"{path.name} breaks off within a header", "an END card", "fetch the file again")
+        blocks.append(block)
+        if any(block[at : at + 80].rstrip() == b"END" for at in range(0, BLOCK, 80)):
+            return b"".join(blocks).decode("ascii")
+
+
+def _remedy(path: Path) -> str:
+    return "unpack it first" if path.suffix in (".bz2", ".tar", ".gz") else "fetch the file again"
+
+
+def _unit(text: str, start: int, path: Path) -> Unit:
+    header = fits.Header.fromstring(text)
+    try:
+        shape = tuple(int(header[f"NAXIS{axis}"]) for axis in range(header["NAXIS"], 0, -1))
+        dtype = FITS_TYPES[header["BITPIX"]]
+    except (KeyError, ValueError, TypeError) as error:
+        raise BadFile(
+            f"{path.name}: a header without valid {error}", "BITPIX and NAXIS", "fetch the file again"
+        ) from error
+    elements = int(np.prod(shape)) if shape else 0
+    groups, extra = int(header.get("GCOUNT", 1)), int(header.get("PCOUNT", 0))
+    return Unit(
+        text=text,
+        name=str(header.get("EXTNAME", "")).strip().upper(),
+        version=int(header.get("EXTVER", 1)),
+        start=start,
+        size=abs(int(header["BITPIX"])) // 8 * groups * (extra + elements),
+        shape=shape,
+        dtype=dtype,
+        zero=float(header.get("BZERO", 0.0)),
+        scale=float(header.get("BSCALE", 1.0)),
+        is_image=header.get("XTENSION", "IMAGE").strip() == "IMAGE" and len(shape) == 2,
+    )
+
+
+def read_headers(path: Path) -> tuple[Header, list[Header]]:
+    """The primary header and those of all extensions, without touching the pixels."""
+    primary, *extensions = (unit.header() for unit in units_of(path))
+    return primary, extensions
+
+
+def chip_units(path: Path) -> dict[int, Unit]:
+    """The unit with the pixels of each array, by array number (1 for a stack), in rising order.
+
+    Products name them SCI; raw files and bad-pixel masks do not, there ARRAYID, then DETSEC, tells the array.
+    """
+    units = units_of(path)
+    science = {unit.version: unit for unit in units[1:] if unit.is_image and unit.name == "SCI"}
+    if science and any(unit.name in ("VAR", "DQ") for unit in units):
+        return dict(sorted(science.items()))
+    images = [unit for unit in units[1:] if unit.is_image]
+    numbers = [
+        gsaoi.array_number(unit.header(), position if len(images) == 4 else None)
+        for position, unit in enumerate(images, 1)
+    ]
+    found = {number: unit for number, unit in zip(numbers, images, strict=True) if number is not None}
+    if not images or len(found) != len(images):
+        raise BadFile(
+            f"{path.name} has {len(images)} image extensions that are not the arrays of GSAOI",
+            "four image extensions, or fewer with ARRAYID or DETSEC saying which arrays they are",
+            "fetch the file again, or leave it out",
+        )
+    return dict(sorted(found.items()))
+
+
+def open_frame(path: Path) -> FrameRef:
+    """A frame by its headers; BadFile if not FITS, cut short, without arrays or of another instrument."""
+    path = Path(path)
+    primary = units_of(path)[0].header()
+    instrument = str(primary.get("INSTRUME", "")).strip()
+    if instrument.upper() != "GSAOI":
+        raise BadFile(
+            f"{path.name} is from {instrument or 'an unnamed instrument'}", "INSTRUME 'GSAOI'", "leave it out"
+        )
+    chips = []
+    for number, unit in chip_units(path).items():
+        header = unit.header()
+        header["EXTVER"] = number
+        chips.append(header)
+    return FrameRef(path=path, header=primary, chips=tuple(chips))
+
+
+def read_chip(frame: FrameRef, index: int, rows: slice | None = None) -> Chip:
+    """One array of a frame, or some of its rows: raw files have zero variance and an empty mask.
+
+    The header is the one of ``frame.chips[index]``, with what was repaired there.
+    """
+    number = int(frame.chips[index]["EXTVER"])
+    science = chip_units(frame.path)[number]
+    beside = {
+        unit.name: unit
+        for unit in units_of(frame.path)
+        if unit.version == number and unit.shape == science.shape
+    }
+    data = _pixels(frame.path, science, rows, np.float32)
+    variance = _beside(frame.path, beside.get("VAR"), rows, data, np.float32)
+    mask = _beside(frame.path, beside.get("DQ") if science.name == "SCI" else None, rows, data, np.uint16)
+    return Chip(data=data, variance=variance, mask=mask, header=frame.chips[index])
+
+
+def _beside(
+    path: Path, unit: Unit | None, rows: slice | None, data: NDArray[Any], dtype: type
+) -> NDArray[Any]:
+    return np.zeros(data.shape, dtype) if unit is None else _pixels(path, unit, rows, dtype)
+
+
+def _pixels(path: Path, unit: Unit, rows: slice | None, dtype: type) -> NDArray[Any]:
+    height, width = unit.shape
+    first, last, _ = (rows or slice(None)).indices(height)
+    stored = np.dtype(unit.dtype)
+    length = (last - first) * width * stored.itemsize
+    with path.open("rb") as file:
+        content = os.pread(file.fileno(), length, unit.start + first * width * stored.itemsize)
+    if len(content) != length:
+        raise BadFile(f"{path.name} became shorter while it was read", f"{length} bytes", "run again")
+    raw = np.frombuffer(content, stored).reshape(last - first, width)
+    if unit.zero == 32768 and unit.scale == 1 and stored == ">i2":
+        return (raw.view(">u2") ^ 0x8000).astype(dtype)
+    if unit.zero or unit.scale != 1:
+        return (raw * unit.scale + unit.zero).astype(dtype)
+    return raw.astype(dtype)
+
+
+def read_table(path: Path, name: str) -> Table | None:
+    """A table of a product by its name, None if it has none of that name."""
+    if not any(unit.name == name for unit in units_of(path)):
+        return None
+    with fits.open(path, memmap=False) as file:
+        stored = file[name].data
+        columns = [np.array(stored[column]) for column in stored.names]
+    native = [column.astype(column.dtype.newbyteorder("="), copy=False) for column in columns]
+    return np.rec.fromarrays(native, names=stored.names)
+
+
+# --- writing -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def atomic(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
+    """A file that gets its name only when the block ends well; ``lasting`` waits until the disk has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half_made = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with half_made.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno()) if lasting else None
+        half_made.replace(path)
+    finally:
+        half_made.unlink(missing_ok=True)
+
+
+def write_frame(
+    path: Path,
+    primary: Header,
+    chips: Iterable[Chip],
+    *,
+    tables: Mapping[str, Table] | None = None,
+    images: Mapping[str, NDArray[Any]] | None = None,
+    lasting: bool = True,
+) -> Path:
+    """Write SCI, VAR, DQ of each chip (EXTVER as in its header), then further images and tables.
+
+    Chips are taken one at a time, so that a generator needs the memory of one. A scratch file
+    (``lasting=False``) is neither synchronised with the disk nor given checksums, as products are.
+    """
+    with atomic(Path(path), lasting) as file:
+        _append(file, fits.PrimaryHDU(header=_plain(primary)), lasting)
+        for position, chip in enumerate(chips, 1):
+            for unit in _chip_units(chip, int(chip.header.get("EXTVER", position))):
+                _append(file, unit, lasting)
+        for name, image in (images or {}).items():
+            _append(file, fits.ImageHDU(_big_endian(image), name=name), lasting)
+        for name, table in (tables or {}).items():
+            _append(file, fits.BinTableHDU(np.asarray(table), name=name), lasting)
+    return Path(path)
+
+
+def _chip_units(chip: Chip, version: int) -> Iterator[Any]:
+    unit = str(chip.header.get("BUNIT", ""))
+    header = _plain(chip.header)
+    header["EXTNAME"], header["EXTVER"] = "SCI", version
+    yield fits.ImageHDU(_big_endian(chip.data, np.float32), header)
+    variance = fits.ImageHDU(_big_endian(chip.variance, np.float32), name="VAR", ver=version)
+    if unit:
+        variance.header["BUNIT"] = f"{unit}**2"
+    yield variance
+    yield fits.ImageHDU(np.ascontiguousarray(chip.mask, np.uint16), name="DQ", ver=version)
+
+
+def _append(file: BinaryIO, unit: Any, checksum: bool) -> None:
+    if checksum:
+        unit.add_checksum()
+    file.write(unit.header.tostring().encode("ascii"))
+    if unit.data is None:
+        return
+    content = _stored_bytes(unit)
+    file.write(content)
+    file.write(b"\0" * (-len(content) % BLOCK))
+
+
+def _stored_bytes(unit: Any) -> bytes | memoryview:
+    data: NDArray[Any] = unit.data
+    if isinstance(unit, fits.BinTableHDU):
+        return bytes(data.view(np.ndarray).astype(data.dtype.newbyteorder(">")).tobytes())
+    if data.dtype == np.uint16:
+        return ((data ^ np.uint16(0x8000)).astype(">u2")).data.cast("B")
+    return memoryview(data).cast("B") if data.dtype.itemsize == 1 else data.view("u1").data.cast("B")
+
+
+def _big_endian(array: NDArray[Any], dtype: type | None = None) -> NDArray[Any]:
+    array = np.asarray(array, dtype)
+    return np.ascontiguousarray(array.astype(array.dtype.newbyteorder(">"), copy=False))
+
+
+def _plain(header: Header) -> fits.Header:
+    """A header's copy without what describes the stored form of its old pixels."""
+    copy = fits.Header(header, copy=True)
+    for key in SCALING:
+        copy.remove(key, ignore_missing=True)
+    return copy
+
+
+class Disk:
+    """Reading and writing as one picklable object, for steps, which may not import this file."""
+
+    open_frame = staticmethod(open_frame)
+    read_chip = staticmethod(read_chip)
+    write_frame = staticmethod(write_frame)

@@ -1,0 +1,232 @@
+"""The instrument: its numbers (data/gsaoi.json) and the quirks of its headers, each with its repair."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from reducer.descriptors import Descriptors
+from reducer.errors import BadInput
+from reducer.frame import FrameRef, Header
+from reducer.keywords import parse_section, true_section
+
+#: Width of the border of reference pixels that see no light.
+BORDER = 4
+#: Pixels along a side of an array.
+SIDE = 2048
+#: Arcsec per pixel of the reference pixel, by which fluxes are defined.
+PIXEL_SCALE = 0.0197
+MJD_ZERO = dt.datetime(1858, 11, 17)
+
+
+@dataclass(frozen=True)
+class Array:
+    """One of the four detectors: electrons per ADU, levels in ADU, read noise of one coadd in electrons.
+
+    ``linearity`` (a0, a1, a2): linear electrons = c (a0 + a1 c + a2 c^2) for c electrons as read.
+    """
+
+    number: int
+    name: str
+    gain: float
+    non_linear: float
+    saturation: float
+    read_noise: Mapping[str, float]
+    linearity: tuple[float, float, float]
+
+
+def _load_arrays() -> tuple[Array, ...]:
+    known = json.loads(resources.files("reducer").joinpath("data/gsaoi.json").read_text(encoding="utf-8"))
+    return tuple(
+        Array(
+            number=number,
+            name=name,
+            gain=facts["gain_e_per_adu"],
+            non_linear=facts["well_adu"] * facts["linear_limit_fraction_of_well"],
+            saturation=facts["well_adu"] * facts["nonlinear_limit_fraction_of_well"],
+            read_noise=facts["read_noise_e_single_coadd"],
+            linearity=tuple(facts["nonlinearity_coefficients"]),
+        )
+        for number, (name, facts) in enumerate(known["array_properties"].items(), 1)
+    )
+
+
+#: The arrays 1..4, in the order of the extensions.
+ARRAYS = _load_arrays()
+
+
+def array_number(header: Header, place: int | None) -> int | None:
+    """Which array (1..4) an extension holds: by ARRAYID, else DETSEC, else its place; None if nothing says.
+
+    ``place`` counts from 1 and is given only where it can be trusted (all four extensions are there).
+    """
+    named = {array.name: array.number for array in ARRAYS}.get(str(header.get("ARRAYID", "")).strip())
+    if named is not None:
+        return named
+    section = parse_section(header.get("DETSEC"))
+    if section is None:
+        return place
+    right, upper = section[0] >= SIDE, section[2] >= SIDE
+    return {(True, False): 1, (False, False): 2, (False, True): 3, (True, True): 4}[right, upper]
+
+
+# --- region of interest ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The part of a full array that an image holds: zero-based half-open pixels of the full array."""
+
+    x1: int
+    x2: int
+    y1: int
+    y2: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return (self.y2 - self.y1, self.x2 - self.x1)
+
+    def within(self, outer: Region) -> tuple[slice, slice]:
+        """Where this region lies in an image of ``outer``; BadInput if it sticks out."""
+        inside = outer.x1 <= self.x1 and self.x2 <= outer.x2 and outer.y1 <= self.y1 and self.y2 <= outer.y2
+        if not inside:
+            raise BadInput(
+                f"a calibration of the region {outer} for a frame of the region {self}",
+                "a calibration that covers the frame",
+                "use one of the full arrays",
+            )
+        return (
+            slice(self.y1 - outer.y1, self.y2 - outer.y1),
+            slice(self.x1 - outer.x1, self.x2 - outer.x1),
+        )
+
+    def section(self) -> str:
+        """The region as CCDSEC writes it, one-based and inclusive."""
+        return f"[{self.x1 + 1}:{self.x2},{self.y1 + 1}:{self.y2}]"
+
+
+def region(chip: Header, date: dt.date | None = None) -> Region:
+    """The true region of an image; with ``date`` the wrong row of raw central windows is repaired.
+
+    Headers of frames that went through ``repair`` are right as they stand and need no date.
+    """
+    number = int(chip.get("EXTVER", 0)) or array_number(chip, None) or 1
+    section = true_section(chip, number, date)
+    shape = (int(chip["NAXIS2"]), int(chip["NAXIS1"]))
+    found = Region(*section) if section else Region(0, shape[1], 0, shape[0])
+    if found.shape != shape:
+        raise BadInput(
+            f"CCDSEC {chip.get('CCDSEC')} for an image of {shape[1]}x{shape[0]} pixels",
+            "a section of the image's size",
+            "leave the file out",
+        )
+    return found
+
+
+# --- repairs of headers ------------------------------------------------------------------------------
+
+
+def repair(frame: FrameRef) -> FrameRef:
+    """A copy of a frame with its headers put right; each repair is named in ``repairs``.
+
+    Raises BadInput where the header leaves open what the exposure was (an unknown filter or read mode).
+    Pointing is checked by ``steps.prepare``, which compares frames.
+    """
+    header, chips = frame.header.copy(), tuple(chip.copy() for chip in frame.chips)
+    described = Descriptors(frame.header, frame.chips, frame.path.name)
+    done: list[str] = []
+    repairs: tuple[Callable[[Header, tuple[Header, ...], Descriptors], str | None], ...] = (
+        _filters,
+        _reads,
+        _central_window,
+        _levels,
+        _unit,
+        _modified_date,
+    )
+    for function in repairs:
+        said = function(header, chips, described)
+        if said:
+            done.append(said)
+    return frame.with_(header=header, chips=chips, repairs=(*frame.repairs, *done))
+
+
+def _filters(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:
+    if not described.filter_is_known:
+        raise BadInput(
+            f"the filter is unknown (FILTER1 {header.get('FILTER1')}, FILTER2 {header.get('FILTER2')})",
+            "wheel positions that stand at a filter",
+            "leave the frame out",
+        )
+    wheels = (described.filter_name or "").split("&")
+    wrong = [key for key, name in zip(("FILTER1", "FILTER2"), wheels, strict=False) if header[key] != name]
+    for key, name in zip(("FILTER1", "FILTER2"), wheels, strict=False):
+        header[key] = name
+    return f"{' and '.join(wrong)} set to Clear by the wheel's position" if wrong else None
+
+
+def _reads(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:
+    reads = {"Bright Objects": 2, "Faint Objects": 8, "Very Faint Objects": 16}.get(
+        described.read_speed_setting
+    )
+    if reads is None:
+        raise BadInput(
+            f"the read mode is unknown (LNRS {header.get('LNRS')})", "LNRS 2, 8 or 16", "leave the frame out"
+        )
+    if reads == header.get("LNRS") or "PREPARE" in header:
+        return None
+    said = f"LNRS {header.get('LNRS')} held Fowler samples: {reads} reads"
+    header["LNRS"] = reads
+    return said
+
+
+def _central_window(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:
+    said = None
+    for chip in chips:
+        true = region(chip, described.ut_date)
+        claimed = parse_section(chip.get("CCDSEC"))
+        if claimed is not None and Region(*claimed) != true:
+            chip["CCDSEC"] = true.section()
+            said = "CCDSEC of the central window shifted by its one row"
+    return said
+
+
+def _levels(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:
+    missing = [key for key in ("GAIN", "RDNOISE") if not all(chip.get(key) for chip in chips)]
+    coadds = described.coadds
+    for chip in chips:
+        array = ARRAYS[int(chip["EXTVER"]) - 1]
+        noise = round(array.read_noise[described.read_speed_setting] / coadds**0.5, 3)
+        for key, value in (("GAIN", array.gain), ("RDNOISE", noise)):
+            if not chip.get(key):
+                chip[key] = value
+    return f"{' and '.join(missing)} taken from the table of the arrays" if missing else None
+
+
+def _unit(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:
+    misplaced = [key for key in ("BUNIT", "BUNITS") if key in header]
+    misspelt = [chip for chip in chips if "BUNITS" in chip]
+    for chip in chips:
+        known = chip.get("BUNIT") or chip.get("BUNITS") or header.get("BUNIT") or header.get("BUNITS")
+        chip["BUNIT"] = str(known or "adu").strip()
+        if "BUNITS" in chip:
+            del chip["BUNITS"]
+    for key in misplaced:
+        del header[key]
+    return "BUNIT put in its place" if misplaced or misspelt else None
+
+
+def _modified_date(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:
+    start = described.ut_datetime
+    if start is None:
+        return None
+    true = (start - MJD_ZERO) / dt.timedelta(days=1)
+    found: Any = header.get("MJD-OBS")
+    if isinstance(found, int | float) and abs(found - true) < 2 / 86400:
+        return None
+    header["MJD-OBS"] = round(true, 8)
+    return f"MJD-OBS {found} made {true:.6f} from DATE-OBS and UT"
