@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ class RunSummary:
 
     ``command`` repeats the run; ``archive`` and ``query`` say where the files came from (empty for a folder
     of files); ``fetched`` and ``fetched_bytes`` count what was downloaded, ``started`` is UTC in ISO 8601.
+    ``refused``: by the key of the products that are missing, the frames that a recipe refused, and why.
     """
 
     program: str
@@ -103,6 +104,7 @@ class RunSummary:
     products: tuple[Product, ...] = ()
     timings: tuple[Timing, ...] = ()
     warnings: tuple[str, ...] = ()
+    refused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 _LISTS: Mapping[str, type[Any]] = {
@@ -146,5 +148,5 @@ def read_summary(folder: Path) -> RunSummary:
 
 def _make(kind: type[Any], item: Mapping[str, Any]) -> Any:
     """An instance from its JSON object; keys of another version of this program are passed over."""
-    known = {field.name for field in fields(kind)}
+    known = {item.name for item in fields(kind)}
     return kind(**{key: value for key, value in item.items() if key in known})
