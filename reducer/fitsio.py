@@ -291,7 +291,7 @@ def _stored_bytes(unit: Any) -> bytes | memoryview:
         return bytes(data.view(np.ndarray).astype(data.dtype.newbyteorder(">")).tobytes())
     if data.dtype == np.uint16:
         return ((data ^ np.uint16(0x8000)).astype(">u2")).data.cast("B")
-    return memoryview(data).cast("B") if data.dtype.itemsize == 1 else data.view("u1").data.cast("B")
+    return data.view(np.uint8).data.cast("B")
 
 
 def _big_endian(array: NDArray[Any], dtype: type | None = None) -> NDArray[Any]:

@@ -48,7 +48,8 @@ class FrameRef:
     """A frame on disk, by path, with its headers, repaired where wrong, and what was learnt about it.
 
     ``chips`` holds the header of each image array in array order 1..4 (a missing array is left out; the
-    header's EXTVER says which it is). ``sources``, ``geometry`` and ``scale`` are set by the steps that
+    header's EXTVER says which it is). ``md5``: of the raw file. ``role``: 'object' or 'sky', set by
+    separateSky. ``sources``, ``geometry`` and ``scale`` are set by the steps that
     measure them.
     """
 
@@ -56,6 +57,8 @@ class FrameRef:
     header: Header
     chips: tuple[Header, ...]
     repairs: tuple[str, ...] = ()
+    md5: str = ""
+    role: str = ""
     sources: tuple[Table, ...] = ()
     geometry: Geometry | None = None
     scale: float = 1.0
