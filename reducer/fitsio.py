@@ -14,9 +14,9 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from reducer import gsaoi
 from reducer.errors import BadFile
 from reducer.frame import Chip, FrameRef, Header, Table
+from reducer.keywords import array_number
 
 BLOCK = 2880
 FITS_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
@@ -136,7 +136,7 @@ def chip_units(path: Path) -> dict[int, Unit]:
         return dict(sorted(science.items()))
     images = [unit for unit in units[1:] if unit.is_image]
     numbers = [
-        gsaoi.array_number(unit.header(), position if len(images) == 4 else None)
+        array_number(unit.header(), position if len(images) == 4 else None)
         for position, unit in enumerate(images, 1)
     ]
     found = {number: unit for number, unit in zip(numbers, images, strict=True) if number is not None}

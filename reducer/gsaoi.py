@@ -12,7 +12,7 @@ from typing import Any
 from reducer.descriptors import Descriptors
 from reducer.errors import BadInput
 from reducer.frame import FrameRef, Header
-from reducer.keywords import parse_section, true_section
+from reducer.keywords import array_number, parse_section, true_section
 
 #: Width of the border of reference pixels that see no light.
 BORDER = 4
@@ -57,21 +57,6 @@ def _load_arrays() -> tuple[Array, ...]:
 
 #: The arrays 1..4, in the order of the extensions.
 ARRAYS = _load_arrays()
-
-
-def array_number(header: Header, place: int | None) -> int | None:
-    """Which array (1..4) an extension holds: by ARRAYID, else DETSEC, else its place; None if nothing says.
-
-    ``place`` counts from 1 and is given only where it can be trusted (all four extensions are there).
-    """
-    named = {array.name: array.number for array in ARRAYS}.get(str(header.get("ARRAYID", "")).strip())
-    if named is not None:
-        return named
-    section = parse_section(header.get("DETSEC"))
-    if section is None:
-        return place
-    right, upper = section[0] >= SIDE, section[2] >= SIDE
-    return {(True, False): 1, (False, False): 2, (False, True): 3, (True, True): 4}[right, upper]
 
 
 # --- region of interest ------------------------------------------------------------------------------
