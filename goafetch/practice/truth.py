@@ -1,0 +1,175 @@
+"""Writing the truth about simulated exposures; ``docs/truth.md`` describes every file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from goafetch.practice.detector import Array
+from goafetch.practice.headers import true_region
+from goafetch.practice.night import NOMINAL_AREA, Conditions, Exposure, Program
+from goafetch.practice.optics import static_jacobian
+from goafetch.practice.render import Frame, extinction
+
+F64 = NDArray[np.float64]
+
+
+def write_catalogues(folder: Path, program: Program) -> None:
+    """One ``catalogue_FIELD.npz`` for each field."""
+    for field in program.fields.values():
+        ra, dec = field.celestial()
+        flux = {
+            f"flux_{name}": 10 ** (-0.4 * (field.magnitude - zp.mean()))
+            for name, zp in program.zeropoints.items()
+        }
+        np.savez(
+            folder / f"catalogue_{field.name}.npz",
+            id=np.arange(field.x.size),
+            ra=ra,
+            dec=dec,
+            x=field.x,
+            y=field.y,
+            magnitude=field.magnitude,
+            tangent=np.array([field.ra, field.dec]),
+            **flux,
+        )
+
+
+def write_detector(folder: Path, arrays: Sequence[Array]) -> None:
+    """``detector.npz``: full-frame maps of the four arrays."""
+    np.savez(
+        folder / "detector.npz",
+        response=np.stack([a.response for a in arrays]),
+        dark=np.stack([a.dark for a in arrays]),
+        full=np.stack([a.full for a in arrays]),
+        listed=np.stack([a.listed for a in arrays]),
+        tree=np.stack([a.tree for a in arrays]),
+    )
+
+
+def pixel_area(index: int, size: int) -> F64:
+    """Area on the sky of each pixel that is read of an array (0..3), arcsec^2, (size, size)."""
+    region = true_region(size, index)
+    x = np.arange(region.x0 + 1, region.x0 + 1 + region.nx, dtype=float)
+    areas = np.empty((region.ny, region.nx))
+    for row in range(region.ny):
+        jacobian = static_jacobian(index, x, np.full_like(x, region.y0 + 1 + row))
+        areas[row] = jacobian[:, 0, 0] * jacobian[:, 1, 1] - jacobian[:, 0, 1] * jacobian[:, 1, 0]
+    return areas
+
+
+def write_frame_truth(folder: Path, exposure: Exposure, frames: Sequence[Frame], noiseless: bool) -> None:
+    """Positions, cosmic rays and, if wanted, noiseless electrons of one exposure."""
+    _write_positions(folder / "positions", exposure, frames)
+    hits = [
+        np.rec.fromarrays(
+            [np.full(len(rows), i + 1), np.full(len(rows), coadd + 1), columns + 1, rows + 1, electrons],
+            names=["array", "coadd", "x", "y", "electrons"],
+        )
+        for i, frame in enumerate(frames)
+        for coadd, (rows, columns, electrons) in enumerate(frame.hits)
+    ]
+    (folder / "cosmic_rays").mkdir(exist_ok=True)
+    np.save(folder / "cosmic_rays" / f"{exposure.name}.npy", np.concatenate(hits))
+    if noiseless:
+        (folder / "noiseless").mkdir(exist_ok=True)
+        np.save(
+            folder / "noiseless" / f"{exposure.name}.npy",
+            np.stack([f.rate for f in frames]) * exposure.exptime,
+        )
+
+
+def _write_positions(folder: Path, exposure: Exposure, frames: Sequence[Frame]) -> None:
+    rows = [
+        np.rec.fromarrays(
+            [
+                frame.stars.identity,
+                np.full(frame.stars.x.size, i + 1),
+                frame.stars.x,
+                frame.stars.y,
+                frame.stars.light * exposure.exptime,
+                frame.stars.core,
+            ],
+            names=["id", "array", "x", "y", "electrons", "core_fraction"],
+        )
+        for i, frame in enumerate(frames)
+        if frame.stars is not None
+    ]
+    if rows:
+        folder.mkdir(exist_ok=True)
+        np.save(folder / f"{exposure.name}.npy", np.concatenate(rows))
+
+
+def describe_exposure(exposure: Exposure, conditions: Conditions) -> dict[str, Any]:
+    """One exposure's entry of ``exposures.json``."""
+    seconds = exposure.exptime
+    regions = [true_region(exposure.size, i) for i in range(4)]
+    return {
+        "name": exposure.name,
+        "kind": exposure.kind,
+        "field": exposure.field,
+        "filter": exposure.filter_name,
+        "begin": exposure.begin.isoformat(),
+        "exptime": seconds,
+        "coadds": exposure.coadds,
+        "airmass": conditions.airmass,
+        "zenith_distance": conditions.zenith_distance,
+        "parallactic": conditions.parallactic,
+        "transparency": conditions.transparency,
+        "transmission": conditions.transparency * extinction(exposure.filter_name, conditions.airmass),
+        "sky_electrons": conditions.sky_rate * seconds,
+        "sky_slope": conditions.sky_slope,
+        "lamp_electrons": conditions.lamp_rate * seconds,
+        "profile": asdict(conditions.profile),
+        "pointing": conditions.mapping.pointing,
+        "pointing_error": conditions.pointing_error,
+        "rotation": conditions.rotation,
+        "scale": conditions.scale,
+        "matrix": conditions.mapping.matrix.tolist(),
+        "quadratic": conditions.mapping.quadratic.tolist(),
+        "regions": [[r.x0 + 1, r.y0 + 1, r.nx, r.ny] for r in regions],
+        "trouble": sorted(exposure.trouble),
+    }
+
+
+def describe_program(
+    program: Program, arrays: Sequence[Array], sensitivities: dict[str, F64]
+) -> dict[str, Any]:
+    """``program.json``: seed, zeropoints, and what a flat-fielded frame's zeropoint must come out as."""
+    size = max((e.size for e in program.exposures if e.kind != "mask"), default=2048)
+    areas = [pixel_area(i, size) for i in range(4)]
+    flats = {name: _flat_median(arrays, areas, s, size) for name, s in sensitivities.items()}
+    return {
+        "program": program.name,
+        "seed": program.night.seed,
+        "zeropoints": {name: list(zp) for name, zp in program.zeropoints.items()},
+        "zeropoint_of_response_one": {name: float(zp.mean()) for name, zp in program.zeropoints.items()},
+        "flat_median_area": flats,
+        "zeropoint_on_stack_scale": {
+            name: float(zp.mean() + 2.5 * np.log10(flats[name] / NOMINAL_AREA))
+            for name, zp in program.zeropoints.items()
+        },
+        "sensitivity": {name: list(s) for name, s in sensitivities.items()},
+    }
+
+
+def _flat_median(arrays: Sequence[Array], areas: Sequence[F64], sensitivity: F64, size: int) -> float:
+    """Median over good pixels of response times area (arcsec^2): what a flat of median 1 divides by."""
+    values = []
+    for array, area in zip(arrays, areas, strict=True):
+        rows, columns = true_region(size, array.index).slices
+        response = array.response[rows, columns] * sensitivity[array.index]
+        good = ~array.listed[rows, columns] & ~array.tree[rows, columns] & (response > 0)
+        values.append((response * area)[good])
+    return float(np.median(np.concatenate(values)))
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON that a person can read."""
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
