@@ -1,1 +1,47 @@
 """The command line: each command parses, calls one function, and prints."""
+
+from __future__ import annotations
+
+import typer
+
+from goafetch import __version__
+
+app = typer.Typer(
+    name="goafetch",
+    help="From a Gemini program ID to a stacked, calibrated GSAOI image with one command.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"goafetch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="The version."
+    ),
+) -> None:
+    """From a Gemini program ID to a stacked, calibrated GSAOI image with one command."""
+
+
+def _register() -> None:
+    from goafetch.cli import demo, plan, run
+
+    app.command("run")(run.run)
+    app.command("plan")(plan.plan)
+    app.command("explain")(plan.explain)
+    app.command("demo")(demo.demo)
+
+
+_register()
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,93 @@
+"""`goafetch run`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from goafetch import console
+
+if TYPE_CHECKING:
+    from goafetch.pipeline import RunReport
+
+Programs = Annotated[list[str], typer.Argument(metavar="PROGRAM...|FOLDER", help="Program IDs, or a folder.")]
+Date = Annotated[str | None, typer.Option(help="UTC date D, or range D1-D2 (YYYYMMDD).")]
+Night = Annotated[str | None, typer.Option(help="Night D, as in file names: D-1 18:00 to D 18:00 UT.")]
+Object = Annotated[str | None, typer.Option(help="Only this target; * at either end for anything.")]
+Filter = Annotated[str | None, typer.Option(help="Only this filter, such as Kshort.")]
+Into = Annotated[Path | None, typer.Option(metavar="DIR", help="Workspace (default: the program's name).")]
+Archive = Annotated[str | None, typer.Option(metavar="URL", help="The archive's address.")]
+Parameters = Annotated[
+    list[str] | None, typer.Option("--parameter", "-p", metavar="STEP:PARAM=VALUE", help="Repeatable.")
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes (default: one per core).")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Every file that is made or reused.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only what went wrong.")]
+
+
+@console.handled
+def run(
+    programs: Programs,
+    date: Date = None,
+    night: Night = None,
+    object: Object = None,
+    filter: Filter = None,
+    into: Into = None,
+    archive: Archive = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done; touch nothing.")
+    ] = False,
+    parameters: Parameters = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Hash every file again.")] = False,
+    keep: Annotated[list[str] | None, typer.Option(metavar="STEP", help="Keep what a step made.")] = None,
+    workers: Workers = None,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Search, fetch, reduce and stack: from a program ID (or a folder of raw files) to the image.
+
+    Repeating it does only what is missing or changed.
+    """
+    import sys
+
+    from goafetch.pipeline import run as run_main_job
+
+    reports = []
+    with console.Terminal(verbose=verbose, quiet=quiet) as terminal:
+        for program in programs:
+            reports.append(
+                run_main_job(
+                    program,
+                    date=date,
+                    night=night,
+                    object=object,
+                    filter=filter,
+                    into=into / program.upper() if into and len(programs) > 1 else into,
+                    archive=archive,
+                    dry_run=dry_run,
+                    parameters=parameters or (),
+                    verify=verify,
+                    keep=keep or (),
+                    workers=workers,
+                    notify=terminal,
+                    command=" ".join(["goafetch", *sys.argv[1:]]),
+                )
+            )
+    show(reports, json=json, quiet=quiet)
+    return max(report.exit_code for report in reports)
+
+
+def show(reports: list[RunReport], *, json: bool, quiet: bool) -> None:
+    """The closing table: what was made and where; in JSON, the whole summary."""
+    if json:
+        documents = [report.as_document() for report in reports]
+        console.emit_json(documents[0] if len(documents) == 1 else documents)
+        return
+    for report in reports:
+        if not quiet:
+            console.show_table(report.table(), format="table", title=report.summary.program)
+            console.say(report.conclusion())

@@ -1,0 +1,35 @@
+"""The calibration store of a run: what it already holds, and what this run adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from calstore.record import PROCESSED_FLAT, Calibration
+from calstore.store import CalStore
+from goafetch.config import Settings
+from goafetch.pipeline.execute import MADE, Outcome
+from goafetch.plan.decide import promise
+from goafetch.plan.model import Plan
+from goafetch.workspace import Workspace
+
+
+def store_of(workspace: Workspace, settings: Settings) -> CalStore:
+    """The store that settings name, else the workspace's own."""
+    return CalStore(settings.store or workspace.calibrations / "calstore.json")
+
+
+def stored_calibrations(store: CalStore) -> list[Calibration]:
+    """What the store holds and the disk still has."""
+    if not store.exists:
+        return []
+    return [known for known in store.all() if Path(known.path).is_file()]
+
+
+def add_to_store(store: CalStore, plan: Plan, outcomes: Iterable[Outcome], workspace: Workspace) -> None:
+    """Enter the master flats that were made, by their place among the calibrations."""
+    made = {path.name for outcome in outcomes if outcome.status == MADE for path in outcome.products}
+    flats = [group for group in plan.flats if group.product in made]
+    store.init()
+    if flats:
+        store.add(*(promise(group, workspace.calibrations / PROCESSED_FLAT) for group in flats))

@@ -1,0 +1,88 @@
+"""Raw files that are already here: a workspace's own, or any folder's, linked or unpacked into playdata/."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from goafetch.errors import NothingFound, WorkspaceError
+from goafetch.events import Notify
+from goafetch.workspace import Workspace
+
+SUFFIXES = (".fits", ".fits.bz2")
+
+
+def is_workspace(folder: Path) -> bool:
+    """Whether a folder was made by `goafetch run`, `fetch` or `unpack`."""
+    return (folder / "playdata").is_dir()
+
+
+def take_folder(folder: Path, workspace: Workspace, notify: Notify, *, dry_run: bool = False) -> list[Path]:
+    """The raw files of a folder as paths in playdata/, linked or unpacked there unless they live there.
+
+    With ``dry_run`` they stay where they are; packed ones are then left out, which is said.
+    """
+    if is_workspace(folder) and folder.resolve() == workspace.root.resolve():
+        files = sorted(path for path in workspace.playdata.iterdir() if path.suffix == ".fits")
+    else:
+        files = _raw_files(folder, workspace.root)
+        plain = [path for path in files if path.suffix == ".fits"]
+        if dry_run and len(plain) < len(files):
+            notify("warning", text=f"{len(files) - len(plain)} packed files are not looked into")
+        files = plain if dry_run else _bring_in(files, workspace, notify)
+    if not files:
+        raise NothingFound(
+            f"no .fits or .fits.bz2 file in {folder}",
+            "a workspace, or a folder of raw GSAOI files",
+            "give the folder that holds them, or a program ID to fetch them",
+        )
+    return files
+
+
+def _raw_files(folder: Path, workspace: Path) -> list[Path]:
+    """Files below a folder, none of a workspace in it, and one of each name: plain before .bz2."""
+    if not folder.is_dir():
+        raise WorkspaceError(f"{folder} is not a folder", "a workspace, or a folder of raw GSAOI files")
+    inside = workspace.resolve()
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*"), key=lambda p: (p.suffix == ".bz2", p.as_posix())):
+        if path.name.endswith(SUFFIXES) and path.is_file() and not _hidden(path, folder):
+            if inside in path.absolute().parents and inside != folder.resolve():
+                continue
+            found.setdefault(path.name.removesuffix(".bz2"), path)
+    return sorted(found.values())
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _bring_in(files: Sequence[Path], workspace: Workspace, notify: Notify) -> list[Path]:
+    packed = [path for path in files if path.suffix == ".bz2"]
+    for path in files:
+        if path.suffix == ".fits":
+            _link(path, workspace.playdata / path.name)
+    if packed:
+        from goafetch.archive.unpack import unpack
+
+        unpack(packed, workspace.playdata, notify=notify)
+    names = (path.name.removesuffix(".bz2") for path in files)
+    return [workspace.playdata / name for name in names if (workspace.playdata / name).exists()]
+
+
+def _link(source: Path, link: Path) -> None:
+    """A relative link, so that the two folders may move together; an existing right one stays."""
+    target = os.path.relpath(source.absolute(), link.parent.resolve())
+    if link.is_symlink() and str(link.readlink()) == target:
+        return
+    if link.exists() and not link.is_symlink():
+        if link.resolve() == source.resolve():
+            return
+        raise WorkspaceError(
+            f"{link} is a file of its own, not a link to {source}",
+            "a workspace that belongs to this folder",
+            "choose another one with --into DIR",
+        )
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)

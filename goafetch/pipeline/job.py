@@ -1,0 +1,181 @@
+"""The main job: raw files, a plan, its execution, the report; and the account of it all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from goafetch.config import Settings, load_settings
+from goafetch.errors import DONE, FAILED
+from goafetch.events import Notify, silent
+from goafetch.pipeline import story
+from goafetch.pipeline.calibrations import add_to_store, store_of, stored_calibrations
+from goafetch.pipeline.execute import Outcome, Work, execute
+from goafetch.pipeline.folder import is_workspace, take_folder
+from goafetch.pipeline.log import logged
+from goafetch.pipeline.result import RunReport
+from goafetch.plan.decide import make_plan
+from goafetch.plan.model import LeftOut, Plan
+from goafetch.plan.sort import Wanted
+from goafetch.workspace import Workspace, held
+from reducer.errors import ReducerError
+
+if TYPE_CHECKING:
+    from goafetch.pipeline.obtain import Obtained
+    from reducer.descriptors import Descriptors
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be run: a program ID or a folder, and the user's limits and choices."""
+
+    target: str
+    date: str | None = None
+    night: str | None = None
+    object: str | None = None
+    filter: str | None = None
+    into: Path | None = None
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    dry_run: bool = False
+    verify: bool = False
+    command: str = ""
+
+    @property
+    def wanted(self) -> Wanted:
+        """The limits that concern frames already here."""
+        return Wanted(self.object or "", self.filter or "")
+
+    @property
+    def is_program(self) -> bool:
+        """Whether the target reads as a program ID, which wins over a folder of that name."""
+        from goafetch.archive.identifiers import is_identifier
+
+        return is_identifier(self.target)
+
+    @property
+    def workspace(self) -> Workspace:
+        """Where it happens: --into, else the program's name, or the folder itself if it is a workspace."""
+        if self.into is not None:
+            return Workspace(self.into)
+        if self.is_program:
+            return Workspace(Path(self.target.upper()))
+        folder = Path(self.target)
+        return Workspace(folder if is_workspace(folder) else Path(f"{folder.resolve().name}-reduced"))
+
+
+def run_job(request: Request, settings: Settings | None = None, notify: Notify = silent) -> RunReport:
+    """Do the main job for one program or folder."""
+    workspace = request.workspace
+    settings = settings or load_settings(workspace.root)
+    if request.dry_run:
+        return rehearse(request, workspace, settings, notify)
+    workspace.make()
+    with held(workspace), logged(notify, workspace.playground / "reduce.log") as tell:
+        return perform(request, workspace, settings, story.Recorder(tell))
+
+
+def perform(request: Request, workspace: Workspace, settings: Settings, tell: story.Recorder) -> RunReport:
+    """Fetch or link the raw files, plan, reduce, and tell the story."""
+    from goafetch.engine.pool import Pool
+    from goafetch.report.model import write_summary
+
+    begun = time.perf_counter()
+    earlier = story.earlier_summary(workspace.root)
+    verified = workspace.verified()
+    if request.verify:
+        verified.forget()
+    files, obtained = _raw_files(request, workspace, settings, tell)
+    plan = plan_files(files, workspace, settings, request.wanted, tell)
+    with Pool(settings.workers) as pool:
+        work = Work(workspace, pool, tell, request.parameters, verified, story.refused_before(earlier))
+        outcomes = execute(plan, work)
+    add_to_store(store_of(workspace, settings), plan, outcomes, workspace)
+    verified.save()
+    account = story.Account(request.target, request.command, plan, outcomes, work.refused, obtained)
+    summary = story.summarise(account, workspace, tell, earlier)
+    summary = replace(summary, seconds=time.perf_counter() - begun)
+    write_summary(workspace.root, summary)
+    page = _report(workspace, outcomes, tell)
+    return RunReport(workspace, plan, tuple(outcomes), summary, page, _exit_code(account))
+
+
+def rehearse(request: Request, workspace: Workspace, settings: Settings, notify: Notify) -> RunReport:
+    """Say what would be fetched and reduced, and touch nothing."""
+    tell = story.Recorder(notify)
+    files, obtained = _raw_files(request, workspace, settings, tell)
+    plan = plan_files(files, workspace, settings, request.wanted, tell)
+    account = story.Account(request.target, request.command, plan, [], {}, obtained)
+    summary = story.summarise(account, workspace, tell, None)
+    return RunReport(workspace, plan, (), summary, None, _exit_code(account))
+
+
+def plan_files(
+    files: Sequence[Path], workspace: Workspace, settings: Settings, wanted: Wanted, notify: Notify
+) -> Plan:
+    """The plan for raw files, told choice by choice; files that cannot be read are left out of it."""
+    facts, unreadable = survey(files)
+    plan = make_plan(facts, workspace.playground, wanted, stored_calibrations(store_of(workspace, settings)))
+    plan = replace(plan, left_out=(*unreadable, *plan.left_out))
+    for decision in story.plan_decisions(plan):
+        notify("decision", what=f"{decision.about}: {decision.what}", reason=decision.reason)
+    for left in plan.left_out:
+        if left.failed:
+            notify("refused", name=left.path.name, reason=left.reason)
+    for text in plan.warnings:
+        notify("warning", text=text)
+    return plan
+
+
+def survey(files: Sequence[Path]) -> tuple[list[tuple[Path, Descriptors]], list[LeftOut]]:
+    """The descriptors of files by their headers, and the files that have none that can be read."""
+    from reducer.descriptors import describe as describe_frame
+    from reducer.fitsio import read_headers
+
+    facts, unreadable = [], []
+    for path in files:
+        try:
+            primary, chips = read_headers(path)
+            facts.append((path, describe_frame(primary, chips, path.name)))
+        except ReducerError as error:
+            unreadable.append(LeftOut(path, str(error), failed=True))
+    return facts, unreadable
+
+
+def _raw_files(
+    request: Request, workspace: Workspace, settings: Settings, notify: Notify
+) -> tuple[Sequence[Path], Obtained | None]:
+    if not request.is_program:
+        return take_folder(Path(request.target), workspace, notify, dry_run=request.dry_run), None
+    from goafetch.archive.query import Criteria
+    from goafetch.pipeline.obtain import obtain
+
+    criteria = Criteria(
+        program=request.target,
+        date=request.date,
+        night=request.night,
+        object=request.object,
+        filter=request.filter,
+    )
+    obtained = obtain(criteria, workspace, settings, notify, dry_run=request.dry_run)
+    return obtained.files, obtained
+
+
+def _report(workspace: Workspace, outcomes: Sequence[Outcome], notify: Notify) -> Path:
+    """The page, made again unless nothing was redone since it was made."""
+    page = workspace.report / "index.html"
+    if page.exists() and not any(outcome.redone for outcome in outcomes):
+        return page
+    from goafetch.report import make_report
+
+    notify("stage", name="report")
+    page = make_report(workspace.root)
+    notify("done", name="report")
+    return page
+
+
+def _exit_code(account: story.Account) -> int:
+    """0 if all that was asked is done; 1 where something was refused or failed."""
+    return FAILED if account.shortcomings else DONE

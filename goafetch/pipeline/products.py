@@ -1,0 +1,54 @@
+"""Products as the cache: which are current, and where the calibrations among them are kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from goafetch.events import Notify
+from goafetch.plan.model import stem
+from goafetch.workspace import Verified, Workspace
+
+
+def of_frame(frame: Path, workspace: Workspace) -> tuple[Path, Path]:
+    """What a raw frame may become: one of the two, by whether it is on target."""
+    folder = workspace.playground
+    return folder / f"{stem(frame)}_skyCorrected.fits", folder / f"{stem(frame)}_flatCorrected.fits"
+
+
+def is_current(product: Path, key: str, verified: Verified) -> bool:
+    """Whether a product is whole and carries the key: as remembered, else by its header and checksums."""
+    if not product.exists():
+        return False
+    if verified.proof(product) is not None:
+        return verified.proof(product) == key
+    from reducer.fitsio import is_whole, key_of
+
+    if key_of(product) != key or not is_whole(product):
+        return False
+    verified.remember(product, key)
+    return True
+
+
+def remember(made: Iterable[Path], key: str, verified: Verified, notify: Notify) -> None:
+    """Note the key of products that were just written."""
+    for product in made:
+        verified.remember(product, key)
+        notify("made", path=product)
+
+
+def keep_as_calibration(flat: Path, workspace: Workspace, verified: Verified) -> Path:
+    """Give a flat its second place, calibrations/processed_flat/, as DRAGONS does."""
+    kept = workspace.calibrations / "processed_flat" / flat.name
+    if not (kept.exists() and kept.samefile(flat)):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        temporary = kept.with_name(f".{kept.name}.new")
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(flat, temporary)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(flat, temporary)
+        temporary.replace(kept)
+    return kept

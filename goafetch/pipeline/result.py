@@ -1,0 +1,92 @@
+"""What a run gives back: its plan, what became of it, and that in tables and words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from goafetch.pipeline.execute import REFUSED, Outcome
+from goafetch.plan.model import FLAT, Plan
+from goafetch.report.model import RunSummary
+from goafetch.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What became of a run: plan, outcomes, the summary as saved, and the exit code that a shell gets.
+
+    ``report`` is the HTML page, None after a rehearsal.
+    """
+
+    workspace: Workspace
+    plan: Plan
+    outcomes: tuple[Outcome, ...]
+    summary: RunSummary
+    report: Path | None
+    exit_code: int
+
+    @property
+    def redone(self) -> int:
+        """Number of products that this run wrote."""
+        return sum(outcome.redone for outcome in self.outcomes)
+
+    @property
+    def products(self) -> tuple[Path, ...]:
+        """Every product of the plan that stands now."""
+        return tuple(path for outcome in self.outcomes for path in outcome.products)
+
+    @property
+    def stacks(self) -> tuple[Path, ...]:
+        """The stacked images."""
+        return tuple(path for path in self.products if path.stem.endswith("_image"))
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row for each stage: what it made, whether anew, and where."""
+        return [
+            {
+                "what": outcome.name,
+                "kind": outcome.kind,
+                "status": outcome.status,
+                "products": len(outcome.products),
+                "seconds": round(outcome.seconds, 1),
+                "file": str(outcome.products[0]) if len(outcome.products) == 1 else "",
+            }
+            for outcome in self.outcomes
+        ]
+
+    def plan_table(self) -> list[dict[str, Any]]:
+        """A row for each group of the plan."""
+        return [
+            {
+                "group": group.name,
+                "kind": group.kind,
+                "frames": len(group.frames),
+                "first": group.frames[0].name,
+                "flat": group.flat.name if group.flat else "",
+                "mask": group.bpm.name if group.bpm else "",
+                "becomes": group.product if group.kind == FLAT or group.visit == 1 else "",
+            }
+            for group in self.plan.groups()
+        ]
+
+    def conclusion(self) -> str:
+        """One or two sentences to end with."""
+        if self.report is None:
+            return "nothing was written: this was a rehearsal"
+        refused = [outcome.name for outcome in self.outcomes if outcome.status == REFUSED]
+        done = f"{self.redone} products made" if self.redone else "nothing to do: every product is current"
+        left = f"; could not be done: {', '.join(refused)}" if refused else ""
+        return f"{done}{left}. Report: {self.report}"
+
+    def as_document(self) -> dict[str, Any]:
+        """Everything as plain values, for JSON."""
+        return {
+            **asdict(self.summary),
+            "workspace": str(self.workspace.root),
+            "report": str(self.report) if self.report else None,
+            "exit_code": self.exit_code,
+            "redone": self.redone,
+            "plan": self.plan_table(),
+            "outcomes": self.table(),
+        }

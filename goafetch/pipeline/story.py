@@ -1,0 +1,183 @@
+"""What a run remembers of itself: decisions, warnings and refusals as they are told, and the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from goafetch import __version__
+from goafetch.errors import WorkspaceError
+from goafetch.events import Notify
+from goafetch.pipeline.execute import REFUSED, REUSED, Outcome
+from goafetch.plan.model import FLAT, SCIENCE, Group, Plan
+from goafetch.report.model import (
+    Calibration,
+    Decision,
+    Exclusion,
+    Exposure,
+    Product,
+    RunSummary,
+    Timing,
+    read_summary,
+)
+from goafetch.workspace import Workspace
+
+if TYPE_CHECKING:
+    from goafetch.pipeline.obtain import Obtained
+
+#: The report's words for what a product is, by the end of its name.
+KINDS = {"_flat": "flat", "_skyCorrected": "on target", "_flatCorrected": "off target"}
+
+
+@dataclass
+class Recorder:
+    """Passes every event on, and keeps what the report will tell, each with the stage that it came from."""
+
+    notify: Notify
+    about: str = ""
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    decisions: list[Decision] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def __call__(self, event: str, /, **facts: object) -> None:
+        """Take one event."""
+        if event == "stage":
+            self.about = str(facts["name"])
+        elif event == "decision":
+            self.decisions.append(Decision(str(facts["what"]), str(facts.get("reason", "")), self.about))
+        elif event == "warning":
+            self.warnings.append(str(facts["text"]))
+        self.notify(event, **facts)
+
+
+def exposures(plan: Plan, products: Iterable[Path]) -> tuple[Exposure, ...]:
+    """Every raw file that the plan uses, with its role."""
+    off_target = {path.name.split("_")[0] for path in products if path.stem.endswith("_flatCorrected")}
+    return tuple(_exposure(frame, group, off_target) for group in plan.groups() for frame in group.frames)
+
+
+def _exposure(frame: Path, group: Group, off_target: set[str]) -> Exposure:
+    role = group.kind
+    if group.kind == SCIENCE:
+        role = "off target" if frame.stem in off_target else "on target"
+    return Exposure(frame.name, role, group.name, detail=str(group.setup))
+
+
+def calibrations(plan: Plan) -> tuple[Calibration, ...]:
+    """Which flat and mask each group uses, and why."""
+    return tuple(
+        Calibration(group.name, kind, path.name, _reason(group, path.name))
+        for group in plan.groups()
+        for kind, path in (("flat", group.flat), ("mask", group.bpm))
+        if path is not None
+    )
+
+
+def _reason(group: Group, name: str) -> str:
+    return next((text.partition(": ")[2] for text in group.reasons if f" {name}: " in text), "")
+
+
+def plan_decisions(plan: Plan) -> list[Decision]:
+    """The plan's choices in the order in which they were taken."""
+    return [
+        Decision(f"{len(group.frames)} frames: {reason}" if group.kind == FLAT else reason, "", group.name)
+        for group in plan.groups()
+        for reason in group.reasons
+    ]
+
+
+def kind_of_product(path: Path, group_kind: str) -> str:
+    """'stack', 'standard', 'flat', 'on target' or 'off target'."""
+    for ending, kind in KINDS.items():
+        if path.stem.endswith(ending):
+            return kind
+    return "stack" if group_kind == SCIENCE else group_kind
+
+
+def product(path: Path, root: Path, kind: str, group: str, reused: bool) -> Product:
+    """A product as the summary lists it."""
+    return Product(path.relative_to(root).as_posix(), kind_of_product(path, kind), group, reused)
+
+
+@dataclass(frozen=True)
+class Account:
+    """All that a run came to: what the summary and the exit code are made from."""
+
+    target: str
+    command: str
+    plan: Plan
+    outcomes: Sequence[Outcome]
+    refused: Mapping[str, Mapping[str, str]]
+    obtained: Obtained | None = None
+
+    @property
+    def shortcomings(self) -> list[str]:
+        """Names of what was asked for and could not be done."""
+        missing = [left.path.name for left in self.plan.left_out if left.failed]
+        missing += [outcome.name for outcome in self.outcomes if outcome.status == REFUSED]
+        missing += [name for names in self.refused.values() for name in names]
+        return missing + (self.obtained.missing if self.obtained else [])
+
+
+def summarise(
+    account: Account, workspace: Workspace, told: Recorder, earlier: RunSummary | None
+) -> RunSummary:
+    """The story of a run as the report reads it."""
+    paths = [path for outcome in account.outcomes for path in outcome.products]
+    obtained = account.obtained
+    summary = RunSummary(
+        program=account.target,
+        command=account.command,
+        archive=obtained.archive if obtained else "",
+        query=obtained.query if obtained else "",
+        started=told.started.isoformat(timespec="seconds"),
+        version=__version__,
+        fetched=len(obtained.report.done) if obtained else 0,
+        fetched_bytes=obtained.report.bytes if obtained else 0,
+        exposures=exposures(account.plan, paths),
+        decisions=tuple(told.decisions),
+        calibrations=calibrations(account.plan),
+        exclusions=_exclusions(account),
+        products=tuple(
+            product(path, workspace.root, outcome.kind, outcome.name, outcome.status == REUSED)
+            for outcome in account.outcomes
+            for path in outcome.products
+        ),
+        timings=tuple(Timing(f"{o.kind} {o.name}", o.seconds, len(o.products)) for o in account.outcomes),
+        warnings=tuple(told.warnings),
+        refused={key: dict(names) for key, names in account.refused.items()},
+    )
+    return _with_earlier(summary, earlier, account.outcomes)
+
+
+def _exclusions(account: Account) -> tuple[Exclusion, ...]:
+    left_out = [Exclusion(left.path.name, left.reason) for left in account.plan.left_out]
+    failed = [Exclusion(o.name, o.reason) for o in account.outcomes if o.status == REFUSED]
+    refused = [Exclusion(name, why) for names in account.refused.values() for name, why in names.items()]
+    return (*left_out, *failed, *refused)
+
+
+def _with_earlier(summary: RunSummary, earlier: RunSummary | None, outcomes: Sequence[Outcome]) -> RunSummary:
+    """Keep what an earlier run decided about the stages that this one reused."""
+    if earlier is None:
+        return summary
+    reused = {outcome.name for outcome in outcomes if outcome.status == REUSED}
+    kept = [d for d in earlier.decisions if any(d.about.endswith(name) for name in reused) and d.about]
+    fresh = [d for d in kept if d not in summary.decisions]
+    return replace(summary, decisions=(*summary.decisions, *fresh))
+
+
+def earlier_summary(root: Path) -> RunSummary | None:
+    """The story of the run before, None where there is none that can be read."""
+    try:
+        return read_summary(root)
+    except WorkspaceError:
+        return None
+
+
+def refused_before(earlier: RunSummary | None) -> Mapping[str, Mapping[str, str]]:
+    """By the key that products would carry: the frames that a recipe refused, and why."""
+    return earlier.refused if earlier else {}

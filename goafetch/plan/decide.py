@@ -1,0 +1,99 @@
+"""The plan itself: groups with their calibrations, by the store's rules, each choice with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from calstore.associate import Match, NoMatch, best
+from calstore.record import PROCESSED_BPM, PROCESSED_FLAT, Calibration, Need
+from goafetch.plan.groups import flat_groups, stacks, visits
+from goafetch.plan.model import FLAT, SCIENCE, STANDARD, Group, LeftOut, Plan
+from goafetch.plan.sort import MASK, Wanted, of_role, sort_frames
+from goafetch.plan.translate import calibration_of
+from reducer.descriptors import Descriptors
+
+#: What is said where there is no static mask: the run goes on, as the flat shows most bad pixels itself.
+NO_MASK = "without a static bad-pixel mask, only what the flat itself shows is masked"
+
+
+def make_plan(
+    frames: Iterable[tuple[Path, Descriptors]],
+    playground: Path,
+    wanted: Wanted | None = None,
+    processed: Sequence[Calibration] = (),
+) -> Plan:
+    """Decide what is reduced with what.
+
+    ``frames``: raw files and masks with their descriptors. ``playground``: where products will stand.
+    ``processed``: finished calibrations that are at hand besides (the store's).
+    """
+    sorted_frames, left_out = sort_frames(frames, wanted)
+    masks = [calibration_of(frame.path, frame.facts) for frame in of_role(sorted_frames, MASK)]
+    raw_flats, no_flats = flat_groups(sorted_frames)
+    flats = [_with_mask(group, masks) for group in raw_flats]
+    promised = [promise(flat, playground) for flat in flats]
+    names = {promise.name for promise in promised}
+    candidates = [*promised, *(c for c in processed if c.name not in names)]
+
+    groups, refused = [], []
+    for visit in (*visits(sorted_frames, STANDARD), *visits(sorted_frames, SCIENCE)):
+        answer = best(_need(visit, PROCESSED_FLAT), candidates)
+        if isinstance(answer, NoMatch):
+            refused += [LeftOut(path, _no_flat(visit, answer), failed=True) for path in visit.frames]
+        else:
+            groups.append(_with_mask(_with_flat(visit, answer), masks))
+
+    used = {group.flat for group in groups}
+    idle = [flat for flat in flats if playground / flat.product not in used]
+    left_out += [LeftOut(path, "no frame needs this flat") for flat in idle for path in flat.frames]
+    return Plan(
+        tuple(flat for flat in flats if flat not in idle),
+        tuple(groups),
+        tuple(stacks(groups)),
+        tuple([*left_out, *no_flats, *refused]),
+        tuple(sorted({NO_MASK for group in groups if group.bpm is None})),
+    )
+
+
+def promise(flat: Group, playground: Path) -> Calibration:
+    """The master flat that a group will become, as the rules see it."""
+    return Calibration(
+        kind=PROCESSED_FLAT,
+        path=str(playground / flat.product),
+        when=flat.when,
+        filter_name=flat.setup.filter,
+        region=flat.setup.regions,
+        exposure_time=flat.setup.exposure_time,
+        coadds=flat.setup.coadds,
+        read_mode=flat.setup.read_mode,
+        origin="goafetch",
+    )
+
+
+def _need(group: Group, kind: str) -> Need:
+    setup = group.setup
+    return Need(kind=kind, name=group.name, when=group.when, filter_name=setup.filter, region=setup.regions)
+
+
+def _with_flat(visit: Group, answer: Match) -> Group:
+    chosen = answer.calibration
+    reasons = [f"flat {chosen.name}: {answer.reason}"]
+    reasons += [f"not {lost.calibration.name}: {lost.reason}" for lost in answer.rejected]
+    return replace(visit, flat=Path(chosen.path), reasons=(*visit.reasons, *reasons))
+
+
+def _with_mask(group: Group, masks: Sequence[Calibration]) -> Group:
+    answer = best(_need(group, PROCESSED_BPM), masks)
+    if isinstance(answer, NoMatch):
+        return replace(group, reasons=(*group.reasons, f"{answer.reason}; {NO_MASK}"))
+    reason = f"mask {answer.calibration.name}: {answer.reason}"
+    return replace(group, bpm=Path(answer.calibration.path), reasons=(*group.reasons, reason))
+
+
+def _no_flat(visit: Group, answer: NoMatch) -> str:
+    tried = "; ".join(f"{lost.calibration.name}: {lost.reason}" for lost in answer.rejected)
+    kind = "a" if visit.kind == SCIENCE else "a standard's"
+    remedy = f"fetch {kind} {FLAT} in {visit.setup.filter} within 30 days (lamp on and lamp off)"
+    return f"{answer.reason}{f' ({tried})' if tried else ''}; {remedy}"

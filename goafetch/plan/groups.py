@@ -1,0 +1,114 @@
+"""Frames into groups: visits to a target, and sets of flats that are uniform within themselves."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from datetime import date, datetime, timedelta
+from typing import TypeVar
+
+from goafetch.plan.model import FLAT, Group, LeftOut, Setup, Stack
+from goafetch.plan.sort import LAMP_OFF, LAMP_ON, Frame, of_role
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+#: Exposures of a target further apart than this belong to different visits, with skies of their own.
+VISIT_GAP = timedelta(hours=2)
+#: What the frames of a set of flats must have in common.
+SAME = "filter, exposure, coadds, read mode and region"
+#: Nights at Gemini South are labelled by the UT date at their end; they begin at 18:00 UT.
+NIGHT_BEGINS = timedelta(hours=6)
+
+
+def time_of(frame: Frame) -> datetime:
+    """When it was taken; frames without a time have no role and never come here."""
+    when = frame.facts.ut_datetime
+    assert when is not None
+    return when
+
+
+def night_of(when: datetime) -> date:
+    """The night's label: D covers D-1 18:00 to D 18:00 UT."""
+    return (when + NIGHT_BEGINS).date()
+
+
+def flat_groups(frames: Sequence[Frame]) -> tuple[list[Group], list[LeftOut]]:
+    """Sets of lamp-on frames of one night and setup, each with the lamp-off frames that match it.
+
+    A set without lamp-off frames is left out, with the reason.
+    """
+    dark = _by(of_role(frames, LAMP_OFF), lambda f: f.setup)
+    groups, left_out = [], []
+    used: set[Frame] = set()
+    for (setup, _), lit in _by(of_role(frames, LAMP_ON), lambda f: (f.setup, night_of(time_of(f)))).items():
+        off = _nearest_night(dark.get(setup, []), time_of(lit[0]))
+        if off:
+            groups.append(_flat_group(setup, lit, off))
+            used.update(off)
+        else:
+            left_out += [LeftOut(f.path, _no_lamp_off(setup, dark), failed=True) for f in lit]
+    unused = [f for off in dark.values() for f in off if f not in used]
+    left_out += [LeftOut(f.path, "no lamp-on frames of its setup to subtract it from") for f in unused]
+    return groups, left_out
+
+
+def _flat_group(setup: Setup, lit: list[Frame], off: list[Frame]) -> Group:
+    reason = f"{len(lit)} lamp-on and {len(off)} lamp-off frames that agree in {SAME}"
+    nights = {night_of(time_of(f)) for f in (*lit, *off)}
+    apart = "" if len(nights) == 1 else f"; lamp-off frames are {max(nights) - min(nights)} away"
+    files = tuple(f.path for f in (*lit, *off))
+    return Group(FLAT, "flat", setup, time_of(lit[0]), files, reasons=(reason + apart,))
+
+
+def _no_lamp_off(setup: Setup, dark: Iterable[Setup]) -> str:
+    others = sorted({str(other) for other in dark})
+    found = f"there are some of {', '.join(others)}" if others else "there are none at all"
+    return (
+        f"lamp-on flat without lamp-off frames of {setup} in {setup.read_mode}: {found}. "
+        "Fetch the missing ones, or make the flat on its own with `goafetch reduce -r makeProcessedFlat "
+        "-p makeFlat:lamp_off=none`"
+    )
+
+
+def _nearest_night(frames: Sequence[Frame], when: datetime) -> list[Frame]:
+    nights = _by(frames, lambda f: night_of(time_of(f)))
+    nearest = min(nights, key=lambda night: abs(night - night_of(when)), default=None)
+    return nights[nearest] if nearest is not None else []
+
+
+def visits(frames: Sequence[Frame], kind: str) -> list[Group]:
+    """Frames of one target and setup, split where more than two hours lie between two exposures."""
+    groups = []
+    for (program, target, setup), members in _by(of_role(frames, kind), _target_key).items():
+        for number, visit in enumerate(_split_in_time(members), start=1):
+            files = tuple(f.path for f in visit)
+            groups.append(Group(kind, target, setup, time_of(visit[0]), files, visit=number, program=program))
+    return groups
+
+
+def _target_key(frame: Frame) -> tuple[str, str, Setup]:
+    return frame.facts.program_id or "", frame.target, frame.setup
+
+
+def _split_in_time(frames: Sequence[Frame]) -> list[list[Frame]]:
+    parts: list[list[Frame]] = []
+    for frame in frames:
+        if parts and time_of(frame) - time_of(parts[-1][-1]) <= VISIT_GAP:
+            parts[-1].append(frame)
+        else:
+            parts.append([frame])
+    return parts
+
+
+def stacks(groups: Sequence[Group]) -> list[Stack]:
+    """One stack for all visits to a target with one setup."""
+    together = _by(groups, lambda g: (g.kind, g.program, g.target, g.setup))
+    return [Stack(g[0].kind, g[0].target, g[0].setup, tuple(g)) for g in together.values()]
+
+
+def _by(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    parts: dict[K, list[T]] = defaultdict(list)
+    for item in items:
+        parts[key(item)].append(item)
+    return parts

@@ -1,0 +1,103 @@
+"""What a plan is: groups of frames, what each becomes, with which calibrations, and every reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from reducer.descriptors import Region
+
+FLAT, STANDARD, SCIENCE = "flat", "standard", "science"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What frames that are reduced together have in common."""
+
+    filter: str
+    exposure_time: float
+    coadds: int
+    read_mode: str
+    regions: tuple[Region, ...]
+
+    def __str__(self) -> str:
+        coadds = f" x {self.coadds}" if self.coadds > 1 else ""
+        return f"{self.filter} {self.exposure_time:g} s{coadds}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Frames that one recipe takes together.
+
+    ``kind``: 'flat', 'standard' or 'science'. ``frames``: raw files in order of time. ``flat`` and ``bpm``:
+    the calibrations, the flat perhaps not yet made. ``reasons``: why these frames, why these calibrations.
+    """
+
+    kind: str
+    target: str
+    setup: Setup
+    when: datetime
+    frames: tuple[Path, ...]
+    flat: Path | None = None
+    bpm: Path | None = None
+    reasons: tuple[str, ...] = ()
+    visit: int = 1
+    program: str = ""
+
+    @property
+    def name(self) -> str:
+        """A name for people: 'NGC5128 Kshort 60 s'."""
+        visit = f", visit {self.visit}" if self.visit > 1 else ""
+        return f"{self.target} {self.setup}{visit}"
+
+    @property
+    def product(self) -> str:
+        """Name of the master flat, or of the stack, by the first input."""
+        return f"{stem(self.frames[0])}_{'flat' if self.kind == FLAT else 'image'}.fits"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What the visits to one target with one setup become."""
+
+    kind: str
+    target: str
+    setup: Setup
+    groups: tuple[Group, ...]
+
+    @property
+    def name(self) -> str:
+        """A name for people, that of its first visit."""
+        return f"{self.target} {self.setup}"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that no group takes, and why; ``failed`` where it should have been taken."""
+
+    path: Path
+    reason: str
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All groups in the order of work, the stacks, and what is left out."""
+
+    flats: tuple[Group, ...] = ()
+    visits: tuple[Group, ...] = ()
+    stacks: tuple[Stack, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+    def groups(self) -> Iterator[Group]:
+        """Flats first, then standards and science."""
+        yield from self.flats
+        yield from self.visits
+
+
+def stem(path: Path) -> str:
+    """'S20170505S0095' of 'S20170505S0095.fits' or 'S20170505S0095_skyCorrected.fits'."""
+    return path.name.split(".")[0].split("_")[0] if path.name.startswith(("S2", "N2")) else path.stem

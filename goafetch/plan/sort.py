@@ -1,0 +1,137 @@
+"""Which part each frame plays: mask, lamp on, lamp off, standard, science, or none, with the reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from goafetch.plan.model import SCIENCE, STANDARD, LeftOut, Setup
+from reducer.descriptors import Descriptors
+
+MASK, PROCESSED_FLAT, LAMP_ON, LAMP_OFF = "mask", "processed flat", "lamp on", "lamp off"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Limits that the user set: object and filter, by the names that people use; empty for all."""
+
+    object: str = ""
+    filter: str = ""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A file on disk, its descriptors and the part it plays."""
+
+    path: Path
+    facts: Descriptors
+    role: str = ""
+
+    @property
+    def setup(self) -> Setup:
+        """What it shares with the frames that it is reduced with."""
+        facts = self.facts
+        return Setup(
+            facts.filter or "?",
+            round(facts.exposure_time or 0.0, 3),
+            facts.coadds,
+            facts.read_speed_setting,
+            facts.regions,
+        )
+
+    @property
+    def target(self) -> str:
+        """The target's name without the words that mark a sky pointing."""
+        name = (self.facts.object or "unnamed").strip()
+        return SKY_WORDS.sub("", name).strip(" _-") or name
+
+
+#: Words at the end of an object's name that say "the empty sky beside it".
+SKY_WORDS = re.compile(
+    r"[ _-]*\b(sky|blank|off(set)?[ _-]*sky|off(set)?[ _-]*target)\b[ _-]*\d*$", re.IGNORECASE
+)
+
+
+def sort_frames(
+    frames: Iterable[tuple[Path, Descriptors]], wanted: Wanted | None = None
+) -> tuple[list[Frame], list[LeftOut]]:
+    """Give each frame its role, or leave it out with a reason."""
+    sorted_frames, left_out = [], []
+    for path, facts in frames:
+        role, reason = _role(facts, wanted or Wanted())
+        if role:
+            sorted_frames.append(Frame(path, facts, role))
+        else:
+            left_out.append(LeftOut(path, reason))
+    return sorted_frames, left_out
+
+
+def _role(facts: Descriptors, wanted: Wanted) -> tuple[str, str]:
+    """The role, or '' and why there is none."""
+    tags = facts.tags
+    if facts.instrument != "GSAOI":
+        return "", f"not a GSAOI frame (INSTRUME is {facts.instrument or 'missing'})"
+    if "BPM" in tags:
+        return MASK, ""
+    if "PROCESSED" in tags or "PREPARED" in tags:
+        is_flat = {"PROCESSED", "FLAT"} <= tags
+        return (PROCESSED_FLAT, "") if is_flat else ("", "a product, not a raw frame")
+    return _role_of_raw(facts, tags, wanted)
+
+
+def _role_of_raw(facts: Descriptors, tags: frozenset[str], wanted: Wanted) -> tuple[str, str]:
+    if facts.qa_state == "Fail":
+        return "", "its quality was judged Fail at the observatory"
+    if "DARK" in tags:
+        return "", "a dark: with 0.01 electrons/s a pixel none is needed"
+    if not facts.filter_is_known:
+        return (
+            "",
+            "a filter wheel was still moving: it reads Unknown, and not at the position of Clear",
+        )
+    if facts.ut_datetime is None or not facts.exposure_time:
+        missing = "DATE-OBS and UT" if facts.ut_datetime is None else "EXPTIME"
+        return "", f"{missing} cannot be read from its header"
+    if "FLAT" in tags:
+        return _role_of_flat(tags)
+    return _role_of_target(facts, tags, wanted)
+
+
+def _role_of_flat(tags: frozenset[str]) -> tuple[str, str]:
+    if "LAMPON" in tags:
+        return LAMP_ON, ""
+    if "LAMPOFF" in tags:
+        return LAMP_OFF, ""
+    kind = "twilight" if "TWILIGHT" in tags else "GCAL"
+    return (
+        "",
+        f"a {kind} flat: dome flats are preferred; see `goafetch reduce -r makeProcessedFlat`",
+    )
+
+
+def _role_of_target(facts: Descriptors, tags: frozenset[str], wanted: Wanted) -> tuple[str, str]:
+    if "ACQUISITION" in tags:
+        return "", "an acquisition frame"
+    if wanted.filter and facts.filter != wanted.filter:
+        return "", f"filter {facts.filter}, and only {wanted.filter} was asked for"
+    if facts.observation_class == "partnerCal":
+        return STANDARD, ""
+    if facts.observation_class not in (None, "", "science"):
+        return "", f"class {facts.observation_class}: neither science nor a standard"
+    if wanted.object and not _named(facts.object or "", wanted.object):
+        return "", f"object {facts.object}, and only {wanted.object} was asked for"
+    return SCIENCE, ""
+
+
+def _named(name: str, wanted: str) -> bool:
+    """The archive's rule: the whole name, any case, ``*`` at either end for anything."""
+    pattern = ".*".join(re.escape(part) for part in wanted.split("*"))
+    without_sky = SKY_WORDS.sub("", name).strip(" _-")
+    return any(re.fullmatch(pattern, text, re.IGNORECASE) for text in (name, without_sky))
+
+
+def of_role(frames: Sequence[Frame], *roles: str) -> list[Frame]:
+    """Frames of some roles, in order of time."""
+    return sorted((f for f in frames if f.role in roles), key=lambda f: (f.facts.ut_datetime, f.path.name))
