@@ -21,3 +21,19 @@ class CalstoreError(Exception):
 
     def __reduce__(self) -> tuple[type[CalstoreError], tuple[str, str, str]]:
         return type(self), (self.found, self.needed, self.remedy)
+
+
+#: What to do about a store that cannot be read; the calibrations themselves are not in it.
+REBUILD = "empty it with `goafetch caldb init -w`, then `goafetch caldb add --walk` the folder calibrations/"
+
+
+class DamagedStore(CalstoreError):
+    """The store's file, or a record in it, cannot be understood."""
+
+
+class NoStore(CalstoreError):
+    """There is no store where one was expected, or one where none was."""
+
+
+class NotInStore(CalstoreError):
+    """A file that the store does not know, or a name that means several."""

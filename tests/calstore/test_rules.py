@@ -1,0 +1,147 @@
+"""Which calibration fits which frame, and the sentence for each that does not."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+
+from calstore.associate import Match, NoMatch, best, suiting
+from calstore.errors import CalstoreError
+from calstore.record import (
+    DARK,
+    LAMP_OFF,
+    LAMP_ON,
+    PROCESSED_BPM,
+    PROCESSED_FLAT,
+    STANDARD,
+    WHOLE,
+    Calibration,
+    Need,
+)
+
+NIGHT = dt.datetime(2017, 5, 5, 1, 0)
+CENTRE = tuple((n, 512, 1536, 512 + s, 1536 + s) for n, s in ((1, 1), (2, 1), (3, -1), (4, -1)))
+
+
+def calibration(kind: str = PROCESSED_FLAT, days: float = 1, **traits: object) -> Calibration:
+    values: dict = {"path": f"/c/{kind}_{days}.fits", "filter_name": "Kshort", "exposure_time": 15.0}
+    values |= {"read_mode": "Bright Objects", "coadds": 1} | traits
+    return Calibration(kind=kind, when=NIGHT + dt.timedelta(days=days), **values)
+
+
+def need(kind: str = PROCESSED_FLAT, **traits: object) -> Need:
+    values: dict = {
+        "filter_name": "Kshort",
+        "exposure_time": 60.0,
+        "read_mode": "Faint Objects",
+        "name": "science",
+    }
+    return Need(kind=kind, when=NIGHT, **(values | traits))
+
+
+def test_the_nearest_flat_of_the_filter_wins_and_each_other_is_told_why() -> None:
+    near, far = calibration(days=-2), calibration(days=9)
+    other, late = calibration(days=0.1, filter_name="J"), calibration(days=-31)
+    answer = best(need(), [far, late, near, other])
+    assert isinstance(answer, Match)
+    assert answer.calibration is near
+    assert "same filter" in answer.reason and "nearest in time of 2" in answer.reason
+    reasons = {rejection.calibration: rejection.reason for rejection in answer.rejected}
+    assert reasons == {
+        far: "fits, but processed_flat_-2.fits is nearer (2.0 days against 9.0 days)",
+        late: "31.0 days away, at most 30 allowed",
+        other: "filter J, needed Kshort",
+    }
+
+
+def test_exposure_coadds_and_read_mode_of_a_flat_need_not_be_those_of_the_science() -> None:
+    answer = best(need(), [calibration(exposure_time=5.0, coadds=4)])
+    assert isinstance(answer, Match)
+
+
+@pytest.mark.parametrize(
+    ("held", "needed", "fits"),
+    [
+        ((), CENTRE, True),
+        (WHOLE, (), True),
+        (CENTRE, CENTRE, True),
+        (CENTRE, (), False),
+        (WHOLE[:3], (), False),
+    ],
+)
+def test_a_flat_must_hold_every_pixel_of_the_frame(held: tuple, needed: tuple, fits: bool) -> None:
+    answer = best(need(region=needed), [calibration(region=held)])
+    assert isinstance(answer, Match) == fits
+
+
+def test_a_region_that_is_too_small_is_named() -> None:
+    answer = best(need(), [calibration(region=CENTRE)])
+    assert isinstance(answer, NoMatch)
+    assert answer.rejected[0].reason == "holds [513:1536,514:1537] of array 1, needed [1:2048,1:2048]"
+
+
+def test_the_latest_mask_that_was_valid_is_taken() -> None:
+    old, new = calibration(PROCESSED_BPM, -2000), calibration(PROCESSED_BPM, -1600)
+    future = calibration(PROCESSED_BPM, 30)
+    answer = best(need(PROCESSED_BPM), [future, new, old])
+    assert isinstance(answer, Match)
+    assert answer.calibration is new
+    assert "after 2017-05-05" in {r.calibration: r.reason for r in answer.rejected}[future]
+
+
+def test_a_mask_is_valid_from_the_whole_of_its_day() -> None:
+    later_that_day = replace(calibration(PROCESSED_BPM), when=NIGHT + dt.timedelta(hours=2))
+    assert isinstance(best(need(PROCESSED_BPM), [later_that_day]), Match)
+
+
+@pytest.mark.parametrize(
+    ("traits", "word"),
+    [
+        ({"exposure_time": 20.0}, "exposure time 20.0 s"),
+        ({"coadds": 2}, "2 coadds"),
+        ({"read_mode": "Faint Objects"}, "read mode Faint Objects"),
+        ({"region": CENTRE}, "holds [513:1536,514:1537] of array 1"),
+        ({"filter_name": "J"}, "filter J"),
+        ({"days": 40}, "40.0 days away"),
+    ],
+)
+def test_lamp_off_frames_are_uniform_with_the_lamp_on_frames(traits: dict, word: str) -> None:
+    lamp_on = need(LAMP_OFF, exposure_time=15.0, read_mode="Bright Objects")
+    good, bad = calibration(LAMP_OFF, 0.2), calibration(LAMP_OFF, **traits)
+    assert suiting(lamp_on, [bad, good]) == [good]
+    answer = best(lamp_on, [bad])
+    assert isinstance(answer, NoMatch)
+    assert answer.rejected[0].reason.startswith(word)
+
+
+def test_exposures_within_one_percent_are_the_same() -> None:
+    assert isinstance(
+        best(need(DARK, exposure_time=15.1, read_mode="Bright Objects"), [calibration(DARK)]), Match
+    )
+
+
+@pytest.mark.parametrize("kind", [STANDARD, LAMP_ON])
+def test_lamp_on_and_standards_are_found_by_filter_and_time(kind: str) -> None:
+    a, b = calibration(kind, -0.9), calibration(kind, 0.5)
+    assert suiting(need(kind), [a, b, calibration(kind, filter_name="H")]) == [b, a]
+
+
+def test_the_answer_does_not_depend_on_the_order() -> None:
+    twins = [calibration(path=f"/c/{letter}.fits") for letter in "ba"]
+    answers = {best(need(), order).calibration.name for order in (twins, twins[::-1])}
+    assert answers == {"a.fits"}
+
+
+def test_an_unknown_filter_fits_nothing_but_itself_and_unknown_kinds_are_refused() -> None:
+    assert isinstance(best(need(), [calibration(filter_name="")]), NoMatch)
+    with pytest.raises(CalstoreError, match="no rule for 'bias'"):
+        best(need("bias"), [])
+    assert "none at all" in best(need(), []).reason
+
+
+def test_times_with_zones_are_kept_in_utc() -> None:
+    zone = dt.timezone(dt.timedelta(hours=-3))
+    assert need().when == Need(kind=DARK, when=NIGHT.replace(tzinfo=dt.UTC)).when
+    assert Need(kind=DARK, when=dt.datetime(2017, 5, 4, 22, 0, tzinfo=zone)).when == NIGHT
