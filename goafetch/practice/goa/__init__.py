@@ -1,0 +1,1 @@
+"""What the practice archive knows and says: words, holdings, calibrations, answers, faults."""

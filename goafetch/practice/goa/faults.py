@@ -1,0 +1,148 @@
+"""The troubles that the practice archive can be told to have: seeded, counted and mostly passing."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from goafetch.practice.goa.holdings import Holding
+
+NAMES = (
+    "unavailable",
+    "reset",
+    "short-tar",
+    "wrong-bytes",
+    "slow-drip",
+    "robot-page",
+    "trailing-json",
+    "withheld",
+)
+# How often each strikes unless told otherwise; None: always.
+_TIMES: dict[str, int | None] = {"unavailable": 2, "trailing-json": 2, "robot-page": None, "withheld": None}
+_PAUSES = 12
+
+
+class ConnectionBroken(Exception):
+    """The fault `reset`: the connection is to be reset here."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A trouble by name.
+
+    ``times`` is how often it strikes in all, or per file for `reset`, `wrong-bytes` and `slow-drip`; None:
+    always. ``files`` is how many files (drawn by the seed) these three and `withheld` touch; None: all.
+    ``pause`` (seconds) is what `slow-drip` waits between its drops.
+    """
+
+    name: str
+    times: int | None = 1
+    files: int | None = 3
+    pause: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is no fault."""
+        if self.name not in NAMES:
+            raise ValueError(f"no fault {self.name!r}; there are {', '.join(NAMES)}")
+
+
+def as_fault(fault: str | Fault) -> Fault:
+    """Give a fault its usual measure when only its name is known.
+
+    Raises:
+        ValueError: the name is none of NAMES.
+    """
+    return fault if isinstance(fault, Fault) else Fault(fault, times=_TIMES.get(fault, 1))
+
+
+def choose(names: Iterable[str], how_many: int | None, key: str) -> frozenset[str]:
+    """Draw some names, always the same ones for the same key."""
+    ranked = sorted(names, key=lambda name: hashlib.sha256(f"{key}:{name}".encode()).digest())
+    return frozenset(ranked[:how_many])
+
+
+class Faults:
+    """Which fault strikes whom, and how often it has done so; safe to ask from several threads."""
+
+    def __init__(self, faults: Iterable[str | Fault], holdings: Sequence[Holding], seed: int) -> None:
+        self._faults = {fault.name: fault for fault in map(as_fault, faults)}
+        names = {holding.stored_name for holding in holdings if holding.row["present"]}
+        self._victims = {
+            name: choose(names, fault.files, f"{seed}:{name}") for name, fault in self._faults.items()
+        }
+        self._struck: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
+
+    def strikes(self, name: str, victim: str = "") -> bool:
+        """Say whether a fault strikes now (a file, or the request as a whole), and count it if so."""
+        fault = self._faults.get(name)
+        if fault is None or (victim and victim not in self._victims[name]):
+            return False
+        with self._lock:
+            if fault.times is not None and self._struck[name, victim] >= fault.times:
+                return False
+            self._struck[name, victim] += 1
+            return True
+
+    def count(self, name: str) -> int:
+        """Say how often a fault has struck."""
+        with self._lock:
+            return sum(times for (struck, _), times in self._struck.items() if struck == name)
+
+    def disturb(self, blocks: Iterator[bytes], holding: Holding) -> Iterator[bytes]:
+        """Pass on a file's bytes with whatever faults strike this delivery of it."""
+        name = holding.stored_name
+        if self.strikes("wrong-bytes", name):
+            blocks = _spoil(blocks)
+        if self.strikes("slow-drip", name):
+            blocks = _drip(blocks, self._faults["slow-drip"].pause)
+        if self.strikes("reset", name):
+            blocks = _break_off(blocks)
+        return blocks
+
+
+def _spoil(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Turn over the bits of one byte in the middle of every block."""
+    for block in blocks:
+        middle = len(block) // 2
+        yield block[:middle] + bytes(byte ^ 0xFF for byte in block[middle : middle + 1]) + block[middle + 1 :]
+
+
+def _drip(blocks: Iterator[bytes], pause: float) -> Iterator[bytes]:
+    """Send the first block in drops, waiting between them."""
+    first = next(blocks, b"")
+    step = max(1, len(first) // _PAUSES)
+    for start in range(0, len(first), step):
+        time.sleep(pause)
+        yield first[start : start + step]
+    yield from blocks
+
+
+def _break_off(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Send half of the first block, then break the connection."""
+    first = next(blocks, b"")
+    yield first[: len(first) // 2]
+    raise ConnectionBroken
+
+
+def withhold(
+    holdings: Sequence[Holding], faults: Iterable[str | Fault], seed: int, now: datetime
+) -> list[Holding]:
+    """Give the holdings as `withheld` leaves them: some science files are not released for a year."""
+    fault = next((found for found in map(as_fault, faults) if found.name == "withheld"), None)
+    if fault is None:
+        return list(holdings)
+    science = [holding.stored_name for holding in holdings if holding.row["observation_class"] == "science"]
+    victims = choose(science, fault.files, f"{seed}:withheld")
+    release = (now + timedelta(days=365)).date().isoformat()
+    return [
+        replace(holding, row={**holding.row, "release": release})
+        if holding.stored_name in victims
+        else holding
+        for holding in holdings
+    ]
