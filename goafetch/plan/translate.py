@@ -1,0 +1,102 @@
+"""From what headers say to what the calibration store understands: a Calibration, or a frame's Need."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from calstore.record import (
+    DARK,
+    LAMP_OFF,
+    LAMP_ON,
+    PROCESSED_BPM,
+    PROCESSED_FLAT,
+    STANDARD,
+    Calibration,
+    Need,
+)
+from goafetch.errors import GoafetchError
+from reducer.descriptors import Descriptors, describe
+from reducer.keywords import parse_date
+
+#: Which tags, all present, make which kind; the first that fits counts.
+KINDS: Sequence[tuple[frozenset[str], str]] = (
+    (frozenset({"BPM"}), PROCESSED_BPM),
+    (frozenset({"PROCESSED", "FLAT"}), PROCESSED_FLAT),
+    (frozenset({"DARK"}), DARK),
+    (frozenset({"RAW", "LAMPON"}), LAMP_ON),
+    (frozenset({"RAW", "LAMPOFF"}), LAMP_OFF),
+)
+
+
+class NotACalibration(GoafetchError):
+    """A file that is no calibration of any kind that the store keeps."""
+
+
+def facts_of(path: Path) -> Descriptors:
+    """A file's descriptors, from its headers alone."""
+    from reducer.fitsio import read_headers
+
+    return describe(*read_headers(path), filename=path.name)
+
+
+def calibration_of(path: Path, facts: Descriptors | None = None) -> Calibration:
+    """A file as a calibration, ``facts`` being its descriptors; NotACalibration if it is none."""
+    facts = facts_of(path) if facts is None else facts
+    kind = kind_of(facts)
+    if kind is None:
+        raise NotACalibration(
+            f"{path.name} is not a calibration ({' '.join(sorted(facts.tags))})",
+            "a processed flat, a bad-pixel mask, a raw dome flat, a dark or a standard",
+        )
+    when = valid_from(path, facts) if kind == PROCESSED_BPM else facts.ut_datetime
+    if when is None:
+        raise NotACalibration(f"{path.name} does not say when it was taken", "DATE-OBS and UT in its header")
+    return Calibration(kind=kind, path=str(path.absolute()), origin=_origin(facts), **_traits(facts, when))
+
+
+def need_of(facts: Descriptors, kind: str) -> Need:
+    """What a frame needs of a kind; NotACalibration if it does not say when it was taken."""
+    if facts.ut_datetime is None:
+        raise NotACalibration(f"{facts.filename} has no time", "DATE-OBS and UT in its header")
+    return Need(kind=kind, name=facts.filename, **_traits(facts, facts.ut_datetime))
+
+
+def kind_of(facts: Descriptors) -> str | None:
+    """The kind of calibration that a frame is, or None."""
+    for wanted, kind in KINDS:
+        if wanted <= facts.tags:
+            return kind
+    is_standard = facts.observation_class == "partnerCal" and "RAW" in facts.tags
+    return STANDARD if is_standard and "FLAT" not in facts.tags else None
+
+
+def valid_from(path: Path, facts: Descriptors) -> dt.datetime | None:
+    """The day from which a mask is valid: in its name (bpm_20121104_...), else when its data were taken."""
+    named = re.match(r"bpm_(\d{4})(\d\d)(\d\d)_", path.name)
+    day = parse_date("-".join(named.groups())) if named else None
+    if day is not None:
+        return dt.datetime.combine(day, dt.time())
+    return dt.datetime.combine(facts.ut_date, facts.ut_time or dt.time()) if facts.ut_date else None
+
+
+def _traits(facts: Descriptors, when: dt.datetime) -> dict[str, Any]:
+    return {
+        "when": when,
+        "filter_name": (facts.filter or "") if facts.filter_is_known else "",
+        "region": facts.regions,
+        "exposure_time": facts.exposure_time,
+        "coadds": facts.coadds,
+        "read_mode": facts.read_speed_setting,
+        "program_id": facts.program_id or "",
+    }
+
+
+def _origin(facts: Descriptors) -> str:
+    """Who made the file, by the marks that products carry."""
+    if "GOAFVERS" in facts.primary:
+        return "goafetch"
+    return "DRAGONS" if "PROCFLAT" in facts.primary else "archive"
