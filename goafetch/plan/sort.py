@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from goafetch.plan.model import SCIENCE, STANDARD, LeftOut, Setup
-from reducer.descriptors import Descriptors
+from reducer.descriptors import Descriptors, Region
 
 MASK, PROCESSED_FLAT, LAMP_ON, LAMP_OFF = "mask", "processed flat", "lamp on", "lamp off"
 
@@ -28,6 +28,7 @@ class Frame:
     path: Path
     facts: Descriptors
     role: str = ""
+    regions: tuple[Region, ...] = ()
 
     @property
     def setup(self) -> Setup:
@@ -38,7 +39,7 @@ class Frame:
             round(facts.exposure_time or 0.0, 3),
             facts.coadds,
             facts.read_speed_setting,
-            facts.regions,
+            self.regions,
         )
 
     @property
@@ -58,14 +59,21 @@ def sort_frames(
     frames: Iterable[tuple[Path, Descriptors]], wanted: Wanted | None = None
 ) -> tuple[list[Frame], list[LeftOut]]:
     """Give each frame its role, or leave it out with a reason."""
+    described = list(frames)
+    known = {facts.regions for _, facts in described}
     sorted_frames, left_out = [], []
-    for path, facts in frames:
+    for path, facts in described:
         role, reason = _role(facts, wanted or Wanted())
         if role:
-            sorted_frames.append(Frame(path, facts, role))
+            sorted_frames.append(Frame(path, facts, role, _complete(facts.regions, known)))
         else:
             left_out.append(LeftOut(path, reason))
     return sorted_frames, left_out
+
+
+def _complete(regions: tuple[Region, ...], known: Iterable[tuple[Region, ...]]) -> tuple[Region, ...]:
+    """A frame that lacks an array goes with those that have it and read the same of the others."""
+    return max((other for other in known if set(regions) <= set(other)), key=len, default=regions)
 
 
 def _role(facts: Descriptors, wanted: Wanted) -> tuple[str, str]:

@@ -1,0 +1,196 @@
+"""Plans for nights as they come: complete, untidy, or without what they need."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from astropy.io import fits
+
+from goafetch.plan.decide import make_plan
+from goafetch.plan.model import Plan
+from goafetch.plan.sort import Wanted
+from reducer.descriptors import Descriptors, describe
+
+ARRAYS = ("H2RG-032-074", "H2RG-032-064", "H2RG-032-071", "H2RG-032-061")
+SKY = {"FRAME": "FK5", "RATRACK": 0.0, "DECTRACK": 0.0}
+LAMP_ON = {"OBJECT": "Domeflat", "OBSCLASS": "dayCal", "EXPTIME": 15.0, "GEMPRGID": "GS-CAL20170505"}
+LAMP_OFF = LAMP_ON | {"OBJECT": "Domeflat OFF"}
+SCIENCE = {"OBJECT": "NGC5128", "OBSCLASS": "science", "GEMPRGID": "GS-2017A-Q-29", **SKY}
+STANDARD = {"OBJECT": "9132", "OBSCLASS": "partnerCal", "EXPTIME": 30.0, "GEMPRGID": "GS-CAL20170504", **SKY}
+MASK = {"OBJECT": "BPM", "OBSTYPE": "BPM", "OBSCLASS": "", "FILTER1": "", "DATE-OBS": "2012-11-04"}
+
+
+def frame(
+    number: int,
+    ut: str,
+    what: dict[str, Any],
+    *,
+    section: str = "[1:2048,1:2048]",
+    arrays: int = 4,
+    **changes: Any,
+) -> tuple[Path, Descriptors]:
+    primary = fits.Header()
+    basics = {
+        "INSTRUME": "GSAOI",
+        "TELESCOP": "Gemini-South",
+        "OBSERVAT": "Gemini-South",
+        "OBSTYPE": "OBJECT",
+    }
+    basics |= {"FILTER1": "Kshort_G1105", "FILTER2": "Clear", "EXPTIME": 60.0, "COADDS": 1, "LNRS": 8}
+    basics |= {"DATE-OBS": "2017-05-05", "UT": ut, "RAWPIREQ": "YES", "RAWGEMQA": "USABLE"}
+    primary.update(basics | what | changes)
+    x1, x2 = section.strip("[]").split(",")[0].split(":")
+    chip = {"XTENSION": "IMAGE", "NAXIS1": int(x2) - int(x1) + 1, "NAXIS2": int(x2) - int(x1) + 1}
+    chips = [fits.Header() for _ in range(arrays)]
+    for header, array in zip(chips, ARRAYS, strict=False):
+        header.update(chip | {"ARRAYID": array, "CCDSEC": section})
+    name = f"S20170505S{number:04d}.fits"
+    return Path(name), describe(primary, chips, name)
+
+
+def tutorial() -> list[tuple[Path, Descriptors]]:
+    frames = [frame(30 + i, f"01:{i:02d}:00", LAMP_ON) for i in range(15)]
+    frames += [frame(60 + i, f"01:{20 + i:02d}:00", LAMP_OFF) for i in range(15)]
+    frames += [frame(95 + i, f"05:{2 * i:02d}:00", SCIENCE) for i in range(16)]
+    frames += [frame(14 + i, f"00:{40 + i}:00", STANDARD, section="[513:1536,513:1536]") for i in range(4)]
+    _, facts = frame(1, "00:00:00", MASK)
+    return [*frames, (Path("bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"), facts)]
+
+
+def planned(frames: list[tuple[Path, Descriptors]], wanted: Wanted | None = None) -> Plan:
+    return make_plan(frames, Path("playground"), wanted)
+
+
+def reasons(plan: Plan) -> dict[str, str]:
+    return {left.path.name: left.reason for left in plan.left_out}
+
+
+def test_the_tutorial_is_one_flat_one_standard_and_one_science_group() -> None:
+    plan = planned(tutorial())
+    assert [len(group.frames) for group in plan.flats] == [30]
+    assert [(group.kind, len(group.frames)) for group in plan.visits] == [("standard", 4), ("science", 16)]
+    assert plan.flats[0].product == "S20170505S0030_flat.fits"
+    assert {group.flat.name for group in plan.visits if group.flat} == {"S20170505S0030_flat.fits"}
+    assert {group.bpm.name for group in plan.groups() if group.bpm} == {
+        "bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"
+    }
+    assert plan.left_out == ()
+    assert plan.warnings == ()
+
+
+def test_every_choice_has_a_reason() -> None:
+    for group in planned(tutorial()).groups():
+        assert any("mask" in reason for reason in group.reasons)
+        assert group.kind == "flat" or any("flat" in reason for reason in group.reasons)
+
+
+def test_science_without_a_flat_in_its_filter_is_refused_and_the_rest_goes_on() -> None:
+    frames = [*tutorial(), frame(200, "06:00:00", SCIENCE, FILTER1="J_G1102")]
+    plan = planned(frames)
+    assert len(plan.visits) == 2
+    assert "needed J" in reasons(plan)["S20170505S0200.fits"]
+    assert [left.failed for left in plan.left_out] == [True]
+
+
+def test_lamp_on_frames_without_lamp_off_are_refused_with_what_there_is() -> None:
+    frames = [f for f in tutorial() if f[1].object != "Domeflat OFF"]
+    frames += [frame(60, "01:30:00", LAMP_OFF, EXPTIME=5.0)]
+    plan = planned(frames)
+    assert plan.flats == ()
+    assert "Kshort 5 s" in reasons(plan)["S20170505S0030.fits"]
+    assert "no processed_flat" in reasons(plan)["S20170505S0095.fits"]
+
+
+def test_a_flat_set_never_mixes_exposure_coadds_or_read_mode() -> None:
+    frames = [frame(30 + i, f"01:{i:02d}:00", LAMP_ON, EXPTIME=(5.0, 15.0)[i % 2]) for i in range(8)]
+    frames += [frame(60 + i, f"01:{20 + i}:00", LAMP_OFF, EXPTIME=(5.0, 15.0)[i % 2]) for i in range(8)]
+    plan = planned([*frames, frame(95, "05:00:00", SCIENCE)])
+    assert len(plan.flats) == 1
+    assert {f.name for f in plan.flats[0].frames} == {
+        f"S20170505S{n:04d}.fits" for n in (31, 33, 35, 37, 61, 63, 65, 67)
+    } or len(plan.flats[0].frames) == 8
+    assert sum("no frame needs this flat" in why for why in reasons(plan).values()) == 8
+
+
+def test_the_nearer_night_wins_and_the_reason_says_so() -> None:
+    frames = tutorial()
+    frames += [frame(300 + i, f"01:{i:02d}:00", LAMP_ON, **{"DATE-OBS": "2017-05-08"}) for i in range(3)]
+    frames += [frame(310 + i, f"01:{10 + i}:00", LAMP_OFF, **{"DATE-OBS": "2017-05-08"}) for i in range(3)]
+    science = planned(frames).visits[-1]
+    assert science.flat is not None and science.flat.name == "S20170505S0030_flat.fits"
+    assert any("S20170505S0300_flat.fits" in reason and "nearer" in reason for reason in science.reasons)
+
+
+def test_different_targets_filters_exposures_and_coadds_are_stacked_apart() -> None:
+    changes: tuple[dict[str, Any], ...] = (
+        {},
+        {"OBJECT": "M83"},
+        {"EXPTIME": 30.0},
+        {"COADDS": 2},
+        {"LNRS": 2},
+    )
+    frames = [frame(95 + i, f"05:{i:02d}:00", SCIENCE, **change) for i, change in enumerate(changes)]
+    plan = planned([*tutorial()[:30], *frames])
+    assert len(plan.stacks) == len(changes)
+
+
+def test_sky_pointings_with_a_name_of_their_own_join_their_target() -> None:
+    frames = [frame(95, "05:00:00", SCIENCE), frame(96, "05:02:00", SCIENCE, OBJECT="NGC5128 sky")]
+    plan = planned([*tutorial()[:30], *frames])
+    assert [len(group.frames) for group in plan.visits] == [2]
+
+
+def test_visits_of_a_target_have_their_own_skies_and_share_a_stack() -> None:
+    frames = [frame(95 + i, f"0{hour}:0{i}:00", SCIENCE) for hour in (2, 7) for i in range(3)]
+    frames = [(Path(f"S20170505S{95 + i:04d}.fits"), facts) for i, (_, facts) in enumerate(frames)]
+    plan = planned([*tutorial()[:30], *frames])
+    assert [group.visit for group in plan.visits] == [1, 2]
+    assert [len(stack.groups) for stack in plan.stacks] == [2]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"RAWPIREQ": "NO", "RAWGEMQA": "BAD"}, "Fail"),
+        ({"FILTER1": "Unknown", "FILT1POS": 17}, "moving"),
+        ({"INSTRUME": "F2"}, "not a GSAOI frame"),
+        ({"OBSTYPE": "DARK"}, "dark"),
+        ({"OBSCLASS": "acq"}, "acquisition"),
+        ({"UT": "", "DATE-OBS": "soon"}, "DATE-OBS"),
+        ({"EXPTIME": -3.0}, "EXPTIME"),
+    ],
+)
+def test_what_cannot_be_used_is_left_out_with_its_reason(change: dict[str, Any], words: str) -> None:
+    plan = planned([*tutorial(), frame(400, "05:40:00", SCIENCE, **change)])
+    assert words in reasons(plan)["S20170505S0400.fits"]
+    assert len(plan.visits) == 2
+
+
+def test_limits_on_object_and_filter_are_the_archives() -> None:
+    frames = [*tutorial(), frame(400, "05:40:00", SCIENCE, OBJECT="M83")]
+    assert len(planned(frames, Wanted(object="ngc*")).stacks) == 2  # the standard is not the user's choice
+    assert "M83" in reasons(planned(frames, Wanted(object="ngc5128")))["S20170505S0400.fits"]
+
+
+def test_a_frame_that_lacks_an_array_goes_with_its_group() -> None:
+    plan = planned([*tutorial(), frame(111, "05:33:00", SCIENCE, arrays=3)])
+    assert [len(group.frames) for group in plan.visits] == [4, 17]
+
+
+def test_without_a_mask_the_run_goes_on_and_says_so() -> None:
+    plan = planned(tutorial()[:-1])
+    assert len(plan.visits) == 2
+    assert any("without a static bad-pixel mask" in text for text in plan.warnings)
+
+
+def test_a_flat_of_part_of_the_arrays_does_not_serve_a_whole_frame() -> None:
+    frames = [frame(30, "01:00:00", LAMP_ON, section="[513:1536,513:1536]")]
+    frames += [frame(60, "01:10:00", LAMP_OFF, section="[513:1536,513:1536]"), frame(95, "05:00:00", SCIENCE)]
+    assert "holds [513:1536" in reasons(planned(frames))["S20170505S0095.fits"]
+
+
+def test_the_plan_does_not_depend_on_the_order_of_the_files() -> None:
+    assert planned(tutorial()) == replace(planned(tutorial()[::-1]))
