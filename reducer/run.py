@@ -1,0 +1,45 @@
+"""Run a recipe: the steps one after the other, each named in the record and in any error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from reducer import parameters
+from reducer.errors import BadInput, ReducerError
+from reducer.fitsio import Disk
+from reducer.frame import Context, FrameRef, Step, StepRecord
+
+
+def run_recipe(recipe: Sequence[Step], frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """Pass frames through the steps of a recipe and return what the last one made.
+
+    Unknown steps or parameters raise BadParameter before anything is done. An error of a step names it.
+    """
+    if not frames:
+        raise BadInput("the list of frames is empty", "at least one frame", "give files")
+    given = [
+        (f"{step}:{name}", value)
+        for step, found in context.parameters.items()
+        for name, value in found.items()
+    ]
+    context = replace(context, files=context.files or Disk(), parameters=parameters.parse(given))
+    for step in recipe:
+        name = name_of(step)
+        if context.parameter(name, "skip_primitive", False):
+            context.notify("decision", what=f"{name} left out", reason="skip_primitive=True")
+            continue
+        record = StepRecord(name, context.parameters.get(name, {}))
+        context = replace(context, steps=(*context.steps, record))
+        context.notify("stage", name=name, total=len(frames))
+        try:
+            frames = list(step(frames, context))
+        except ReducerError as error:
+            error.add_note(f"in the step {name}")
+            raise
+    return list(frames)
+
+
+def name_of(step: Callable[..., object]) -> str:
+    """The name of a step, as recipes and parameters spell it."""
+    return str(getattr(step, "__name__", step))

@@ -1,0 +1,253 @@
+"""Master flats: lamp on minus lamp off, one normalisation for all arrays, what responds badly flagged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from reducer import dq, parameters
+from reducer.combine import clipped_mean
+from reducer.detector import Exposure, Response, correct
+from reducer.errors import BadInput, MissingCalibration
+from reducer.frame import F32, U16, Chip, Context, FrameRef
+from reducer.gsaoi import region
+from reducer.provenance import plan_product
+from reducer.steps.channels import column_means, offsets_against
+from reducer.steps.masks import Calibrations, index_of, known_bits
+from reducer.steps.prepare import describe
+
+#: Rows combined at a time: 30 frames of them fill 50 MB.
+ROWS = 64
+#: Relative departure of a frame's level from the others' beyond which it is left out.
+LEVEL_LIMIT = 0.15
+#: Response, relative to the median of all arrays, below which a pixel sees no useful light.
+LOWEST_RESPONSE = 0.2
+#: Response relative to the surroundings outside which a pixel is bad.
+LOCAL_LIMITS = (0.7, 1.4)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one lamp frame shows: per array its level and its column means (nx,), electrons; lost pixels."""
+
+    levels: tuple[float, ...]
+    profiles: tuple[F32, ...]
+    lost: int
+
+
+@dataclass(frozen=True)
+class Lamp:
+    """Frames of one kind, scaled to a common level: path, factor and channel offsets of each."""
+
+    frames: tuple[FrameRef, ...]
+    factors: tuple[float, ...]
+    offsets: tuple[tuple[F32, ...], ...]
+
+
+def makeFlat(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """Combine lamp-on and lamp-off frames (or twilights, each scaled) into one `_flat`."""
+    lit, dark = split_lamps(frames)
+    keywords: dict[str, Any] = {}
+    if not dark and not _needs_no_dark(lit):
+        if not parameters.value(context, "makeFlat", "lamp_on_only"):
+            raise MissingCalibration(
+                f"{len(lit)} lamp-on frames and no lamp-off frames",
+                "lamp-off frames of the same exposure time",
+                "add them, or set makeFlat:lamp_on_only=True",
+            )
+        keywords["FLATKIND"] = "lamp on only"
+        context.notify("warning", text="the flat holds the thermal light of the dome: no lamp-off frames")
+    lamps = [measure_lamps(group, context) for group in (lit, dark) if group]
+    return [_write_flat(lamps, context, keywords)]
+
+
+def split_lamps(frames: Sequence[FrameRef]) -> tuple[list[FrameRef], list[FrameRef]]:
+    """Frames with light (lamp on, twilight, GCAL) and frames without."""
+    lit = [frame for frame in frames if describe(frame).tags & {"LAMPON", "TWILIGHT", "GCALFLAT"}]
+    dark = [frame for frame in frames if describe(frame).tags & {"LAMPOFF", "DARK"}]
+    others = [frame.path.name for frame in frames if frame not in lit and frame not in dark]
+    if others:
+        raise BadInput(
+            f"{', '.join(others)} are neither lamp-on nor lamp-off frames", "flats", "leave them out"
+        )
+    if not lit:
+        raise BadInput("no lamp-on frames", "frames with OBJECT 'Domeflat', a twilight or a GCAL lamp")
+    return lit, dark
+
+
+def _needs_no_dark(lit: Sequence[FrameRef]) -> bool:
+    return all(describe(frame).tags & {"TWILIGHT", "GCALFLAT"} for frame in lit)
+
+
+# --- levels and channel offsets ----------------------------------------------------------------------
+
+
+def measure_lamps(frames: Sequence[FrameRef], context: Context) -> Lamp:
+    """Measure each frame; leave out, by name, those that are broken or far from the others' level."""
+    calibrations = Calibrations(context.disk, context.bpm)
+    found = list(context.map(_measure, [(calibrations, frame) for frame in frames]))
+    totals = np.array([np.median(measured.levels) for measured in found])
+    usual = float(np.median(totals))
+    kept = []
+    for frame, measured, total in zip(frames, found, totals, strict=True):
+        reason = _why_not(measured, float(total), usual)
+        if reason:
+            context.notify("refused", name=frame.path.name, reason=reason)
+        else:
+            kept.append((frame, measured))
+    if not kept:
+        raise BadInput("no lamp frame is usable", "frames of one level without broken pixels")
+    return _common_level(kept)
+
+
+def _why_not(measured: Measured, total: float, usual: float) -> str:
+    if measured.lost:
+        return f"{measured.lost} pixels are not numbers"
+    away = abs(total / usual - 1.0) if usual else 0.0
+    return f"its level of {total:.0f} electrons is {away:.0%} from the others'" if away > LEVEL_LIMIT else ""
+
+
+def _common_level(kept: Sequence[tuple[FrameRef, Measured]]) -> Lamp:
+    levels = np.array([measured.levels for _, measured in kept])
+    relative = np.median(levels / levels.mean(axis=0), axis=1)
+    offsets: list[tuple[F32, ...]] = []
+    for place, (_, measured) in enumerate(kept):
+        chips = []
+        for chip, profile in enumerate(measured.profiles):
+            reference = np.mean([other.profiles[chip] for _, other in kept], axis=0)
+            first_column = region(kept[0][0].chips[chip]).x1
+            chips.append(offsets_against(profile, reference * relative[place], first_column))
+        offsets.append(tuple(chips))
+    return Lamp(tuple(frame for frame, _ in kept), tuple(1.0 / relative), tuple(offsets))
+
+
+def _measure(task: tuple[Calibrations, FrameRef]) -> Measured:
+    calibrations, frame = task
+    levels, profiles, lost = [], [], 0
+    for index, header in enumerate(frame.chips):
+        chip = calibrations.disk.read_chip(frame, index)
+        bits = known_bits(calibrations, frame.header, header)
+        data, _, mask, broken = correct(chip.data, exposure_of(frame, index), static=bits)
+        lost += broken
+        good = data[::4, ::4][mask[::4, ::4] & dq.UNUSABLE == 0]
+        levels.append(float(np.median(good)) if good.size else 0.0)
+        profiles.append(column_means(data, mask))
+    return Measured(tuple(levels), tuple(profiles), lost)
+
+
+def exposure_of(frame: FrameRef, index: int, **switches: bool) -> Exposure:
+    """How an array of a frame was read."""
+    described = describe(frame)
+    array = int(frame.chips[index]["EXTVER"])
+    return Exposure.of(array, described.coadds, described.read_speed_setting, **switches)
+
+
+# --- combination -------------------------------------------------------------------------------------
+
+
+def _write_flat(lamps: Sequence[Lamp], context: Context, keywords: dict[str, Any]) -> FrameRef:
+    inputs = [frame for lamp in lamps for frame in lamp.frames]
+    first = inputs[0]
+    calibrations = Calibrations(context.disk, context.bpm)
+    tasks = [(calibrations, tuple(lamps), int(chip["EXTVER"])) for chip in first.chips]
+    differences = list(context.map(_combine_array, tasks))
+    responses = normalise(differences)
+    keywords |= {f"FLATN{place}": len(lamp.frames) for place, lamp in zip(("ON", "OFF"), lamps, strict=False)}
+    target = plan_product(context, first, "_flat", inputs, stamps=("PROCFLAT",), keywords=keywords)
+    context.disk.write_frame(target.path, target.header, _chips(first, responses), tables=target.tables)
+    context.notify("made", path=target.path)
+    return context.disk.open_frame(target.path)
+
+
+def _chips(frame: FrameRef, responses: Sequence[Response]) -> Iterator[Chip]:
+    for header, response in zip(frame.chips, responses, strict=True):
+        header = header.copy()
+        del header["BUNIT"]
+        yield Chip(response.data, response.variance, response.mask, header)
+
+
+def _combine_array(task: tuple[Calibrations, Sequence[Lamp], int]) -> Response:
+    """Lamp on minus lamp off of one array: electrons, variance, mask."""
+    calibrations, lamps, array = task
+    sums = [_combine_lamp(calibrations, lamp, array) for lamp in lamps]
+    data, variance, mask = sums[0]
+    if len(sums) > 1:
+        data, variance, mask = data - sums[1][0], variance + sums[1][1], mask | sums[1][2]
+    return Response(data, variance, mask)
+
+
+def _combine_lamp(calibrations: Calibrations, lamp: Lamp, array: int) -> tuple[F32, F32, U16]:
+    frame = lamp.frames[0]
+    header = frame.chips[index_of(frame, array)]
+    bits = known_bits(calibrations, frame.header, header)
+    data, variance = np.empty(bits.shape, np.float32), np.empty(bits.shape, np.float32)
+    for first in range(0, bits.shape[0], ROWS):
+        rows = slice(first, min(first + ROWS, bits.shape[0]))
+        values, noises, masks = _read_rows(calibrations, lamp, array, rows)
+        data[rows], variance[rows], used = clipped_mean(values, noises, masks, dq.SATURATED)
+        bits[rows][used == 0] |= dq.NO_DATA
+    return data, variance, bits
+
+
+def _read_rows(calibrations: Calibrations, lamp: Lamp, array: int, rows: slice) -> tuple[F32, F32, U16]:
+    blocks = []
+    for frame, factor, offsets in zip(lamp.frames, lamp.factors, lamp.offsets, strict=True):
+        index = index_of(frame, array)
+        raw = calibrations.disk.read_chip(frame, index, rows).data
+        data, variance, mask, _ = correct(raw, exposure_of(frame, index), offsets=offsets[index])
+        blocks.append((data * np.float32(factor), variance * np.float32(factor**2), mask))
+    return (
+        np.stack([block[0] for block in blocks]),
+        np.stack([block[1] for block in blocks]),
+        np.stack([block[2] for block in blocks]),
+    )
+
+
+# --- normalisation and flags -------------------------------------------------------------------------
+
+
+def normalise(differences: Sequence[Response]) -> list[Response]:
+    """Divide by the median of the good pixels of all arrays together; flag what responds badly.
+
+    One number for all arrays, so that their relative sensitivity stays in the flat.
+    """
+    samples = [flat.data[::2, ::2][flat.mask[::2, ::2] & dq.UNUSABLE == 0] for flat in differences]
+    level = float(np.median(np.concatenate(samples)))
+    if not level > 0:
+        raise BadInput(f"the flat's median is {level:.0f} electrons", "more light with the lamp on")
+    flats = []
+    for flat in differences:
+        data = flat.data / np.float32(level)
+        mask = flat.mask | odd_response(data, flat.mask)
+        flats.append(Response(data, flat.variance / np.float32(level**2), mask))
+    return flats
+
+
+def odd_response(response: F32, mask: U16) -> U16:
+    """Bits of pixels that see too little light, or much less or more than their surroundings.
+
+    The surroundings are the median over 25 blocks of 32 pixels, so that a low patch as large as the
+    Christmas tree of array 2 (400 by 580 pixels) stands out against what is around it.
+    """
+    surroundings = _smooth(response, mask & dq.UNUSABLE == 0)
+    low, high = LOCAL_LIMITS
+    odd = np.where((response < low * surroundings) | (response > high * surroundings), dq.BAD, 0)
+    blind = np.where(response < LOWEST_RESPONSE, dq.UNILLUMINATED, 0)
+    return (odd | blind).astype(np.uint16)
+
+
+def _smooth(response: F32, good: Any, size: int = 32) -> F32:
+    height, width = (extent - extent % size for extent in response.shape)
+    blocks = np.where(good, response, np.nan)[:height, :width]
+    blocks = blocks.reshape(height // size, size, width // size, size).swapaxes(1, 2)
+    coarse = np.nanmedian(blocks[:, :, ::2, ::2].reshape(height // size, width // size, -1), axis=2)
+    coarse = np.where(np.isfinite(coarse), coarse, np.nanmedian(coarse))
+    around = ndimage.median_filter(coarse, size=25, mode="nearest")
+    rows = np.minimum(np.arange(response.shape[0]) // size, around.shape[0] - 1)
+    columns = np.minimum(np.arange(response.shape[1]) // size, around.shape[1] - 1)
+    smooth: F32 = around[np.ix_(rows, columns)].astype(np.float32)
+    return smooth

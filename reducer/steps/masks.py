@@ -1,0 +1,88 @@
+"""What is known of an array's pixels before the exposure: the static mask, the border, the guide windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from reducer import dq
+from reducer.detector import Response, flag_border
+from reducer.errors import BadInput
+from reducer.frame import U16, Files, FrameRef, Header
+from reducer.gsaoi import SIDE, Region, region
+
+
+@dataclass(frozen=True)
+class Calibrations:
+    """The calibrations of a task: the disk to read them from, and their paths, None where there is none."""
+
+    disk: Files
+    bpm: Path | None = None
+    flat: Path | None = None
+
+
+def index_of(frame: FrameRef, array: int) -> int:
+    """The place of an array (1..4) among a frame's chips; BadInput if the frame does not have it."""
+    for index, chip in enumerate(frame.chips):
+        if int(chip["EXTVER"]) == array:
+            return index
+    raise BadInput(f"{frame.path.name} has no array {array}", "all arrays of the frame it is used for")
+
+
+def known_bits(calibrations: Calibrations, primary: Header, chip: Header) -> U16:
+    """The mask an array starts with, (ny, nx) of its region: static bad pixels, border, guide windows."""
+    where = region(chip)
+    mask = np.zeros(where.shape, np.uint16)
+    if calibrations.bpm is not None:
+        mask |= static_bits(calibrations.disk, calibrations.bpm, int(chip["EXTVER"]), where)
+    flag_border(mask, where)
+    for window in guide_windows(primary, int(chip["EXTVER"]), where):
+        mask[window] |= dq.BAD
+    return mask
+
+
+def static_bits(disk: Files, path: Path, array: int, where: Region) -> U16:
+    """A static bad-pixel mask (any value but 0 is bad), cropped to a region."""
+    frame = disk.open_frame(path)
+    index = index_of(frame, array)
+    rows, columns = where.within(region(frame.chips[index]))
+    chip = disk.read_chip(frame, index, rows)
+    values = np.where(np.isfinite(chip.data), chip.data, 1.0)[:, columns]
+    return np.where(values != 0, np.uint16(dq.BAD), np.uint16(0))
+
+
+def read_response(disk: Files, path: Path, chip: Header) -> Response:
+    """A flat, cropped to the region of an array."""
+    frame = disk.open_frame(path)
+    index = index_of(frame, int(chip["EXTVER"]))
+    rows, columns = region(chip).within(region(frame.chips[index]))
+    stored = disk.read_chip(frame, index, rows)
+    return Response(stored.data, stored.variance, stored.mask).crop(slice(None), columns)
+
+
+#: The corner of each array that is farthest from the middle of the field, where idle guide windows stand.
+FAR_CORNERS = {1: (SIDE, 1), 2: (1, 1), 3: (1, SIDE), 4: (SIDE, SIDE)}
+
+
+def guide_windows(primary: Header, array: int, where: Region) -> list[tuple[slice, slice]]:
+    """The hole that an on-detector guide window leaves in an array, as slices of its region.
+
+    GWFSnCFG is 'ODGWm' for a window on array m, GWFSnX and GWFSnY its central pixel, GWFSnSIZ its side. The
+    windows of the other arrays are read as well, parked in the far corner (Gemini IRAF package, gaprepare).
+    """
+    windows = {}
+    for guider in range(1, 5):
+        name = str(primary.get(f"GWFS{guider}CFG", "")).strip().upper()
+        numbers = [primary.get(f"GWFS{guider}{key}") for key in ("X", "Y", "SIZ")]
+        if name.startswith("ODGW") and all(isinstance(number, int | float) for number in numbers):
+            windows[name[4:]] = [int(number or 0) for number in numbers]
+    if not windows:
+        return []
+    side = next(iter(windows.values()))[2]
+    x, y, side = windows.get(str(array), [*FAR_CORNERS[array], side])
+    low, left = y - 1 - side // 2 - where.y1, x - 1 - side // 2 - where.x1
+    return [
+        (slice(max(low, 0), max(low + side, 0)), slice(max(left, 0), max(left + side, 0))),
+    ]
