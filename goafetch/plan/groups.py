@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 
 from goafetch.plan.model import FLAT, Group, LeftOut, Setup, Stack
@@ -40,15 +41,15 @@ def flat_groups(frames: Sequence[Frame]) -> tuple[list[Group], list[LeftOut]]:
     """
     dark = _by(of_role(frames, LAMP_OFF), lambda f: f.setup)
     groups, left_out = [], []
-    used: set[Frame] = set()
+    used: set[Path] = set()
     for (setup, _), lit in _by(of_role(frames, LAMP_ON), lambda f: (f.setup, night_of(time_of(f)))).items():
         off = _nearest_night(dark.get(setup, []), time_of(lit[0]))
         if off:
             groups.append(_flat_group(setup, lit, off))
-            used.update(off)
+            used.update(f.path for f in off)
         else:
             left_out += [LeftOut(f.path, _no_lamp_off(setup, dark), failed=True) for f in lit]
-    unused = [f for off in dark.values() for f in off if f not in used]
+    unused = [f for off in dark.values() for f in off if f.path not in used]
     left_out += [LeftOut(f.path, "no lamp-on frames of its setup to subtract it from") for f in unused]
     return groups, left_out
 

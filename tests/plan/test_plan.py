@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +108,8 @@ def test_a_flat_set_never_mixes_exposure_coadds_or_read_mode() -> None:
     frames += [frame(60 + i, f"01:{20 + i}:00", LAMP_OFF, EXPTIME=(5.0, 15.0)[i % 2]) for i in range(8)]
     plan = planned([*frames, frame(95, "05:00:00", SCIENCE)])
     assert len(plan.flats) == 1
-    assert {f.name for f in plan.flats[0].frames} == {
-        f"S20170505S{n:04d}.fits" for n in (31, 33, 35, 37, 61, 63, 65, 67)
-    } or len(plan.flats[0].frames) == 8
+    taken = {f"S20170505S{n:04d}.fits" for n in (31, 33, 35, 37, 61, 63, 65, 67)}
+    assert {path.name for path in plan.flats[0].frames} == taken
     assert sum("no frame needs this flat" in why for why in reasons(plan).values()) == 8
 
 
@@ -193,4 +191,4 @@ def test_a_flat_of_part_of_the_arrays_does_not_serve_a_whole_frame() -> None:
 
 
 def test_the_plan_does_not_depend_on_the_order_of_the_files() -> None:
-    assert planned(tutorial()) == replace(planned(tutorial()[::-1]))
+    assert planned(tutorial()) == planned(tutorial()[::-1])
