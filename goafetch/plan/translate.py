@@ -19,7 +19,7 @@ from calstore.record import (
     Need,
 )
 from goafetch.errors import GoafetchError
-from reducer.descriptors import Descriptors, describe
+from reducer.descriptors import Descriptors
 from reducer.keywords import parse_date
 
 #: Which tags, all present, make which kind; the first that fits counts.
@@ -36,16 +36,9 @@ class NotACalibration(GoafetchError):
     """A file that is no calibration of any kind that the store keeps."""
 
 
-def facts_of(path: Path) -> Descriptors:
-    """A file's descriptors, from its headers alone."""
-    from reducer.fitsio import read_headers
-
-    return describe(*read_headers(path), filename=path.name)
-
-
 def calibration_of(path: Path, facts: Descriptors | None = None) -> Calibration:
     """A file as a calibration, ``facts`` being its descriptors; NotACalibration if it is none."""
-    facts = facts_of(path) if facts is None else facts
+    facts = _read(path) if facts is None else facts
     kind = kind_of(facts)
     if kind is None:
         raise NotACalibration(
@@ -81,6 +74,12 @@ def valid_from(path: Path, facts: Descriptors) -> dt.datetime | None:
     if day is not None:
         return dt.datetime.combine(day, dt.time())
     return dt.datetime.combine(facts.ut_date, facts.ut_time or dt.time()) if facts.ut_date else None
+
+
+def _read(path: Path) -> Descriptors:
+    from reducer.select import facts_of
+
+    return facts_of(path)
 
 
 def _traits(facts: Descriptors, when: dt.datetime) -> dict[str, Any]:
