@@ -1,0 +1,148 @@
+"""Which calibrations to fetch for science files: the archive's association, made sharp and explained."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+from goafetch.archive import calmgr, choose
+from goafetch.archive.calmgr import LAMP_OFF, LAMP_ON, MASK, STANDARD, TYPES, Listed
+from goafetch.archive.choose import Choice, ScienceGroup
+from goafetch.archive.client import ArchiveClient
+from goafetch.archive.records import Record
+from goafetch.archive.settings import Settings
+
+
+@dataclass(frozen=True)
+class Association:
+    """Calibrations to fetch.
+
+    ``files``: their records, flats first. ``rejected``: each candidate that was not taken, with the reason.
+    ``reasons`` and ``kinds``: by file name, why each was taken, and the archive's type of calibration.
+    ``warnings``: what could not be had.
+    """
+
+    files: list[Record]
+    rejected: list[tuple[Record, str]] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """What the archive associates: by type and science file, with the records and settings of all of it."""
+
+    listed: dict[str, dict[str, list[Listed]]]
+    known: dict[str, Record]
+    settings: dict[str, Settings]
+
+    def candidates(self, kind: str, part: Sequence[Record]) -> list[Record]:
+        """Each calibration of a type that is associated with any of these files, once."""
+        names = dict.fromkeys(item.name for r in part for item in self.listed[kind].get(r.name, []))
+        return [self.known[name] for name in names if name in self.known]
+
+    def sets(self, kind: str, part: Sequence[Record]) -> list[choose.CalibrationSet]:
+        """The same, in uniform sets."""
+        return choose.make_sets(kind, self.candidates(kind, part), self.settings)
+
+
+def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
+    """Flats (lamp on and off), standards and bad-pixel masks for the GSAOI science files among the records.
+
+    Flats and standards are those that the archive associates, of which the nearest uniform sets are taken;
+    a mask that it does not associate, as for old data, is searched for by type. Raises as a search does.
+    """
+    parts = _parts(records)
+    offer = _gather(client, parts)
+    find_masks = cache(lambda instrument: calmgr.masks(client, instrument))
+    choices = [Choice(warnings=_complaints(parts, offer))]
+    for part in parts:
+        group = ScienceGroup(tuple(part), offer.settings.get(_largest(part).name, Settings()))
+        flats = choose.choose_flats(group, offer.sets(LAMP_ON, part), offer.sets(LAMP_OFF, part))
+        standards = choose.choose_standards(group, offer.sets(STANDARD, part))
+        choices += [flats, standards]
+        stars = [offer.known[name] for name in standards.taken]
+        for night in [part, *_nights(stars)]:
+            choice = choose.choose_mask(night, offer.candidates(MASK, part))
+            if not choice.taken:
+                masks = find_masks(part[0].instrument)
+                offer.known.update({mask.name: mask for mask in masks})
+                choice = choose.choose_mask(night, masks)
+            if not choice.taken:
+                choice.warnings.append(f"no bad-pixel mask is valid for the data of {night[0].night}")
+            choices.append(choice)
+    return _sum_up(choices, offer)
+
+
+def _parts(records: Sequence[Record]) -> list[list[Record]]:
+    """Science files that share program, filter and night, for each of which the archive is asked once."""
+    parts: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        science = record.observation_class == "science" and record.observation_type == "OBJECT"
+        if science and record.instrument == "GSAOI":
+            parts[record.program_id, record.filter_name, record.night].append(record)
+    return [group for _, group in sorted(parts.items(), key=lambda item: tuple(map(str, item[0])))]
+
+
+def _nights(records: Iterable[Record]) -> list[list[Record]]:
+    nights: dict[object, list[Record]] = defaultdict(list)
+    for record in records:
+        nights[record.night].append(record)
+    return list(nights.values())
+
+
+def _largest(part: Sequence[Record]) -> Record:
+    """The file whose region holds that of the others."""
+    return max(part, key=lambda record: (record.data_size or 0, record.name))
+
+
+def _gather(client: ArchiveClient, parts: Sequence[list[Record]]) -> _Offer:
+    """All that has to be asked: associations, the calibrations' own records, and how they were read."""
+    listed: dict[str, dict[str, list[Listed]]] = {kind: {} for kind in TYPES}
+    for part in parts:
+        for kind in TYPES:
+            listed[kind] |= calmgr.ask(client, part, kind)
+    items = [item for answer in listed.values() for found in answer.values() for item in found]
+    known = calmgr.look_up(client, items)
+    raw = {i.name for kind in (LAMP_ON, LAMP_OFF, STANDARD) for f in listed[kind].values() for i in f}
+    asked = [known[name] for name in sorted(raw & set(known))] + [_largest(part) for part in parts]
+    return _Offer(listed, known, calmgr.settings_of(client, asked))
+
+
+def _complaints(parts: Sequence[list[Record]], offer: _Offer) -> list[str]:
+    """Science files that the archive passed over, and calibrations that it lists but does not have."""
+    told = {name for answer in offer.listed.values() for name in answer}
+    silent = [record.name for part in parts for record in part if record.name not in told]
+    found = [f"the archive associates nothing with {name} (QA state Fail?)" for name in silent]
+    items = {item.name: item for a in offer.listed.values() for items in a.values() for item in items}
+    for name, item in sorted(items.items()):
+        record = offer.known.get(name)
+        if record is None:
+            found.append(f"the archive associates {name}, but a search does not find it")
+        elif item.md5 and item.md5 != record.file_md5:
+            found.append(f"{name} was replaced in the archive after it was associated: the new one is taken")
+    return found
+
+
+def _sum_up(choices: Sequence[Choice], offer: _Offer) -> Association:
+    """What serves any group is taken; a rejection counts only where nothing else needed the file."""
+    reasons: dict[str, str] = {}
+    rejected: dict[str, str] = {}
+    for choice in choices:
+        for name, reason in choice.taken.items():
+            reasons.setdefault(name, reason)
+        for name, reason in choice.rejected.items():
+            rejected.setdefault(name, reason)
+    kinds = {i.name: kind for kind in TYPES for items in offer.listed[kind].values() for i in items}
+    kinds |= {name: MASK for name in reasons if name not in kinds}
+    order = sorted(reasons, key=lambda name: (TYPES.index(kinds[name]), name))
+    return Association(
+        files=[offer.known[name] for name in order],
+        rejected=[(offer.known[name], why) for name, why in sorted(rejected.items()) if name not in reasons],
+        reasons={name: reasons[name] for name in order},
+        kinds={name: kinds[name] for name in order},
+        warnings=[text for choice in choices for text in choice.warnings],
+    )

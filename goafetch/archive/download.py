@@ -1,0 +1,267 @@
+"""Fetching: decide for every file, then move what is missing, verify it, unpack it, and account for all."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from goafetch.archive.client import ArchiveClient
+from goafetch.archive.decide import Decision, plan, withheld_reason
+from goafetch.archive.errors import Damaged, Gone, Refused, Unreachable
+from goafetch.archive.expand import Wanted, digest, expand
+from goafetch.archive.incoming import incoming
+from goafetch.archive.records import Record
+from goafetch.engine.pool import Pool
+from goafetch.errors import ARCHIVE, DONE, FAILED, WorkspaceError
+from goafetch.events import Notify, silent
+from goafetch.workspace import Verified, Workspace
+
+Named = list[tuple[str, str]]
+
+#: Files in a row that the archive could not give, after which it counts as unreachable.
+PATIENCE = 8
+
+
+@dataclass
+class FetchReport:
+    """Every file asked for, under one heading: its name and the reason.
+
+    ``done``: fetched (or unpacked) now. ``present``: there before. ``changed``: there, but the archive has
+    another version. ``withheld``: not allowed. ``failed``: not to be had. ``planned``: the decisions.
+    ``bytes``: moved (or, in a dry run, to be moved). ``seconds``: taken. ``unreachable``: the archive was.
+    """
+
+    done: Named = field(default_factory=list)
+    present: Named = field(default_factory=list)
+    changed: Named = field(default_factory=list)
+    withheld: Named = field(default_factory=list)
+    failed: Named = field(default_factory=list)
+    planned: list[Decision] = field(default_factory=list)
+    bytes: int = 0
+    seconds: float = 0.0
+    unreachable: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all that was asked for is there; 4 where the archive could not be reached; else 1."""
+        if self.unreachable:
+            return ARCHIVE
+        return FAILED if self.failed or self.withheld else DONE
+
+    @property
+    def needed(self) -> int:
+        """Bytes of disk that the plan needs."""
+        return sum(decision.needed for decision in self.planned)
+
+
+def fetch(
+    client: ArchiveClient,
+    records: Sequence[Record],
+    folder: Path,
+    *,
+    dry_run: bool = False,
+    connections: int = 4,
+    workers: int = 0,
+    unpack: bool = True,
+    update: bool = False,
+    locked: Mapping[str, str] | None = None,
+    verified: Verified | None = None,
+    on_file: Callable[[Path], None] = lambda path: None,
+    notify: Notify = silent,
+) -> FetchReport:
+    """Bring the records' files into ``folder`` as verified FITS files (as stored, without ``unpack``).
+
+    ``locked``: md5 of the version fetched before, by file name; another version in the archive is then left
+    there unless ``update``. ``on_file`` is called, from a thread, with each file that is ready, in the order
+    of the records as far as the network allows. Raises Blocked, and WorkspaceError where the disk is full.
+    """
+    verified = verified or Workspace(folder.parent).verified()
+    decisions = plan(
+        records,
+        folder,
+        verified,
+        locked=locked or {},
+        update=update,
+        has_token=client.has_token,
+        unpack=unpack,
+    )
+    report = FetchReport(planned=decisions, bytes=sum(d.moved for d in decisions))
+    _file_decided(report, decisions)
+    todo = [d for d in decisions if d.word in ("fetch", "replace", "unpack")]
+    if dry_run or not todo:
+        verified.save()
+        return report
+    _check_disk(folder, report.needed)
+    keep = {d.stored.name for d in todo if d.stored is not None}
+    started = time.monotonic()
+    with incoming(folder, keep) as place, Pool(workers) as pool:
+        _Fetch(client, folder, place, pool, unpack, verified, report, on_file, notify).run(todo, connections)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _file_decided(report: FetchReport, decisions: Sequence[Decision]) -> None:
+    """Put what needs no work under its heading."""
+    headings = {
+        "present": report.present,
+        "changed": report.changed,
+        "withheld": report.withheld,
+        "refused": report.failed,
+    }
+    for decision in decisions:
+        if decision.word in headings:
+            headings[decision.word].append((decision.record.name, decision.reason))
+
+
+def _check_disk(folder: Path, needed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise WorkspaceError(
+            f"{folder} has {free / 1e9:.2f} GB of free disk",
+            f"{needed / 1e9:.2f} GB",
+            "make room, or choose another folder with --into DIR",
+        )
+
+
+class _Stopped(Exception):
+    """The fetch has been given up while this file was on its way."""
+
+
+class _Fetch:
+    """One fetch at work: threads that move files, processes that unpack them."""
+
+    def __init__(
+        self,
+        client: ArchiveClient,
+        folder: Path,
+        place: Path,
+        pool: Pool,
+        unpack: bool,
+        verified: Verified,
+        report: FetchReport,
+        on_file: Callable[[Path], None],
+        notify: Notify,
+    ) -> None:
+        self.client, self.folder, self.place, self.pool = client, folder, place, pool
+        self.unpack, self.verified, self.report = unpack, verified, report
+        self.on_file, self.notify = on_file, notify
+        self.stop = threading.Event()
+        self.lock = threading.Lock()
+        self.moved: dict[str, int] = {}
+        self.in_vain = 0
+
+    def run(self, todo: Sequence[Decision], connections: int) -> None:
+        """Do it all; what was finished when an error or an interrupt comes is kept and remembered."""
+        self.notify("stage", name="fetch", total=len(todo))
+        self.slots = threading.Semaphore(max(1, connections))
+        threads = ThreadPoolExecutor(max(1, connections) + 2 * self.pool.workers)
+        try:
+            futures = {threads.submit(self.bring, decision): decision for decision in todo}
+            self.collect(futures)
+        finally:
+            self.stop.set()
+            threads.shutdown(wait=True, cancel_futures=True)
+            self.report.bytes = sum(self.moved.values())
+            self.verified.save()
+            self.notify("done", name="fetch")
+
+    def collect(self, futures: dict[Future[None], Decision]) -> None:
+        """Enter each file in the report as it ends."""
+        waiting, total = set(futures), len(futures)
+        while waiting:
+            ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in ended:
+                self.enter(futures[future], future)
+            done = total - len(waiting)
+            self.notify("progress", name="fetch", done=done, total=total, bytes=sum(self.moved.values()))
+
+    def enter(self, decision: Decision, future: Future[None]) -> None:
+        """Put one file under its heading. Errors that concern the whole fetch are raised."""
+        record, report = decision.record, self.report
+        try:
+            future.result()
+        except Refused:
+            self.file(report.withheld, record, withheld_reason(record))
+        except Gone:
+            self.file(report.failed, record, "the archive lists it but does not have it (404)")
+        except (Damaged, BrokenProcessPool) as error:
+            self.file(report.failed, record, str(error))
+        except Unreachable as error:
+            self.file(report.failed, record, error.found)
+            report.unreachable = True
+            self.in_vain += 1
+            if self.in_vain >= PATIENCE:
+                self.stop.set()
+        except _Stopped:
+            self.file(report.failed, record, "not tried: the archive cannot be reached")
+        else:
+            self.in_vain = 0
+            report.done.append((record.name, decision.reason))
+
+    def file(self, heading: Named, record: Record, reason: str) -> None:
+        """Name a file that cannot be had."""
+        heading.append((record.name, reason))
+        self.notify("refused", name=record.name, reason=reason)
+
+    def bring(self, decision: Decision) -> None:
+        """One file from the archive to its final name; a damaged one is fetched once more."""
+        try:
+            self.settle(decision.record, self.stored(decision))
+        except Damaged as error:
+            self.notify("retry", path=decision.record.remote, reason=str(error), attempt=2)
+            self.settle(decision.record, self.download(decision.record))
+
+    def stored(self, decision: Decision) -> Path:
+        """The stored file: the one that is here already, or a fresh one."""
+        return decision.stored or self.download(decision.record)
+
+    def download(self, record: Record) -> Path:
+        """The stored file in the hidden folder; not verified yet."""
+        path = self.place / record.filename
+
+        def told(count: int) -> None:
+            if self.stop.is_set():
+                raise _Stopped
+            self.moved[record.name] = count
+            self.notify("progress", name=record.name, done=count, total=record.file_size, bytes=count)
+
+        with self.slots:
+            if self.stop.is_set():
+                raise _Stopped
+            self.client.download(record.remote, path, record.file_size, told)
+        return path
+
+    def settle(self, record: Record, stored: Path) -> None:
+        """Verify, unpack, and only then give the final name. A stored file that is damaged is removed."""
+        try:
+            final = self.unpacked(record, stored) if self.unpack else self.kept(record, stored)
+        except Damaged:
+            stored.unlink(missing_ok=True)
+            raise
+        self.notify("made", path=final)
+        self.on_file(final)
+
+    def unpacked(self, record: Record, stored: Path) -> Path:
+        """The FITS file under its final name; the stored one is not kept."""
+        target, final = self.place / f"{record.name}.unpacked", self.folder / record.name
+        wanted = Wanted(record.file_md5, record.data_md5, record.data_size)
+        result = self.pool.submit(expand, str(stored), str(target), wanted).result()
+        with self.lock:
+            target.replace(final)
+            self.verified.remember(final, result.data_md5)
+        stored.unlink()
+        return final
+
+    def kept(self, record: Record, stored: Path) -> Path:
+        """The stored file itself under its final name."""
+        found = self.pool.submit(digest, str(stored)).result()
+        if found != record.file_md5:
+            raise Damaged(f"the stored file has md5 {found}", record.file_md5)
+        return stored.replace(self.folder / record.filename)

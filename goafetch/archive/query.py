@@ -1,0 +1,210 @@
+"""From what a user asks for to the archive's address for it, every word validated before it is sent."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from urllib.parse import quote
+
+from goafetch.archive import words
+from goafetch.archive.dates import Interval, read_dates, read_night
+from goafetch.archive.identifiers import Identifier, read_identifier
+from goafetch.errors import UsageError
+
+#: Rows after which the archive cuts an answer (FitsStorage configuration; GOA help pages).
+OPEN_LIMIT, CLOSED_LIMIT = 500, 2000
+
+
+@dataclass(frozen=True)
+class Cone:
+    """A circle on the sky: centre and radius, all in degrees (ICRS)."""
+
+    ra: float
+    dec: float
+    radius: float
+
+    def separation(self, ra: float, dec: float) -> float:
+        """Degrees between the centre and a position in degrees (haversine)."""
+        d1, d2 = math.radians(self.dec), math.radians(dec)
+        a = math.sin((d2 - d1) / 2) ** 2
+        a += math.cos(d1) * math.cos(d2) * math.sin(math.radians(ra - self.ra) / 2) ** 2
+        return math.degrees(2 * math.asin(min(1.0, math.sqrt(a))))
+
+    @property
+    def ra_reach(self) -> float | None:
+        """Half the width in right ascension of the box the archive searches; None where it has no sides."""
+        cosine = math.cos(math.radians(self.dec))
+        reach = self.radius / cosine if cosine > 1e-6 else 360.0
+        return reach if reach < 90 else None
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What is sought, in the user's words; None asks for nothing.
+
+    ``program``: a program, observation or data label. ``date``: UTC date or range D1-D2. ``night``: the
+    date in file names, whose night at Gemini South runs from 18:00 UTC of the day before to 18:00 UTC.
+    ``object`` may hold ``*``. ``qa``: the archive's QA word. ``near``: a circle on the sky. ``filename``:
+    one file. ``reduction``: RAW unless processed files (masks) are wanted. A word not understood is refused
+    when the query is built.
+    """
+
+    program: str | None = None
+    date: str | None = None
+    night: str | None = None
+    observation_class: str | None = None
+    observation_type: str | None = None
+    object: str | None = None
+    filter: str | None = None
+    instrument: str | None = "GSAOI"
+    qa: str = "NotFail"
+    near: Cone | None = None
+    filename: str | None = None
+    reduction: str | None = "RAW"
+
+
+@dataclass(frozen=True)
+class Query:
+    """A validated search: what is sent, and what the rows that come back are held against.
+
+    ``notes`` tell how something typed was read.
+    """
+
+    identifier: Identifier | None = None
+    interval: Interval | None = None
+    night: str | None = None
+    observation_class: str | None = None
+    observation_type: str | None = None
+    object: str | None = None
+    filter: str | None = None
+    instrument: str | None = None
+    qa: str = "NotFail"
+    near: Cone | None = None
+    filename: str | None = None
+    reduction: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "/".join(self.words)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the archive counts this among the queries that it cuts only at the higher limit."""
+        return any((self.identifier, self.interval, self.filename))
+
+    @property
+    def limit(self) -> int:
+        """Rows after which the answer may have been cut."""
+        return CLOSED_LIMIT if self.closed else OPEN_LIMIT
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of the address, as they are before encoding."""
+        return (
+            *self._whose(),
+            *(word for word in (self.instrument, self.observation_class, self.observation_type) if word),
+            *([f"filter={self.filter}"] if self.filter else []),
+            *self._where(),
+            *([self.reduction] if self.reduction else []),
+            self.qa,
+            *(["notengineering"] if self.qa != "AnyQA" else []),
+            "canonical",
+            "present",
+        )
+
+    def during(self, interval: Interval) -> Query:
+        """The same search in a part of the time."""
+        return replace(self, interval=interval, night=None)
+
+    def _whose(self) -> list[str]:
+        found = [self.identifier.value] if self.identifier else []
+        if self.night:
+            found.append(f"night={self.night}")
+        elif self.interval:
+            found.append(self.interval.word)
+        return found + ([f"filename={self.filename}"] if self.filename else [])
+
+    def _where(self) -> list[str]:
+        if self.near is None:
+            return [f"object={words.object_word(self.object)}"] if self.object else []
+        # The archive ignores an object's name when a position is given: the rows are sifted here instead.
+        cone, reach = self.near, self.near.ra_reach
+        found = [f"dec={cone.dec:.6f}", f"sr={cone.radius * 3600:.3f}"]
+        if reach is None:
+            return found
+        low, high = cone.ra - reach, cone.ra + reach
+        if low >= 0 and high < 360:
+            return [f"ra={cone.ra:.6f}", *found]
+        return [f"ra={low % 360:.6f}-{high % 360:.6f}", *found]
+
+
+def build_query(criteria: Criteria) -> Query:
+    """Validate every word. Raises UsageError that says what was meant, or what there is to choose from."""
+    if criteria.date and criteria.night:
+        raise UsageError("both a date and a night were given", "one of them", "leave out --date or --night")
+    identifier = read_identifier(criteria.program) if criteria.program is not None else None
+    instrument = _read_instrument(criteria.instrument)
+    kind = criteria.observation_type
+    kind = words.choose(kind, words.TYPES, "an observation type") if kind else None
+    chosen = criteria.observation_class
+    return Query(
+        identifier=identifier,
+        interval=_read_time(criteria),
+        night=read_night(criteria.night).end.strftime("%Y%m%d") if criteria.night else None,
+        observation_class=words.choose(chosen, words.CLASSES, "an observation class") if chosen else None,
+        observation_type=kind,
+        object=words.read_object(criteria.object) if criteria.object is not None else None,
+        filter=words.read_filter(criteria.filter, instrument) if criteria.filter is not None else None,
+        instrument=instrument,
+        qa=words.choose(criteria.qa, words.QA_STATES, "a QA word"),
+        near=_checked(criteria.near),
+        filename=_read_filename(criteria.filename) if criteria.filename is not None else None,
+        reduction=criteria.reduction if kind != "BPM" else None,
+        notes=_notes(criteria.program, identifier),
+    )
+
+
+def encode(selection: tuple[str, ...]) -> str:
+    """Words as the path of an address."""
+    return "/".join(quote(word, safe="=*,:()'~") for word in selection)
+
+
+def _read_time(criteria: Criteria) -> Interval | None:
+    if criteria.night:
+        return read_night(criteria.night)
+    return read_dates(criteria.date) if criteria.date is not None else None
+
+
+def _read_instrument(text: str | None) -> str | None:
+    if text is None or text.strip().lower() in ("", "any"):
+        return None
+    return words.choose(text, words.INSTRUMENTS, "an instrument of the archive")
+
+
+def _read_filename(text: str) -> str:
+    """A stored file's name as the archive's ``filename=`` wants it: with .fits, without .bz2."""
+    name = text.strip().removesuffix(".bz2")
+    name = name if name.endswith(".fits") else f"{name}.fits"
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*\.fits", name):
+        raise UsageError(
+            f"{text!r} is not the name of a file of the archive", "a name like S20170505S0095.fits"
+        )
+    return name
+
+
+def _checked(cone: Cone | None) -> Cone | None:
+    if cone is None:
+        return None
+    if not (0 <= cone.ra < 360 and -90 <= cone.dec <= 90 and 0 < cone.radius <= 10):
+        raise UsageError(
+            f"a circle of {cone.radius:g} degrees around {cone.ra:g} {cone.dec:g} is not on the sky",
+            "right ascension 0 to 360, declination -90 to 90, a radius of at most 10 degrees",
+        )
+    return cone
+
+
+def _notes(typed: str | None, identifier: Identifier | None) -> tuple[str, ...]:
+    if typed is None or identifier is None or typed.strip() == identifier.value:
+        return ()
+    return (f"{typed.strip()} was read as {identifier.value}",)

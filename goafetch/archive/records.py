@@ -1,0 +1,296 @@
+"""The archive's rows as typed records, and the check that they are what was asked for."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime
+from typing import Any
+
+from goafetch.archive import words
+from goafetch.archive.dates import Interval, night_of, read_dates
+from goafetch.archive.errors import BadAnswer
+from goafetch.archive.query import Query
+
+#: No raw exposure or mask comes near this; a row that says so is wrong.
+LARGEST_FILE = 8 * 10**9
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][\w.+()=,-]*")
+_BAYS = re.compile(r"[NS](20\d{6})[SE]\d+")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One file of the archive: the keys of a /jsonsummary row, in its order, with true types.
+
+    Names end in .fits; ``filename`` is the stored one, usually with .bz2. Sizes are bytes and md5s hex:
+    ``file_*`` of the stored file, ``data_*`` of the FITS inside. Times are UTC. Positions are degrees,
+    ``exposure_time`` seconds of one coadd. Anything that the archive does not know, or hides, is None.
+    """
+
+    name: str
+    filename: str
+    path: str
+    compressed: bool | None
+    file_size: int
+    data_size: int | None
+    file_md5: str
+    data_md5: str | None
+    lastmod: datetime | None
+    mdready: bool | None
+    entrytime: datetime | None
+    present: bool | None
+    canonical: bool | None
+    size: int | None
+    md5: str | None
+    pending_ingest: bool | None
+    program_id: str | None
+    engineering: bool | None
+    science_verification: bool | None
+    processing: str | None
+    calibration_program: bool | None
+    observation_id: str | None
+    data_label: str | None
+    telescope: str | None
+    instrument: str | None
+    ut_datetime: datetime | None
+    local_time: str | None
+    observation_type: str | None
+    observation_class: str | None
+    object: str | None
+    ra: float | None
+    dec: float | None
+    azimuth: float | None
+    elevation: float | None
+    cass_rotator_pa: float | None
+    airmass: float | None
+    filter_name: str | None
+    exposure_time: float | None
+    disperser: str | None
+    camera: str | None
+    central_wavelength: float | None
+    wavelength_band: str | None
+    focal_plane_mask: str | None
+    detector_binning: str | None
+    detector_gain_setting: str | None
+    detector_roi_setting: str | None
+    detector_readspeed_setting: str | None
+    detector_welldepth_setting: str | None
+    detector_readmode_setting: str | None
+    spectroscopy: bool | None
+    mode: str | None
+    adaptive_optics: bool | None
+    laser_guide_star: bool | None
+    wavefront_sensor: str | None
+    gcal_lamp: str | None
+    raw_iq: int | None
+    raw_cc: int | None
+    raw_wv: int | None
+    raw_bg: int | None
+    requested_iq: int | None
+    requested_cc: int | None
+    requested_wv: int | None
+    requested_bg: int | None
+    qa_state: str | None
+    release: date | None
+    reduction: str | None
+    types: frozenset[str] | None
+    phot_standard: bool | None
+
+    @property
+    def remote(self) -> str:
+        """The file's place below the archive's /file/: path and stored name."""
+        return f"{self.path}/{self.filename}" if self.path else self.filename
+
+    @property
+    def night(self) -> date | None:
+        """The night it belongs to: the date in its name, else the night at Gemini South of its time."""
+        named = _BAYS.match(self.name)
+        if named:
+            return datetime.strptime(named[1], "%Y%m%d").date()
+        return night_of(self.ut_datetime) if self.ut_datetime else None
+
+    def proprietary(self, today: date | None = None) -> bool:
+        """Whether the archive gives it only to those with rights: its release date lies ahead."""
+        today = today or datetime.now(UTC).date()
+        return self.release is not None and self.release > today and not self.engineering
+
+
+def read_record(row: object) -> Record:
+    """A record from one object of the archive's JSON. Raises BadAnswer for anything else."""
+    if not isinstance(row, Mapping):
+        raise BadAnswer(
+            f"a row of the archive's answer is {type(row).__name__}", "an object with named values"
+        )
+    values = {name: _convert(name, reader, row) for name, reader in _READERS.items()}
+    record = Record(**values)
+    _check_names(record)
+    return record
+
+
+def mismatch(record: Record, query: Query) -> str | None:
+    """Why a row cannot be an answer to the query, or None: a row that is means the archive widened it."""
+    for name, wanted, found in _expected(record, query):
+        if wanted != found:
+            return f"{name} is {found}, not {wanted}"
+    interval = _interval_at(record, query)
+    if interval and record.ut_datetime not in interval:
+        return f"its UTC time is {record.ut_datetime}, not within {interval.word}"
+    states = words.QA_STATES[query.qa]
+    if (states is None and record.qa_state == "Fail") or (states and record.qa_state not in states):
+        return f"its QA state is {record.qa_state}, not {query.qa}"
+    if query.near is None and query.object:
+        sent = words.object_word(query.object)
+        if not words.matches_loosely(sent, record.object):
+            return f"its object is {record.object}, not {query.object}"
+    return _outside_box(record, query)
+
+
+def answers(record: Record, query: Query) -> bool:
+    """Whether a row that the archive may well return is really sought: within the circle, of that object."""
+    if query.object and not words.matches_object(query.object, record.object):
+        return False
+    if query.near is None:
+        return True
+    known = record.ra is not None and record.dec is not None
+    return known and query.near.separation(record.ra or 0.0, record.dec or 0.0) <= query.near.radius
+
+
+def _expected(record: Record, query: Query) -> list[tuple[str, object, object]]:
+    """What must be equal: the name of each thing, what was asked for, what came."""
+    found: list[tuple[str, object, object]] = []
+    if query.identifier:
+        column = {"program": "program_id", "observation": "observation_id", "label": "data_label"}
+        key = column[query.identifier.kind]
+        found.append((f"its {key}", query.identifier.value, getattr(record, key)))
+    for key in ("observation_class", "observation_type", "reduction"):
+        if (wanted := getattr(query, key)) is not None:
+            found.append((f"its {key}", wanted, getattr(record, key)))
+    if query.filter:
+        found.append(("its filter", query.filter, record.filter_name))
+    if query.filename:
+        found.append(("its name", query.filename, record.name))
+    if query.instrument and query.instrument != "GMOS":
+        found.append(("its instrument", query.instrument.lower(), (record.instrument or "").lower()))
+    if query.qa != "AnyQA":
+        found.append(("engineering", False, record.engineering))
+    return [*found, ("canonical", True, record.canonical), ("present", True, record.present)]
+
+
+def _interval_at(record: Record, query: Query) -> Interval | None:
+    """The time asked for; a night at Gemini North is the UTC date itself."""
+    if query.night and record.telescope == "Gemini-North":
+        return read_dates(query.night)
+    return query.interval
+
+
+def _outside_box(record: Record, query: Query) -> str | None:
+    """The archive searches a box around the circle; a little is granted for rounding."""
+    if query.near is None:
+        return None
+    if record.ra is None or record.dec is None:
+        return "its position is not known"
+    reach = query.near.ra_reach
+    across = abs((record.ra - query.near.ra + 180) % 360 - 180)
+    if abs(record.dec - query.near.dec) > query.near.radius * 1.01 + 1e-5 or (
+        reach is not None and across > reach * 1.01 + 1e-5
+    ):
+        return f"its position {record.ra:.5f} {record.dec:.5f} is not near the one asked for"
+    return None
+
+
+def _check_names(record: Record) -> None:
+    """Names from outside become file names: nothing but plain ones may pass."""
+    plain = _SAFE_NAME.fullmatch(record.name) and record.name.endswith(".fits") and ".." not in record.name
+    parts = [part for part in record.path.split("/") if part]
+    if not plain or not all(_SAFE_NAME.fullmatch(part) and ".." not in part for part in parts):
+        raise BadAnswer(f"the archive names a file {record.remote!r}", "a plain name that ends in .fits")
+    if record.filename not in (record.name, f"{record.name}.bz2"):
+        raise BadAnswer(
+            f"the archive stores {record.name} as {record.filename!r}", "the same name, or the same with .bz2"
+        )
+    if not 0 < record.file_size < LARGEST_FILE or not 0 < (record.data_size or 1) < LARGEST_FILE:
+        raise BadAnswer(
+            f"the archive gives {record.name} a size of {record.file_size} bytes", "a possible size"
+        )
+
+
+def _convert(name: str, reader: Callable[[Any], Any], row: Mapping[str, Any]) -> Any:
+    value = row.get(name)
+    if value is None:
+        if name not in _REQUIRED:
+            return None
+        raise BadAnswer(f"a row of the archive's answer has no {name}", "the keys of /jsonsummary")
+    try:
+        return reader(value)
+    except (ValueError, TypeError, SyntaxError) as error:
+        raise BadAnswer(
+            f"the archive's answer has {name} = {value!r}", f"{name} as /jsonsummary writes it"
+        ) from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(value)
+    return value
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        raise TypeError(value)
+    return int(value)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(value)
+    return float(value)
+
+
+def _moment(value: object) -> datetime:
+    moment = datetime.fromisoformat(_text(value))
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _day(value: object) -> date:
+    return date.fromisoformat(_text(value)[:10])
+
+
+def _tags(value: object) -> frozenset[str]:
+    """The archive writes a Python set as text, in any order."""
+    found = ast.literal_eval(_text(value)) if value else set()
+    return frozenset(str(tag) for tag in found)
+
+
+def _md5(value: object) -> str:
+    if not re.fullmatch(r"[0-9a-f]{32}", _text(value)):
+        raise ValueError(value)
+    return _text(value)
+
+
+_BY_TYPE: dict[str, Callable[[Any], Any]] = {
+    "str": _text,
+    "bool": _truth,
+    "int": _whole,
+    "float": _number,
+    "datetime": _moment,
+    "date": _day,
+    "frozenset[str]": _tags,
+}
+_MD5S = {"file_md5", "data_md5", "md5"}
+_REQUIRED = {f.name for f in fields(Record) if not str(f.type).endswith("| None")}
+_READERS = {
+    f.name: _md5 if f.name in _MD5S else _BY_TYPE[str(f.type).removesuffix(" | None")] for f in fields(Record)
+}
+
+
+def read_rows(rows: Sequence[object]) -> list[Record]:
+    """Records of a whole answer."""
+    return [read_record(row) for row in rows]
