@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
 from reducer.errors import BadFile
@@ -216,6 +218,22 @@ def read_table(path: Path, name: str) -> Table | None:
         columns = [np.array(stored[column]) for column in stored.names]
     native = [column.astype(column.dtype.newbyteorder("="), copy=False) for column in columns]
     return np.rec.fromarrays(native, names=stored.names)
+
+
+def key_of(path: Path) -> str:
+    """The key that a product carries (GOAFKEY): what it was made from and how; '' if it carries none."""
+    return str(units_of(path)[0].header().get("GOAFKEY", ""))
+
+
+def is_whole(path: Path) -> bool:
+    """Whether every unit of a product still has the checksums that it was written with."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AstropyUserWarning)
+        try:
+            with fits.open(path, memmap=False, checksum=True) as file:
+                return all("CHECKSUM" in unit.header for unit in file)
+        except AstropyUserWarning:
+            return False
 
 
 # --- writing -----------------------------------------------------------------------------------------

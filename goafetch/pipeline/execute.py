@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from goafetch.errors import GoafetchError, describe
 from goafetch.events import Notify
 from goafetch.pipeline import products
-from goafetch.plan.keys import of_steps, product_key
+from goafetch.plan.keys import product_key
 from goafetch.plan.model import FLAT, Group, Plan, Stack, stem
 from goafetch.workspace import Verified, Workspace
 
@@ -142,12 +142,7 @@ def make_stack(stack: Stack, work: Work) -> Outcome:
     frames = [path for group in stack.groups for path in work.on_target.get(group, ())]
     if not frames:
         raise GoafetchError("none of its frames could be reduced", remedy="see the reasons above")
-    key = product_key(
-        STACK_RECIPE,
-        {path.name: work.keys[path] for path in frames},
-        {},
-        of_steps(work.parameters, _steps(STACK_RECIPE)),
-    )
+    key = product_key(STACK_RECIPE, {path.name: work.keys[path] for path in frames}, {}, work.parameters)
     product = work.workspace.playground / f"{stem(frames[0])}_image.fits"
     if products.is_current(product, key, work.verified):
         work.notify("reused", path=product)
@@ -173,13 +168,7 @@ def _key(recipe: str, group: Group, work: Work) -> str:
     if group.bpm is not None:
         calibrations["bpm"] = work.verified.md5(group.bpm)
     inputs = {frame.name: work.verified.md5(frame) for frame in group.frames}
-    return product_key(recipe, inputs, calibrations, of_steps(work.parameters, _steps(recipe)))
-
-
-def _steps(recipe: str) -> Iterable[str]:
-    from reducer.parameters import steps_of
-
-    return steps_of(recipe)
+    return product_key(recipe, inputs, calibrations, work.parameters)
 
 
 def _run(
@@ -191,11 +180,10 @@ def _run(
     **given: Any,
 ) -> list[Path]:
     """Run a recipe over files; returns the products that it wrote, and notes the frames that it refused."""
-    from reducer.recipes import RECIPES
-    from reducer.run import run_recipe
-
     from reducer.fitsio import open_frame
     from reducer.frame import Context
+    from reducer.recipes import RECIPES
+    from reducer.run import run_recipe
 
     def tell(event: str, /, **facts: object) -> None:
         if event == "refused" and refused is not None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goafetch.config import Settings
-from goafetch.errors import NothingFound
 from goafetch.events import Notify
-from goafetch.workspace import Workspace
+from goafetch.workspace import Verified, Workspace
 
 if TYPE_CHECKING:
+    from goafetch.archive.associate import Association
     from goafetch.archive.download import FetchReport
     from goafetch.archive.query import Criteria
 
@@ -28,42 +29,57 @@ class Obtained:
     @property
     def missing(self) -> list[str]:
         """Names of files that were sought and could not be had."""
-        return [*self.report.withheld, *self.report.failed]
+        return [name for name, _ in (*self.report.withheld, *self.report.failed)]
 
 
 def obtain(
-    criteria: Criteria, workspace: Workspace, settings: Settings, notify: Notify, *, dry_run: bool = False
+    criteria: Criteria,
+    workspace: Workspace,
+    settings: Settings,
+    verified: Verified,
+    notify: Notify,
+    *,
+    dry_run: bool = False,
 ) -> Obtained:
     """Search the archive, associate calibrations, and fetch what is not in playdata/ yet."""
     from goafetch.archive.associate import associate
     from goafetch.archive.client import ArchiveClient
     from goafetch.archive.download import fetch
-    from goafetch.archive.search import search
+    from goafetch.archive.query import build_query
+    from goafetch.archive.search import nothing_found, search
 
     client = ArchiveClient(settings.archive, settings.token, notify)
     found = search(client, criteria)
     if not found.records:
-        raise _nothing(criteria, settings.archive)
-    notify("decision", what=f"{len(found.records)} files of {criteria.program}", reason=found.query)
+        raise nothing_found(client, build_query(criteria))
+    query = "/".join(found.query.words)
+    notify(
+        "decision", what=f"{len(found.records)} files of {criteria.program}", reason=f"archive query {query}"
+    )
     calibrations = associate(client, found.records)
+    _tell(calibrations, [*found.warnings, *calibrations.warnings], notify)
     records = [*found.records, *calibrations.files]
     report = fetch(
-        client, records, workspace.playdata, dry_run=dry_run, connections=settings.connections, notify=notify
+        client,
+        records,
+        workspace.playdata,
+        dry_run=dry_run,
+        connections=settings.connections,
+        workers=settings.workers,
+        verified=verified,
+        notify=notify,
     )
-    files = tuple(workspace.playdata / record.name for record in records)
-    return Obtained(settings.archive, found.query, tuple(f for f in files if f.exists()), report)
+    files = (workspace.playdata / record.name for record in records)
+    return Obtained(settings.archive, query, tuple(f for f in files if f.exists()), report)
 
 
-def _nothing(criteria: Criteria, archive: str) -> NothingFound:
-    when = (
-        f" on {criteria.date}"
-        if criteria.date
-        else f" in the night {criteria.night}"
-        if criteria.night
-        else ""
-    )
-    return NothingFound(
-        f"the archive at {archive} has no GSAOI files of {criteria.program}{when}",
-        "a program that has taken data with GSAOI, and dates on which it did (UTC)",
-        f"look what there is: goafetch search {criteria.program}",
-    )
+def _tell(calibrations: Association, warnings: Iterable[str], notify: Notify) -> None:
+    """Say how many calibrations of each kind were taken and why, and what was not."""
+    for kind in dict.fromkeys(calibrations.kinds.values()):
+        names = [name for name, its_kind in calibrations.kinds.items() if its_kind == kind]
+        why = dict.fromkeys(calibrations.reasons.get(name, "") for name in names)
+        notify("decision", what=f"{len(names)} files of kind {kind}", reason="; ".join(filter(None, why)))
+    for record, reason in calibrations.rejected:
+        notify("info", text=f"not fetched {record.name}: {reason}")
+    for text in warnings:
+        notify("warning", text=text)

@@ -9,6 +9,20 @@ from functools import cache
 from importlib import metadata, resources
 from typing import Any
 
+_DETECTOR = ("prepare", "addDQ", "nonlinearityCorrect", "ADUToElectrons", "addVAR", "flatCorrect")
+#: The steps whose parameters change what a recipe makes (the named detector steps are parts of one pass).
+STEPS_OF: Mapping[str, tuple[str, ...]] = {
+    "makeProcessedFlat": (*_DETECTOR, "makeFlat"),
+    "reduce_nostack": (*_DETECTOR, "separateSky", "associateSky", "skyCorrect"),
+    "alignAndStack": (
+        "detectSources",
+        "adjustWCSToReference",
+        "determineAstrometricSolution",
+        "resampleToCommonFrame",
+        "scaleCountsToReference",
+        "stackFrames",
+    ),
+}
 #: Packages whose version may change a pixel.
 LIBRARIES = ("numpy", "scipy", "numba", "sep")
 
@@ -21,26 +35,18 @@ def product_key(
 ) -> str:
     """A short hash of all that a product depends on.
 
-    ``inputs`` and ``calibrations`` map names to an md5 or to the key of a product; ``parameters`` holds
-    only those of the steps that the recipe runs.
+    ``inputs`` and ``calibrations`` map names to an md5 or to the key of a product; of ``parameters`` only
+    those of the recipe's steps count.
     """
     facts = {
         "recipe": recipe,
         "inputs": dict(inputs),
         "calibrations": dict(calibrations),
-        "parameters": {step: dict(values) for step, values in parameters.items() if values},
+        "parameters": {step: dict(parameters[step]) for step in STEPS_OF[recipe] if parameters.get(step)},
         "code": code_version(),
     }
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def of_steps(
-    parameters: Mapping[str, Mapping[str, Any]], steps: Iterable[str]
-) -> dict[str, Mapping[str, Any]]:
-    """The parameters that concern some steps."""
-    names = set(steps)
-    return {step: values for step, values in parameters.items() if step in names}
 
 
 @cache
