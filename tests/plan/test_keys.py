@@ -1,0 +1,38 @@
+"""Keys change with everything that a product depends on, and with nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from goafetch.plan.keys import STEPS_OF, product_key
+from reducer.parameters import STEPS
+
+BASE = {"inputs": {"a.fits": "1"}, "calibrations": {"flat": "2"}, "parameters": {}}
+
+
+def key(recipe: str = "reduce_nostack", **changes: object) -> str:
+    return product_key(recipe, **(BASE | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipe": "alignAndStack"},
+        {"inputs": {"a.fits": "other"}},
+        {"inputs": {"a.fits": "1", "b.fits": "1"}},
+        {"calibrations": {"flat": "other"}},
+        {"parameters": {"skyCorrect": {"offset_sky": False}}},
+    ],
+)
+def test_a_key_follows_everything_that_a_product_is_made_from(changes: dict[str, object]) -> None:
+    assert key(**changes) != key()  # type: ignore[arg-type]
+
+
+def test_parameters_of_later_steps_do_not_concern_a_product() -> None:
+    assert key(parameters={"stackFrames": {"lsigma": 4.0}}) == key()
+    assert key("alignAndStack", parameters={"stackFrames": {"lsigma": 4.0}}) != key("alignAndStack")
+
+
+def test_every_step_that_has_parameters_concerns_some_product() -> None:
+    concerned = {step for steps in STEPS_OF.values() for step in steps}
+    assert set(STEPS) - concerned == {"makeBPM"}
