@@ -31,12 +31,13 @@ def _root(
 
 
 def _register() -> None:
-    from goafetch.cli import demo, plan, run
+    from goafetch.cli import demo, plan, practice, run
 
     app.command("run")(run.run)
     app.command("plan")(plan.plan)
     app.command("explain")(plan.explain)
     app.command("demo")(demo.demo)
+    app.command("practice")(practice.practice)
 
 
 _register()

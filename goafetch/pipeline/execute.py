@@ -180,9 +180,9 @@ def _run(
     **given: Any,
 ) -> list[Path]:
     """Run a recipe over files; returns the products that it wrote, and notes the frames that it refused."""
+    from reducer import recipes
     from reducer.fitsio import open_frame
     from reducer.frame import Context
-    from reducer.recipes import RECIPES
     from reducer.run import run_recipe
 
     def tell(event: str, /, **facts: object) -> None:
@@ -199,4 +199,6 @@ def _run(
         key=key,
         **given,
     )
-    return [ref.path for ref in run_recipe(RECIPES[recipe], [open_frame(f) for f in frames], context)]
+    return [
+        ref.path for ref in run_recipe(getattr(recipes, recipe), [open_frame(f) for f in frames], context)
+    ]

@@ -12,7 +12,7 @@ from goafetch import __version__
 from goafetch.errors import WorkspaceError
 from goafetch.events import Notify
 from goafetch.pipeline.execute import REFUSED, REUSED, Outcome
-from goafetch.plan.model import FLAT, SCIENCE, Group, Plan
+from goafetch.plan.model import SCIENCE, Group, Plan
 from goafetch.report.model import (
     Calibration,
     Decision,
@@ -82,11 +82,7 @@ def _reason(group: Group, name: str) -> str:
 
 def plan_decisions(plan: Plan) -> list[Decision]:
     """The plan's choices in the order in which they were taken."""
-    return [
-        Decision(f"{len(group.frames)} frames: {reason}" if group.kind == FLAT else reason, "", group.name)
-        for group in plan.groups()
-        for reason in group.reasons
-    ]
+    return [Decision(reason, "", group.name) for group in plan.groups() for reason in group.reasons]
 
 
 def kind_of_product(path: Path, group_kind: str) -> str:
