@@ -1,4 +1,4 @@
-"""What is in tar files and loose downloads: all looked at, and refused if need be, before a byte is written."""
+"""What tars and loose downloads hold: all looked at, and refused if need be, before a byte is written."""
 
 from __future__ import annotations
 

@@ -1,0 +1,74 @@
+"""A circle on the sky from what a user types: degrees, sexagesimal, or the name of an object."""
+
+from __future__ import annotations
+
+import re
+
+from goafetch.archive.errors import Unreachable
+from goafetch.archive.query import Cone
+from goafetch.errors import UsageError
+
+_UNITS = {"": 1.0, '"': 1.0, "s": 1.0, "'": 60.0, "m": 60.0, "d": 3600.0}
+_DEGREES = r"(\d+(?:\.\d*)?)d?[\s,]+([+-]?\d+(?:\.\d*)?)d?"
+_SEXAGESIMAL = (
+    r"(\d{1,2})[h:\s]\s*(\d{1,2})[m:\s]\s*(\d{1,2}(?:\.\d*)?)s?[\s,]*"
+    r"([+-]?)(\d{1,2})[d:°\s]\s*(\d{1,2})[m:'\s]\s*(\d{1,2}(?:\.\d*)?)[s\"]?"
+)
+
+
+def read_cone(near: str, radius: str = "180") -> Cone:
+    """The circle around ``near`` ('201.36 -43.02', '13:25:27.6 -43:01:09', or a name that a resolver knows).
+
+    ``radius``: arcsec, or with a unit: 60s, 3m, 0.1d. A name needs the network. Raises UsageError.
+    """
+    degrees = read_radius(radius) / 3600
+    position = _read_position(near.strip()) or _resolve(near.strip())
+    if position[0] >= 360 or abs(position[1]) > 90:
+        raise UsageError(
+            f"{near!r} is not on the sky", "right ascension below 24 h, declination within 90 degrees"
+        )
+    return Cone(*position, degrees)
+
+
+def read_radius(text: str) -> float:
+    """Arcsec from a number with or without a unit."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([\"'smd]?)", text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise UsageError(f"{text!r} is not a radius", "arcsec, or 60s, 3m, 0.1d")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _read_position(text: str) -> tuple[float, float] | None:
+    if match := re.fullmatch(_DEGREES, text):
+        return float(match[1]), float(match[2])
+    match = re.fullmatch(_SEXAGESIMAL, text)
+    if match is None:
+        return None
+    h, m, s, sign, d, arcmin, arcsec = match.groups()
+    if max(float(m), float(s), float(arcmin), float(arcsec)) >= 60:
+        raise UsageError(
+            f"{text!r} has minutes or seconds of 60 and more", "a position such as 13:25:27.6 -43:01:09"
+        )
+    dec = float(d) + float(arcmin) / 60 + float(arcsec) / 3600
+    return 15 * (float(h) + float(m) / 60 + float(s) / 3600), -dec if sign == "-" else dec
+
+
+def _resolve(name: str) -> tuple[float, float]:
+    """ICRS degrees of a named object, from Sesame through astropy."""
+    if not re.search(r"[A-Za-z]", name):
+        raise UsageError(
+            f"{name!r} is neither a position nor a name",
+            "for example '201.365 -43.019' or '13:25:27.6 -43:01:09'",
+        )
+    from astropy.coordinates import SkyCoord
+    from astropy.coordinates.name_resolve import NameResolveError
+
+    try:
+        found = SkyCoord.from_name(name)
+    except (NameResolveError, OSError) as error:
+        raise Unreachable(
+            f"no resolver could be reached that knows {name!r}",
+            "coordinates, or a name and a network",
+            "give them as --near 'RA DEC'",
+        ) from error
+    return float(found.icrs.ra.deg), float(found.icrs.dec.deg)

@@ -1,0 +1,165 @@
+"""`goafetch fetch`: raw files and their calibrations into playdata/, verified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from goafetch import console
+from goafetch.cli.run import Archive, Date, Filter, Into, Json, Night, Object, Quiet, Verbose, Workers
+from goafetch.cli.search import (
+    Class,
+    Format,
+    Instrument,
+    Near,
+    Program,
+    Qa,
+    Radius,
+    Type,
+    connect,
+    make_criteria,
+)
+
+if TYPE_CHECKING:
+    from goafetch.archive.job import Brought
+
+Connections = Annotated[int | None, typer.Option(min=1, max=8, help="Files fetched at a time (4).")]
+COLUMNS = ("name", "status", "reason", "bytes")
+
+
+@console.handled
+def fetch(
+    program: Program = None,
+    date: Date = None,
+    night: Night = None,
+    class_: Class = None,
+    type_: Type = None,
+    object: Object = None,
+    filter: Filter = None,
+    instrument: Instrument = "GSAOI",
+    qa: Qa = "NotFail",
+    near: Near = None,
+    radius: Radius = "180",
+    into: Into = None,
+    no_calibrations: Annotated[
+        bool, typer.Option("--no-calibrations", help="Only what the search finds.")
+    ] = False,
+    no_unpack: Annotated[bool, typer.Option("--no-unpack", help="Keep files as they are stored.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; move nothing.")] = False,
+    locked: Annotated[bool, typer.Option("--locked", help="Exactly the versions of goafetch.lock.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Also what changed in the archive.")] = False,
+    connections: Connections = None,
+    workers: Workers = None,
+    format: Format = "table",
+    archive: Archive = None,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Fetch what a search finds and the calibrations associated with it; verify, unpack into DIR/playdata.
+
+    Repeating it fetches only what is missing. Dates are UTC; a night is the date in file names.
+    """
+    from goafetch.archive.job import Options, bring, bring_locked
+    from goafetch.archive.lock import Lock
+    from goafetch.config import load_settings
+    from goafetch.errors import UsageError
+    from goafetch.workspace import Workspace
+
+    if locked and update:
+        raise UsageError("--locked and --update contradict each other", "one of them")
+    workspace = Workspace(into or Path((program or "").strip().upper() or "."))
+    lock = Lock.read(workspace.lock_file) if program is None else None
+    settings = load_settings(
+        workspace.root,
+        archive=archive or (lock.archive if lock else None),
+        workers=workers,
+        connections=connections,
+    )
+    options = Options(
+        calibrations=not no_calibrations,
+        dry_run=dry_run,
+        unpack=not no_unpack,
+        update=update,
+        connections=settings.connections,
+        workers=settings.workers,
+    )
+    with console.Terminal(verbose=verbose, quiet=quiet) as terminal:
+        client = connect(settings, terminal)
+        if locked:
+            brought = bring_locked(client, workspace, options, terminal)
+        else:
+            words = (program, date, night, class_, type_, object, filter, instrument, qa, near, radius)
+            criteria = lock.criteria if lock else make_criteria(*words)
+            brought = bring(client, workspace, criteria, options, terminal)
+    _show(brought, workspace.root, dry_run=dry_run, format="json" if json else format, quiet=quiet)
+    return 0 if dry_run else brought.report.exit_code
+
+
+def _show(brought: Brought, root: Path, *, dry_run: bool, format: str, quiet: bool) -> None:
+    """One row a file; the sum of it on standard error."""
+    report = brought.report
+    rows = _planned(brought) if dry_run else _rows(brought)
+    if format == "json":
+        console.emit_json(
+            {
+                "folder": root,
+                "query": brought.gathered.query,
+                "bytes": report.bytes,
+                "seconds": report.seconds,
+                "disk": report.needed,
+                "differences": [{"name": n, "what": what} for n, what in brought.differences],
+                "files": rows,
+            }
+        )
+        return
+    console.show_table(rows, COLUMNS, format=format)
+    if quiet:
+        return
+    for name, what in brought.differences:
+        console.say(f"the archive differs from goafetch.lock: {name}: {what}")
+    console.say(_sum(brought, root, dry_run=dry_run))
+
+
+def _planned(brought: Brought) -> list[dict[str, Any]]:
+    return [
+        {"name": d.record.name, "status": d.word, "reason": d.reason, "bytes": d.moved}
+        for d in brought.report.planned
+    ]
+
+
+def _rows(brought: Brought) -> list[dict[str, Any]]:
+    report = brought.report
+    sizes = {d.record.name: d.moved for d in report.planned}
+    headings = {
+        "fetched": report.done,
+        "present": report.present,
+        "changed": report.changed,
+        "withheld": report.withheld,
+        "failed": report.failed,
+    }
+    return [
+        {"name": name, "status": status, "reason": reason, "bytes": sizes.get(name, 0)}
+        for status, named in headings.items()
+        for name, reason in sorted(named)
+    ]
+
+
+def _sum(brought: Brought, root: Path, *, dry_run: bool) -> str:
+    report = brought.report
+    if dry_run:
+        return (
+            f"would fetch {report.bytes / 1e6:.1f} MB; {report.needed / 1e6:.1f} MB of disk needed in {root}"
+        )
+    counts = {
+        "fetched": len(report.done),
+        "already there": len(report.present),
+        "changed in the archive, left as they are": len(report.changed),
+        "withheld": len(report.withheld),
+        "failed": len(report.failed),
+    }
+    parts = [f"{number} {what}" for what, number in counts.items() if number]
+    rate = f"; {report.bytes / 1e6:.1f} MB in {report.seconds:.1f} s" if report.seconds else ""
+    return f"{root / 'playdata'}: {', '.join(parts)}{rate}"
