@@ -6,7 +6,7 @@ import itertools
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email import message_from_bytes
@@ -119,7 +119,7 @@ class PracticeArchive:
 
 
 def serve(
-    folder: Path,
+    folder: Path | Sequence[Path],
     port: int = 0,
     faults: Iterable[str | Fault] = (),
     *,
@@ -129,7 +129,7 @@ def serve(
     limits: Limits | None = None,
     seed: int = 0,
 ) -> PracticeArchive:
-    """Serve the holdings of a folder on loopback.
+    """Serve the holdings of a folder (or of several) on loopback.
 
     Args:
         folder: holds ``holdings.json`` and the stored files (or sub-folders that do, one a program).
@@ -148,7 +148,9 @@ def serve(
     """
     wanted = tuple(faults)
     moment = now.replace(tzinfo=UTC) if now else None
-    holdings = withhold(load_holdings(folder), wanted, seed, moment or datetime.now(UTC))
+    folders = [folder] if isinstance(folder, Path) else folder
+    found = [holding for place in folders for holding in load_holdings(place)]
+    holdings = withhold(found, wanted, seed, moment or datetime.now(UTC))
     accounts_of = tuple(users or (OBSERVER,))
     accounts = Accounts(accounts_of)
     archive = Archive(
