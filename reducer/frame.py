@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -48,9 +49,9 @@ class FrameRef:
     """A frame on disk, by path, with its headers, repaired where wrong, and what was learnt about it.
 
     ``chips`` holds the header of each image array in array order 1..4 (a missing array is left out; the
-    header's EXTVER says which it is). ``md5``: of the raw file. ``role``: 'object' or 'sky', set by
-    separateSky. ``sources``, ``geometry`` and ``scale`` are set by the steps that
-    measure them.
+    header's EXTVER says which it is). ``md5``: of the raw file. ``role``: 'object', 'sky' or 'both', set
+    by separateSky. ``skies``: names of the frames that serve as its sky, set by associateSky.
+    ``sources``, ``geometry`` and ``scale`` are set by the steps that measure them.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class FrameRef:
     repairs: tuple[str, ...] = ()
     md5: str = ""
     role: str = ""
+    skies: tuple[str, ...] = ()
     sources: tuple[Table, ...] = ()
     geometry: Geometry | None = None
     scale: float = 1.0
@@ -138,6 +140,11 @@ class Context:
     key: str = ""
     files: Files | None = None
     steps: tuple[StepRecord, ...] = ()
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for frames that only later steps of the same run need; ``run_recipe`` removes it."""
+        return self.folder / f".scratch-{os.getpid()}"
 
     @property
     def disk(self) -> Files:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -24,6 +25,13 @@ def run_recipe(recipe: Sequence[Step], frames: Sequence[FrameRef], context: Cont
         for name, value in found.items()
     ]
     context = replace(context, files=context.files or Disk(), parameters=parameters.parse(given))
+    try:
+        return _run_steps(recipe, list(frames), context)
+    finally:
+        shutil.rmtree(context.scratch, ignore_errors=True)
+
+
+def _run_steps(recipe: Sequence[Step], frames: list[FrameRef], context: Context) -> list[FrameRef]:
     for step in recipe:
         name = name_of(step)
         if context.parameter(name, "skip_primitive", False):
@@ -37,7 +45,7 @@ def run_recipe(recipe: Sequence[Step], frames: Sequence[FrameRef], context: Cont
         except ReducerError as error:
             error.add_note(f"in the step {name}")
             raise
-    return list(frames)
+    return frames
 
 
 def name_of(step: Callable[..., object]) -> str:

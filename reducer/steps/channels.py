@@ -85,3 +85,36 @@ def _channel_values(difference: F32 | F64, channels: NDArray[np.integer[Any]]) -
         if known.size >= 8:
             values[inside] = np.median(known)
     return values
+
+
+def smooth_offsets(profile: F32 | F64, first_column: int = 0, typical: float = 2.0) -> F32:
+    """The channels' offsets of one exposure without a model: what a smooth course over columns leaves.
+
+    Offsets and a polynomial (one degree for each 300 columns) are fitted together; offsets are expected to
+    be of the ``typical`` size, so that what could be either is left to the polynomial.
+    """
+    known = np.isfinite(profile)
+    if known.sum() < 2 * WIDTHS[0]:
+        return np.zeros(profile.size, np.float32)
+    degree = max(1, profile.size // 300)
+    place = np.linspace(-1.0, 1.0, profile.size)
+    smooth = np.polynomial.legendre.legvander(place, degree)
+    rough = np.where(known, profile, 0.0) - smooth @ _fit(smooth[known], profile[known], 0.0, degree + 1)
+    width = find_width(np.where(known, rough, np.nan), first_column)
+    channels = (np.arange(profile.size) + first_column) // width
+    inside = (channels[:, None] == np.unique(channels)).astype(float)
+    design = np.hstack([smooth, inside])
+    noise = np.nanstd(np.diff(profile[known])) / np.sqrt(2)
+    solution = _fit(design[known], profile[known], float(noise / typical) ** 2, degree + 1)
+    offsets = inside @ solution[degree + 1 :]
+    centred: F32 = (offsets - offsets.mean()).astype(np.float32)
+    return centred
+
+
+def _fit(design: NDArray[np.floating[Any]], values: F32 | F64, ridge: float, free: int) -> F64:
+    """Least squares in which the parameters after the first ``free`` ones are drawn to zero."""
+    normal = design.T @ design
+    normal[range(free, design.shape[1]), range(free, design.shape[1])] += ridge
+    normal[range(design.shape[1]), range(design.shape[1])] += 1e-9
+    solution: F64 = np.linalg.solve(normal, design.T @ np.asarray(values, float))
+    return solution

@@ -1,0 +1,167 @@
+"""Tell object exposures from sky exposures, and find the skies that serve each object exposure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reducer import parameters
+from reducer.align.sky import sky_to_plane
+from reducer.errors import BadParameter, MissingCalibration
+from reducer.frame import F64, Context, FrameRef
+from reducer.steps.prepare import describe, header_offset
+
+#: Side of the field of the four arrays, arcsec.
+FIELD = 85.0
+
+
+def separateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """Give each frame its role: 'object', 'sky', or 'both' where no exposure is off the target."""
+    objects = parameters.value(context, "separateSky", "ref_obj")
+    skies = parameters.value(context, "separateSky", "ref_sky")
+    if objects or skies:
+        roles, reason = _as_told(frames, objects, skies), "as ref_obj and ref_sky say"
+    else:
+        fraction = parameters.value(context, "separateSky", "frac_FOV")
+        roles, reason = _by_pointing(frames, fraction)
+    counts = {role: roles.count(role) for role in ("object", "sky", "both")}
+    told = f"{counts['object'] + counts['both']} on target, {counts['sky']} off target"
+    context.notify("decision", what=told, reason=reason)
+    return [frame.with_(role=role) for frame, role in zip(frames, roles, strict=True)]
+
+
+def _as_told(frames: Sequence[FrameRef], objects: Sequence[str], skies: Sequence[str]) -> list[str]:
+    names = [frame.path.name for frame in frames]
+    unknown = [name for name in (*objects, *skies) if not any(_is(found, name) for found in names)]
+    if unknown:
+        raise BadParameter(f"no frame is called {', '.join(unknown)}", f"one of {', '.join(names)}")
+    roles = []
+    for name in names:
+        is_object = any(_is(name, told) for told in objects)
+        is_sky = any(_is(name, told) for told in skies)
+        if is_object == is_sky:
+            roles.append("both" if is_object else "sky" if objects and not skies else "object")
+        else:
+            roles.append("object" if is_object else "sky")
+    return roles
+
+
+def _is(name: str, told: str) -> bool:
+    return name.removesuffix(".fits") == told.removesuffix(".bz2").removesuffix(".fits")
+
+
+# --- by pointing and guiding -------------------------------------------------------------------------
+
+
+def _by_pointing(frames: Sequence[FrameRef], fraction: float) -> tuple[list[str], str]:
+    east, north = positions(frames)
+    groups = link(east, north, fraction * FIELD)
+    if groups.max() == 0:
+        return ["both"] * len(frames), f"all exposures lie within {fraction * FIELD:.0f} arcsec"
+    guided = np.array([describe(frame).wavefront_sensor is not None for frame in frames])
+    away = np.array([np.hypot(*(header_offset(frame) or (0.0, 0.0))) for frame in frames])
+    if guided.any() and not guided.all():
+        on_target = [group for group in range(groups.max() + 1) if guided[groups == group].mean() >= 0.5]
+        reason = "the guided pointings are on target"
+    else:
+        distance = [float(np.median(away[groups == group])) for group in range(groups.max() + 1)]
+        nearest = min(distance)
+        on_target = [group for group, found in enumerate(distance) if found - nearest < FIELD / 2]
+        reason = "the pointings nearest to the target are on target"
+    roles = ["object" if group in on_target else "sky" for group in groups]
+    if "sky" not in roles:
+        return ["both"] * len(frames), "every pointing is on a target"
+    return roles, reason
+
+
+def positions(frames: Sequence[FrameRef]) -> tuple[F64, F64]:
+    """Where frames point: arcsec east and north of the first one's target, by target and offset keywords."""
+    found = []
+    for frame in frames:
+        described = describe(frame)
+        found.append((described.target_ra or 0.0, described.target_dec or 0.0))
+    ra, dec = np.array(found).T
+    east, north = sky_to_plane(ra, dec, found[0])
+    offsets = np.array([header_offset(frame) or (0.0, 0.0) for frame in frames])
+    return east + offsets[:, 0], north + offsets[:, 1]
+
+
+def link(east: F64, north: F64, distance: float) -> NDArray[np.integer[Any]]:
+    """Number the groups in which each pointing is within a distance of another one, from 0."""
+    groups = np.arange(east.size)
+    near = np.hypot(east[:, None] - east, north[:, None] - north) < distance
+    for _ in range(east.size):
+        groups = np.array([groups[near[place]].min() for place in range(east.size)])
+    return np.unique(groups, return_inverse=True)[1]
+
+
+# --- association -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SkyChoice:
+    """What makes a sky exposure fit: seconds, arcsec, and how many."""
+
+    time: float
+    distance: float
+    fewest: int
+    most: int | None
+    use_all: bool
+
+
+def associateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """Note for each object frame the names of the skies that serve it (``skies``), nearest in time first."""
+    names = ("time", "distance", "min_skies", "max_skies", "use_all")
+    choice = SkyChoice(*(parameters.value(context, "associateSky", name) for name in names))
+    east, north = positions(frames)
+    times = np.array([seconds(frame) for frame in frames])
+    associated = []
+    for place, frame in enumerate(frames):
+        if frame.role == "sky":
+            associated.append(frame)
+            continue
+        others = _usable(frames, place, np.hypot(east - east[place], north - north[place]), choice, context)
+        order = sorted(others, key=lambda other: abs(times[other] - times[place]))
+        chosen = _in_time(order, np.abs(times - times[place]), choice)
+        if len(chosen) < max(choice.fewest, 1):
+            raise MissingCalibration(
+                f"{frame.path.name} has {len(chosen)} sky exposures",
+                f"{max(choice.fewest, 1)} or more",
+                "add sky exposures, or set associateSky:use_all=True or a smaller min_skies",
+            )
+        associated.append(frame.with_(skies=tuple(frames[other].path.name for other in chosen)))
+    return associated
+
+
+def seconds(frame: FrameRef) -> float:
+    """The middle of an exposure, seconds since 1970."""
+    described = describe(frame)
+    start = described.ut_datetime
+    half = 0.5 * (described.exposure_time or 0.0) * described.coadds
+    return (start - start.min.replace(1970)).total_seconds() + half if start else half
+
+
+def _usable(
+    frames: Sequence[FrameRef], place: int, away: F64, choice: SkyChoice, context: Context
+) -> list[int]:
+    skies = [other for other, frame in enumerate(frames) if frame.role in ("sky", "both") and other != place]
+    far = [other for other in skies if frames[other].role == "sky" or away[other] >= choice.distance]
+    if skies and not far:
+        context.notify(
+            "warning",
+            text=f"{frames[place].path.name}: no exposure of the field is {choice.distance} arcsec away; "
+            "nearer ones serve as sky, light of extended objects is lost",
+        )
+        return skies
+    return far
+
+
+def _in_time(order: Sequence[int], away: F64, choice: SkyChoice) -> list[int]:
+    chosen = list(order) if choice.use_all else [other for other in order if away[other] <= choice.time]
+    if len(chosen) < choice.fewest:
+        chosen = list(order[: choice.fewest])
+    return chosen[: choice.most]
