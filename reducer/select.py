@@ -301,7 +301,7 @@ class _Parser:
         if token.text in NAMES:
             return token.text
         close = difflib.get_close_matches(token.text, NAMES, 1)
-        remedy = f"did you mean {close[0]}?" if close else "`goafetch showd --help` lists the descriptors"
+        remedy = f"did you mean {close[0]}?" if close else "`goafetch showd` lists the descriptors"
         raise self.bad(token, f"unknown descriptor '{token.text}'", remedy)
 
     def value(self, name: str, token: Token) -> Any:

@@ -31,13 +31,17 @@ def _root(
 
 
 def _register() -> None:
-    from goafetch.cli import demo, plan, practice, run
+    from goafetch.cli import caldb, dataselect, demo, plan, practice, run, showd, typewalk
 
     app.command("run")(run.run)
     app.command("plan")(plan.plan)
     app.command("explain")(plan.explain)
     app.command("demo")(demo.demo)
     app.command("practice")(practice.practice)
+    app.command("dataselect")(dataselect.dataselect)
+    app.command("showd")(showd.showd)
+    app.command("typewalk")(typewalk.typewalk)
+    app.add_typer(caldb.app, name="caldb")
 
 
 _register()

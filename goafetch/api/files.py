@@ -1,0 +1,70 @@
+"""File names as people give them: names, globs, and @lists, which are read and written as DRAGONS does."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from goafetch.errors import NothingFound
+from goafetch.events import Notify, silent
+from goafetch.workspace import write_atomically
+
+if TYPE_CHECKING:
+    from reducer.descriptors import Descriptors
+
+
+def expand(names: Iterable[str | Path]) -> list[Path]:
+    """The files that names, globs and ``@lists`` mean, in the order given, each once.
+
+    NothingFound names those that mean no file.
+    """
+    found: dict[Path, None] = {}
+    missing = []
+    for name in map(str, names):
+        files = read_list(Path(name[1:])) if name.startswith("@") else _matching(name)
+        missing += [path for path in files if not Path(path).is_file()] or ([] if files else [name])
+        found |= dict.fromkeys(map(Path, files))
+    if missing:
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise NothingFound(f"there is no file {shown}", "files that exist", "check the names and the folder")
+    return list(found)
+
+
+def read_list(path: Path) -> list[str]:
+    """The names in a list: one a line, as seen from here; ``#`` begins a comment."""
+    if not path.is_file():
+        raise NothingFound(f"there is no list {path}", remedy=f"make it with `goafetch dataselect -o {path}`")
+    names = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    return [name for name in names if name]
+
+
+def write_list(path: Path, names: Iterable[str | Path], comments: Iterable[str]) -> None:
+    """Write a list that ``@`` reads, with comments at its head."""
+    lines = [*(f"# {comment}" for comment in comments), *map(str, names)]
+    write_atomically(path, "".join(f"{line}\n" for line in lines))
+
+
+def describe_files(
+    files: Iterable[Path], notify: Notify = silent
+) -> tuple[list[tuple[Path, Descriptors]], list[Path]]:
+    """Files with their descriptors, and those that could not be read, each told as ``refused``."""
+    from reducer.errors import BadFile
+    from reducer.select import facts_of
+
+    known, refused = [], []
+    for path in files:
+        try:
+            known.append((path, facts_of(path)))
+        except BadFile as error:
+            notify("refused", name=path, reason=str(error))
+            refused.append(path)
+    return known, refused
+
+
+def _matching(name: str) -> list[str]:
+    """A name, or what a quoted glob means; brackets may also be part of a name."""
+    if Path(name).is_file() or not glob.has_magic(name):
+        return [name]
+    return sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob wants a relative pattern

@@ -1,0 +1,77 @@
+"""`goafetch dataselect` as the tutorial types it: 30 flats, 4 standards, 16 science frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def test_the_lists_of_the_tutorial(goafetch, playground: Path) -> None:
+    files = "../playdata/*.fits"
+    assert goafetch(f"dataselect --tags FLAT {files} -o flats_Kshort.list").code == 0
+    assert goafetch(f"dataselect --expr 'object==\"9132\"' {files} -o std_9132.list").code == 0
+    science = '(observation_class=="science" and exposure_time==60.)'
+    assert goafetch(f"dataselect --expr '{science}' {files} -o science.list").code == 0
+    counts = {path.name: _names(path) for path in playground.glob("*.list")}
+    assert {name: len(names) for name, names in counts.items()} == {
+        "flats_Kshort.list": 30,
+        "std_9132.list": 4,
+        "science.list": 16,
+    }
+    assert counts["science.list"][0] == "../playdata/S20170505S0095.fits"
+    assert (playground / "flats_Kshort.list").read_text().splitlines()[:3] == [
+        "# Includes tags: ['FLAT']",
+        "# Excludes tags: None",
+        "# Descriptor expression: None",
+    ]
+
+
+def _names(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if not line.startswith("#")]
+
+
+def test_names_are_printed_one_a_line_and_nothing_else(goafetch, playground: Path) -> None:
+    done = goafetch("dataselect --tags FLAT --xtags LAMPOFF ../playdata/*.fits")
+    assert (done.code, len(done.lines), done.err) == (0, 15, "")
+    assert done.lines[0] == "../playdata/S20170505S0030.fits"
+
+
+def test_tags_may_be_many_and_a_list_may_be_the_input(goafetch, playground: Path) -> None:
+    goafetch("dataselect --tags FLAT ../playdata/*.fits -o flats.list")
+    for tags in ("--tags flat,lampon", "--tags FLAT --tags LAMPON"):
+        assert len(goafetch(f"dataselect {tags} @flats.list").lines) == 15
+
+
+def test_filters_with_and_without_ids_and_strictly(goafetch, playground: Path) -> None:
+    for name in ("Kshort", "Kshort_G1105"):
+        assert len(goafetch(f"dataselect --expr \"filter_name=='{name}'\" ../playdata/*.fits").lines) == 50
+    strict = goafetch("dataselect --strict --expr \"filter_name=='Kshort'\" ../playdata/*.fits")
+    assert (strict.code, strict.lines) == (3, [])
+    assert "0 of 51 files fit" in strict.err
+
+
+def test_json_is_one_document(goafetch, playground: Path) -> None:
+    done = goafetch("dataselect --tags BPM ../playdata/*.fits --json")
+    assert [Path(name).name for name in done.json["files"]] == ["bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"]
+    assert done.json["refused"] == []
+
+
+def test_a_wrong_expression_is_a_usage_error_with_a_mark(goafetch, playground: Path) -> None:
+    done = goafetch("dataselect --expr 'filtername==\"Kshort\"' ../playdata/*.fits")
+    assert (done.code, done.out) == (2, "")
+    assert "^^^^^^^^^^" in done.err and "did you mean filter_name?" in done.err
+
+
+def test_a_file_that_is_not_fits_is_told_and_the_rest_is_done(goafetch, playground: Path) -> None:
+    Path("broken.fits").write_text("not FITS")
+    done = goafetch("dataselect broken.fits ../playdata/S20170505S0095.fits")
+    assert (done.code, done.lines) == (1, ["../playdata/S20170505S0095.fits"])
+    assert "broken.fits" in done.err
+
+
+@pytest.mark.parametrize("name", ["missing.fits", "no*.fits", "@missing.list"])
+def test_names_of_nothing_are_told(goafetch, playground: Path, name: str) -> None:
+    done = goafetch(f"dataselect {name}")
+    assert done.code == 3
+    assert name.lstrip("@") in done.err
