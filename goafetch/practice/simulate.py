@@ -1,4 +1,4 @@
-"""Writing simulated GSAOI programs to disk, and the command that does it; the only writer of raw FITS files."""
+"""Writing simulated GSAOI programs to disk, and the command that does it; the only writer of raw FITS."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import argparse
 import bz2
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,26 @@ from numpy.typing import NDArray
 
 from goafetch.events import Notify, silent
 from goafetch.practice import truth as truths
-from goafetch.practice.detector import Array, make_array, relative_sensitivity
-from goafetch.practice.headers import Card, array_cards, primary_cards
-from goafetch.practice.holdings import FileFacts, holding
-from goafetch.practice.night import Conditions, Exposure, Night, Program, draw_conditions, draw_course
+from goafetch.practice.exposure.detector import Array, make_array, relative_sensitivity
+from goafetch.practice.exposure.headers import Card, array_cards, primary_cards
+from goafetch.practice.exposure.night import (
+    Conditions,
+    Exposure,
+    Night,
+    Program,
+    draw_conditions,
+    draw_course,
+)
+from goafetch.practice.exposure.region import true_region
+from goafetch.practice.exposure.render import DECAY, MEMORY, Frame, filled_pixels, render
+from goafetch.practice.harder import harder
 from goafetch.practice.program import tutorial
-from goafetch.practice.render import DECAY, MEMORY, Frame, filled_pixels, render
+from goafetch.practice.records import FileFacts, holding
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-PROGRAMS: dict[str, Callable[[Night], Program]] = {"tutorial": tutorial}
+PROGRAMS: dict[str, Callable[[Night], Program]] = {"tutorial": tutorial, "harder": harder}
 
 
 @dataclass(frozen=True)
@@ -103,8 +112,6 @@ def _prepare(program: Program, folder: Path, truth: Path | None, pool: ThreadPoo
 
 def _afterglow(studio: Studio, exposure: Exposure, index: int) -> F32 | None:
     """Persistence of one array from earlier exposures, electrons/s over the region that is read, or None."""
-    from goafetch.practice.headers import true_region
-
     glow = np.zeros(2048 * 2048, np.float32)
     found = False
     length = exposure.exptime * exposure.coadds

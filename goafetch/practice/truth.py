@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from goafetch.practice.detector import Array
-from goafetch.practice.headers import true_region
-from goafetch.practice.night import NOMINAL_AREA, Conditions, Exposure, Program
-from goafetch.practice.optics import static_jacobian
-from goafetch.practice.render import Frame, extinction
+from goafetch.practice.exposure.cosmics import Hits
+from goafetch.practice.exposure.detector import Array
+from goafetch.practice.exposure.night import NOMINAL_AREA, Conditions, Exposure, Program
+from goafetch.practice.exposure.optics import static_jacobian
+from goafetch.practice.exposure.region import true_region
+from goafetch.practice.exposure.render import ChipStars, Frame, extinction
 
 F64 = NDArray[np.float64]
 
@@ -66,44 +67,48 @@ def pixel_area(index: int, size: int) -> F64:
 
 def write_frame_truth(folder: Path, exposure: Exposure, frames: Sequence[Frame], noiseless: bool) -> None:
     """Positions, cosmic rays and, if wanted, noiseless electrons of one exposure."""
-    _write_positions(folder / "positions", exposure, frames)
-    hits = [
-        np.rec.fromarrays(
-            [np.full(len(rows), i + 1), np.full(len(rows), coadd + 1), columns + 1, rows + 1, electrons],
-            names=["array", "coadd", "x", "y", "electrons"],
-        )
-        for i, frame in enumerate(frames)
-        for coadd, (rows, columns, electrons) in enumerate(frame.hits)
-    ]
-    (folder / "cosmic_rays").mkdir(exist_ok=True)
-    np.save(folder / "cosmic_rays" / f"{exposure.name}.npy", np.concatenate(hits))
+    stars = [_stars(frame.stars, i + 1, exposure.exptime) for i, frame in enumerate(frames) if frame.stars]
+    if stars:
+        _save(folder / "positions", exposure, np.concatenate(stars))
+    hits = [_hits(i + 1, j + 1, hit) for i, frame in enumerate(frames) for j, hit in enumerate(frame.hits)]
+    _save(folder / "cosmic_rays", exposure, np.concatenate(hits))
     if noiseless:
-        (folder / "noiseless").mkdir(exist_ok=True)
-        np.save(
-            folder / "noiseless" / f"{exposure.name}.npy",
-            np.stack([f.rate for f in frames]) * exposure.exptime,
+        _save(
+            folder / "noiseless", exposure, np.stack([f.rate for f in frames]) * np.float32(exposure.exptime)
         )
 
 
-def _write_positions(folder: Path, exposure: Exposure, frames: Sequence[Frame]) -> None:
-    rows = [
-        np.rec.fromarrays(
-            [
-                frame.stars.identity,
-                np.full(frame.stars.x.size, i + 1),
-                frame.stars.x,
-                frame.stars.y,
-                frame.stars.light * exposure.exptime,
-                frame.stars.core,
-            ],
-            names=["id", "array", "x", "y", "electrons", "core_fraction"],
-        )
-        for i, frame in enumerate(frames)
-        if frame.stars is not None
-    ]
-    if rows:
-        folder.mkdir(exist_ok=True)
-        np.save(folder / f"{exposure.name}.npy", np.concatenate(rows))
+def _save(folder: Path, exposure: Exposure, content: NDArray[Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    np.save(folder / f"{exposure.name}.npy", content)
+
+
+def _stars(stars: ChipStars, array: int, seconds: float) -> NDArray[Any]:
+    """The rows of ``positions`` for one array."""
+    return _table(
+        id=stars.identity,
+        array=np.full(stars.x.size, array),
+        x=stars.x,
+        y=stars.y,
+        electrons=stars.light * seconds,
+        core_fraction=stars.core,
+    )
+
+
+def _hits(array: int, coadd: int, hit: Hits) -> NDArray[Any]:
+    """The rows of ``cosmic_rays`` for one coadd of one array."""
+    rows, columns, electrons = hit
+    numbers = {"array": np.full(len(rows), array), "coadd": np.full(len(rows), coadd)}
+    return _table(**numbers, x=columns + 1, y=rows + 1, electrons=electrons)
+
+
+def _table(**columns: NDArray[Any]) -> NDArray[Any]:
+    """A structured array of columns of equal length."""
+    length = len(next(iter(columns.values())))
+    table = np.empty(length, dtype=[(name, values.dtype) for name, values in columns.items()])
+    for name, values in columns.items():
+        table[name] = values
+    return table
 
 
 def describe_exposure(exposure: Exposure, conditions: Conditions) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from goafetch.practice.headers import BROAD_BANDS, CLASSES, commanded_position
-from goafetch.practice.night import Exposure
-from goafetch.practice.optics import read_data
+from goafetch.practice.exposure.headers import BROAD_BANDS, CLASSES, commanded_position
+from goafetch.practice.exposure.night import Exposure
+from goafetch.practice.exposure.optics import read_data
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ def _sky_keys(exposure: Exposure) -> dict[str, Any]:
 
 def _instrument_keys(exposure: Exposure) -> dict[str, Any]:
     mask = exposure.kind == "mask"
-    name = "Unknown" if "unknown filter" in exposure.trouble else exposure.filter_name
+    unknown = {"unknown filter", "lost filter"} & exposure.trouble
+    name = "Unknown" if unknown else exposure.filter_name
     guided = exposure.kind == "science"
     return {
         "filter_name": None if mask else name,

@@ -5,24 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from goafetch.practice.cosmics import draw_hits
-from goafetch.practice.detector import Array, Readout, Region, read_out
-from goafetch.practice.headers import true_region
-from goafetch.practice.night import NOMINAL_AREA, Conditions, Exposure, Program
-from goafetch.practice.optics import (
+from goafetch.practice.exposure.cosmics import Hits, draw_hits
+from goafetch.practice.exposure.detector import Array, Readout, read_out
+from goafetch.practice.exposure.night import NOMINAL_AREA, Conditions, Exposure, Program
+from goafetch.practice.exposure.optics import (
     field_centre,
     read_data,
+    static_extent,
     static_jacobian,
     static_polynomials,
     static_to_pixel,
 )
-from goafetch.practice.psf import add_cores, add_smooth_light, grid_nodes, halo_light, spline_coefficients
-from goafetch.practice.scene import Field
+from goafetch.practice.exposure.psf import (
+    add_cores,
+    add_smooth_light,
+    grid_nodes,
+    halo_light,
+    spline_coefficients,
+)
+from goafetch.practice.exposure.region import Region, true_region
+from goafetch.practice.exposure.scene import Field
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -35,7 +41,7 @@ FLOOR = 0.02
 
 @dataclass(frozen=True)
 class Stars:
-    """A field's stars in one exposure: static-frame arcsec, light in electrons/s on a perfect pixel of response 1."""
+    """A field's stars in one exposure: static-frame arcsec, light in electrons/s at response 1."""
 
     identity: NDArray[np.int64]
     static_x: F64
@@ -45,7 +51,7 @@ class Stars:
 
 @dataclass(frozen=True)
 class ChipStars:
-    """Stars on or near one array: index in the catalogue, 1-based full-frame pixel, light (e/s), core's share."""
+    """Stars on or near one array: number in the catalogue, 1-based pixel, light (e/s), core's share."""
 
     identity: NDArray[np.int64]
     x: F64
@@ -63,7 +69,7 @@ class Frame:
     counts: F32
     rate: F32
     stars: ChipStars | None
-    hits: list[tuple[NDArray[Any], NDArray[Any], F32]]
+    hits: list[Hits]
 
 
 def extinction(filter_name: str, airmass: float) -> float:
@@ -85,9 +91,11 @@ def see_stars(field: Field, exposure: Exposure, conditions: Conditions, zeropoin
 
 def place_stars(stars: Stars, conditions: Conditions, index: int, margin: float = 60.0) -> ChipStars:
     """The stars within ``margin`` pixels of an array (0..3), with the shape of their cores there."""
-    x, y = static_to_pixel(index, stars.static_x, stars.static_y)
-    kept = (x > -margin) & (x < 2048 + margin) & (y > -margin) & (y < 2048 + margin)
-    x, y = x[kept], y[kept]
+    (x1, x2), (y1, y2) = static_extent(index)
+    reach = margin * 0.0197
+    inside = (stars.static_x > x1 - reach) & (stars.static_x < x2 + reach)
+    kept = np.flatnonzero(inside & (stars.static_y > y1 - reach) & (stars.static_y < y2 + reach))
+    x, y = static_to_pixel(index, stars.static_x[kept], stars.static_y[kept])
     cx, cy = field_centre()
     wx, wy = stars.static_x[kept] - cx, stars.static_y[kept] - cy
     metric = conditions.profile.metric(wx, wy, static_jacobian(index, x, y))
@@ -143,7 +151,7 @@ def render(
     sensitivity: F64,
     afterglow: Sequence[F32 | None],
 ) -> list[Frame]:
-    """Expose the four arrays. ``sensitivity``: of the arrays, relative; ``afterglow``: persistence, electrons/s."""
+    """Expose the four arrays of relative ``sensitivity``; ``afterglow``: persistence, electrons/s."""
     field = program.fields.get(exposure.field)
     stars, grid = None, np.zeros((1, 1))
     if field is not None:

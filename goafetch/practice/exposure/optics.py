@@ -50,7 +50,7 @@ def pixel_to_static(array: int, x: F64 | float, y: F64 | float) -> tuple[F64, F6
 
 
 def static_jacobian(array: int, x: F64, y: F64) -> F64:
-    """Derivatives of the static map, arcsec per pixel, shape (n, 2, 2): row = static axis, column = pixel axis."""
+    """Derivatives of the static map, arcsec per pixel, (n, 2, 2): rows static axes, columns pixel axes."""
     forward = static_polynomials()[0][array]
     polynomial = np.polynomial.polynomial
     columns = [
@@ -75,6 +75,14 @@ def static_to_pixel(array: int, sx: F64, sy: F64) -> tuple[F64, F64]:
         x = x + (jacobian[:, 1, 1] * dx - jacobian[:, 0, 1] * dy) / determinant
         y = y + (jacobian[:, 0, 0] * dy - jacobian[:, 1, 0] * dx) / determinant
     return x, y
+
+
+@cache
+def static_extent(array: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Range of x and of y, static-frame arcsec, that an array (0..3) covers."""
+    corner_x, corner_y = np.array([1.0, 2048.0, 1.0, 2048.0]), np.array([1.0, 1.0, 2048.0, 2048.0])
+    x, y = pixel_to_static(array, corner_x, corner_y)
+    return (float(x.min()), float(x.max())), (float(y.min()), float(y.max()))
 
 
 @cache
@@ -107,11 +115,11 @@ class Mapping:
         return cx + wx + qx, cy + wy + qy
 
     def to_sky(self, sx: F64, sy: F64) -> tuple[F64, F64]:
-        """Static-frame arcsec to tangent-plane arcsec (the bend is small: three rounds give 1e-9 arcsec)."""
+        """Static-frame arcsec to tangent-plane arcsec (the bend is small: two rounds give 1e-8 arcsec)."""
         cx, cy = field_centre()
         px, py = sx - cx, sy - cy
         wx, wy = px, py
-        for _ in range(4):
+        for _ in range(2):
             qx, qy = self._bend(wx, wy)
             wx, wy = px - qx, py - qy
         inverse = np.linalg.inv(self.matrix)
@@ -128,8 +136,8 @@ class Mapping:
 def refraction_matrix(zenith_distance: float, parallactic: float) -> F64:
     """How refraction shrinks a small field, (2, 2) on (east, north); angles in radian.
 
-    R = A tan z moves stars towards the zenith: distances along the vertical shrink by A / cos(z)**2, distances
-    along the horizon by A.
+    R = A tan z moves stars towards the zenith: distances along the vertical shrink by A / cos(z)**2,
+    distances along the horizon by A.
     """
     up = np.array([math.sin(parallactic), math.cos(parallactic)])
     across = np.array([up[1], -up[0]])
@@ -149,7 +157,7 @@ def sky_to_instrument(position_angle: float, port: int) -> F64:
 
 @dataclass(frozen=True)
 class Pointing:
-    """Where the telescope looks: degrees, except airmass; the parallactic angle counts from north through east."""
+    """Where the telescope looks: degrees, except airmass; parallactic angle from north through east."""
 
     azimuth: float
     elevation: float
@@ -162,7 +170,7 @@ LATITUDE, LONGITUDE = -30.24075, -70.73669
 
 
 def point(ra: float, dec: float, julian_date: float) -> Pointing:
-    """Horizontal coordinates of a position (degrees) seen from Cerro Pachon; mean sidereal time (Meeus, ch. 12)."""
+    """Horizontal coordinates of a position (degrees) on Cerro Pachon (sidereal time: Meeus, ch. 12)."""
     sidereal = (280.46061837 + 360.98564736629 * (julian_date - 2451545.0) + LONGITUDE) % 360.0
     hour = math.radians((sidereal - ra + 180.0) % 360.0 - 180.0)
     lat, delta = math.radians(LATITUDE), math.radians(dec)

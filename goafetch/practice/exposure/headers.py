@@ -1,4 +1,4 @@
-"""Headers of a raw GSAOI file as the observatory writes them, with all their troubles (DRAGONS adclass.py, GSAOI files)."""
+"""Headers of a raw GSAOI file with all their troubles (keywords as in DRAGONS gemini_instruments)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from goafetch.practice.detector import SIZE, Array, Region
-from goafetch.practice.night import Conditions, Exposure
-from goafetch.practice.optics import (
+from goafetch.practice.exposure.detector import Array
+from goafetch.practice.exposure.night import Conditions, Exposure
+from goafetch.practice.exposure.optics import (
     POINTING_PIXEL,
     field_centre,
     pixel_to_static,
     read_data,
     sky_to_instrument,
 )
+from goafetch.practice.exposure.region import SIZE, Region, stated_region
 
 F64 = NDArray[np.float64]
 Card = tuple[str, Any, str]
 
 DETECTOR_ORIGIN = ((2048, 0), (0, 0), (0, 2048), (2048, 2048))
-#: Since 2013-05-13 the central 1024x1024 region is read one row away from where CCDSEC says: up in arrays 1-2.
-ROW_ERROR = (1, 1, -1, -1)
 CLASSES = {
     "science": "science",
     "sky": "science",
@@ -38,19 +37,6 @@ CLASSES = {
 FULL_APERTURE = 6933
 #: Central wavelengths, micron, of the filters that the published table leaves out.
 BROAD_BANDS = {"J": 1.25, "H": 1.635, "K": 2.2}
-
-
-def stated_region(size: int) -> Region:
-    """The central region of ``size`` as the headers state it."""
-    start = (SIZE - size) // 2
-    return Region(start, start, size, size)
-
-
-def true_region(size: int, index: int) -> Region:
-    """The region that was really read of an array (0..3)."""
-    stated = stated_region(size)
-    shift = ROW_ERROR[index] if size == 1024 else 0
-    return Region(stated.x0, stated.y0 + shift, size, size)
 
 
 def primary_cards(exposure: Exposure, conditions: Conditions) -> list[Card]:
@@ -173,16 +159,16 @@ def _time_cards(exposure: Exposure) -> list[Card]:
 
 def _instrument_cards(exposure: Exposure) -> list[Card]:
     micron = (BROAD_BANDS | read_data("gsaoi")["filter_wavelength_um"]).get(exposure.filter_name, 2.2)
-    lost = "unknown filter" in exposure.trouble
-    clear = exposure.filter2 == "Clear"
+    unknown = bool({"unknown filter", "lost filter"} & exposure.trouble)
+    turning = "lost filter" in exposure.trouble or exposure.filter2 != "Clear"
     return [
         ("DETECTOR", "GSAOI", "Detector name"),
         ("WAVELENG", round(micron * 1e4, 1), "Effective Target Wavelength"),
         ("UTLWHEEL", "Clear", "Utility wheel position"),
         ("FILTER1", exposure.filter1, "Filter 1 name"),
         ("FILT1POS", 200 if exposure.filter1 == "Clear" else 1650, "Filter 1 position"),
-        ("FILTER2", "Unknown" if lost else exposure.filter2, "Filter 2 name"),
-        ("FILT2POS", FULL_APERTURE if clear else 3120, "Filter 2 position"),
+        ("FILTER2", "Unknown" if unknown else exposure.filter2, "Filter 2 name"),
+        ("FILT2POS", 3120 if turning else FULL_APERTURE, "Filter 2 position"),
         ("EXPTIME", exposure.exptime, "Exposure time (seconds)"),
         ("COADDS", exposure.coadds, "Number of coadds"),
         ("LNRS", exposure.samples, "Number of non-destructive reads"),
@@ -234,10 +220,7 @@ def _wcs_cards(exposure: Exposure, index: int, region: Region) -> list[Card]:
         ra, dec = exposure.ra + 0.0061, exposure.dec - 0.0047
     pixel, matrix = header_geometry(index)
     cd = sky_to_instrument(math.radians(exposure.position_angle), exposure.port).T @ matrix / 3600.0
-    if not exposure.field:
-        names = ("LINEAR", "LINEAR")
-    else:
-        names = ("RA---TAN", "DEC--TAN")
+    names = ("RA---TAN", "DEC--TAN") if exposure.field else ("LINEAR", "LINEAR")
     return [
         ("RADECSYS", "FK5", "R.A./DEC. coordinate system reference"),
         ("EQUINOX", 2000.0, "Equinox of coordinate system"),
@@ -262,7 +245,7 @@ def commanded_position(exposure: Exposure) -> tuple[float, float]:
 
 @cache
 def header_geometry(index: int) -> tuple[tuple[float, float], F64]:
-    """The linear WCS that the observatory's software holds for an array: 1-based CRPIX and arcsec per pixel (2, 2).
+    """The linear WCS that the observatory holds for an array: 1-based CRPIX, arcsec per pixel (2, 2).
 
     It is the best affine map to the static frame, off by pixels and parts in a thousand; array 4's, which the
     pointing refers to, is nearly right.

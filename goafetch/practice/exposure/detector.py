@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from goafetch.practice.optics import read_data
+from goafetch.practice.exposure.cosmics import Hits
+from goafetch.practice.exposure.optics import read_data
+from goafetch.practice.exposure.region import SIZE, Region
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-SIZE = 2048
 BORDER = 4
 AMPLIFIER = 512
 ARRAYS = tuple(read_data("gsaoi")["arrays"])
@@ -24,27 +24,12 @@ READ_MODES: dict[int, str] = {int(k): v for k, v in read_data("gsaoi")["read_mod
 
 
 @dataclass(frozen=True)
-class Region:
-    """The part of an array that is read: first pixel (0-based) and size."""
-
-    x0: int
-    y0: int
-    nx: int
-    ny: int
-
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """Rows and columns of a full-frame array."""
-        return slice(self.y0, self.y0 + self.ny), slice(self.x0, self.x0 + self.nx)
-
-
-@dataclass(frozen=True)
 class Array:
     """One H2RG array: its numbers, and full-frame maps (2048, 2048).
 
-    ``response``: electrons per photon-electron of a perfect pixel (sensitivity, pixel scatter, amplifier
-    steps, vignetting, the tree; 0 in the border). ``dark``: electrons/s without light. ``full``: raw electrons
-    at which a pixel saturates. ``listed``: pixels that the archive's bad-pixel mask knows. ``tree``: the patch.
+    ``response``: relative to a perfect pixel (pixel scatter, amplifier steps, vignetting, the tree; 0 in the
+    border). ``dark``: electrons/s without light. ``full``: raw electrons at which a pixel saturates.
+    ``listed``: pixels that the archive's bad-pixel mask knows. ``tree``: the dark patch of array 2.
     """
 
     index: int
@@ -102,7 +87,7 @@ def make_array(index: int, rng: np.random.Generator) -> Array:
 
 
 def relative_sensitivity(filter_name: str) -> F64:
-    """Sensitivity of the four arrays relative to their mean, from the nominal zeropoints (Kshort's by default)."""
+    """Sensitivity of the four arrays relative to their mean, from the nominal zeropoints."""
     table = read_data("gsaoi")["nominal_zeropoint_mag_for_1_electron_per_s"]
     zeropoints = table.get(filter_name, table["Kshort"])
     flux = np.array([10 ** (0.4 * zeropoints[name]) for name in ARRAYS])
@@ -125,8 +110,8 @@ def _smooth_response(index: int, rng: np.random.Generator) -> F32:
 
 def _tree() -> NDArray[np.bool_]:
     """The Christmas tree of array 2: a stem and three tiers between x 950-1350, y 120-700 (1-based)."""
-    y, x = np.mgrid[0:SIZE, 0:SIZE]
-    off = np.abs(x - 1149)
+    y = np.arange(SIZE)[:, None]
+    off = np.abs(np.arange(SIZE) - 1149)[None, :]
     tiers = ((170, 390, 200), (340, 550, 150), (500, 699, 100))
     shape = (off < 28) & (y >= 119) & (y < 180)
     for bottom, top, half in tiers:
@@ -160,7 +145,7 @@ def _defects(rng: np.random.Generator) -> tuple[NDArray[np.bool_], NDArray[np.bo
 
 
 def channel_offsets(rng: np.random.Generator, channels: int) -> F32:
-    """What one readout adds to each column, electrons: 2 electrons rms per output channel (4 or 32 of them)."""
+    """What one readout adds to each column: 2 electrons rms per output channel (4 or 32 of them)."""
     offsets = 2.0 * rng.standard_normal(channels)
     return np.repeat(offsets, SIZE // channels).astype(np.float32)
 
@@ -180,14 +165,14 @@ def read_out(
     region: Region,
     rate: F32,
     readout: Readout,
-    hits: list[tuple[NDArray[Any], NDArray[Any], F32]],
+    hits: list[Hits],
     rng: np.random.Generator,
 ) -> F32:
-    """Raw counts (ADU, float32) of one array from ``rate``, electrons/s/pixel, (ny, nx), dark current included.
+    """Raw counts (ADU, float32) of one array from ``rate``, electrons/s per pixel (ny, nx), dark included.
 
-    ``hits``: for each coadd the cosmic rays' rows, columns (in the region) and electrons. Each coadd draws its
-    own photons, saturates by itself and is read; the coadds are averaged. Averages of Fowler samples come in
-    steps of 1/samples ADU.
+    ``hits``: for each coadd the cosmic rays' rows, columns (in the region) and electrons. Each coadd draws
+    its own photons, saturates by itself and is read; the coadds are averaged. Averages of Fowler samples
+    come in steps of 1/samples ADU.
     """
     rows, columns = region.slices
     full = np.ascontiguousarray(array.full[rows, columns])
@@ -224,7 +209,7 @@ def read_out(
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def draw_poisson(mean: float, normal: float) -> float:
     """A Poisson deviate made of a normal one: by inversion below 40, with the right skewness above."""
     if mean <= 0.0:
@@ -243,7 +228,7 @@ def draw_poisson(mean: float, normal: float) -> float:
     return float(count)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def invert_nonlinearity(electrons: float, a0: float, a1: float, a2: float) -> float:
     """Raw electrons c for which c (a0 + a1 c + a2 c^2) equals the true electrons (Newton's method)."""
     c = electrons

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from goafetch.practice.optics import Mapping, Pointing, point, refraction_matrix, sky_to_instrument
-from goafetch.practice.psf import Profile
-from goafetch.practice.scene import Field
+from goafetch.practice.exposure.optics import Mapping, Pointing, point, refraction_matrix, sky_to_instrument
+from goafetch.practice.exposure.psf import Profile
+from goafetch.practice.exposure.scene import Field
 
 F64 = NDArray[np.float64]
 
@@ -29,10 +29,11 @@ class Night:
     ``sky_order``: 'after' the block of object exposures, or 'interleaved'. ``dither``: arcsec between steps
     (0.2 gives the tutorial's 0.2-0.4 pattern). ``objects``, ``skies``, ``flats``: numbers of exposures.
     ``drift``: range of the sky's change in half an hour. ``size``: columns and rows read of each array.
-    ``standard_seeing``: range of FWHM in arcsec. ``scenery``: 'galaxy', 'sparse' or 'crowded'. ``stars``: their
-    number, None for the scenery's own. ``channels``: output channels per array, 4 or 32. ``position_angle`` in
-    degrees, ``port``: the instrument's port. ``compress``: write .fits.bz2 rather than .fits. ``noiseless``: let
-    the truth hold the noiseless electrons. ``only``: kinds of exposure to make, empty for all.
+    ``standard_seeing``: range of FWHM in arcsec. ``scenery``: 'galaxy', 'sparse' or 'crowded'. ``stars``:
+    their number, None for the scenery's own. ``channels``: output channels per array, 4 or 32.
+    ``position_angle`` in degrees, ``port``: the instrument's port. ``compress``: write .fits.bz2 rather than
+    .fits. ``noiseless``: let the truth hold the noiseless electrons. ``only``: kinds of exposure to make,
+    empty for all.
     """
 
     seed: int = 1
@@ -56,11 +57,12 @@ class Night:
 
 @dataclass(frozen=True)
 class Exposure:
-    """One exposure as planned. Angles in degrees, offsets in arcsec (east, north) from the target, times in seconds.
+    """One exposure as planned: degrees, seconds, offset in arcsec (east, north) from the target.
 
-    ``kind``: science, sky, standard, lamp-on, lamp-off, dark, mask. ``field``: name of the field on the sky, or
-    ''. ``place``: commanded pointing in that field's tangent plane. ``trouble``: what its file shall suffer:
-    'wrong wcs', 'unknown filter', 'missing extension'.
+    ``kind``: science, sky, standard, lamp-on, lamp-off, dark, mask. ``field``: name of the field on the sky,
+    or ''. ``place``: commanded pointing in that field's tangent plane, arcsec. ``trouble``: what its file
+    shall suffer: 'wrong wcs', 'unknown filter' (the wheel's position tells it), 'lost filter' (nothing does),
+    'missing extension'.
     """
 
     name: str
@@ -109,7 +111,7 @@ class Exposure:
 
 @dataclass(frozen=True)
 class Program:
-    """A whole program: exposures in the order of their names, the fields they look at, and the night's variant."""
+    """A whole program: its exposures, the fields they look at, the night's variant, and true zeropoints."""
 
     name: str
     exposures: tuple[Exposure, ...]
@@ -169,7 +171,7 @@ def draw_core(night: Night) -> Profile:
 
 
 def draw_conditions(exposure: Exposure, night: Night, course: Course) -> Conditions:
-    """Everything that is drawn anew for each exposure, from the night's seed and the exposure's name alone."""
+    """All that is drawn anew for each exposure, from the night's seed and the exposure's name alone."""
     rng = np.random.default_rng([night.seed, 3, *exposure.name.encode()])
     where = exposure.pointing()
     core = draw_core(night)
@@ -199,7 +201,7 @@ def draw_conditions(exposure: Exposure, night: Night, course: Course) -> Conditi
     lamp = LAMP_RATE * (1.0 + 0.004 * rng.standard_normal()) if exposure.kind == "lamp-on" else 0.0
     slope = 0.002 * rng.standard_normal(2)
     return Conditions(
-        transparency=float(rng.uniform(0.97, 1.0)),
+        transparency=float(rng.uniform(0.985, 1.015)),
         airmass=where.airmass,
         zenith_distance=90.0 - where.elevation,
         parallactic=where.parallactic,

@@ -1,24 +1,25 @@
-"""Star images: an adaptive-optics core drawn pixel by pixel, and a seeing halo convolved on a grid on the sky."""
+"""Star images: an adaptive-optics core drawn pixel by pixel, a seeing halo convolved on a grid on the sky."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, special
 
-from goafetch.practice.optics import field_centre
+from goafetch.practice.exposure.optics import field_centre
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 CORE_POWER, HALO_POWER = 4, 3
 #: The grid of smooth light: spacing and half width in arcsec, in the static frame about the field's centre.
-STEP, HALF = 0.125, 64.0
-NODES = int(2 * HALF / STEP)
+STEP, HALF = 1.0 / 12.0, 64.0
+NODES = round(2 * HALF / STEP)
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Profile:
     """The point-spread function of one exposure, as recorded by the pixels (their width is part of it).
 
     Core: Moffat of power 4 and ``core_fwhm`` arcsec at the field's centre, growing by ``growth`` at 42 arcsec
-    radius, elongated by ``elongation`` towards the centre there; it holds ``core_fraction`` of the light, less
-    by the factor 1 - ``loss`` at 42 arcsec. Halo: round Moffat of power 3 and ``halo_fwhm`` arcsec.
+    radius, elongated by ``elongation`` towards the centre there; it holds ``core_fraction`` of the light,
+    less by the factor 1 - ``loss`` at 42 arcsec. Halo: round Moffat of power 3 and ``halo_fwhm`` arcsec.
     """
 
     core_fwhm: float
@@ -48,8 +49,8 @@ class Profile:
     def metric(self, wx: F64, wy: F64, jacobian: F64) -> tuple[F64, F64, F64]:
         """Coefficients a, b, c (n,) of q = a dx^2 + 2 b dx dy + c dy^2 in pixels; core ~ (1 + q)^-4.
 
-        ``jacobian`` (n, 2, 2): arcsec per pixel at each star, so that the image on the sky, not the one on the
-        array, has the stated shape.
+        ``jacobian`` (n, 2, 2): arcsec per pixel at each star, so that the image on the sky, not the one on
+        the array, has the stated shape.
         """
         alpha = self.fwhm_at(wx, wy) / (2.0 * math.sqrt(2.0 ** (1.0 / CORE_POWER) - 1.0))
         radius2 = wx * wx + wy * wy
@@ -114,7 +115,7 @@ def halo_light(sx: F64, sy: F64, flux: F64, fwhm: float) -> F64:
 
     Stars (static-frame arcsec) are spread on the grid by cubic B-splines; one multiplication in Fourier space
     undoes the spreading, convolves with the Moffat profile and prepares the cubic interpolation. The profile
-    has no power at the grid's scale, so this is exact to parts in 1e5.
+    has little power at the grid's scale: totals and centroids are exact, peaks good to 0.2 %.
     """
     cx, cy = field_centre()
     grid = np.zeros((NODES, NODES))
@@ -123,7 +124,7 @@ def halo_light(sx: F64, sy: F64, flux: F64, fwhm: float) -> F64:
     kx = k[: NODES // 2 + 1]
     alpha = fwhm / (2.0 * math.sqrt(2.0 ** (1.0 / HALO_POWER) - 1.0))
     argument = np.hypot(kx[None, :], k[:, None]) * (alpha / STEP)
-    transfer = np.where(argument > 0, 0.5 * argument**2 * special.kn(2, np.maximum(argument, 1e-3)), 1.0)
+    transfer = np.interp(argument, *_moffat_transfer())
     spread = np.sinc(k / (2 * np.pi)) ** 4
     sampled = (2.0 + np.cos(k)) / 3.0
     weight = 1.0 / (spread * sampled)
@@ -131,8 +132,17 @@ def halo_light(sx: F64, sy: F64, flux: F64, fwhm: float) -> F64:
     return np.asarray(fft.irfft2(spectrum, s=grid.shape) / STEP**2)
 
 
+@cache
+def _moffat_transfer() -> tuple[F64, F64]:
+    """Fourier transform of a Moffat profile of power 3 against wave number times alpha: t^2 K_2(t) / 2."""
+    t = np.linspace(0.0, 60.0, 60001)
+    values = np.ones_like(t)
+    values[1:] = 0.5 * t[1:] ** 2 * special.kn(2, t[1:])
+    return t, values
+
+
 def spline_coefficients(values: F64) -> F64:
-    """Cubic-spline coefficients of values at the grid's nodes (periodic ends, which lie outside the field)."""
+    """Cubic-spline coefficients of values at the grid's nodes (periodic; the ends lie outside the field)."""
     k = 2.0 * np.pi * np.fft.fftfreq(NODES)
     sampled = (2.0 + np.cos(k)) / 3.0
     spectrum = fft.rfft2(values) / sampled[:, None] / sampled[None, : NODES // 2 + 1]
@@ -166,8 +176,10 @@ def _spread(grid, x, y, flux):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def add_smooth_light(image, grid, forward, x0, y0, centre_x, centre_y, sky, slope_x, slope_y):  # type: ignore[no-untyped-def]
-    """Add smooth light to ``image`` (ny, nx), in flux per pixel: brightness times the pixel's area on the sky.
+def add_smooth_light(  # type: ignore[no-untyped-def]
+    image, grid, forward, x0, y0, centre_x, centre_y, sky, slope_x, slope_y
+):
+    """Add smooth light to ``image`` (ny, nx), flux per pixel: brightness times the pixel's area on the sky.
 
     ``grid``: spline coefficients, per arcsec^2. ``forward`` (2, 4, 4): the array's static polynomial. ``x0``,
     ``y0``: 1-based full-frame pixel of image[0, 0]. ``sky`` per arcsec^2 with relative slopes per 45 arcsec.

@@ -1,26 +1,24 @@
-"""Cosmic rays: short straight tracks through a thin layer of HgCdTe, with charge that spreads to neighbours."""
+"""Cosmic rays: straight tracks through a thin layer of HgCdTe, with charge that spreads to neighbours."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from goafetch.practice.detector import Region
+from goafetch.practice.exposure.region import Region
 
 F32 = NDArray[np.float32]
+#: Rows, columns (0-based in the region that is read) and electrons of pixels struck.
+Hits = tuple[NDArray[np.int64], NDArray[np.int64], F32]
 
 #: Events per cm^2 and second at 2700 m, cm per pixel, thickness of the layer in pixels.
-RATE, PIXEL, THICKNESS = 0.025, 18e-4, 0.45
-#: Median charge per pixel of path, electrons; its scatter (of the logarithm); part that couples to a neighbour.
-CHARGE, SCATTER, COUPLING = 2600.0, 0.6, 0.012
+RATE, PIXEL, THICKNESS = 0.035, 18e-4, 0.45
+#: Median charge per pixel of path, electrons; scatter of its logarithm; part that couples to a neighbour.
+CHARGE, SCATTER, COUPLING = 16000.0, 0.5, 0.012
 
 
-def draw_hits(
-    region: Region, seconds: float, rng: np.random.Generator
-) -> tuple[NDArray[Any], NDArray[Any], F32]:
-    """Rows and columns within the region, and electrons, of all pixels struck during one coadd."""
+def draw_hits(region: Region, seconds: float, rng: np.random.Generator) -> Hits:
+    """All pixels struck during one coadd."""
     count = rng.poisson(RATE * seconds * region.nx * region.ny * PIXEL**2)
     image: dict[tuple[int, int], float] = {}
     for _ in range(count):

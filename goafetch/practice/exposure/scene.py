@@ -15,7 +15,7 @@ F64 = NDArray[np.float64]
 class Galaxy:
     """A smooth elliptical profile: ``brightness`` (e/s/arcsec^2 for a perfect pixel) at ``radius`` arcsec.
 
-    Brightness falls as exp(-b (r/radius)^(1/n) + b) with b = 2 n - 1/3 (Sersic); centre in tangent-plane arcsec.
+    It falls as exp(b - b (r/radius)^(1/n)), b = 2 n - 1/3 (Sersic); ``centre`` in tangent-plane arcsec.
     """
 
     centre: tuple[float, float]
@@ -36,7 +36,7 @@ class Galaxy:
 
 @dataclass(frozen=True)
 class Field:
-    """A piece of sky: tangent point (degrees), stars (tangent-plane arcsec east and north, magnitude), a galaxy."""
+    """A piece of sky: tangent point (degrees), stars (tangent-plane arcsec and magnitude), a galaxy."""
 
     name: str
     ra: float
@@ -83,6 +83,18 @@ def make_field(
         kept = np.flatnonzero(rng.random(light.size) < light / light.max())[: int(0.6 * stars)]
         x[: kept.size], y[: kept.size] = tries[:, kept]
     return Field(name, ra, dec, x, y, draw_magnitudes(rng, stars, bright, faint, slope), galaxy)
+
+
+def sparse_field(name: str, ra: float, dec: float, rng: np.random.Generator, stars: int) -> Field:
+    """``stars`` stars of 14-18.5 mag within 38 arcsec of the centre, and others too faint to align on."""
+    others = 60
+    x, y = np.concatenate(
+        [rng.uniform(-38.0, 38.0, (2, stars)), rng.uniform(-62.0, 62.0, (2, others))], axis=1
+    )
+    bright = draw_magnitudes(rng, stars, 14.0, 18.5, 0.25)
+    return Field(
+        name, ra, dec, x, y, np.concatenate([bright, draw_magnitudes(rng, others, 20.8, 23.0, 0.35)])
+    )
 
 
 def single_star(name: str, ra: float, dec: float, magnitude: float, rng: np.random.Generator) -> Field:

@@ -1,0 +1,1 @@
+"""One simulated GSAOI exposure: its plan and weather, the sky, the optics, the arrays, and its headers."""
