@@ -31,17 +31,36 @@ def _root(
 
 
 def _register() -> None:
-    from goafetch.cli import caldb, dataselect, demo, plan, practice, run, showd, typewalk
+    from goafetch.cli import (
+        caldb,
+        dataselect,
+        demo,
+        fetch,
+        login,
+        plan,
+        practice,
+        run,
+        search,
+        showd,
+        typewalk,
+        unpack,
+    )
 
     app.command("run")(run.run)
+    app.command("search")(search.search)
+    app.command("fetch")(fetch.fetch)
+    app.command("unpack")(unpack.unpack)
     app.command("plan")(plan.plan)
     app.command("explain")(plan.explain)
-    app.command("demo")(demo.demo)
-    app.command("practice")(practice.practice)
     app.command("dataselect")(dataselect.dataselect)
     app.command("showd")(showd.showd)
     app.command("typewalk")(typewalk.typewalk)
     app.add_typer(caldb.app, name="caldb")
+    app.command("login")(login.login)
+    app.command("logout")(login.logout)
+    app.command("whoami")(login.whoami)
+    app.command("demo")(demo.demo)
+    app.command("practice")(practice.practice)
 
 
 _register()

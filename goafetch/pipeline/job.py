@@ -20,7 +20,7 @@ from goafetch.pipeline.result import RunReport
 from goafetch.plan.decide import make_plan
 from goafetch.plan.model import LeftOut, Plan
 from goafetch.plan.sort import Wanted
-from goafetch.workspace import Verified, Workspace, held
+from goafetch.workspace import Workspace, held
 from reducer.errors import ReducerError
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ def perform(request: Request, workspace: Workspace, settings: Settings, tell: st
 
     begun = time.perf_counter()
     earlier = story.earlier_summary(workspace.root)
-    verified = workspace.verified()
     if request.verify:
-        verified.forget()
-    files, obtained = _raw_files(request, workspace, settings, verified, tell)
+        _forget(workspace)
+    files, obtained = _raw_files(request, workspace, settings, tell)
+    verified = workspace.verified()
     plan = plan_files(files, workspace, settings, request.wanted, tell)
     with Pool(settings.workers) as pool:
         work = Work(workspace, pool, tell, request.parameters, verified, story.refused_before(earlier))
@@ -105,7 +105,7 @@ def perform(request: Request, workspace: Workspace, settings: Settings, tell: st
 def rehearse(request: Request, workspace: Workspace, settings: Settings, notify: Notify) -> RunReport:
     """Say what would be fetched and reduced, and touch nothing."""
     tell = story.Recorder(notify)
-    files, obtained = _raw_files(request, workspace, settings, workspace.verified(), tell)
+    files, obtained = _raw_files(request, workspace, settings, tell)
     plan = plan_files(files, workspace, settings, request.wanted, tell)
     account = story.Account(request.target, request.command, plan, [], {}, obtained)
     summary = story.summarise(account, workspace, tell, None)
@@ -145,7 +145,7 @@ def survey(files: Sequence[Path]) -> tuple[list[tuple[Path, Descriptors]], list[
 
 
 def _raw_files(
-    request: Request, workspace: Workspace, settings: Settings, verified: Verified, notify: Notify
+    request: Request, workspace: Workspace, settings: Settings, notify: Notify
 ) -> tuple[Sequence[Path], Obtained | None]:
     if not request.is_program:
         return take_folder(Path(request.target), workspace, notify, dry_run=request.dry_run), None
@@ -159,8 +159,15 @@ def _raw_files(
         object=request.object,
         filter=request.filter,
     )
-    obtained = obtain(criteria, workspace, settings, verified, notify, dry_run=request.dry_run)
+    obtained = obtain(criteria, workspace, settings, notify, dry_run=request.dry_run)
     return obtained.files, obtained
+
+
+def _forget(workspace: Workspace) -> None:
+    """Make every file prove itself anew."""
+    verified = workspace.verified()
+    verified.forget()
+    verified.save()
 
 
 def _report(workspace: Workspace, outcomes: Sequence[Outcome], notify: Notify) -> Path:

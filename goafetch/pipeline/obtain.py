@@ -1,15 +1,14 @@
-"""Raw files from the archive: search, associate, fetch what is missing, and write down exact versions."""
+"""Raw files from the archive for a run, with every choice told."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goafetch.config import Settings
 from goafetch.events import Notify
-from goafetch.workspace import Verified, Workspace
+from goafetch.workspace import Workspace
 
 if TYPE_CHECKING:
     from goafetch.archive.associate import Association
@@ -33,47 +32,25 @@ class Obtained:
 
 
 def obtain(
-    criteria: Criteria,
-    workspace: Workspace,
-    settings: Settings,
-    verified: Verified,
-    notify: Notify,
-    *,
-    dry_run: bool = False,
+    criteria: Criteria, workspace: Workspace, settings: Settings, notify: Notify, *, dry_run: bool = False
 ) -> Obtained:
-    """Search the archive, associate calibrations, and fetch what is not in playdata/ yet."""
-    from goafetch.archive.associate import associate
+    """Search the archive, associate calibrations, fetch what is not in playdata/ yet, renew the lock."""
     from goafetch.archive.client import ArchiveClient
-    from goafetch.archive.download import fetch
-    from goafetch.archive.query import build_query
-    from goafetch.archive.search import nothing_found, search
+    from goafetch.archive.job import SOUGHT, Options, bring
+    from goafetch.archive.token import find_token
 
-    client = ArchiveClient(settings.archive, settings.token, notify)
-    found = search(client, criteria)
-    if not found.records:
-        raise nothing_found(client, build_query(criteria))
-    query = "/".join(found.query.words)
-    notify(
-        "decision", what=f"{len(found.records)} files of {criteria.program}", reason=f"archive query {query}"
-    )
-    calibrations = associate(client, found.records)
-    _tell(calibrations, [*found.warnings, *calibrations.warnings], notify)
-    records = [*found.records, *calibrations.files]
-    report = fetch(
-        client,
-        records,
-        workspace.playdata,
-        dry_run=dry_run,
-        connections=settings.connections,
-        workers=settings.workers,
-        verified=verified,
-        notify=notify,
-    )
-    files = (workspace.playdata / record.name for record in records)
-    return Obtained(settings.archive, query, tuple(f for f in files if f.exists()), report)
+    client = ArchiveClient(settings.archive, find_token(settings.archive, settings.token), notify)
+    options = Options(dry_run=dry_run, connections=settings.connections, workers=settings.workers)
+    brought = bring(client, workspace, criteria, options, notify)
+    gathered = brought.gathered
+    found = sum(role == SOUGHT for role in gathered.roles.values())
+    notify("decision", what=f"{found} files of {criteria.program}", reason=f"archive query {gathered.query}")
+    _tell(gathered.association, notify)
+    files = (workspace.playdata / record.name for record in gathered.records)
+    return Obtained(settings.archive, gathered.query, tuple(f for f in files if f.exists()), brought.report)
 
 
-def _tell(calibrations: Association, warnings: Iterable[str], notify: Notify) -> None:
+def _tell(calibrations: Association, notify: Notify) -> None:
     """Say how many calibrations of each kind were taken and why, and what was not."""
     for kind in dict.fromkeys(calibrations.kinds.values()):
         names = [name for name, its_kind in calibrations.kinds.items() if its_kind == kind]
@@ -81,5 +58,3 @@ def _tell(calibrations: Association, warnings: Iterable[str], notify: Notify) ->
         notify("decision", what=f"{len(names)} files of kind {kind}", reason="; ".join(filter(None, why)))
     for record, reason in calibrations.rejected:
         notify("info", text=f"not fetched {record.name}: {reason}")
-    for text in warnings:
-        notify("warning", text=text)
