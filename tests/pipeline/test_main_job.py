@@ -1,0 +1,195 @@
+"""The main job over a real socket: from a program ID to stacks, and what is redone when something changes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from goafetch.errors import ArchiveError, NothingFound
+from goafetch.pipeline import RunReport, run
+from goafetch.practice.server import serve
+from goafetch.practice.simulate import build_program
+
+PROGRAM, DATES = "GS-2017A-Q-29", "20170504-20170505"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("archive")
+    build_program("tutorial", folder, seed=3)
+    with serve(folder) as practice:
+        yield practice.url
+
+
+@pytest.fixture(scope="module")
+def told() -> list[tuple[str, dict[str, Any]]]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def first(
+    archive: str, told: list[tuple[str, dict[str, Any]]], tmp_path_factory: pytest.TempPathFactory
+) -> RunReport:
+    def tell(event: str, /, **facts: object) -> None:
+        told.append((event, facts))
+
+    return run(
+        PROGRAM, date=DATES, archive=archive, into=tmp_path_factory.mktemp("space") / "ws", notify=tell
+    )
+
+
+Again = Callable[..., RunReport]
+
+
+@pytest.fixture
+def again(first: RunReport, archive: str) -> Again:
+    def repeat(**changes: Any) -> RunReport:
+        return run(PROGRAM, date=DATES, archive=archive, into=first.workspace.root, **changes)
+
+    return repeat
+
+
+def stamps(first: RunReport) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in first.workspace.playground.glob("*.fits")}
+
+
+def changed(before: dict[str, int], first: RunReport) -> set[str]:
+    after = stamps(first)
+    return {name for name in after if before.get(name) != after[name]}
+
+
+def test_files_come_by_program_by_association_and_by_type(
+    first: RunReport, told: list[tuple[str, dict[str, Any]]]
+) -> None:
+    assert first.exit_code == 0
+    names = sorted(path.name for path in first.workspace.playdata.iterdir())
+    assert len(names) == 51
+    assert [name for name in names if name.startswith("bpm")] == [
+        "bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"
+    ]
+    said = " ".join(str(facts.get("what")) for event, facts in told if event == "decision")
+    assert f"16 files of {PROGRAM}" in said
+
+
+def test_products_are_those_of_the_tutorial(first: RunReport) -> None:
+    playground = first.workspace.playground
+    kinds = Counter(path.stem.split("_")[-1] for path in playground.glob("*.fits"))
+    assert kinds == {"flat": 1, "skyCorrected": 9 + 4, "flatCorrected": 7, "image": 2}
+    assert (playground / "calibrations/processed_flat/S20170505S0030_flat.fits").exists()
+    assert (playground / "S20170505S0095_image.fits").exists()
+    assert (playground / "calibrations/calstore.json").exists()
+    assert (playground / "reduce.log").stat().st_size > 0
+    assert first.report is not None
+    assert first.report.read_text().startswith("<!doctype html")
+
+
+def test_exactly_the_three_wrong_pointings_are_repaired(
+    first: RunReport, told: list[tuple[str, dict[str, Any]]]
+) -> None:
+    said = {
+        number
+        for event, facts in told
+        for number in ("0105", "0108", "0109")
+        if event in ("decision", "warning") and "WCS" in str(facts) and number in str(facts)
+    }
+    assert said == {"0105", "0108", "0109"}
+    wrong = [str(facts) for event, facts in told if "WCS" in str(facts) and "S20170505S0095" in str(facts)]
+    assert wrong == []
+
+
+def test_the_summary_accounts_for_every_file(first: RunReport) -> None:
+    summary = json.loads((first.workspace.playground / "run.json").read_text())
+    roles = Counter(exposure["role"] for exposure in summary["exposures"])
+    assert roles["on target"] == 9
+    assert roles["off target"] == 7
+    assert sum(roles.values()) + len(summary["exclusions"]) == 50  # the mask serves all
+
+
+def test_a_second_run_does_nothing_and_says_so(first: RunReport, again: Again) -> None:
+    before = stamps(first)
+    report = again()
+    assert report.redone == 0
+    assert "nothing to do" in report.conclusion()
+    assert changed(before, first) == set()
+
+
+def test_deleting_one_product_remakes_that_one(first: RunReport, again: Again) -> None:
+    before = stamps(first)
+    (first.workspace.playground / "S20170505S0097_skyCorrected.fits").unlink()
+    again()
+    assert changed(before, first) == {"S20170505S0097_skyCorrected.fits"}
+
+
+def test_a_damaged_product_is_remade(first: RunReport, again: Again) -> None:
+    before = stamps(first)
+    product = first.workspace.playground / "S20170505S0098_skyCorrected.fits"
+    content = bytearray(product.read_bytes())
+    content[len(content) // 2] ^= 1
+    product.write_bytes(content)
+    again()
+    assert changed(before, first) == {product.name}
+    assert again().redone == 0
+
+
+def test_changing_a_parameter_of_the_stack_remakes_the_stacks_alone(first: RunReport, again: Again) -> None:
+    before = stamps(first)
+    again(parameters=["stackFrames:hsigma=6"])
+    stacks = {"S20170505S0095_image.fits", "S20170504S0114_image.fits"}
+    assert changed(before, first) == stacks
+    before = stamps(first)
+    again()
+    assert changed(before, first) == stacks
+
+
+def test_changing_one_raw_byte_remakes_what_depends_on_it_and_nothing_else(
+    first: RunReport, tmp_path: Path
+) -> None:
+    copy = tmp_path / "raw"
+    shutil.copytree(first.workspace.playdata, copy)
+    space = tmp_path / "space"
+    once = run(copy, into=space)
+    before = stamps(once)
+    star = copy / "S20170504S0115.fits"
+    content = bytearray(star.read_bytes())
+    content[-4000] ^= 1
+    star.write_bytes(content)
+    run(copy, into=space)
+    assert changed(before, once) == {
+        *(f"S20170504S{number:04d}_skyCorrected.fits" for number in range(114, 118)),
+        "S20170504S0114_image.fits",
+    }
+    assert (space / "playdata/S20170504S0115.fits").is_symlink()
+
+
+def test_a_changed_file_in_playdata_is_fetched_again(first: RunReport, again: Again) -> None:
+    before = stamps(first)
+    raw = first.workspace.playdata / "S20170505S0096.fits"
+    whole = raw.read_bytes()
+    raw.write_bytes(whole[:-2880] + b"x" * 2880)
+    again()
+    assert raw.read_bytes() == whole
+    assert changed(before, first) == set()
+
+
+def test_a_rehearsal_touches_nothing(first: RunReport, tmp_path: Path) -> None:
+    report = run(first.workspace.playdata, into=tmp_path / "space", dry_run=True)
+    assert [len(group.frames) for group in report.plan.groups()] == [30, 4, 16]
+    assert not (tmp_path / "space").exists()
+
+
+def test_a_program_that_the_archive_does_not_have_is_said(archive: str, tmp_path: Path) -> None:
+    with pytest.raises(NothingFound, match="GS-2017A-Q-92") as caught:
+        run("GS-2017A-Q-92", archive=archive, into=tmp_path / "ws")
+    assert caught.value.exit_code == 3
+
+
+def test_an_archive_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError) as caught:
+        run(PROGRAM, archive="http://127.0.0.1:9", into=tmp_path / "ws")
+    assert caught.value.exit_code == 4
