@@ -106,11 +106,11 @@ def make_flat(group: Group, work: Work) -> Outcome:
     work.keys[product] = key
     if products.is_current(product, key, work.verified):
         work.notify("reused", path=product)
-        products.keep_as_calibration(product, work.workspace, work.verified)
+        products.keep_as_calibration(product, work.workspace.calibrations)
         return Outcome(group.name, FLAT, REUSED, (product,))
     made = _run(FLAT_RECIPE, group.frames, work, key, bpm=group.bpm)
     products.remember(made, key, work.verified, work.notify)
-    products.keep_as_calibration(product, work.workspace, work.verified)
+    products.keep_as_calibration(product, work.workspace.calibrations)
     return Outcome(group.name, FLAT, MADE, tuple(made), redone=len(made))
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from calstore.record import PROCESSED_FLAT
 from goafetch.events import Notify
 from goafetch.plan.model import stem
 from goafetch.workspace import Verified, Workspace
@@ -39,16 +40,16 @@ def remember(made: Iterable[Path], key: str, verified: Verified, notify: Notify)
         notify("made", path=product)
 
 
-def keep_as_calibration(flat: Path, workspace: Workspace, verified: Verified) -> Path:
-    """Give a flat its second place, calibrations/processed_flat/, as DRAGONS does."""
-    kept = workspace.calibrations / "processed_flat" / flat.name
-    if not (kept.exists() and kept.samefile(flat)):
+def keep_as_calibration(product: Path, calibrations: Path, kind: str = PROCESSED_FLAT) -> Path:
+    """Give a product its second place, such as calibrations/processed_flat/, as DRAGONS does."""
+    kept = calibrations / kind / product.name
+    if not (kept.exists() and kept.samefile(product)):
         kept.parent.mkdir(parents=True, exist_ok=True)
         temporary = kept.with_name(f".{kept.name}.new")
         temporary.unlink(missing_ok=True)
         try:
-            os.link(flat, temporary)
+            os.link(product, temporary)
         except OSError:  # a file system without hard links
-            shutil.copyfile(flat, temporary)
+            shutil.copyfile(product, temporary)
         temporary.replace(kept)
     return kept
