@@ -149,8 +149,7 @@ def serve(
     wanted = tuple(faults)
     moment = now.replace(tzinfo=UTC) if now else None
     folders = [folder] if isinstance(folder, Path) else folder
-    found = [holding for place in folders for holding in load_holdings(place)]
-    holdings = withhold(found, wanted, seed, moment or datetime.now(UTC))
+    holdings = withhold(load_holdings(*folders), wanted, seed, moment or datetime.now(UTC))
     accounts_of = tuple(users or (OBSERVER,))
     accounts = Accounts(accounts_of)
     archive = Archive(

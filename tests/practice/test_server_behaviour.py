@@ -222,6 +222,9 @@ def test_several_folders_make_one_archive(tmp_path: Path) -> None:
     assert len(load_holdings(tmp_path)) == expected
     with serve([tmp_path / "tutorial", tmp_path / "odd"]) as running:
         assert len(running.holdings) == expected
+    build_tiny_archive(tmp_path / "again", ("tutorial",))
+    with serve([tmp_path / "tutorial", tmp_path / "again"]) as running:
+        assert len(running.holdings) == len(PROGRAMS["tutorial"]()), "what programs share is held once"
     with pytest.raises(FileNotFoundError):
         serve(tmp_path / "nowhere")
 

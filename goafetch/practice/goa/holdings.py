@@ -128,20 +128,24 @@ class Holding:
         return {key: None if hidden and key in HIDDEN_KEYS else value for key, value in self.row.items()}
 
 
-def load_holdings(folder: Path) -> list[Holding]:
-    """Read ``holdings.json`` of a folder, or those of its sub-folders (one a program).
+def load_holdings(*folders: Path) -> list[Holding]:
+    """Read ``holdings.json`` of folders, or those of their sub-folders (one a program).
+
+    A file that several programs share, such as a mask, is held once.
 
     Raises:
-        FileNotFoundError: there is no ``holdings.json``.
+        FileNotFoundError: a folder has no ``holdings.json``.
     """
-    lists = sorted([*folder.glob("holdings.json"), *folder.glob("*/holdings.json")])
-    if not lists:
-        raise FileNotFoundError(f"no holdings.json in {folder}")
-    return [
-        _read_holding(entry, path.parent)
-        for path in lists
-        for entry in json.loads(path.read_text(encoding="utf-8"))
-    ]
+    found: dict[tuple[str, str], Holding] = {}
+    for folder in folders:
+        lists = sorted([*folder.glob("holdings.json"), *folder.glob("*/holdings.json")])
+        if not lists:
+            raise FileNotFoundError(f"no holdings.json in {folder}")
+        for path in lists:
+            for entry in json.loads(path.read_text(encoding="utf-8")):
+                holding = _read_holding(entry, path.parent)
+                found.setdefault((holding.stored_name, str(holding.row["file_md5"])), holding)
+    return list(found.values())
 
 
 def _read_holding(entry: Mapping[str, Any], folder: Path) -> Holding:
