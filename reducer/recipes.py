@@ -7,8 +7,9 @@ from reducer.steps.correct import correctDetector
 from reducer.steps.flat import makeFlat
 from reducer.steps.prepare import prepare
 from reducer.steps.separate import associateSky, separateSky
+from reducer.steps.sky import skyCorrect
 
 Recipe = tuple[Step, ...]
 
 makeProcessedFlat: Recipe = (prepare, makeFlat)
-reduce_nostack: Recipe = (prepare, separateSky, correctDetector, associateSky)
+reduce_nostack: Recipe = (prepare, separateSky, correctDetector, associateSky, skyCorrect)

@@ -1,0 +1,284 @@
+"""Subtract the sky: one pattern of all useful skies, and for each exposure its own level, with the reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from reducer import parameters
+from reducer.errors import BadParameter
+from reducer.frame import F64, Context, FrameRef
+from reducer.provenance import plan_product, product_name
+from reducer.steps.objects import BLOCK, CELL, scatter
+from reducer.steps.separate import FIELD, link, positions, seconds
+from reducer.steps.skyframes import (
+    LookTask,
+    PatternTask,
+    Seen,
+    SubtractTask,
+    combine_skies,
+    look,
+    subtract,
+)
+from reducer.steps.skylevel import Course, differences, follow
+
+#: Fraction of the field that must be free for an object frame's own median to be its sky.
+FREE_FIELD = 0.5
+#: Scatter of the background over the field, relative to its level, above which the target fills it.
+UNEVEN_FIELD = 0.002
+
+Seens = Mapping[int, Seen]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How the level is found, and why. ``offset``, ``scale``: by the frame's own median."""
+
+    offset: bool
+    scale: bool
+    reason: str
+
+
+@dataclass
+class Skies:
+    """The sky exposures in use, what they show, and the pattern of each set of them."""
+
+    frames: dict[str, FrameRef]
+    seen: dict[str, Seens] = field(default_factory=dict)
+    patterns: dict[frozenset[str], Path] = field(default_factory=dict)
+
+
+def skyCorrect(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """Subtract the sky from the object frames; returns them as `_skyCorrected`, the off-target ones as they were."""
+    _refuse_both(context)
+    objects = [frame for frame in frames if frame.role != "sky"]
+    skies = make_patterns(frames, objects, context)
+    tasks = [LookTask(context.disk, frame, skies.patterns[frozenset(frame.skies)]) for frame in objects]
+    seen = dict(zip((frame.path.name for frame in objects), context.map(look, tasks), strict=True))
+    made: dict[str, FrameRef] = {}
+    for group in _fields(objects):
+        made |= _correct_group(group, skies, seen, context)
+    return [made.get(frame.path.name, frame) for frame in frames]
+
+
+def _refuse_both(context: Context) -> None:
+    if all(parameters.value(context, "skyCorrect", name) is True for name in ("offset_sky", "scale_sky")):
+        raise BadParameter("skyCorrect has offset_sky=True and scale_sky=True", "at most one of them")
+
+
+def _fields(objects: Sequence[FrameRef]) -> list[list[FrameRef]]:
+    """Object frames by the field they look at."""
+    groups = link(*positions(objects), FIELD / 2)
+    return [
+        [frame for frame, group in zip(objects, groups, strict=True) if group == wanted]
+        for wanted in np.unique(groups)
+    ]
+
+
+# --- the pattern -------------------------------------------------------------------------------------
+
+
+def make_patterns(frames: Sequence[FrameRef], objects: Sequence[FrameRef], context: Context) -> Skies:
+    """Combine the skies twice: objects are masked as each sky shows them, then as they show without the pattern."""
+    sets = {frozenset(frame.skies) for frame in objects}
+    used = frozenset().union(*sets)
+    skies = Skies({frame.path.name: frame for frame in frames if frame.path.name in used})
+    _look_at_skies(skies, None, context)
+    first = _combine(skies, used, context, "_skyfirst")
+    _look_at_skies(skies, first, context)
+    for place, members in enumerate(sorted(sets, key=sorted)):
+        skies.patterns[members] = _combine(skies, members, context, f"_sky{place}")
+    return skies
+
+
+def _look_at_skies(skies: Skies, pattern: Path | None, context: Context) -> None:
+    tasks = [LookTask(context.disk, frame, pattern) for frame in skies.frames.values()]
+    skies.seen = dict(zip(skies.frames, context.map(look, tasks), strict=True))
+
+
+def _combine(skies: Skies, members: frozenset[str], context: Context, suffix: str) -> Path:
+    names = sorted(members)
+    frames = tuple(skies.frames[name] for name in names)
+    seen = tuple(skies.seen[name] for name in names)
+    arrays = sorted({array for shown in seen for array in shown})
+    tasks = [PatternTask(context.disk, frames, seen, array) for array in arrays]
+    path = context.scratch / product_name(frames[0].path, suffix)
+    chips = context.map(combine_skies, tasks)
+    return context.disk.write_frame(path, frames[0].header, chips, lasting=False)
+
+
+# --- levels ------------------------------------------------------------------------------------------
+
+
+def _correct_group(
+    group: Sequence[FrameRef], skies: Skies, seen: Mapping[str, Seens], context: Context
+) -> dict[str, FrameRef]:
+    shown = [seen[frame.path.name] for frame in group]
+    decision = decide(shown, [frame.role for frame in group], context)
+    context.notify("decision", what=f"offset_sky={decision.offset}", reason=decision.reason)
+    ratios = array_ratios([skies.seen[name] for name in sorted(skies.frames)])
+    levels, told = _levels(group, shown, skies, ratios, decision, context)
+    tasks = []
+    for frame, seen_one, level in zip(group, shown, levels, strict=True):
+        members = frozenset(frame.skies)
+        inputs = [frame, *(skies.frames[name] for name in sorted(members))]
+        facts: dict[str, Any] = {"SKYMODE": decision.reason[:68], "SKYNUM": len(members), **told}
+        target = plan_product(context, frame, "_skyCorrected", inputs, stamps=("SKYCORR",), keywords=facts)
+        per_array = {array: level * ratios.get(array, 1.0) for array in seen_one}
+        base = np.mean([_frame_level(skies.seen[name], ratios) for name in members])
+        factor = level / base if decision.scale else 1.0
+        tasks.append(
+            SubtractTask(
+                disk=context.disk,
+                frame=frame,
+                pattern=skies.patterns[members],
+                levels=per_array,
+                factors={array: float(factor) for array in seen_one},
+                offsets={array: part.offsets for array, part in seen_one.items()},
+                target=target,
+            )
+        )
+    made = {}
+    for frame, path in zip(group, context.map(subtract, tasks), strict=True):
+        context.notify("made", path=path)
+        opened = context.disk.open_frame(path)
+        made[frame.path.name] = opened.with_(
+            repairs=frame.repairs, md5=frame.md5, role="object", skies=frame.skies
+        )
+    return made
+
+
+def decide(shown: Sequence[Seens], roles: Sequence[str], context: Context) -> Decision:
+    """Whether the object frames' own median is their sky: as told, else from how free and even the field is."""
+    offset = parameters.value(context, "skyCorrect", "offset_sky")
+    scale = parameters.value(context, "skyCorrect", "scale_sky")
+    if scale is True:
+        return Decision(True, True, "scale_sky=True as asked")
+    if offset != "auto":
+        return Decision(bool(offset), False, f"offset_sky={offset} as asked")
+    free = float(np.median([part.free for seens in shown for part in seens.values()]))
+    spreads = [_unevenness(seens) for seens in shown]
+    uneven = float(np.median(spreads))
+    evidence = f"{free:.0%} of the field is free, its background scatters by {uneven:.2%} of its level"
+    if "both" in roles:
+        return Decision(True, False, f"no sky exposures; {evidence}")
+    blank = free >= FREE_FIELD and uneven <= UNEVEN_FIELD
+    return Decision(blank, False, f"{'blank field' if blank else 'the target fills the field'}: {evidence}")
+
+
+def _unevenness(seens: Seens) -> float:
+    """Scatter of the background cells of all arrays, relative to the level."""
+    cells = np.concatenate([part.cells.ravel() for part in seens.values()])
+    cells = cells[np.isfinite(cells)]
+    return scatter(cells) / max(abs(float(np.median(cells))), 1.0) if cells.size else float("inf")
+
+
+def array_ratios(seen: Sequence[Seens]) -> dict[int, float]:
+    """The sky's level in each array relative to the mean of the arrays, from the sky exposures."""
+    arrays = sorted({array for seens in seen for array in seens})
+    ratios = {array: [] for array in arrays}  # type: dict[int, list[float]]
+    for seens in seen:
+        mean = np.nanmean([part.level for part in seens.values()])
+        for array, part in seens.items():
+            if np.isfinite(part.level) and mean > 0:
+                ratios[array].append(part.level / float(mean))
+    return {array: float(np.median(found)) if found else 1.0 for array, found in ratios.items()}
+
+
+def _frame_level(seens: Seens, ratios: Mapping[int, float]) -> float:
+    """The level of a whole frame: the median of its arrays, each brought to the mean array."""
+    return float(np.nanmedian([part.level / ratios.get(array, 1.0) for array, part in seens.items()]))
+
+
+def _levels(
+    group: Sequence[FrameRef],
+    shown: Sequence[Seens],
+    skies: Skies,
+    ratios: Mapping[int, float],
+    decision: Decision,
+    context: Context,
+) -> tuple[list[float], dict[str, Any]]:
+    """The level of each frame of a group (mean array, electrons), and what to say about it."""
+    if decision.offset:
+        return [_frame_level(seens, ratios) for seens in shown], {"SKYLEVM": "own median"}
+    names = sorted(
+        {name for frame in group for name in frame.skies}, key=lambda name: seconds(skies.frames[name])
+    )
+    sky_levels = np.array([_frame_level(skies.seen[name], ratios) for name in names])
+    if parameters.value(context, "skyCorrect", "level") == "first":
+        return [float(sky_levels[0])] * len(group), {"SKYLEVM": "first sky"}
+    sky_times = np.array([seconds(skies.frames[name]) for name in names])
+    times = np.array([seconds(frame) for frame in group])
+    course = _follow(group, shown, sky_times, sky_levels, times, ratios)
+    context.notify(
+        "decision",
+        what=f"sky level {course.levels.min():.0f} to {course.levels.max():.0f} electrons",
+        reason=f"follows time between {len(names)} skies and {len(group)} exposures of one field; "
+        f"sure to {course.sigma:.1f} electrons",
+    )
+    return [float(level) for level in course.levels], {
+        "SKYLEVM": "follows time",
+        "SKYSIGMA": round(course.sigma, 2),
+    }
+
+
+def _follow(
+    group: Sequence[FrameRef],
+    shown: Sequence[Seens],
+    sky_times: F64,
+    sky_levels: F64,
+    times: F64,
+    ratios: Mapping[int, float],
+) -> Course:
+    maps, places = common_field(group, shown, ratios)
+    return follow(sky_times, sky_levels, times, differences(maps, places))
+
+
+def common_field(
+    group: Sequence[FrameRef], shown: Sequence[Seens], ratios: Mapping[int, float]
+) -> tuple[list[F64], F64]:
+    """The background cells of each frame, shifted to show the same sky, and their places in the field.
+
+    Levels of arrays are brought to the mean array. Shifts follow the pointings of the headers.
+    """
+    east, north = positions(group)
+    arrays = sorted(set.intersection(*(set(seens) for seens in shown)))
+    maps, places = [], []
+    for place, (frame, seens) in enumerate(zip(group, shown, strict=True)):
+        rows = []
+        for array in arrays:
+            moved = _shift(frame, array, east[0] - east[place], north[0] - north[place])
+            sky = np.nanmedian(seens[array].cells) * (1 - 1 / ratios.get(array, 1.0))
+            rows.append(_shifted(seens[array].cells.astype(float) - sky, moved).ravel())
+        maps.append(np.concatenate(rows))
+    for array in arrays:
+        places.append(_places(array, shown[0][array].cells.shape))
+    return maps, np.concatenate(places)
+
+
+def _shift(frame: FrameRef, array: int, east: float, north: float) -> tuple[float, float]:
+    """The shift in cells (x, y) on an array that a shift on the sky (arcsec) makes, by the CD matrix."""
+    header = next(chip for chip in frame.chips if int(chip["EXTVER"]) == array)
+    matrix = np.array([[header["CD1_1"], header["CD1_2"]], [header["CD2_1"], header["CD2_2"]]]) * 3600.0
+    x, y = np.linalg.solve(matrix, [east, north]) / (CELL * BLOCK)
+    return float(x), float(y)
+
+
+def _shifted(cells: F64, moved: tuple[float, float]) -> F64:
+    y, x = np.mgrid[0 : cells.shape[0], 0 : cells.shape[1]].astype(float)
+    shifted: F64 = ndimage.map_coordinates(
+        cells, [y + moved[1], x + moved[0]], order=1, mode="constant", cval=np.nan
+    )
+    return shifted
+
+
+def _places(array: int, shape: tuple[int, ...]) -> F64:
+    """Places of an array's cells in the field, x and y from -1 to 1."""
+    right, upper = {1: (0.0, -1.0), 2: (-1.0, -1.0), 3: (-1.0, 0.0), 4: (0.0, 0.0)}[array]
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]] + 0.5
+    return np.stack([right + x.ravel() / shape[1], upper + y.ravel() / shape[0]], axis=1)

@@ -1,0 +1,204 @@
+"""What is done to each frame for its sky: look at it, combine skies into a pattern, subtract the pattern."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from reducer import dq
+from reducer.combine import clipped_mean
+from reducer.frame import F32, U16, Chip, Files, FrameRef
+from reducer.gsaoi import region
+from reducer.provenance import Target
+from reducer.steps.channels import column_means, offsets_against
+from reducer.steps.masks import index_of
+from reducer.steps.objects import (
+    BLOCK,
+    CELL,
+    Bool,
+    block_means,
+    cell_map,
+    cell_medians,
+    expand,
+    find_objects,
+    plane,
+    scatter,
+    spread,
+)
+
+#: Pixels of all frames combined at a time.
+PIXELS_AT_ONCE = 4_000_000
+#: Departure of the background cells from a plane, in units of their noise, beyond which light is extended.
+UNEVEN = 3.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one array of a frame shows once a pattern is subtracted.
+
+    ``level``: median of the free sky, electrons. ``cells``: medians of cells of 64 pixels between the stars,
+    NaN where none are free. ``free``: fraction of the usable pixels that no object covers. ``offsets``: of the
+    channels, electrons, one a column. ``packed``: the object mask.
+    """
+
+    level: float
+    cells: F32
+    free: float
+    offsets: F32
+    packed: tuple[bytes, tuple[int, int]]
+
+    def objects(self) -> Bool:
+        """The object mask in blocks of 4x4 pixels."""
+        content, shape = self.packed
+        bits = np.unpackbits(np.frombuffer(zlib.decompress(content), np.uint8), count=shape[0] * shape[1])
+        return bits.reshape(shape).astype(bool)
+
+
+@dataclass(frozen=True)
+class LookTask:
+    """Look at a frame, with a pattern subtracted if there is one already."""
+
+    disk: Files
+    frame: FrameRef
+    pattern: Path | None
+
+
+def look(task: LookTask) -> dict[int, Seen]:
+    """Measure each array of a frame: level, background cells, channel offsets, objects."""
+    pattern = task.disk.open_frame(task.pattern) if task.pattern else None
+    seen = {}
+    for index, header in enumerate(task.frame.chips):
+        chip = task.disk.read_chip(task.frame, index)
+        data, mask = chip.data, chip.mask
+        if pattern is not None:
+            sky = task.disk.read_chip(pattern, index_of(pattern, int(header["EXTVER"])))
+            data, mask = data - sky.data, mask | (sky.mask & dq.NO_DATA)
+        seen[int(header["EXTVER"])] = see(data, mask, region(header).x1, local=pattern is None)
+    return seen
+
+
+def see(data: F32, mask: U16, first_column: int, local: bool) -> Seen:
+    """Measure one array; ``local`` while the array's own pattern is still in it."""
+    means, counts = block_means(data, mask)
+    objects = find_objects(means, counts, local)
+    known = counts >= BLOCK
+    free = known & ~objects
+    stars = find_objects(means, counts, local=True)
+    cells = cell_map(means, known & ~stars)
+    offsets = _channel_offsets(data, mask, means, free, first_column) if not local else None
+    return Seen(
+        level=float(np.median(means[free])) if free.any() else float("nan"),
+        cells=cells,
+        free=float(free.sum() / max(known.sum(), 1)),
+        offsets=np.zeros(data.shape[1], np.float32) if offsets is None else offsets,
+        packed=(zlib.compress(np.packbits(objects).tobytes(), 1), objects.shape),
+    )
+
+
+def _channel_offsets(data: F32, mask: U16, means: F32, free: Bool, first_column: int) -> F32:
+    """Channel offsets against a plane or, where light is extended, against the smooth background."""
+    level = plane(means, free)
+    cells = cell_map(means - level, free)
+    noise = 1.25 * scatter((means - level)[free]) / CELL
+    if scatter(cells[np.isfinite(cells)]) > UNEVEN * noise:
+        smooth = ndimage.median_filter(cell_medians(means, free), size=3, mode="nearest")
+        background = spread(smooth, data.shape, CELL * BLOCK)
+    else:
+        background = np.repeat(np.repeat(level, BLOCK, axis=0), BLOCK, axis=1)
+        background = np.pad(background, _missing(background, data), mode="edge")
+    hidden = np.where(expand(~free, data.shape), np.uint16(dq.BAD), np.uint16(0))
+    return offsets_against(
+        column_means(data - background, mask | hidden), np.zeros(data.shape[1]), first_column
+    )
+
+
+def _missing(small: F32, whole: F32) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (0, whole.shape[0] - small.shape[0]), (0, whole.shape[1] - small.shape[1])
+
+
+# --- the pattern -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PatternTask:
+    """Combine one array of several sky frames, given what each shows."""
+
+    disk: Files
+    frames: tuple[FrameRef, ...]
+    seen: tuple[Mapping[int, Seen], ...]
+    array: int
+
+
+def combine_skies(task: PatternTask) -> Chip:
+    """The mean of skies without their levels, channel offsets and objects, for one array."""
+    frames = [place for place, frame in enumerate(task.frames) if task.array in task.seen[place]]
+    first = task.frames[frames[0]]
+    header = first.chips[index_of(first, task.array)]
+    height, width = region(header).shape
+    step = max(BLOCK, PIXELS_AT_ONCE // (width * len(frames)) // BLOCK * BLOCK)
+    data, variance = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
+    mask = np.zeros((height, width), np.uint16)
+    for start in range(0, height, step):
+        rows = slice(start, min(start + step, height))
+        blocks = [_sky_rows(task, place, rows) for place in frames]
+        values, noises, masks = (np.stack([block[part] for block in blocks]) for part in range(3))
+        data[rows], variance[rows], used = clipped_mean(values, noises, masks, dq.UNUSABLE)
+        mask[rows][used == 0] = dq.NO_DATA
+    return Chip(data, variance, mask, header)
+
+
+def _sky_rows(task: PatternTask, place: int, rows: slice) -> tuple[F32, F32, U16]:
+    frame, seen = task.frames[place], task.seen[place][task.array]
+    chip = task.disk.read_chip(frame, index_of(frame, task.array), rows)
+    hidden = expand(seen.objects(), chip.data.shape, rows.start)
+    mask = np.where(hidden, chip.mask | np.uint16(dq.NO_DATA), chip.mask)
+    return chip.data - np.float32(seen.level) - seen.offsets, chip.variance, mask
+
+
+# --- subtraction -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SubtractTask:
+    """Subtract pattern, level and channel offsets from one frame and write it.
+
+    ``levels``: per array the electrons to subtract; ``factors``: what the pattern is multiplied by.
+    """
+
+    disk: Files
+    frame: FrameRef
+    pattern: Path
+    levels: Mapping[int, float]
+    factors: Mapping[int, float]
+    offsets: Mapping[int, F32]
+    target: Target
+
+
+def subtract(task: SubtractTask) -> Path:
+    """Write a frame without its sky."""
+    return task.disk.write_frame(
+        task.target.path, task.target.header, _without_sky(task), tables=task.target.tables
+    )
+
+
+def _without_sky(task: SubtractTask) -> Iterator[Chip]:
+    pattern = task.disk.open_frame(task.pattern)
+    for index, header in enumerate(task.frame.chips):
+        array = int(header["EXTVER"])
+        chip = task.disk.read_chip(task.frame, index)
+        sky = task.disk.read_chip(pattern, index_of(pattern, array))
+        header = header.copy()
+        header["SKYLEVEL"] = (round(task.levels[array], 3), "sky level subtracted (electron)")
+        header["CHANRMS"] = (round(float(task.offsets[array].std()), 3), "rms of channel offsets (electron)")
+        factor = np.float32(task.factors[array])
+        yield Chip(
+            data=chip.data - factor * sky.data - np.float32(task.levels[array]) - task.offsets[array],
+            variance=chip.variance + factor**2 * sky.variance,
+            mask=chip.mask | sky.mask,
+            header=header,
+        )

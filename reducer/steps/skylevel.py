@@ -1,0 +1,117 @@
+"""The sky's level in each exposure: skies absolutely, objects by their common field, joined in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reducer.frame import F64
+
+#: Seconds over which the sky's course forgets itself, tried in turn.
+MEMORIES = (600.0, 1800.0, 5400.0)
+#: Size of the course's departure from a line, relative to the level, tried in turn.
+SWINGS = (0.003, 0.01, 0.03)
+#: Jitter from exposure to exposure, relative to the level, tried in turn.
+JITTERS = (0.0005, 0.002, 0.005)
+#: Half-range of light in the field (electrons) below which its transparency cannot be told.
+CONTRAST = 50.0
+
+
+@dataclass(frozen=True)
+class Course:
+    """Levels of the object exposures, electrons, and how sure their common zero is (one sigma)."""
+
+    levels: F64
+    sigma: float
+    jitter: float
+
+
+def follow(sky_times: F64, sky_levels: F64, object_times: F64, differences: F64) -> Course:
+    """Levels of object exposures whose differences are known, from skies taken at other times.
+
+    All levels follow one course in time: a line, a slow random departure from it, and jitter from exposure
+    to exposure; how slow, how far and how much are the most likely of a small table. ``differences`` are
+    levels of the objects but for a common constant, which the course joins to the skies.
+    Times in seconds, levels in electrons.
+    """
+    size = float(np.median(sky_levels))
+    scale = max(abs(size), 1.0)
+    times = np.concatenate([sky_times, object_times])
+    values = np.concatenate([sky_levels - size, differences])
+    design = _design(times, sky_times.size)
+    best = max(
+        (
+            _solve(times, values, design, scale, memory, swing, jitter)
+            for memory in MEMORIES
+            for swing in SWINGS
+            for jitter in JITTERS
+        ),
+        key=lambda solution: solution[0],
+    )
+    _, constant, sigma, jitter = best
+    return Course(differences + size - constant, sigma, jitter * scale)
+
+
+def _design(times: F64, skies: int) -> F64:
+    """Columns: a constant, a line in time, and the unknown constant of the objects."""
+    middle = times.mean()
+    is_object = np.arange(times.size) >= skies
+    return np.stack([np.ones(times.size), (times - middle) / 1800.0, is_object.astype(float)], axis=1)
+
+
+def _solve(
+    times: F64, values: F64, design: F64, scale: float, memory: float, swing: float, jitter: float
+) -> tuple[float, float, float, float]:
+    """Log likelihood, the objects' constant and its sigma, and the jitter of one set of assumptions."""
+    apart = np.abs(times[:, None] - times) / memory
+    covariance = (swing * scale) ** 2 * (1 + apart) * np.exp(-apart)
+    covariance[np.diag_indices(times.size)] += (jitter * scale) ** 2 + 0.1
+    # The slope is known beforehand not to be steeper than some percent in half an hour.
+    prior = np.diag([0.0, 1.0 / (0.05 * scale) ** 2, 0.0])
+    weight = np.linalg.inv(covariance)
+    normal = design.T @ weight @ design + prior
+    solution = np.linalg.solve(normal, design.T @ weight @ values)
+    residual = values - design @ solution
+    fit = float(residual @ weight @ residual + solution @ prior @ solution)
+    likelihood = -0.5 * (fit + np.linalg.slogdet(covariance)[1] + np.linalg.slogdet(normal)[1])
+    return likelihood, float(solution[2]), float(np.sqrt(np.linalg.inv(normal)[2, 2])), jitter
+
+
+def differences(maps: Sequence[F64], places: F64) -> F64:
+    """Levels of exposures of one field but for a constant, from maps of their light without stars.
+
+    ``maps``: for each exposure one row a cell of the field, electrons, NaN where hidden; all exposures show
+    the same piece of sky in the same row. ``places`` (cells, 2): position of each cell in the field, of
+    the order of 1 and 0 at its middle. The light of the field may vary with the transparency, and each
+    exposure may have its own gradient; the level is that at the middle.
+    """
+    stack = np.array(maps, float)
+    levels = np.nanmedian(stack, axis=1)
+    for _ in range(8):
+        field = np.nanmedian(stack - levels[:, None], axis=0)
+        faint = np.nanpercentile(field, 5)
+        levels = levels + np.array(
+            [_excess(row - level, field, faint, places) for row, level in zip(stack, levels, strict=True)]
+        )
+    return np.asarray(levels, float)
+
+
+def _excess(row: F64, field: F64, faint: float, places: F64) -> float:
+    """What a map has above the field at its middle, outliers left out."""
+    columns = [np.ones(row.size), places[:, 0], places[:, 1]]
+    if np.nanpercentile(field, 90) - faint > CONTRAST:
+        columns.append(field - faint)
+    design = np.stack(columns, axis=1)
+    difference = row - field
+    kept = np.isfinite(difference)
+    if kept.sum() < 3 * len(columns):
+        return float(np.nanmedian(difference)) if kept.any() else 0.0
+    solution: F64 = np.zeros(len(columns))
+    for _ in range(4):
+        solution = np.linalg.lstsq(design[kept], difference[kept], rcond=None)[0]
+        residual = difference - design @ solution
+        limit = 2.5 * max(1.4826 * float(np.nanmedian(np.abs(residual[kept]))), 0.05)
+        kept = np.asarray(np.isfinite(residual) & (np.abs(residual) < limit))
+    return float(solution[0])
