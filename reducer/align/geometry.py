@@ -1,0 +1,203 @@
+"""Where every pixel of an exposure lies on the tangent plane that all exposures share, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from reducer import gsaoi
+from reducer.align import distortion, refraction
+from reducer.align.sky import Position, mean_position, plane_to_sky, read_wcs, sky_to_plane
+from reducer.descriptors import describe
+from reducer.errors import CannotAlign
+from reducer.frame import F64, FrameRef
+
+#: Degree of the polynomial that stands for a chip's whole inverse chain: good to 4e-4 mas.
+INVERSE_DEGREE = 6
+
+
+@dataclass(frozen=True)
+class Region:
+    """Which array (1..4) a chip is, and the zero-based column and row of the full array where it begins."""
+
+    array: int
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """An exposure's map from pixels to arcsec on a common tangent plane (xi east, eta north).
+
+    pixel -> static plane (array by array) -> ``linear`` (parity, position angle, refraction) about
+    ``pointing`` -> sky -> the plane about ``tangent``; then the exposure's own correction is added:
+    ``coefficients`` (2, terms) of ``distortion.basis`` of ``degree``, and ``shifts`` (2, 4), one for each
+    array. Positions are degrees, all else arcsec. ``model`` names what the correction was solved with.
+    """
+
+    regions: tuple[Region, ...]
+    linear: F64
+    pointing: Position
+    tangent: Position
+    degree: int = 0
+    coefficients: F64 | None = None
+    shifts: F64 | None = None
+    model: str = "header offsets"
+    rms: float = float("nan")
+    matches: int = 0
+
+    def evaluate(self, x: F64, y: F64, chip: int) -> tuple[F64, F64]:
+        """Arcsec on the common plane at 0-based pixels of a chip as it is read."""
+        xs, ys = self.static(x, y, chip)
+        u, v = self.nominal(xs, ys)
+        if self.coefficients is not None:
+            terms = distortion.basis(xs, ys, self.degree)
+            u, v = u + terms @ self.coefficients[0], v + terms @ self.coefficients[1]
+        if self.shifts is not None:
+            array = self.regions[chip].array - 1
+            u, v = u + self.shifts[0, array], v + self.shifts[1, array]
+        return u, v
+
+    def static(self, x: F64, y: F64, chip: int) -> tuple[F64, F64]:
+        """Arcsec in the static plane at 0-based pixels of a chip as it is read."""
+        region = self.regions[chip]
+        full_x, full_y = np.asarray(x, float) + region.x + 1, np.asarray(y, float) + region.y + 1
+        return distortion.static_map(region.array).evaluate(full_x, full_y)
+
+    def nominal(self, xs: F64, ys: F64) -> tuple[F64, F64]:
+        """Arcsec on the common plane at static-plane positions, without the exposure's own correction."""
+        dx, dy = xs - distortion.FIELD_CENTRE[0], ys - distortion.FIELD_CENTRE[1]
+        xi = self.linear[0, 0] * dx + self.linear[0, 1] * dy
+        eta = self.linear[1, 0] * dx + self.linear[1, 1] * dy
+        if self.pointing == self.tangent:
+            return xi, eta
+        return sky_to_plane(*plane_to_sky(xi, eta, self.pointing), self.tangent)
+
+    def corners(self, chip: int) -> tuple[F64, F64]:
+        """The chip's outline on the common plane: 9 points along each side."""
+        region = self.regions[chip]
+        along = np.linspace(0.0, 1.0, 9)
+        zero, one = np.zeros(9), np.ones(9)
+        x = np.concatenate([along, one, along[::-1], zero]) * region.width - 0.5
+        y = np.concatenate([zero, along, one, along[::-1]]) * region.height - 0.5
+        return self.evaluate(x, y, chip)
+
+    def inverse(self, chip: int, project: Callable[[F64, F64], tuple[F64, F64]] | None = None) -> Inverse:
+        """The chip's map back to its pixels, a polynomial fitted to the whole chain.
+
+        It maps from the common plane in arcsec, or from what ``project`` makes of that: a stack's pixels.
+        """
+        region = self.regions[chip]
+        nodes = (chebyshev.chebpts1(16) * 0.5 + 0.5) * 1.02 - 0.01
+        x, y = np.meshgrid(nodes * region.width - 0.5, nodes * region.height - 0.5)
+        u, v = self.evaluate(x.ravel(), y.ravel(), chip)
+        if project is not None:
+            u, v = project(u, v)
+        centre = np.array([(u.min() + u.max()) / 2, (v.min() + v.max()) / 2])
+        half = max(np.ptp(u), np.ptp(v)) / 2
+        p, q = (u - centre[0]) / half, (v - centre[1]) / half
+        exponents = distortion.degrees(INVERSE_DEGREE)
+        design = np.stack([p**i * q**j for i, j in exponents], axis=1)
+        solution = np.linalg.lstsq(design, np.stack([x.ravel(), y.ravel()], axis=1), rcond=None)[0]
+        tables = np.zeros((2, INVERSE_DEGREE + 1, INVERSE_DEGREE + 1))
+        for (i, j), pair in zip(exponents, solution, strict=True):
+            tables[:, i, j] = pair
+        return Inverse(float(centre[0]), float(centre[1]), float(half), tables)
+
+    def moved(self, dx: float, dy: float) -> Geometry:
+        """The same map with everything shifted on the common plane by (dx, dy) arcsec."""
+        base = np.zeros((2, 1)) if self.coefficients is None else self.coefficients
+        changed = base.copy()
+        changed[:, 0] += (dx, dy)
+        return replace(self, coefficients=changed)
+
+
+@dataclass(frozen=True)
+class Inverse:
+    """0-based pixel = sum of table[i, j] * p**i * q**j, with p, q = (u - u0, v - v0) / half."""
+
+    u0: float
+    v0: float
+    half: float
+    tables: F64
+
+    def evaluate(self, u: F64, v: F64) -> tuple[F64, F64]:
+        """0-based pixels of the chip at (u, v); beyond the chip an extrapolation."""
+        p, q = (np.asarray(u, float) - self.u0) / self.half, (np.asarray(v, float) - self.v0) / self.half
+        x, y = (np.polynomial.polynomial.polyval2d(p, q, table) for table in self.tables)
+        return x, y
+
+
+def nominal_geometry(frame: FrameRef, tangent: Position | None = None) -> Geometry:
+    """The map by static distortion, refraction and the header's WCS alone; CannotAlign without a WCS.
+
+    The static field is laid on the header's WCS of all chips as a rigid body: the WCS of single arrays
+    disagree in scale, so they give place, rotation and parity only. ``tangent``: see ``Geometry``.
+    """
+    regions = frame_regions(frame)
+    bare = Geometry(regions, np.eye(2), (0.0, 0.0), (0.0, 0.0))
+    samples = [_sample(frame, bare, chip) for chip in range(len(regions))]
+    usable = [sample for sample in samples if sample is not None]
+    if not usable:
+        raise CannotAlign(f"{frame.path.name} has no WCS", "CRPIX, CRVAL and CD in an image extension")
+    static = np.concatenate([s[0] for s in usable]) - distortion.FIELD_CENTRE
+    ra, dec = np.concatenate([s[1] for s in usable]), np.concatenate([s[2] for s in usable])
+    about = mean_position(list(zip(ra, dec, strict=True)))
+    rotation, shift = _rigid(static, np.stack(sky_to_plane(ra, dec, about), axis=1))
+    pointing = _first(plane_to_sky(np.array([shift[0]]), np.array([shift[1]]), about))
+    return replace(
+        bare,
+        linear=_refraction(frame, pointing) @ rotation,
+        pointing=pointing,
+        tangent=tangent or pointing,
+    )
+
+
+def frame_regions(frame: FrameRef) -> tuple[Region, ...]:
+    """What part of which array each chip of a repaired frame is; BadInput if the headers contradict it."""
+    parts = [gsaoi.region(chip) for chip in frame.chips]
+    return tuple(
+        Region(int(chip["EXTVER"]), part.x1, part.y1, part.x2 - part.x1, part.y2 - part.y1)
+        for chip, part in zip(frame.chips, parts, strict=True)
+    )
+
+
+def _sample(frame: FrameRef, bare: Geometry, chip: int) -> tuple[F64, F64, F64] | None:
+    wcs = read_wcs(frame.chips[chip])
+    if wcs is None:
+        return None
+    region = bare.regions[chip]
+    x, y = np.meshgrid(np.array([0.25, 0.75]) * region.width, np.array([0.25, 0.75]) * region.height)
+    static = np.stack(bare.static(x.ravel(), y.ravel(), chip), axis=1)
+    return static, *wcs.to_sky(x.ravel() + 1.0, y.ravel() + 1.0)
+
+
+def _rigid(source: F64, target: F64) -> tuple[F64, F64]:
+    """Rotation, of the better parity, and shift that lay ``source`` on ``target``, both (n, 2)."""
+    s0, t0 = np.mean(source, axis=0), np.mean(target, axis=0)
+    left, _, right = np.linalg.svd((target - t0).T @ (source - s0))
+    rotation = left @ right
+    return rotation, t0 - rotation @ s0
+
+
+def _refraction(frame: FrameRef, pointing: Position) -> F64:
+    start = describe(frame.header, frame.chips, frame.path.name).ut_datetime
+    if not isinstance(start, datetime):
+        return np.eye(2)
+    middle = start + timedelta(seconds=float(frame.header.get("EXPTIME") or 0.0) / 2)
+    return refraction.removal_matrix(*pointing, middle)
+
+
+def _first(pair: tuple[F64, F64]) -> Position:
+    return float(pair[0][0]), float(pair[1][0])
+
+
+def common_tangent(geometries: Sequence[Geometry]) -> Position:
+    """The middle of the exposures' pointings, degrees."""
+    return mean_position([geometry.pointing for geometry in geometries])

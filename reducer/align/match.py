@@ -1,0 +1,113 @@
+"""Which source is which star: by voting for the offset between two lists, then by nearness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from scipy.stats import poisson
+
+from reducer.frame import F64
+
+#: How far the header's pointing may be off, arcsec (5 and what two exposures' errors add).
+SEARCH_RADIUS = 5.5
+#: Width of a voting cell in arcsec: wider than a tenth of a degree of rotation moves a star at the corner.
+CELL = 0.15
+#: The most that one star's magnitude may differ between two exposures.
+MAGNITUDE_TOLERANCE = 0.75
+#: How many of the brightest sources vote, and how improbable a chance agreement must be.
+VOTERS = 150
+CHANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class StarList:
+    """Positions on the common plane in arcsec, magnitudes on any scale."""
+
+    u: F64
+    v: F64
+    magnitude: F64
+
+    def select(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> StarList:
+        """Some of the stars."""
+        return StarList(self.u[index], self.v[index], self.magnitude[index])
+
+    def brightest(self, count: int) -> StarList:
+        """The brightest few, brightest first."""
+        return self.select(np.argsort(self.magnitude, kind="stable")[:count])
+
+    def near(self, other: StarList, margin: float) -> StarList:
+        """The stars within the rectangle that ``other`` covers, ``margin`` arcsec wider."""
+        inside = (np.abs(self.u - (other.u.max() + other.u.min()) / 2) < np.ptp(other.u) / 2 + margin) & (
+            np.abs(self.v - (other.v.max() + other.v.min()) / 2) < np.ptp(other.v) / 2 + margin
+        )
+        return self.select(inside)
+
+
+@dataclass(frozen=True)
+class Offset:
+    """What must be added to a list's (u, v) in arcsec to lie on the reference, and what speaks for it."""
+
+    du: float
+    dv: float
+    votes: int
+    reason: str
+
+
+def find_offset(reference: StarList, stars: StarList) -> Offset | None:
+    """The offset of ``stars`` from ``reference``, or None if nothing speaks clearly enough for one."""
+    if not len(stars.u) or not len(reference.u):
+        return None
+    nearby = reference.near(stars, SEARCH_RADIUS)
+    return _vote(nearby, stars) or _by_brightest(nearby, stars)
+
+
+def _vote(reference: StarList, stars: StarList) -> Offset | None:
+    """The most voted-for cell of pair differences, if chance hardly ever fills a cell so."""
+    first, second = reference.brightest(VOTERS), stars.brightest(VOTERS)
+    du = (first.u[:, None] - second.u[None, :]).ravel()
+    dv = (first.v[:, None] - second.v[None, :]).ravel()
+    colour = (first.magnitude[:, None] - second.magnitude[None, :]).ravel()
+    close = (np.hypot(du, dv) < SEARCH_RADIUS) & (np.abs(colour) < MAGNITUDE_TOLERANCE)
+    du, dv = du[close], dv[close]
+    if len(du) < 2:
+        return None
+    tree = cKDTree(np.stack([du, dv], axis=1))
+    counts = tree.query_ball_point(tree.data, CELL, return_length=True)
+    best = int(np.argmax(counts))
+    expected = len(du) * (CELL / SEARCH_RADIUS) ** 2
+    votes = int(counts[best])
+    # A pair itself stands in the middle of its cell, so chance has to bring one vote fewer.
+    if votes < 2 or poisson.sf(votes - 2, expected) * len(du) > CHANCE * max(len(du), 100):
+        return None
+    inside = tree.query_ball_point(tree.data[best], CELL)
+    return Offset(float(np.median(du[inside])), float(np.median(dv[inside])), votes, f"{votes} stars agree")
+
+
+def _by_brightest(reference: StarList, stars: StarList) -> Offset | None:
+    """The offset of the one bright star, if in both lists it is a magnitude brighter than all others near."""
+    first, second = reference.brightest(2), stars.brightest(2)
+    if not len(first.u):
+        return None
+    alone = all(len(pair.u) < 2 or pair.magnitude[1] - pair.magnitude[0] > 1.0 for pair in (first, second))
+    du, dv = float(first.u[0] - second.u[0]), float(first.v[0] - second.v[0])
+    same = abs(first.magnitude[0] - second.magnitude[0]) < MAGNITUDE_TOLERANCE
+    if not (alone and same and np.hypot(du, dv) < SEARCH_RADIUS):
+        return None
+    return Offset(du, dv, 1, "the one bright star agrees")
+
+
+def pair_up(u: F64, v: F64, stars: StarList, tolerance: float) -> NDArray[np.intp]:
+    """For each position the index of its star within ``tolerance`` arcsec, -1 for none.
+
+    A pair counts only if each is the other's nearest.
+    """
+    if not len(stars.u) or not len(u):
+        return np.full(len(u), -1, np.intp)
+    here, there = np.stack([u, v], axis=1), np.stack([stars.u, stars.v], axis=1)
+    distance, index = cKDTree(there).query(here)
+    _, back = cKDTree(here).query(there)
+    mutual = (distance < tolerance) & (back[index] == np.arange(len(u)))
+    return np.where(mutual, index, -1)

@@ -1,0 +1,311 @@
+"""From sources and headers of all exposures to one trusted geometry each, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from reducer.align import distortion
+from reducer.align.geometry import Geometry, common_tangent, nominal_geometry
+from reducer.align.match import Offset, StarList, find_offset, pair_up
+from reducer.align.solve import (
+    DEGREE,
+    Index,
+    Observations,
+    Solution,
+    displacements,
+    fit_to_stars,
+    prior_sizes,
+    solve_together,
+    to_coefficients,
+)
+from reducer.errors import CannotAlign
+from reducer.frame import F64, FrameRef
+from reducer.steps.detect import AT_EDGE, IS_SATURATED, NOT_CENTRED, ON_BAD_PIXEL
+
+Notify = Callable[..., None]
+
+#: Models from the fullest to the simplest; the header's offsets alone come last.
+MODELS = ("full", "shift+rotation", "shift", "header offsets")
+#: What a solution may differ from the static model and the header: scale and shear, rotation in radians,
+#: and anywhere in the frame after shift and rotation, arcsec (3 pixels).
+MOST_STRETCH, MOST_ROTATION, MOST_DEPARTURE = 1e-3, np.radians(0.1), 3 * 0.0197
+#: Tolerances of matching in arcsec: after voting, after a first fit, with all exposures together.
+COARSE, FINE, TOGETHER = 0.30, 0.12, 0.06
+#: Observations in all that one solution uses, and signal to noise below which a source is not used.
+MOST_OBSERVATIONS = 60_000
+LEAST_SIGNAL = 8.0
+ARCSEC_PER_PIXEL = 0.0197
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What came out: a geometry for each exposure or None, and each one's matches per exposure."""
+
+    geometries: tuple[Geometry | None, ...]
+    reasons: tuple[str, ...]
+
+
+def align_exposures(frames: Sequence[FrameRef], notify: Notify) -> Alignment:
+    """Geometries of exposures with measured sources; None for those that nothing brings together.
+
+    Raises CannotAlign if no exposure is left. Decisions are told to ``notify``.
+    """
+    nominal = [nominal_geometry(frame) for frame in frames]
+    tangent = common_tangent(nominal)
+    nominal = [replace(geometry, tangent=tangent) for geometry in nominal]
+    if len(frames) == 1:
+        notify("info", text=f"{frames[0].path.name} is alone: placed by its header's pointing")
+        return Alignment(tuple(nominal), ("",))
+    observations = _observe(frames, nominal)
+    star, reasons = _identify(observations, len(frames), [frame.path.name for frame in frames], notify)
+    if all(reasons):
+        return _by_headers(frames, nominal, notify)
+    models = ["header offsets" if reason else "full" for reason in reasons]
+    solution, star, observations = _refine(observations, star, models)
+    solution, models = _guard(observations, star, solution, models, frames, notify)
+    geometries = _geometries(nominal, observations, star, solution, models, reasons)
+    for frame, geometry, reason in zip(frames, geometries, reasons, strict=True):
+        _tell(frame, geometry, reason, notify)
+    return Alignment(tuple(geometries), tuple(reasons))
+
+
+def _observe(frames: Sequence[FrameRef], nominal: Sequence[Geometry]) -> Observations:
+    """The sources of all exposures that can be trusted for positions, as one list."""
+    chips = max(sum(len(frame.chips) for frame in frames), 1)
+    most = max(MOST_OBSERVATIONS // chips, 60)
+    rows = []
+    for number, (frame, geometry) in enumerate(zip(frames, nominal, strict=True)):
+        for chip, table in enumerate(frame.sources):
+            bad = (table["flags"] & (IS_SATURATED | AT_EDGE | ON_BAD_PIXEL | NOT_CENTRED)) != 0
+            strong = table["flux"][:, 0] > LEAST_SIGNAL * table["flux_error"][:, 0]
+            sources = table[~bad & strong][:most]
+            xs, ys = geometry.static(sources["x"], sources["y"], chip)
+            u, v = geometry.nominal(xs, ys)
+            ones = np.ones(len(sources), np.intp)
+            exposure = max(float(frame.header.get("EXPTIME") or 1.0), 1e-6)
+            blurred = sources["fwhm"] > 11.0
+            flux = np.where(blurred, sources["flux"][:, -1], sources["flux"][:, 0]) / exposure
+            magnitude = -2.5 * np.log10(np.maximum(flux, 1e-6))
+            rows.append((ones * number, ones * (geometry.regions[chip].array - 1), xs, ys, u, v,
+                         sources["error"] * ARCSEC_PER_PIXEL, magnitude))  # fmt: skip
+    if not rows:
+        raise CannotAlign("there are no sources", "detectSources before the alignment")
+    return Observations(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+
+
+def _identify(
+    observations: Observations, count: int, names: Sequence[str], notify: Notify
+) -> tuple[Index, list[str]]:
+    """Which star each observation is of (-1: none), exposure after exposure against a growing list.
+
+    The list begins with the exposure richest in sources; an exposure that does not match yet is tried
+    again when the list has grown.
+    """
+    sizes = np.bincount(observations.frame, minlength=count)
+    star = np.full(len(observations.frame), -1, np.intp)
+    reasons = ["" if size else "it has no usable source" for size in sizes]
+    if not sizes.any():
+        return star, reasons
+    first = int(np.argmax(sizes))
+    members = np.flatnonzero(observations.frame == first)
+    star[members] = np.arange(len(members))
+    known = StarList(observations.u[members], observations.v[members], observations.magnitude[members])
+    waiting = [number for number in range(count) if number != first and not reasons[number]]
+    progress = True
+    while waiting and progress:
+        progress = False
+        for number in list(waiting):
+            members = np.flatnonzero(observations.frame == number)
+            own = observations.select(members)
+            offset = find_offset(known, StarList(own.u, own.v, own.magnitude))
+            if offset is None:
+                continue
+            known, star[members] = _join(known, own, offset)
+            waiting.remove(number)
+            progress = True
+            if np.hypot(offset.du, offset.dv) > 1.0 or offset.votes < 3:
+                text = f"{offset.du:+.2f}, {offset.dv:+.2f} arcsec from the header's pointing"
+                notify("decision", what=f"{names[number]} lies {text}", reason=offset.reason)
+    for number in waiting:
+        reasons[number] = "none of its stars could be found in the other exposures"
+    return star, reasons
+
+
+def _join(known: StarList, own: Observations, offset: Offset) -> tuple[StarList, Index]:
+    """Match an exposure to the list after a fit of its own; its unmatched sources join the list."""
+    u, v = own.u + offset.du, own.v + offset.dv
+    for tolerance in (COARSE, FINE):
+        index = pair_up(u, v, known, tolerance)
+        found = index >= 0
+        place = np.stack([known.u[index[found]], known.v[index[found]]], axis=1)
+        parameters, _ = fit_to_stars(own.select(found), place, prior_sizes())
+        moved = displacements(own.xs, own.ys, own.array) @ parameters
+        u, v = own.u + moved[:, 0], own.v + moved[:, 1]
+    index = pair_up(u, v, known, FINE)
+    new = np.flatnonzero(index < 0)
+    index[new] = len(known.u) + np.arange(len(new))
+    grown = StarList(
+        np.concatenate([known.u, u[new]]),
+        np.concatenate([known.v, v[new]]),
+        np.concatenate([known.magnitude, own.magnitude[new]]),
+    )
+    return grown, index
+
+
+def _refine(
+    observations: Observations, star: Index, models: Sequence[str]
+) -> tuple[Solution, Index, Observations]:
+    """Solve all together, match again with what was found, and solve again; only stars seen twice count."""
+    used = np.isin(observations.frame, [n for n, model in enumerate(models) if model != "header offsets"])
+    everything, star = observations.select(used), star[used]
+    for _ in range(2):
+        chosen, compact = _seen_twice(star)
+        solution = _solve(everything.select(chosen), compact, models)
+        moves = displacements(everything.xs, everything.ys, everything.array)
+        shift = np.einsum("nkp,np->nk", moves, solution.parameters[everything.frame])
+        star = _match_again(everything, shift, solution)
+    chosen, compact = _seen_twice(star)
+    kept = everything.select(chosen)
+    return _solve(kept, compact, models), compact, kept
+
+
+def _solve(observations: Observations, star: Index, models: Sequence[str]) -> Solution:
+    """Solve with a model for each exposure.
+
+    Exposures held to a simpler model are laid on the stars that the others agree on, so that they do not
+    drag them along; only where all are simple do they decide together.
+    """
+    priors = np.stack([prior_sizes(model) for model in models])
+    leading = np.array([model == "full" for model in models])[observations.frame]
+    if leading.all() or not leading.any():
+        return solve_together(observations, star, priors)
+    _, compact = np.unique(star[leading], return_inverse=True)
+    best = solve_together(observations.select(leading), compact.astype(np.intp), priors)
+    stars = np.full((int(star.max()) + 1, 2), np.nan)
+    stars[np.unique(star[leading])] = np.stack([best.star_u, best.star_v], axis=1)
+    parameters = best.parameters.copy()
+    residuals, weights = np.zeros((len(star), 2)), np.zeros(len(star))
+    residuals[leading], weights[leading] = best.residuals, best.weights
+    for number in np.unique(observations.frame[~leading]):
+        rows = np.flatnonzero((observations.frame == number) & np.isfinite(stars[star, 0]))
+        own, place = observations.select(rows), stars[star[rows]]
+        parameters[number], residuals[rows] = fit_to_stars(own, place, priors[number])
+        weights[rows] = 1.0
+    return Solution(parameters, stars[:, 0], stars[:, 1], residuals, weights)
+
+
+def _match_again(everything: Observations, shift: F64, solution: Solution) -> Index:
+    stars = StarList(solution.star_u, solution.star_v, np.zeros(len(solution.star_u)))
+    star = np.full(len(everything.frame), -1, np.intp)
+    for number in np.unique(everything.frame):
+        rows = np.flatnonzero(everything.frame == number)
+        star[rows] = pair_up(everything.u[rows] + shift[rows, 0], everything.v[rows] + shift[rows, 1],
+                             stars, TOGETHER)  # fmt: skip
+    return star
+
+
+def _seen_twice(star: Index) -> tuple[Index, Index]:
+    """Rows whose star has at least two rows, and the stars numbered without gaps."""
+    counts = np.bincount(star[star >= 0])
+    rows = np.flatnonzero((star >= 0) & (counts[np.maximum(star, 0)] >= 2))
+    _, compact = np.unique(star[rows], return_inverse=True)
+    return rows, compact.astype(np.intp)
+
+
+def _guard(
+    observations: Observations, star: Index, solution: Solution, models: list[str],
+    frames: Sequence[FrameRef], notify: Notify,
+) -> tuple[Solution, list[str]]:  # fmt: skip
+    """Take the next simpler model wherever a solution departs too far from the static one, and say so."""
+    models = list(models)
+    for _ in range(len(MODELS)):
+        faults = [departure(solution.parameters[n]) for n in range(len(frames))]
+        wrong = [n for n, fault in enumerate(faults) if fault and models[n] != "header offsets"]
+        if not wrong:
+            break
+        for n in wrong:
+            models[n] = MODELS[MODELS.index(models[n]) + 1]
+            notify("warning", text=f"{frames[n].path.name}: {faults[n]}; the model is now {models[n]}")
+        solution = _solve(observations, star, models)
+    return solution, models
+
+
+def departure(parameters: F64) -> str:
+    """Why an exposure's parameters cannot be believed, or nothing."""
+    lever = distortion.FIELD_HALF_WIDTH
+    rotation, stretch = parameters[2] / lever, np.abs(parameters[3:6]).max() / lever
+    if abs(rotation) > MOST_ROTATION:
+        return f"rotated by {np.degrees(rotation):.2f} degree against the header"
+    if stretch > MOST_STRETCH:
+        return f"scale or shear differs by {stretch:.1e} from the static model"
+    edge = np.linspace(-1.0, 1.0, 15) * lever * 0.98
+    xs, ys = (grid.ravel() for grid in np.meshgrid(edge, edge))
+    array = np.where(ys < 0, np.where(xs > 0, 0, 1), np.where(xs > 0, 3, 2))
+    moves = displacements(xs + distortion.FIELD_CENTRE[0], ys + distortion.FIELD_CENTRE[1], array)
+    most = float(least_departure(moves @ parameters, moves[:, :, :3]))
+    return f"departs by {most * 1e3:.0f} mas from the static model" if most > MOST_DEPARTURE else ""
+
+
+def least_departure(moved: F64, rigid: F64) -> float:
+    """The largest of displacements ``moved`` (n, 2) after the shift and rotation that make it smallest.
+
+    ``rigid`` (n, 2, 3): how shift and rotation move the points. Lawson's reweighted least squares.
+    """
+    weights = np.ones(len(moved))
+    best = np.inf
+    for _ in range(60):
+        heavy = np.sqrt(np.repeat(weights, 2))
+        solution = np.linalg.lstsq(rigid.reshape(-1, 3) * heavy[:, None], moved.ravel() * heavy, rcond=None)[
+            0
+        ]
+        left = np.hypot(*(moved - rigid @ solution).T)
+        best = min(best, float(left.max()))
+        weights *= left / max(float(left.max()), 1e-12)
+        weights /= weights.sum()
+    return best
+
+
+def _geometries(
+    nominal: Sequence[Geometry], observations: Observations, star: Index, solution: Solution,
+    models: Sequence[str], reasons: list[str],
+) -> list[Geometry | None]:  # fmt: skip
+    """The geometries, with the exposures' median pointing left where the headers put it."""
+    good = [n for n, reason in enumerate(reasons) if not reason]
+    anchor = np.median(solution.parameters[good, :2], axis=0)
+    found: list[Geometry | None] = []
+    for number, geometry in enumerate(nominal):
+        rows = observations.frame == number
+        if not reasons[number] and not rows.any():
+            reasons[number] = "its stars are not confirmed by any other exposure"
+        if reasons[number]:
+            found.append(None)
+            continue
+        parameters = solution.parameters[number].copy()
+        parameters[:2] -= anchor
+        coefficients, shifts = to_coefficients(parameters)
+        found.append(
+            replace(geometry, degree=DEGREE, coefficients=coefficients, shifts=shifts, model=models[number],
+                    rms=_rms(solution.residuals[rows], solution.weights[rows]), matches=int(rows.sum()))
+        )  # fmt: skip
+    return found
+
+
+def _rms(residuals: F64, weights: F64) -> float:
+    """Weighted rms per axis, arcsec."""
+    return float(np.sqrt(np.average(np.mean(residuals**2, axis=1), weights=weights)))
+
+
+def _by_headers(frames: Sequence[FrameRef], nominal: Sequence[Geometry], notify: Notify) -> Alignment:
+    notify("warning", text="no exposure has usable stars: all are placed by their headers' pointing alone")
+    return Alignment(tuple(nominal), tuple("" for _ in frames))
+
+
+def _tell(frame: FrameRef, geometry: Geometry | None, reason: str, notify: Notify) -> None:
+    if geometry is None:
+        notify("refused", name=frame.path.name, reason=reason)
+        return
+    text = f"{geometry.matches} matches, residuals {geometry.rms * 1e3:.2f} mas per axis, {geometry.model}"
+    notify("info", text=f"{frame.path.name}: {text}")

@@ -1,0 +1,190 @@
+"""Residual levels and planes of the sky between overlapping exposures, from a coarse lattice of the field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from reducer.align import distortion
+from reducer.align.geometry import Geometry
+from reducer.align.grid import Grid
+from reducer.align.resample import USELESS
+from reducer.frame import F32, F64, Chip, Files, FrameRef
+
+#: Arcsec between the points of the lattice, and pixels along the side of the square averaged at each.
+SPACING, SIDE = 0.16, 4
+#: Electrons within which levels and slopes over half the field are held where no overlap determines them.
+PRIOR = 300.0
+#: Terms of an exposure: a level for each of the four arrays, a slope along x and one along y.
+TERMS = 6
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One exposure on the lattice: mean electrons at each point (NaN: none) and array 1..4, both (ny, nx),
+    and the median variance of a pixel of each array, (5,) by array number (NaN: none)."""
+
+    values: F32
+    array: NDArray[np.uint8]
+    variance: F64
+
+
+@dataclass(frozen=True)
+class Level:
+    """What to take off a chip: electrons = constant + along_x * column + along_y * row (0-based pixels)."""
+
+    constant: float
+    along_x: float
+    along_y: float
+
+    def at(self, column: float, row: float) -> float:
+        """The level in electrons at a pixel."""
+        return self.constant + self.along_x * column + self.along_y * row
+
+    def subtract_from(self, chip: Chip, first_row: int) -> None:
+        """Take the level off a block of a chip's rows, in place."""
+        rows = np.arange(first_row, first_row + chip.data.shape[0]) * self.along_y + self.constant
+        columns = np.arange(chip.data.shape[1]) * self.along_x
+        chip.data[...] -= rows.astype(np.float32)[:, None]
+        chip.data[...] -= columns.astype(np.float32)[None, :]
+
+
+def lattice(grid: Grid) -> Grid:
+    """The coarse lattice over a stack's field."""
+    factor = SPACING / grid.scale
+    size = int(np.ceil(grid.width / factor)), int(np.ceil(grid.height / factor))
+    return Grid(
+        grid.tangent, SPACING, grid.angle, *size, (grid.reference[0] / factor, grid.reference[1] / factor)
+    )
+
+
+def survey_exposure(task: tuple[Files, FrameRef, Grid]) -> Survey:
+    """Average small squares of an aligned exposure at the points of a lattice."""
+    files, frame, points = task
+    geometry = frame.geometry
+    assert geometry is not None
+    columns, rows = np.meshgrid(np.arange(points.width, dtype=float), np.arange(points.height, dtype=float))
+    values = np.full(columns.shape, np.nan, np.float32)
+    array = np.zeros(columns.shape, np.uint8)
+    variance = np.full(5, np.nan)
+    for index, region in enumerate(geometry.regions):
+        chip = files.read_chip(frame, index)
+        x, y = geometry.inverse(index, points.to_pixel).evaluate(columns, rows)
+        on = (x > 0) & (y > 0) & (x < region.width - 1) & (y < region.height - 1)
+        values[on] = mean_squares(chip.data, chip.mask, x[on], y[on])
+        array[on] = region.array
+        sample = chip.variance[8:-8:13, 8:-8:11][chip.mask[8:-8:13, 8:-8:11] == 0]
+        variance[region.array] = np.median(sample) if len(sample) else np.nan
+    return Survey(values, np.where(np.isfinite(values), array, 0).astype(np.uint8), variance)
+
+
+@njit(cache=True, nogil=True)
+def mean_squares(data, mask, x, y):  # type: ignore[no-untyped-def]
+    """Means of SIDE x SIDE pixels around points, NaN where more than a quarter of them is masked."""
+    out = np.full(len(x), np.nan, np.float32)
+    height, width = data.shape
+    for n in range(len(x)):
+        x0, y0 = int(x[n]) - SIDE // 2 + 1, int(y[n]) - SIDE // 2 + 1
+        total, count = 0.0, 0
+        for j in range(max(y0, 0), min(y0 + SIDE, height)):
+            for i in range(max(x0, 0), min(x0 + SIDE, width)):
+                if not mask[j, i] & USELESS:
+                    total += data[j, i]
+                    count += 1
+        if 4 * count >= 3 * SIDE * SIDE:
+            out[n] = total / count
+    return out
+
+
+def solve_levels(
+    surveys: Sequence[Survey], factors: Sequence[float], geometries: Sequence[Geometry], points: Grid
+) -> list[tuple[Level, ...]]:
+    """What to take off each chip of each exposure so that overlapping exposures agree, before scaling.
+
+    ``factors`` scale each exposure to the reference. The weighted mean of all levels and slopes stays as it
+    is: only differences are solved for. Robust: stars, whose images change, lose their weight.
+    """
+    count = len(surveys)
+    if count < 2:
+        return [tuple(Level(0.0, 0.0, 0.0) for _ in g.regions) for g in geometries]
+    values, terms = _table(surveys, factors, geometries, points)
+    solution = np.zeros(count * TERMS)
+    for step in range(5):
+        residual = values - np.einsum("npt,nt->np", terms, solution.reshape(count, TERMS))
+        weights = _weights(residual, first=step == 0)
+        solution = _solve(values, terms, weights)
+    found = solution.reshape(count, TERMS) / np.asarray(factors)[:, None]
+    return [_levels(geometry, row) for geometry, row in zip(geometries, found, strict=True)]
+
+
+def _table(
+    surveys: Sequence[Survey], factors: Sequence[float], geometries: Sequence[Geometry], points: Grid
+) -> tuple[F64, F64]:
+    """Scaled values (n, points) where at least two exposures are, and their terms (n, points, TERMS)."""
+    values = np.stack([s.values.ravel() * f for s, f in zip(surveys, factors, strict=True)]).astype(float)
+    several = np.isfinite(values).sum(axis=0) >= 2
+    index = np.flatnonzero(several)
+    index = index[:: max(len(index) // 150_000, 1)]
+    columns, rows = np.asarray(index % points.width, float), np.asarray(index // points.width, float)
+    u, v = points.to_plane(columns, rows)
+    terms = np.zeros((len(surveys), len(index), TERMS))
+    for number, (survey, geometry) in enumerate(zip(surveys, geometries, strict=True)):
+        array = survey.array.ravel()[index].astype(int)
+        terms[number, :, :4] = np.eye(5)[array][:, 1:]
+        inverse = np.linalg.inv(geometry.linear)
+        terms[number, :, 4] = (inverse[0, 0] * u + inverse[0, 1] * v) / distortion.FIELD_HALF_WIDTH
+        terms[number, :, 5] = (inverse[1, 0] * u + inverse[1, 1] * v) / distortion.FIELD_HALF_WIDTH
+    return values[:, index], terms
+
+
+def _weights(residual: F64, first: bool) -> F64:
+    """Weights (n, points): Cauchy about the median of the exposures; 0 where there is no value."""
+    away = residual - np.nanmedian(residual, axis=0)
+    scale = 1.4826 * np.nanmedian(np.abs(away)) + 1e-6
+    if first:
+        # The levels are not known yet: what is far from an exposure's own median is a star's change.
+        away = away - np.nanmedian(away, axis=1, keepdims=True)
+    weights = 1.0 / (1.0 + (away / (2.0 * scale)) ** 2)
+    weights = np.where(np.isfinite(residual), weights, 0.0)
+    # One bad sample spoils the point's mean: the point counts as its worst sample does.
+    return np.asarray(weights * np.min(np.where(weights > 0, weights, 1.0), axis=0), float)
+
+
+def _solve(values: F64, terms: F64, weights: F64) -> F64:
+    """Least squares of levels and slopes with the point's mean eliminated and a weak prior."""
+    count, _, width = terms.shape
+    total = np.maximum(weights.sum(axis=0), 1e-12)
+    filled = np.where(weights > 0, values, 0.0)
+    weighted = terms * weights[:, :, None]
+    mean = (weights * filled).sum(axis=0) / total
+    normal = np.zeros((count * width, count * width))
+    right = np.zeros(count * width)
+    for a in range(count):
+        block = slice(a * width, (a + 1) * width)
+        normal[block, block] += weighted[a].T @ terms[a]
+        right[block] = weighted[a].T @ (filled[a] - mean)
+        for b in range(count):
+            other = slice(b * width, (b + 1) * width)
+            normal[block, other] -= (weighted[a] / total[:, None]).T @ weighted[b]
+    spread = np.median(np.abs(filled - mean)[weights > 0]) * 1.5 + 1.0
+    normal[np.diag_indices_from(normal)] += (spread / PRIOR) ** 2
+    return np.asarray(np.linalg.solve(normal, right), float)
+
+
+def _levels(geometry: Geometry, row: F64) -> tuple[Level, ...]:
+    """The terms of one exposure as a constant and two slopes in each chip's own pixels."""
+    found = []
+    for index, region in enumerate(geometry.regions):
+        mapping = distortion.static_map(region.array)
+        jacobian = mapping.jacobian(region.x + region.width / 2, region.y + region.height / 2)
+        slope = row[4:6] @ jacobian / distortion.FIELD_HALF_WIDTH
+        middle = np.array([(region.width - 1) / 2, (region.height - 1) / 2])
+        at = geometry.static(middle[:1], middle[1:], index)
+        here = (np.array([at[0][0], at[1][0]]) - distortion.FIELD_CENTRE) / distortion.FIELD_HALF_WIDTH
+        constant = row[region.array - 1] + row[4:6] @ here - slope @ middle
+        found.append(Level(float(constant), float(slope[0]), float(slope[1])))
+    return tuple(found)
