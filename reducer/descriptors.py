@@ -34,6 +34,8 @@ from reducer.tags import tags
 Region = tuple[int, int, int, int, int]
 #: Before this UT date LNRS holds Fowler samples instead of reads.
 FOWLER_SAMPLES_BEFORE = dt.date(2012, 11, 1)
+#: Says that LNRS has been put right and holds reads, whatever the date.
+READS_KNOWN = "LNRSREAD"
 
 
 @cache
@@ -90,8 +92,8 @@ class Descriptors:
     @cached_property
     def ut_time(self) -> dt.time | None:
         """UT time of day at the start of the exposure (UT, or the time in DATE-OBS)."""
-        after_date = str(self.primary.get("DATE-OBS") or "").partition("T")[2]
-        texts = (after_date, *(self.primary.get(key) for key in ("UT", "TIME-OBS", "UTSTART")))
+        texts = [str(self.primary.get("DATE-OBS") or "").partition("T")[2]]
+        texts += [str(self.primary.get(key) or "") for key in ("UT", "TIME-OBS", "UTSTART")]
         return next((time for time in map(parse_time, texts) if time is not None), None)
 
     @property
@@ -208,7 +210,7 @@ class Descriptors:
         """'Bright Objects', 'Faint Objects', 'Very Faint Objects' or 'Unknown', by the number of reads."""
         reads = read(self.primary, "LNRS", int) or 0
         early = self.ut_date is not None and self.ut_date < FOWLER_SAMPLES_BEFORE
-        if early and "PREPARED" not in self.tags:
+        if early and READS_KNOWN not in self.primary:
             reads = 2 if reads in (1, 2) else 2 * reads
         return str(_instrument()["read_modes_by_LNRS"].get(str(reads), "Unknown"))
 
@@ -247,8 +249,7 @@ class Descriptors:
         points = [table.get(name) for name in self.array_name]
         if not self.is_in_adu:
             return points
-        pairs = zip(points, self.gain, strict=True)
-        return [None if p is None or not g else p - 2.5 * math.log10(g) for p, g in pairs]
+        return [p - 2.5 * math.log10(g) if p and g else None for p, g in zip(points, self.gain, strict=True)]
 
     @property
     def is_in_adu(self) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from reducer.descriptors import Descriptors
+from reducer.descriptors import READS_KNOWN, Descriptors
 from reducer.errors import BadInput
 from reducer.frame import FrameRef, Header
 from reducer.keywords import array_number, parse_section, true_section
@@ -162,10 +162,10 @@ def _reads(header: Header, chips: tuple[Header, ...], described: Descriptors) ->
         raise BadInput(
             f"the read mode is unknown (LNRS {header.get('LNRS')})", "LNRS 2, 8 or 16", "leave the frame out"
         )
-    if reads == header.get("LNRS") or "PREPARE" in header:
+    if reads == header.get("LNRS"):
         return None
     said = f"LNRS {header.get('LNRS')} held Fowler samples: {reads} reads"
-    header["LNRS"] = reads
+    header["LNRS"], header[READS_KNOWN] = reads, True
     return said
 
 

@@ -143,6 +143,11 @@ def test_read_mode_before_and_after_the_change_of_lnrs(reads: int, date: str, mo
     assert (frame.read_noise[0] is None) == (mode == "Unknown")
 
 
+def test_reads_that_were_put_right_are_not_put_right_again() -> None:
+    repaired = described(LNRS=8, LNRSREAD=True, **{"DATE-OBS": "2012-10-31"})
+    assert repaired.read_speed_setting == "Faint Objects"
+
+
 @pytest.mark.parametrize(
     ("changes", "name", "known"),
     [
