@@ -37,7 +37,6 @@ def remember(made: Iterable[Path], key: str, verified: Verified, notify: Notify)
     """Note the key of products that were just written."""
     for product in made:
         verified.remember(product, key)
-        notify("made", path=product)
 
 
 def keep_as_calibration(product: Path, calibrations: Path, kind: str = PROCESSED_FLAT) -> Path:
