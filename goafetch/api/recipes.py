@@ -1,0 +1,101 @@
+"""Which recipe is meant: by name, from a user's own file, or the one that suits the frames."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+from collections.abc import Callable, Collection
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from goafetch.errors import UsageError
+
+if TYPE_CHECKING:
+    from reducer.recipes import Recipe
+
+#: DRAGONS' primitives that are switches of one step here.
+DETECTOR = ("addDQ", "nonlinearityCorrect", "ADUToElectrons", "addVAR", "flatCorrect")
+
+
+def find_recipe(name: str, tags: Collection[str]) -> Recipe:
+    """The recipe of a name, or of FILE.py:NAME (also file.NAME); without a name, the one for the tags.
+
+    UsageError if there is none, or if the file's is no tuple of steps.
+    """
+    from reducer.recipes import RECIPES, default_recipe
+
+    if not name:
+        return RECIPES[default_recipe(frozenset(tags))]
+    if name in RECIPES:
+        return RECIPES[name]
+    path, own_name = _file_and_name(name)
+    if path is None:
+        raise UsageError(f"there is no recipe '{name}'", f"{', '.join(RECIPES)}, or FILE.py:NAME of your own")
+    return _own(_load(path), own_name, path)
+
+
+def _file_and_name(name: str) -> tuple[Path | None, str]:
+    """'FILE.py:NAME' or 'file.NAME' as path and name; None if there is no such file."""
+    file, colon, own_name = name.rpartition(":")
+    if not colon:
+        file, _, own_name = name.rpartition(".")
+        file = f"{file}.py" if file else ""
+    return (Path(file), own_name) if file and Path(file).is_file() else (None, name)
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is not a Python file", "a file whose name ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, SyntaxError, NameError, AttributeError) as error:
+        raise UsageError(f"{path} cannot be imported: {error}", "a file that Python can run") from error
+    return module
+
+
+def _own(module: ModuleType, name: str, path: Path) -> Recipe:
+    found = getattr(module, name, None)
+    if isinstance(found, tuple) and found and all(callable(step) for step in found):
+        return found
+    if inspect.isfunction(found) and len(inspect.signature(found).parameters) == 1:
+        remedy = f"write instead:\n  {translation(found)}"
+        raise UsageError(f"{path}:{name} is a recipe function of DRAGONS", "a tuple of steps", remedy)
+    known = [key for key, value in vars(module).items() if isinstance(value, tuple) and value]
+    raise UsageError(
+        f"{path} has no recipe '{name}'", f"a tuple of steps ({', '.join(known) or 'none found'})"
+    )
+
+
+def translation(function: Callable[..., Any]) -> str:
+    """A DRAGONS recipe ``def f(p): p.prepare() ...`` as the tuple that does the same here.
+
+    The detector's primitives are one step; what has no counterpart is left out and named in a comment.
+    """
+    steps = known_steps()
+    wanted = ["correctDetector" if name in DETECTOR else name for name in _primitives(function)]
+    kept = [name for name in dict.fromkeys(wanted) if name in steps]
+    left_out = [name for name in dict.fromkeys(wanted) if name not in steps]
+    imports = "; ".join(f"from {steps[name]} import {name}" for name in kept)
+    comment = f"  # without {', '.join(left_out)}" if left_out else ""
+    return f"{imports}\n  {function.__name__} = ({', '.join(kept)},){comment}"
+
+
+def known_steps() -> dict[str, str]:
+    """The steps of all recipes, by name, with the module of each."""
+    from reducer.recipes import RECIPES
+
+    return {step.__name__: step.__module__ for recipe in RECIPES.values() for step in recipe}
+
+
+def _primitives(function: Callable[..., Any]) -> list[str]:
+    """The names of the methods that a recipe function calls on its argument, in order."""
+    tree = ast.parse(inspect.cleandoc(inspect.getsource(function)))
+    argument = next(iter(inspect.signature(function).parameters))
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    methods = [call for call in calls if isinstance(call, ast.Attribute)]
+    ours = [m for m in methods if isinstance(m.value, ast.Name) and m.value.id == argument]
+    return [method.attr for method in sorted(ours, key=lambda m: (m.lineno, m.col_offset))]

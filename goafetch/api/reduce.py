@@ -1,0 +1,185 @@
+"""One reduction as the tutorial does it: files in, a recipe over them, products out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calstore.associate import Match, NoMatch
+from calstore.record import PROCESSED_BPM, PROCESSED_FLAT
+from calstore.store import CalStore
+from goafetch.api import cal_service, logutils
+from goafetch.api.files import expand
+from goafetch.api.recipes import find_recipe
+from goafetch.config import load_settings
+from goafetch.errors import NothingFound, UsageError
+from goafetch.events import Notify, silent
+from goafetch.pipeline.products import keep_as_calibration
+from goafetch.plan.translate import calibration_of, kind_of, need_of
+
+if TYPE_CHECKING:
+    from reducer.descriptors import Descriptors
+
+Pairs = Iterable[tuple[str, Any]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be reduced, and how.
+
+    ``recipe``: a name, FILE.py:NAME, or empty for the one that suits the frames. ``parameters``:
+    ('step:name', value) pairs. ``calibrations``: kind -> file, before what the store would give.
+    """
+
+    files: Sequence[Path]
+    recipe: str = ""
+    parameters: Sequence[tuple[str, Any]] = ()
+    calibrations: Mapping[str, Path] = field(default_factory=dict)
+    folder: Path = Path()
+    store: CalStore | None = None
+    workers: int | None = None
+
+
+def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
+    """Run one recipe over files and return the products, the on-target ones where there are several kinds.
+
+    Calibrations come from the task, else from the store by its rules; a calibration that is made is kept
+    in calibrations/ too and entered in the store.
+    """
+    from goafetch.engine.pool import Pool
+    from reducer import parameters
+    from reducer.descriptors import describe
+    from reducer.fitsio import open_frame
+    from reducer.frame import Context
+    from reducer.run import run_recipe
+
+    if not task.files:
+        raise NothingFound("no files to reduce", "at least one", "give names, or @LIST")
+    frames = [open_frame(path) for path in task.files]
+    first = frames[0]
+    facts = describe(first.header, first.chips, first.path.name)
+    store = task.store or cal_service.active_store(task.folder)
+    found = find_calibrations(facts, task.calibrations, store, notify)
+    workers = load_settings(workers=task.workers).workers
+    with Pool(workers) as pool:
+        context = Context(
+            folder=task.folder,
+            parameters=parameters.parse(task.parameters),
+            flat=found.get(PROCESSED_FLAT),
+            bpm=found.get(PROCESSED_BPM),
+            notify=notify,
+            map=pool.map,
+        )
+        made = run_recipe(find_recipe(task.recipe, facts.tags), frames, context)
+    products = [frame.path for frame in made if frame.path not in task.files]
+    for path in products:
+        notify("made", path=path)
+        _keep(path, task.folder, store)
+    return products
+
+
+def find_calibrations(
+    facts: Descriptors, given: Mapping[str, Path], store: CalStore, notify: Notify
+) -> dict[str, Path]:
+    """The flat and the mask for a frame: those given, else those that the store's rules choose."""
+    found = dict(given)
+    needed = {PROCESSED_BPM} if kind_of(facts) else {PROCESSED_FLAT, PROCESSED_BPM}
+    for kind in sorted(needed - found.keys()) if store.exists else ():
+        answer = store.match(need_of(facts, kind))
+        if isinstance(answer, Match):
+            found[kind] = Path(answer.calibration.path)
+            notify("decision", what=f"{kind} {answer.calibration.name}", reason=answer.reason)
+        else:
+            notify("decision", what=f"no {kind}", reason=_why(answer))
+    return found
+
+
+def _why(answer: NoMatch) -> str:
+    lost = "; ".join(f"{rejection.calibration.name}: {rejection.reason}" for rejection in answer.rejected[:5])
+    return f"{answer.reason}{f' ({lost})' if lost else ''}"
+
+
+def _keep(product: Path, folder: Path, store: CalStore) -> None:
+    """Give a calibration its second place and enter it in the store."""
+    from reducer.select import facts_of
+
+    facts = facts_of(product)
+    kind = kind_of(facts)
+    if kind in (PROCESSED_FLAT, PROCESSED_BPM):
+        kept = keep_as_calibration(product, folder / "calibrations", kind)
+        store.init()
+        store.add(calibration_of(kept, facts))
+
+
+class Reduce:
+    """A reduction with the names of the tutorial.
+
+    ``files``: names, globs, '@lists'. ``recipename``: '_default' for the one that suits the frames.
+    ``uparms``: list of ('step:name', value) pairs, or a dictionary. ``ucals``: kind, or (file, kind), ->
+    calibration file. ``suffix``: put instead of the products' own. ``output_filenames``: what was made.
+    """
+
+    def __init__(self, sys_args: Any = None) -> None:
+        self.files: list[str] = list(getattr(sys_args, "files", None) or ())
+        self.recipename: str = getattr(sys_args, "recipename", None) or "_default"
+        self.uparms: Any = list(getattr(sys_args, "userparam", None) or ())
+        self.ucals: dict[Any, str] = dict(getattr(sys_args, "user_cal", None) or {})
+        self.suffix: str | None = getattr(sys_args, "suffix", None)
+        self.mode, self.drpkg = "sq", "geminidr"
+        self.upload: list[str] | None = None
+        self._output_filenames: list[str] = []
+
+    @property
+    def output_filenames(self) -> list[str]:
+        """Names of the products of ``runr``, as seen from here."""
+        return self._output_filenames
+
+    def runr(self) -> None:
+        """Run the recipe; errors say what was found, what was needed and what to do."""
+        if self.mode != "sq" or self.upload:
+            raise UsageError(f"mode={self.mode!r}, upload={self.upload!r}", "mode 'sq' and nothing to upload")
+        task = Task(
+            files=expand(self.files),
+            recipe="" if self.recipename in ("_default", "default") else self.recipename,
+            parameters=parse_parameters(self.uparms),
+            calibrations=parse_user_calibrations(self.ucals),
+        )
+        with logutils.telling() as tell:
+            products = reduce_files(task, tell)
+        if self.suffix:
+            products = [_renamed(path, self.suffix) for path in products]
+        self._output_filenames = [str(path) for path in products]
+
+
+def parse_parameters(given: Any) -> list[tuple[str, Any]]:
+    """('step:name', value) pairs from such pairs (3.x), a dictionary (4.x) or 'step:name=value' texts."""
+    if isinstance(given, Mapping):
+        return list(given.items())
+    return [_split(each, "=") if isinstance(each, str) else (each[0], each[1]) for each in given]
+
+
+def parse_user_calibrations(given: Any) -> dict[str, Path]:
+    """Kind -> file from a dictionary whose keys are kinds or (file, kind), or from 'kind:file' texts."""
+    pairs = given.items() if isinstance(given, Mapping) else [_split(text, ":") for text in given]
+    found = {}
+    for key, path in pairs:
+        kind = key[-1] if isinstance(key, tuple) else key
+        if kind not in (PROCESSED_FLAT, PROCESSED_BPM):
+            raise UsageError(f"{key!r} is no kind of calibration", f"{PROCESSED_FLAT} or {PROCESSED_BPM}")
+        found[kind] = Path(path)
+    return found
+
+
+def _split(text: str, sign: str) -> tuple[str, str]:
+    name, found, value = text.partition(sign)
+    if not found or not name.strip():
+        example = "skyCorrect:offset_sky=False" if sign == "=" else f"{PROCESSED_FLAT}:FILE"
+        raise UsageError(f"{text!r} sets nothing", f"as in {example}")
+    return name.strip(), value.strip().strip("\"'")
+
+
+def _renamed(path: Path, suffix: str) -> Path:
+    """A product under the user's own suffix."""
+    return path.rename(path.with_name(f"{path.stem.split('_')[0]}{suffix}.fits"))

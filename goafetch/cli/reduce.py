@@ -1,0 +1,96 @@
+"""`goafetch reduce` and `goafetch disco`: one recipe over files, as the tutorial does it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from goafetch import console
+from goafetch.cli.run import Json, Parameters, Quiet, Verbose, Workers
+
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILES|@LIST", help="Names, globs, or @name of a list of names.")
+]
+
+#: A parameter among the file names: what follows the first one after -p, as DRAGONS allows.
+PARAMETER = re.compile(r"\w+(:\w+)?=.*")
+
+
+@console.handled
+def reduce(
+    files: Files,
+    recipe: Annotated[
+        str, typer.Option("-r", "--recipe", metavar="NAME|FILE.py:NAME", help="Default: by the frames' tags.")
+    ] = "",
+    parameters: Parameters = None,
+    calibrations: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the calibration store is.")
+    ] = None,
+    user_cal: Annotated[
+        list[str] | None,
+        typer.Option("--user_cal", "--user-cal", metavar="KIND:FILE", help="As processed_flat:FILE."),
+    ] = None,
+    workers: Workers = None,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Run one recipe over files; products are written here and listed."""
+    from calstore.store import CalStore
+    from goafetch.api import cal_service, logutils
+    from goafetch.api.files import expand
+    from goafetch.api.reduce import Task, parse_parameters, parse_user_calibrations, reduce_files
+
+    names = [name for name in files if not PARAMETER.fullmatch(name)]
+    settings = [*(parameters or ()), *(name for name in files if PARAMETER.fullmatch(name))]
+    task = Task(
+        files=expand(names),
+        recipe=recipe,
+        parameters=parse_parameters(settings),
+        calibrations=parse_user_calibrations(user_cal or ()),
+        store=CalStore(cal_service.beside(calibrations)) if calibrations else None,
+        workers=workers,
+    )
+    logutils.config(mode=_mode(verbose, quiet))
+    with logutils.telling() as tell:
+        products = reduce_files(task, tell)
+    _show(products, json=json)
+    return 0
+
+
+@console.handled
+def disco(
+    files: Files,
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="NAME", help="The stack.")
+    ] = "disco_stack.fits",
+    catalog: Annotated[
+        str | None, typer.Option(metavar="auto|gaia|2mass|none|FILE", help="Stars for absolute positions.")
+    ] = None,
+    pixel_scale: Annotated[float | None, typer.Option(help="Arcsec per pixel of the stack.")] = None,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Align sky-subtracted exposures, correct their distortion, and stack them."""
+    from goafetch.api import logutils
+    from goafetch.api.disco import disco as stack
+
+    logutils.config(mode=_mode(verbose, quiet))
+    made = stack(files, output, pixel_scale=pixel_scale, catalog=catalog)
+    _show([made], json=json)
+    return 0
+
+
+def _mode(verbose: bool, quiet: bool) -> str:
+    return "quiet" if quiet else "verbose" if verbose else "standard"
+
+
+def _show(products: list[Path], *, json: bool) -> None:
+    if json:
+        console.emit_json({"products": products})
+    else:
+        console.show_table([{"product": path} for path in products], ["product"])
