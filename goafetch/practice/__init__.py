@@ -1,1 +1,1 @@
-"""A small Gemini archive for this machine: simulated GSAOI programs with known truth, served over the archive's HTTP API."""
+"""A small Gemini archive for this machine: simulated GSAOI programs behind the archive's HTTP interface."""

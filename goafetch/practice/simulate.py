@@ -188,6 +188,7 @@ def _md5(content: bytes) -> str:
 def _write_truth(studio: Studio, folder: Path) -> None:
     """The parts of the truth that all exposures share."""
     truths.write_catalogues(folder, studio.program)
+    truths.write_standards(folder, studio.program)
     truths.write_detector(folder, studio.arrays)
     entries = [
         truths.describe_exposure(e, studio.conditions[e.name]) for e in studio.program.exposures if e.exptime

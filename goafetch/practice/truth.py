@@ -42,6 +42,18 @@ def write_catalogues(folder: Path, program: Program) -> None:
         )
 
 
+def write_standards(folder: Path, program: Program) -> None:
+    """``standards.csv``: the true magnitudes of the standard stars, in the form that users give them."""
+    lines = ["name,ra,dec,filter,mag,error"]
+    for name in sorted({e.target for e in program.exposures if e.kind == "standard"}):
+        field = program.fields[name]
+        for filter_name in program.zeropoints:
+            lines.append(
+                f"{name},{field.ra:.6f},{field.dec:.6f},{filter_name},{field.magnitude[0]:.4f},0.005"
+            )
+    (folder / "standards.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def write_detector(folder: Path, arrays: Sequence[Array]) -> None:
     """``detector.npz``: full-frame maps of the four arrays."""
     np.savez(

@@ -87,11 +87,11 @@ def make_array(index: int, rng: np.random.Generator) -> Array:
 
 
 def relative_sensitivity(filter_name: str) -> F64:
-    """Sensitivity of the four arrays relative to their mean, from the nominal zeropoints."""
+    """Sensitivity of the four arrays relative to their geometric mean, from the nominal zeropoints."""
     table = read_data("gsaoi")["nominal_zeropoint_mag_for_1_electron_per_s"]
     zeropoints = table.get(filter_name, table["Kshort"])
-    flux = np.array([10 ** (0.4 * zeropoints[name]) for name in ARRAYS])
-    return np.asarray(flux / flux.mean())
+    magnitudes = np.array([zeropoints[name] for name in ARRAYS])
+    return np.asarray(10 ** (0.4 * (magnitudes - magnitudes.mean())))
 
 
 def _smooth_response(index: int, rng: np.random.Generator) -> F32:

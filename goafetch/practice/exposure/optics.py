@@ -115,7 +115,7 @@ class Mapping:
         return cx + wx + qx, cy + wy + qy
 
     def to_sky(self, sx: F64, sy: F64) -> tuple[F64, F64]:
-        """Static-frame arcsec to tangent-plane arcsec (the bend is small: two rounds give 1e-8 arcsec)."""
+        """Static-frame arcsec to tangent-plane arcsec (the bend is small: two rounds give 1e-7 arcsec)."""
         cx, cy = field_centre()
         px, py = sx - cx, sy - cy
         wx, wy = px, py
