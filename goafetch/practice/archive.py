@@ -14,6 +14,9 @@ from goafetch import __version__
 from goafetch.errors import UsageError
 from goafetch.events import Notify, silent
 
+#: What can be simulated; known here too, so that a start from the cache loads nothing heavy.
+PROGRAMS = ("tutorial", "harder")
+
 
 def prepare(
     full_size: bool = False,
@@ -38,9 +41,7 @@ def prepare(
         UsageError: there is no program of a name.
         OSError: the folder cannot be written to.
     """
-    from goafetch.practice.simulate import PROGRAMS
-
-    names = tuple(PROGRAMS if programs is None else programs)
+    names = PROGRAMS if programs is None else tuple(programs)
     if unknown := [name for name in names if name not in PROGRAMS]:
         raise UsageError(f"no practice program {unknown[0]!r}", f"one of {', '.join(PROGRAMS)}")
     size = "full" if full_size else "region"

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
-from tiny_archive import build_tiny_archive
 
 from goafetch.errors import UsageError
 from goafetch.practice import archive, simulate
 
 
 @pytest.fixture
-def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def builds(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path) -> list[str]:
     """Tiny files in place of simulated ones, and the names of the programs that were made."""
     made: list[str] = []
 
-    def build(name: str, folder: Path, *, truth: Path | None = None, **_: object) -> list[dict[str, Any]]:
+    def build(name: str, folder: Path, *, truth: Path | None = None, **_: object) -> None:
         made.append(name)
         if truth is not None:
             truth.mkdir(parents=True)
-        return build_tiny_archive(folder)
+        shutil.copytree(tiny_folder, folder)
 
     monkeypatch.setattr(simulate, "build_program", build)
     return made
@@ -43,6 +42,10 @@ def test_a_program_is_made_once_for_its_seed_and_size(builds: list[str], tmp_pat
         archive.prepare(full_size=True, folder=tmp_path)[0],
     ]
     assert len({first, *others}) == 3 and len(builds) == 3
+
+
+def test_the_cache_knows_every_program_of_the_simulator() -> None:
+    assert tuple(simulate.PROGRAMS) == archive.PROGRAMS
 
 
 def test_the_truth_is_written_only_where_asked(builds: list[str], tmp_path: Path) -> None:
