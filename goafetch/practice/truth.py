@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from goafetch.practice.exposure.cosmics import Hits
 from goafetch.practice.exposure.detector import Array
 from goafetch.practice.exposure.night import NOMINAL_AREA, Conditions, Exposure, Program
 from goafetch.practice.exposure.optics import static_jacobian
@@ -82,7 +81,7 @@ def write_frame_truth(folder: Path, exposure: Exposure, frames: Sequence[Frame],
     stars = [_stars(frame.stars, i + 1, exposure.exptime) for i, frame in enumerate(frames) if frame.stars]
     if stars:
         _save(folder / "positions", exposure, np.concatenate(stars))
-    hits = [_hits(i + 1, j + 1, hit) for i, frame in enumerate(frames) for j, hit in enumerate(frame.hits)]
+    hits = [_hits(i, j, frame) for i, frame in enumerate(frames) for j in range(len(frame.hits))]
     _save(folder / "cosmic_rays", exposure, np.concatenate(hits))
     if noiseless:
         _save(
@@ -107,11 +106,12 @@ def _stars(stars: ChipStars, array: int, seconds: float) -> NDArray[Any]:
     )
 
 
-def _hits(array: int, coadd: int, hit: Hits) -> NDArray[Any]:
+def _hits(index: int, coadd: int, frame: Frame) -> NDArray[Any]:
     """The rows of ``cosmic_rays`` for one coadd of one array."""
-    rows, columns, electrons = hit
-    numbers = {"array": np.full(len(rows), array), "coadd": np.full(len(rows), coadd)}
-    return _table(**numbers, x=columns + 1, y=rows + 1, electrons=electrons)
+    rows, columns, electrons = frame.hits[coadd]
+    numbers = {"array": np.full(len(rows), index + 1), "coadd": np.full(len(rows), coadd + 1)}
+    region = frame.region
+    return _table(**numbers, x=columns + region.x0 + 1, y=rows + region.y0 + 1, electrons=electrons)
 
 
 def _table(**columns: NDArray[Any]) -> NDArray[Any]:
