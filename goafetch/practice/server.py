@@ -235,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _disturbed(self, answer: Answer, ask: Ask) -> Answer:
         """Spoil the answer of a search where a fault says so; HEAD on JSON is an error at the archive too."""
-        if answer.content_type != JSON and ask.feature != "jsoncalmgr":
+        if answer.status != 200 or (answer.content_type != JSON and ask.feature != "jsoncalmgr"):
             return answer
         if ask.method == "HEAD":
             return Answer(500, answer.content_type, headers=answer.headers)
@@ -249,14 +249,15 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _send(self, answer: Answer, entry: Request) -> None:
-        is_chunked = answer.length is None and self.request_version != "HTTP/1.0"
+        has_chunks = self.command != "HEAD" and self.request_version != "HTTP/1.0"
+        is_chunked = answer.length is None and has_chunks
         self.send_response(answer.status, REASONS[answer.status])
         self.send_header("Content-Type", answer.content_type)
         if answer.length is not None:
             self.send_header("Content-Length", str(answer.length))
-        elif is_chunked and self.command != "HEAD":
+        elif is_chunked:
             self.send_header("Transfer-Encoding", "chunked")
-        else:
+        elif self.command != "HEAD":
             self.close_connection = True
         self.send_header("Connection", "close" if self.close_connection else "keep-alive")
         usual = {"Cache-Control": "no-cache", "Expired": "-1"} if answer.uncached else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -36,7 +36,8 @@ class Fault:
     """A trouble by name.
 
     ``times`` is how often it strikes in all, or per file for `reset`, `wrong-bytes` and `slow-drip`; None:
-    always. ``files`` is how many files (drawn by the seed) these three and `withheld` touch; None: all.
+    always. ``files`` is how many files of each program these three and `withheld` touch, drawn by the seed;
+    None: all.
     ``pause`` (seconds) is what `slow-drip` waits between its drops.
     """
 
@@ -60,10 +61,16 @@ def as_fault(fault: str | Fault) -> Fault:
     return fault if isinstance(fault, Fault) else Fault(fault, times=_TIMES.get(fault, 1))
 
 
-def choose(names: Iterable[str], how_many: int | None, key: str) -> frozenset[str]:
-    """Draw some names, always the same ones for the same key."""
-    ranked = sorted(names, key=lambda name: hashlib.sha256(f"{key}:{name}".encode()).digest())
-    return frozenset(ranked[:how_many])
+def choose(holdings: Iterable[Holding], how_many: int | None, key: str) -> frozenset[str]:
+    """Draw the stored names of so many files of each program, always the same ones for the same key."""
+
+    def rank(name: str) -> bytes:
+        return hashlib.sha256(f"{key}:{name}".encode()).digest()
+
+    programs: dict[str, set[str]] = defaultdict(set)
+    for holding in holdings:
+        programs[str(holding.row["program_id"])].add(holding.stored_name)
+    return frozenset(name for names in programs.values() for name in sorted(names, key=rank)[:how_many])
 
 
 class Faults:
@@ -71,9 +78,9 @@ class Faults:
 
     def __init__(self, faults: Iterable[str | Fault], holdings: Sequence[Holding], seed: int) -> None:
         self._faults = {fault.name: fault for fault in map(as_fault, faults)}
-        names = {holding.stored_name for holding in holdings if holding.row["present"]}
+        present = [holding for holding in holdings if holding.row["present"]]
         self._victims = {
-            name: choose(names, fault.files, f"{seed}:{name}") for name, fault in self._faults.items()
+            name: choose(present, fault.files, f"{seed}:{name}") for name, fault in self._faults.items()
         }
         self._struck: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
@@ -137,7 +144,7 @@ def withhold(
     fault = next((found for found in map(as_fault, faults) if found.name == "withheld"), None)
     if fault is None:
         return list(holdings)
-    science = [holding.stored_name for holding in holdings if holding.row["observation_class"] == "science"]
+    science = [holding for holding in holdings if holding.row["observation_class"] == "science"]
     victims = choose(science, fault.files, f"{seed}:withheld")
     release = (now + timedelta(days=365)).date().isoformat()
     return [

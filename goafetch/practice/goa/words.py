@@ -47,10 +47,6 @@ class Selection:
         """Add criteria that the selection does not have yet."""
         return Selection({**criteria, **self.criteria}, self.unknown)
 
-    def without(self, name: str) -> Selection:
-        """Drop one criterion."""
-        return Selection({k: v for k, v in self.criteria.items() if k != name}, self.unknown)
-
 
 def split_path(path: str) -> list[str]:
     """Split a URL path into words: ``%2F`` counts as a slash, ``=slash=`` stands for one inside a name."""
