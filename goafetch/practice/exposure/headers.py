@@ -78,9 +78,9 @@ def _target_cards(exposure: Exposure) -> list[Card]:
         ("RA", exposure.ra, "Target Right Ascension"),
         ("DEC", exposure.dec, "Target Declination"),
         ("FRAME", "FK5" if on_sky else "AZEL_TOPO", "Target coordinate system"),
-        ("TRKFRAME", "FK5" if on_sky else "AZEL_TOPO", "Tracking co-ordinate"),
+        ("TRKFRAME", "FK5" if on_sky else "APPT", "Tracking co-ordinate"),
         ("DECTRACK", 0.0, "Differential tracking rate Dec"),
-        ("RATRACK", 0.0, "Differential tracking rate RA"),
+        ("RATRACK", 0.0 if on_sky else 15.041, "Differential tracking rate RA"),
         ("PMDEC", 0.0, "Proper Motion in Declination"),
         ("PMRA", 0.0, "Proper Motion in RA"),
     ]

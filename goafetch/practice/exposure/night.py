@@ -103,9 +103,9 @@ class Exposure:
         return 2451545.0 + middle / 86400.0
 
     def pointing(self) -> Pointing:
-        """Where the telescope points in the middle of the exposure (the dome is at the zenith)."""
+        """Where the telescope points in mid-exposure (at the dome's screen 25 degrees from the zenith)."""
         if not self.field:
-            return Pointing(270.0, 90.0, 1.0, 0.0, 0.0)
+            return Pointing(270.0, 65.0, 1.1034, 0.0, 0.0)
         return point(self.ra, self.dec, self.julian_date)
 
 
