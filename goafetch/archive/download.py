@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def fetch(
     dry_run: bool = False,
     connections: int = 4,
     workers: int = 0,
+    pool: Pool | None = None,
     unpack: bool = True,
     update: bool = False,
     locked: Mapping[str, str] | None = None,
@@ -78,8 +80,9 @@ def fetch(
     """Bring the records' files into ``folder`` as verified FITS files (as stored, without ``unpack``).
 
     ``locked``: md5 of the version fetched before, by file name; another version in the archive is then left
-    there unless ``update``. ``on_file`` is called, from a thread, with each file that is ready, in the order
-    of the records as far as the network allows. Raises Blocked, and WorkspaceError where the disk is full.
+    there unless ``update``. ``pool``: processes to unpack in, by default ``workers`` of its own. ``on_file``
+    is called, from a thread, with each file that is ready, in the order of the records as far as the network
+    allows. Raises Blocked, and WorkspaceError where the disk is full.
     """
     verified = verified or Workspace(folder.parent).verified()
     decisions = plan(
@@ -100,8 +103,10 @@ def fetch(
     _check_disk(folder, report.needed)
     keep = {d.stored.name for d in todo if d.stored is not None}
     started = time.monotonic()
-    with incoming(folder, keep) as place, Pool(workers) as pool:
-        _Fetch(client, folder, place, pool, unpack, verified, report, on_file, notify).run(todo, connections)
+    with incoming(folder, keep) as place, nullcontext(pool) if pool else Pool(workers) as workshop:
+        _Fetch(client, folder, place, workshop, unpack, verified, report, on_file, notify).run(
+            todo, connections
+        )
     report.seconds = time.monotonic() - started
     return report
 
@@ -156,6 +161,7 @@ class _Fetch:
         self.lock = threading.Lock()
         self.moved: dict[str, int] = {}
         self.in_vain = 0
+        self.user: str | None = None
 
     def run(self, todo: Sequence[Decision], connections: int) -> None:
         """Do it all; what was finished when an error or an interrupt comes is kept and remembered."""
@@ -188,7 +194,7 @@ class _Fetch:
         try:
             future.result()
         except Refused:
-            self.file(report.withheld, record, withheld_reason(record))
+            self.file(report.withheld, record, f"{withheld_reason(record)}{self.standing()}")
         except Gone:
             self.file(report.failed, record, "the archive lists it but does not have it (404)")
         except (Damaged, BrokenProcessPool) as error:
@@ -204,6 +210,16 @@ class _Fetch:
         else:
             self.in_vain = 0
             report.done.append((record.name, decision.reason))
+
+    def standing(self) -> str:
+        """What to add about the token where a file is refused in spite of it: the archive never says."""
+        if not self.client.has_token:
+            return ""
+        if self.user is None:
+            self.user = self.client.whoami() or ""
+        if self.user:
+            return f" (the archive gives {self.user} no rights to it)"
+        return " (the archive does not accept the token that is set)"
 
     def file(self, heading: Named, record: Record, reason: str) -> None:
         """Name a file that cannot be had."""
@@ -235,7 +251,11 @@ class _Fetch:
         with self.slots:
             if self.stop.is_set():
                 raise _Stopped
-            self.client.download(record.remote, path, record.file_size, told)
+            try:
+                self.client.download(record.remote, path, record.file_size, told)
+            except BaseException:
+                path.unlink(missing_ok=True)  # the archive cannot go on where it left off
+                raise
         return path
 
     def settle(self, record: Record, stored: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,12 +63,14 @@ def unpack(
     *,
     wanted: Mapping[str, Wanted] | None = None,
     workers: int = 0,
+    pool: Pool | None = None,
     verified: Verified | None = None,
     notify: Notify = silent,
 ) -> UnpackReport:
     """Unpack tars, .fits.bz2 and .fits files into ``folder``, each as NAME.fits.
 
-    ``wanted``: by name, what the archive says of a file. Raises Unsafe, before anything is written, for a
+    ``wanted``: by name, what the archive says of a file. ``pool``: processes to work in, by default
+    ``workers`` of its own. Raises Unsafe, before anything is written, for a
     tar with absolute paths, '..', links or devices, or two different files of one name.
     """
     listings = [list_file(path) for path in paths]
@@ -87,8 +90,8 @@ def unpack(
     ]
     if todo:
         _check_room(folder, todo)
-        with incoming(folder) as place, Pool(workers) as pool:
-            _Unpacking(folder, place, pool, verified, memory, report, notify).run(todo, wanted or {})
+        with incoming(folder) as place, nullcontext(pool) if pool else Pool(workers) as workshop:
+            _Unpacking(folder, place, workshop, verified, memory, report, notify).run(todo, wanted or {})
         memory.save()
     verified.save()
     return report
