@@ -81,7 +81,7 @@ def harder(night: Night) -> Program:
     kept = tuple(e for e in exposures if not night.only or e.kind in night.only)
     rng = np.random.default_rng([night.seed, 11])
     fields = (
-        make_field(*CLUSTER, rng, stars=night.stars or 90000, faint=22.5),
+        make_field(*CLUSTER, rng, stars=night.stars or 30000, faint=21.2),
         sparse_field(*QUASAR, rng, 7),
         sky_field("sky", CLUSTER, SKY_PLACE, rng),
         standard_field(night, STANDARD),

@@ -160,8 +160,8 @@ def _target_field(night: Night) -> Field:
     if night.scenery == "sparse":
         return sparse_field(name, ra, dec, rng, night.stars or int(rng.integers(5, 9)))
     galaxy = Galaxy(centre=(35.0, 90.0), brightness=170000.0, radius=36.7, index=1.0)
-    stars = night.stars or {"galaxy": 130000, "crowded": 260000}[night.scenery]
-    return make_field(name, ra, dec, rng, stars=stars, faint=23.2, galaxy=galaxy)
+    stars = night.stars or {"galaxy": 36000, "crowded": 100000}[night.scenery]
+    return make_field(name, ra, dec, rng, stars=stars, faint=21.6, galaxy=galaxy)
 
 
 def _sky_field(night: Night) -> Field:
