@@ -26,20 +26,20 @@ def demo(
     from goafetch.practice.archive import prepare
     from goafetch.practice.server import serve
 
-    with console.Terminal(verbose=verbose, quiet=quiet) as terminal:
-        terminal("info", text="making simulated exposures of GS-2017A-Q-29 for the practice archive (once)")
-        with serve(prepare(notify=terminal)) as archive:
-            terminal(
-                "info", text=f"goafetch run {PROGRAM} --date {DATES} --archive {archive.url} --into {into}"
-            )
-            report = run(
-                PROGRAM,
-                date=DATES,
-                archive=archive.url,
-                into=into,
-                workers=workers,
-                notify=terminal,
-                command=f"goafetch run {PROGRAM} --date {DATES} --archive {archive.url} --into {into}",
-            )
+    with (
+        console.Terminal(verbose=verbose, quiet=quiet) as terminal,
+        serve(prepare(notify=terminal)) as archive,
+    ):
+        command = f"goafetch run {PROGRAM} --date {DATES} --archive {archive.url} --into {into}"
+        terminal("decision", what=command, reason="a practice archive of simulated exposures answers there")
+        report = run(
+            PROGRAM,
+            date=DATES,
+            archive=archive.url,
+            into=into,
+            workers=workers,
+            notify=terminal,
+            command=command,
+        )
     show([report], json=json, quiet=quiet)
     return report.exit_code

@@ -28,7 +28,7 @@ class _Stage:
 class Terminal:
     """Draws what the library tells (see ``goafetch.events.Notify``); use it as a context manager.
 
-    ``verbose`` adds a line for every file made or reused; ``quiet`` shows errors and refusals only. Bars
+    ``verbose`` adds a line for every file made or reused and every measurement; ``quiet`` shows errors and refusals only. Bars
     are drawn on a terminal alone. May be called from several threads.
     """
 
@@ -116,7 +116,8 @@ class Terminal:
         self._line("!", f"warning: {as_text(text)}", "yellow", always=True)
 
     def _on_info(self, text: object, **_: object) -> None:
-        self._line("·", as_text(text), "")
+        if self.verbose:
+            self._line("·", as_text(text), "dim")
 
     def _count(self, word: str) -> None:
         """Add to the stage that began last: it is the one at work."""
