@@ -39,9 +39,11 @@ def _register() -> None:
         login,
         plan,
         practice,
+        reduce,
         run,
         search,
         showd,
+        tutorial,
         typewalk,
         unpack,
     )
@@ -52,10 +54,13 @@ def _register() -> None:
     app.command("unpack")(unpack.unpack)
     app.command("plan")(plan.plan)
     app.command("explain")(plan.explain)
+    app.command("reduce")(reduce.reduce)
+    app.command("disco")(reduce.disco)
     app.command("dataselect")(dataselect.dataselect)
     app.command("showd")(showd.showd)
     app.command("typewalk")(typewalk.typewalk)
     app.add_typer(caldb.app, name="caldb")
+    app.command("tutorial")(tutorial.tutorial)
     app.command("login")(login.login)
     app.command("logout")(login.logout)
     app.command("whoami")(login.whoami)
