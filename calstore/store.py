@@ -32,7 +32,7 @@ class CalStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path).expanduser().absolute()
+        self.path = _settled(Path(path))
 
     @property
     def exists(self) -> bool:
@@ -121,7 +121,7 @@ class CalStore:
         return replace(calibration, sha256=sha256_of(Path(calibration.path)))
 
     def _relative(self, calibration: Calibration) -> Calibration:
-        path = Path(calibration.path).expanduser().absolute()
+        path = _settled(Path(calibration.path))
         kept = path.relative_to(self.path.parent) if path.is_relative_to(self.path.parent) else path
         return replace(calibration, path=kept.as_posix())
 
@@ -131,7 +131,13 @@ class CalStore:
     def _is_named(self, path: str, name: str) -> bool:
         if "/" not in name:
             return Path(path).name == name
-        return Path(name).expanduser().absolute() == self.path.parent / path
+        return _settled(Path(name)) == self.path.parent / path
+
+
+def _settled(path: Path) -> Path:
+    """The absolute path without '..' and without links to folders; a link to a file stays as it is."""
+    whole = path.expanduser()
+    return whole.parent.resolve() / whole.name
 
 
 def _replacing(calibration: Calibration) -> Callable[[MutableMapping[Any, Any]], None]:

@@ -64,6 +64,14 @@ def test_the_file_is_readable_and_moves_with_its_project(store: CalStore, tmp_pa
     assert isinstance(moved.match(need()), Match)
 
 
+def test_paths_are_kept_straight(store: CalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = make(store.path.parent, "a_flat.fits")
+    monkeypatch.chdir(store.path.parent.parent)
+    (added,) = store.add(replace(flat, path="calibrations/../calibrations/a_flat.fits"))
+    assert added.path == flat.path
+    assert store.remove("./calibrations/a_flat.fits") == added
+
+
 def test_adding_again_renews_the_record(store: CalStore) -> None:
     first = make(store.path.parent, "a_flat.fits", coadds=3)
     store.add(first)
