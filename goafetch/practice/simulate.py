@@ -29,7 +29,7 @@ from goafetch.practice.exposure.night import (
     draw_course,
 )
 from goafetch.practice.exposure.region import true_region
-from goafetch.practice.exposure.render import DECAY, MEMORY, Frame, filled_pixels, render
+from goafetch.practice.exposure.render import MEMORY, Frame, filled_pixels, release, render
 from goafetch.practice.harder import harder
 from goafetch.practice.program import tutorial
 from goafetch.practice.records import FileFacts, holding
@@ -122,9 +122,7 @@ def _afterglow(studio: Studio, exposure: Exposure, index: int) -> F32 | None:
         wait = (exposure.begin - earlier.begin).total_seconds() - end
         pixels, trapped = studio.filled[earlier.name][index]
         if 0.0 <= wait < MEMORY and pixels.size:
-            glow[pixels] += trapped * np.float32(
-                (np.exp(-wait / DECAY) - np.exp(-(wait + length) / DECAY)) / length
-            )
+            glow[pixels] += release(trapped, wait, length)
             found = True
     return glow.reshape(2048, 2048)[true_region(exposure.size, index).slices] if found else None
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from goafetch.practice.exposure import optics
+from goafetch.practice.exposure.detector import make_array
+from goafetch.practice.exposure.night import Exposure, Night, Program, draw_conditions, draw_course
 from goafetch.practice.exposure.psf import Profile, add_cores, add_smooth_light, halo_light
+from goafetch.practice.exposure.render import filled_pixels, release
 from goafetch.practice.exposure.scene import Field, draw_magnitudes
 
 PROFILE = Profile(0.075, 0.5, 0.55)
@@ -81,6 +85,38 @@ def test_the_sky_slopes_by_its_part_at_45_arcsec() -> None:
     add_smooth_light(tilted, np.zeros((1, 1)), forward, 1, 900, cx, cy, 1.0, 0.002, 0.0)
     x, _ = optics.pixel_to_static(3, np.arange(1.0, 2049.0), np.full(2048, 900.0))
     assert np.allclose(tilted / flat - 1.0, (0.002 * (x - cx) / 45.0)[None, :], atol=1e-12)
+
+
+def test_saturated_stars_leave_charge_that_comes_out_again() -> None:
+    begin = datetime(2017, 5, 5, 3, 30, tzinfo=UTC)
+    exposure = Exposure(
+        "E",
+        "science",
+        "t",
+        "P",
+        "P-1",
+        1,
+        "Kshort_G1105",
+        60.0,
+        begin,
+        ra=201.4,
+        dec=-43.0,
+        field="t",
+        size=512,
+    )
+    field = Field("t", 201.4, -43.0, np.array([21.5]), np.array([21.5]), np.array([11.0]))
+    night = Night()
+    program = Program("P", (exposure,), {"t": field}, night, {"Kshort": np.full(4, 26.2)})
+    conditions = draw_conditions(exposure, night, draw_course(night, "P-1", begin))
+    array = make_array(3, np.random.default_rng(1))
+    pixels, trapped = filled_pixels(exposure, conditions, program, array, 1.0)
+    x, y = optics.static_to_pixel(3, *conditions.mapping.to_static(field.x, field.y))
+    away = np.hypot(pixels % 2048 + 1 - x, pixels // 2048 + 1 - y)
+    assert pixels.size > 20 and away.max() < 12.0
+    assert 100.0 < trapped.max() < 2000.0
+    whole = sum(release(trapped, 10.0 * i, 10.0) * 10.0 for i in range(400))
+    assert np.allclose(whole, trapped, rtol=1e-4)
+    assert (release(trapped, 900.0, 60.0) < 0.1 * release(trapped, 0.0, 60.0)).all()
 
 
 def test_magnitudes_follow_their_luminosity_function() -> None:

@@ -181,6 +181,12 @@ def render(
     return frames
 
 
+def release(trapped: F32, wait: float, seconds: float) -> F32:
+    """Electrons/s that trapped charge gives back in an exposure of ``seconds`` begun after ``wait`` seconds."""
+    part = math.exp(-wait / DECAY) - math.exp(-(wait + seconds) / DECAY)
+    return trapped * np.float32(part / seconds)
+
+
 def filled_pixels(
     exposure: Exposure, conditions: Conditions, program: Program, array: Array, sensitivity: float
 ) -> tuple[NDArray[np.int64], F32]:
