@@ -182,7 +182,7 @@ def render(
 
 
 def release(trapped: F32, wait: float, seconds: float) -> F32:
-    """Electrons/s that trapped charge gives back in an exposure of ``seconds`` begun after ``wait`` seconds."""
+    """Electrons/s that trapped charge gives back in an exposure of ``seconds`` that begins after ``wait``."""
     part = math.exp(-wait / DECAY) - math.exp(-(wait + seconds) / DECAY)
     return trapped * np.float32(part / seconds)
 
