@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,18 @@ def disco(
     with the ``catalog``. ``pixel_scale``: arcsec per pixel of the stack. ``skysub``: level each exposure
     by its own median before stacking.
     """
-    with logutils.telling() as tell:
+    output = named(output_identifier)
+    with (
+        logutils.telling() as tell,
+        tempfile.TemporaryDirectory(dir=output.parent, prefix=".disco-") as scratch,
+    ):
         task = Task(
             files=expand(infiles),
             recipe="alignAndStack",
             parameters=stack_parameters(objmatch_info, refmatch_info, pixel_scale, skysub, catalog),
+            folder=Path(scratch),
         )
         (made,) = reduce_files(task, tell)
-        output = named(output_identifier)
         return made.rename(output)
 
 

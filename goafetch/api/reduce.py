@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calstore.associate import Match, NoMatch
-from calstore.record import PROCESSED_BPM, PROCESSED_FLAT
+from calstore.record import PROCESSED_BPM, PROCESSED_FLAT, STANDARD
 from calstore.store import CalStore
 from goafetch.api import cal_service, logutils
 from goafetch.api.files import expand
@@ -43,7 +43,7 @@ class Task:
 
 
 def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
-    """Run one recipe over files and return the products, the on-target ones where there are several kinds.
+    """Run one recipe over files and return its products.
 
     Calibrations come from the task, else from the store by its rules; a calibration that is made is kept
     in calibrations/ too and entered in the store.
@@ -75,7 +75,6 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
         made = run_recipe(find_recipe(task.recipe, facts.tags), frames, context)
     products = [frame.path for frame in made if frame.path not in task.files]
     for path in products:
-        notify("made", path=path)
         _keep(path, task.folder, store)
     return products
 
@@ -85,8 +84,7 @@ def find_calibrations(
 ) -> dict[str, Path]:
     """The flat and the mask for a frame: those given, else those that the store's rules choose."""
     found = dict(given)
-    needed = {PROCESSED_BPM} if kind_of(facts) else {PROCESSED_FLAT, PROCESSED_BPM}
-    for kind in sorted(needed - found.keys()) if store.exists else ():
+    for kind in sorted(needed_kinds(facts) - found.keys()) if store.exists else ():
         answer = store.match(need_of(facts, kind))
         if isinstance(answer, Match):
             found[kind] = Path(answer.calibration.path)
@@ -94,6 +92,14 @@ def find_calibrations(
         else:
             notify("decision", what=f"no {kind}", reason=_why(answer))
     return found
+
+
+def needed_kinds(facts: Descriptors) -> set[str]:
+    """The kinds of calibration that a raw frame needs; what has been prepared has had them."""
+    if "PREPARED" in facts.tags:
+        return set()
+    on_sky = kind_of(facts) in (None, STANDARD)
+    return {PROCESSED_FLAT, PROCESSED_BPM} if on_sky else {PROCESSED_BPM}
 
 
 def _why(answer: NoMatch) -> str:
@@ -118,7 +124,8 @@ class Reduce:
 
     ``files``: names, globs, '@lists'. ``recipename``: '_default' for the one that suits the frames.
     ``uparms``: list of ('step:name', value) pairs, or a dictionary. ``ucals``: kind, or (file, kind), ->
-    calibration file. ``suffix``: put instead of the products' own. ``output_filenames``: what was made.
+    calibration file. ``suffix``: put instead of the products' own. ``output_filenames``: what was made;
+    of exposures on and off the target, those on it.
     """
 
     def __init__(self, sys_args: Any = None) -> None:
@@ -150,7 +157,13 @@ class Reduce:
             products = reduce_files(task, tell)
         if self.suffix:
             products = [_renamed(path, self.suffix) for path in products]
-        self._output_filenames = [str(path) for path in products]
+        self._output_filenames = [str(path) for path in on_target(products)]
+
+
+def on_target(products: Sequence[Path]) -> list[Path]:
+    """The sky-subtracted products, where there are some: what is stacked. Else all."""
+    corrected = [path for path in products if path.stem.endswith("_skyCorrected")]
+    return corrected or list(products)
 
 
 def parse_parameters(given: Any) -> list[tuple[str, Any]]:

@@ -48,7 +48,8 @@ def calibration_of(path: Path, facts: Descriptors | None = None) -> Calibration:
     when = valid_from(path, facts) if kind == PROCESSED_BPM else facts.ut_datetime
     if when is None:
         raise NotACalibration(f"{path.name} does not say when it was taken", "DATE-OBS and UT in its header")
-    return Calibration(kind=kind, path=str(path.absolute()), origin=_origin(facts), **_traits(facts, when))
+    traits = _traits(facts, when) | ({"filter_name": ""} if kind == PROCESSED_BPM else {})
+    return Calibration(kind=kind, path=str(path.absolute()), origin=_origin(facts), **traits)
 
 
 def need_of(facts: Descriptors, kind: str) -> Need:

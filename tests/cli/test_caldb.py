@@ -37,7 +37,7 @@ def test_the_way_of_the_tutorial(goafetch, playground: Path) -> None:
     rows = [line.split("\t") for line in goafetch("caldb list").lines]
     assert [row[:3] for row in rows] == [
         ["S20170505S0030_flat.fits", "processed_flat", "Kshort"],
-        [MASK, "processed_bpm", "open"],
+        [MASK, "processed_bpm", ""],
     ]
     assert goafetch("caldb remove S20170505S0030_flat.fits").code == 0
     assert len(goafetch("caldb list").lines) == 1
