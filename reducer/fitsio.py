@@ -220,6 +220,12 @@ def read_table(path: Path, name: str) -> Table | None:
     return np.rec.fromarrays(native, names=stored.names)
 
 
+def read_image(path: Path, name: str) -> NDArray[np.float32] | None:
+    """A further image of a product by its name, such as EXPTIME; None if it has none of that name."""
+    unit = next((unit for unit in units_of(path) if unit.is_image and unit.name == name), None)
+    return None if unit is None else _pixels(path, unit, None, np.float32)
+
+
 def key_of(path: Path) -> str:
     """The key that a product carries (GOAFKEY): what it was made from and how; '' if it carries none."""
     return str(units_of(path)[0].header().get("GOAFKEY", ""))
@@ -266,7 +272,8 @@ def write_frame(
     """Write SCI, VAR, DQ of each chip (EXTVER as in its header), then further images and tables.
 
     Chips are taken one at a time, so that a generator needs the memory of one. A scratch file
-    (``lasting=False``) is neither synchronised with the disk nor given checksums, as products are.
+    (``lasting=False``) is neither synchronised with the disk nor given checksums, as products are. A chip
+    with an empty variance (a bad-pixel mask) is written as SCI alone, in the type of its data.
     """
     with atomic(Path(path), lasting) as file:
         _append(file, fits.PrimaryHDU(header=_plain(primary)), lasting)
@@ -284,6 +291,9 @@ def _chip_units(chip: Chip, version: int) -> Iterator[Any]:
     unit = str(chip.header.get("BUNIT", ""))
     header = _plain(chip.header)
     header["EXTNAME"], header["EXTVER"] = "SCI", version
+    if not chip.variance.size:
+        yield fits.ImageHDU(_big_endian(chip.data), header)
+        return
     yield fits.ImageHDU(_big_endian(chip.data, np.float32), header)
     variance = fits.ImageHDU(_big_endian(chip.variance, np.float32), name="VAR", ver=version)
     if unit:

@@ -1,0 +1,73 @@
+"""The report's figures, each an inline picture with the sentence below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from goafetch.report import graphs, pictures
+from goafetch.report.model import Product, RunSummary
+from goafetch.report.products import Stack, read_mosaic
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An inline SVG and the sentence below it."""
+
+    svg: str
+    caption: str
+
+
+def draw_flats(folder: Path, products: Sequence[Product]) -> list[Figure]:
+    """The master flats among the products of a workspace."""
+    flats = [product for product in products if product.kind == "flat" and (folder / product.path).exists()]
+    return [_draw_flat(folder / flat.path, flat.group, number) for number, flat in enumerate(flats)]
+
+
+def _draw_flat(path: Path, group: str, number: int) -> Figure:
+    mosaic = read_mosaic(path)
+    masked = np.mean([float((mask & 1).mean()) for mask in mosaic.masks.values()])
+    alt = f"Master flat {path.name}, the four arrays as they lie on the focal plane."
+    svg = pictures.draw_mosaic(mosaic, "relative response", alt, f"flat{number}")
+    return Figure(svg, f"{path.name} ({group}): {masked:.1%} of its pixels are masked (blue).")
+
+
+def draw_maps(stack: Stack) -> list[Figure]:
+    """Exposure time and noise of each pixel of a stack."""
+    figures = []
+    if stack.seconds is not None:
+        seconds = np.where(stack.seconds > 0, stack.seconds, np.float32(np.nan))
+        svg = pictures.draw_map(seconds, "seconds", "Map of the exposure time of each pixel.", "seconds")
+        figures.append(Figure(svg, "Exposure time of each pixel."))
+    noise = np.sqrt(np.where(stack.variance > 0, stack.variance, np.float32(np.nan)))
+    svg = pictures.draw_map(noise, "electrons", "Map of the noise of single pixels.", "noise")
+    caption = "Noise of a pixel, the square root of VAR: it grows with light and where fewer exposures reach."
+    return [*figures, Figure(svg, caption)]
+
+
+def draw_sky(folder: Path, summary: RunSummary, group: str) -> Figure | None:
+    """The sky's level against time in a group's exposures, None if fewer than two tell it."""
+    paths = {
+        kind: [folder / p.path for p in summary.products if p.kind == kind and p.group == group]
+        for kind in ("on target", "off target")
+    }
+    points = graphs.read_sky([p for p in paths["on target"] if p.exists()], on_target=True)
+    points += graphs.read_sky([p for p in paths["off target"] if p.exists()], on_target=False)
+    if len(points) < 2:
+        return None
+    caption = "The level that was subtracted from each exposure on target, and that seen off target."
+    return Figure(graphs.draw_sky(points, "sky"), caption)
+
+
+def draw_noise(stack: Stack) -> Figure | None:
+    """How noise is correlated between a stack's pixels, None if the product does not say."""
+    table = stack.tables.get("NOISE")
+    svg = graphs.draw_noise(table, "boxes") if table is not None else None
+    caption = (
+        "Resampling and shared skies correlate neighbouring pixels: multiply the square root of the summed "
+        "VAR over a box by this to get the noise of its sum."
+    )
+    return Figure(svg, caption) if svg else None

@@ -1,0 +1,148 @@
+"""Put the report together: one page for each stack, and an index where there are several."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from goafetch.report import figures, pictures
+from goafetch.report.model import Decision, Product, RunSummary, read_summary
+from goafetch.report.products import Stack, column, read_stack
+from goafetch.report.quality import measure
+from goafetch.report.tiles import make_viewer
+from goafetch.report.verdict import Verdict, judge
+from goafetch.workspace import write_atomically
+from reducer.errors import BadFile
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+#: Keywords that the page shows.
+SHOWN = (
+    "OBJECT", "FILTER1", "FILTER2", "EXPTIME", "COADDS", "TEXPTIME", "NCOMBINE", "REFFRAME", "BUNIT",
+    "NOISCORR", "NCORR02", "NCORR04", "CRVAL1", "CRVAL2", "RADESYS", "GOAFVERS", "GOAFKEY",
+)  # fmt: skip
+#: The columns of a product's provenance tables that the page shows.
+PROVENANCE = {
+    "PROVENANCE": ("filename", "md5", "provenance_added_by"),
+    "HISTORY": ("primitive", "args"),
+    "VERSIONS": ("package", "version"),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the index shows of a stack."""
+
+    product: Product
+    page: str
+    picture: str
+    verdicts: Sequence[Verdict]
+
+
+def make_report(folder: Path) -> Path:
+    """(Re)make report/index.html and the picture of each stack from a workspace; returns the page.
+
+    Raises WorkspaceError where no run has told its story. A product that cannot be read is named on the
+    index instead of being shown.
+    """
+    folder = Path(folder)
+    summary = read_summary(folder)
+    (folder / "report").mkdir(parents=True, exist_ok=True)
+    pages = name_pages(summary.products)
+    common = {
+        "summary": summary,
+        "decisions": _by_subject(summary.decisions),
+        "flats": figures.draw_flats(folder, summary.products),
+        "pages": pages,
+    }
+    entries, unreadable = [], []
+    for product, name in pages.items():
+        try:
+            entries.append(_make_page(folder, product, name, summary, common))
+        except (BadFile, FileNotFoundError) as error:
+            unreadable.append((product.path, str(error)))
+    index = folder / "report/index.html"
+    if index.name not in [entry.page for entry in entries]:
+        write_atomically(index, _render("index.html", entries=entries, unreadable=unreadable, **common))
+    return index
+
+
+def name_pages(products: Iterable[Product]) -> dict[Product, str]:
+    """The page of each stack: the only science stack is the index itself."""
+    stacks = [p for p in products if p.path.endswith("_image.fits") and p.kind in ("stack", "standard")]
+    science = [product for product in stacks if product.kind == "stack"]
+    return {p: "index.html" if science == [p] else f"{Path(p.path).stem}.html" for p in stacks}
+
+
+def _make_page(
+    folder: Path, product: Product, name: str, summary: RunSummary, common: dict[str, Any]
+) -> Entry:
+    stack = read_stack(folder / product.path)
+    used = {exposure.name for exposure in summary.exposures if exposure.group == product.group}
+    left_out = sum(exclusion.name in used for exclusion in summary.exclusions)
+    verdicts = judge(
+        measure(stack), corrected=product.kind == "stack", warnings=summary.warnings, left_out=left_out
+    )
+    picture = pictures.draw_stack(stack)
+    picture_path = folder / "report" / f"stack_{stack.path.stem}.png"
+    write_atomically(picture_path, picture)
+    page = _render(
+        "page.html",
+        product=product,
+        title=product.group or stack.path.stem,
+        verdicts=verdicts,
+        picture="data:image/png;base64," + base64.b64encode(picture).decode("ascii"),
+        viewer=make_viewer(stack),
+        maps=figures.draw_maps(stack),
+        sky=figures.draw_sky(folder, summary, product.group),
+        noise=figures.draw_noise(stack),
+        provenance={table: _rows(stack, table, names) for table, names in PROVENANCE.items()},
+        header=[(key, stack.text(key)) for key in SHOWN if stack.text(key)],
+        **common,
+    )
+    write_atomically(folder / "report" / name, page)
+    return Entry(product, name, picture_path.name, verdicts)
+
+
+def _by_subject(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
+    """Decisions by what they are about, each told once, in the order in which they were taken."""
+    found: dict[str, list[Decision]] = {}
+    for decision in dict.fromkeys(decisions):
+        found.setdefault(decision.about or "the whole run", []).append(decision)
+    return found
+
+
+def _rows(stack: Stack, table: str, names: Sequence[str]) -> list[list[str]]:
+    """Some columns of a product's table as text, nothing where it has not all of them."""
+    columns = [values for name in names if (values := column(stack.tables.get(table), name)) is not None]
+    if len(columns) != len(names):
+        return []
+    return [[str(value).strip() for value in row] for row in zip(*columns, strict=True)]
+
+
+def _render(template: str, **facts: Any) -> str:
+    return _environment().get_template(template).render(**facts)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("goafetch.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    files = resources.files("goafetch.report") / "templates"
+    for name in ("style.css", "viewer.js"):
+        key = name.replace(".", "_")
+        environment.globals[key] = (files / name).read_text(encoding="utf-8")
+    return environment

@@ -1,0 +1,133 @@
+"""Pictures of arrays: the stack on the sky, its maps, the flat as the arrays lie on the focal plane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from goafetch.report.draw import INK, as_png, as_svg, centre_and_spread, new_axes, new_figure, shrink
+from goafetch.report.products import Mosaic, Stack
+from goafetch.workspace import write_atomically
+from reducer.frame import F32
+
+#: The colour of sky that no array saw: nothing in a grey picture looks like it.
+NO_DATA = "#3b5b7a"
+#: Where the arrays lie on the focal plane, row and column from the top left (arrays 3, 4 above 2, 1).
+PLACES = {3: (0, 0), 4: (0, 1), 2: (1, 0), 1: (1, 1)}
+
+
+def write_stack_picture(stack: Stack, folder: Path) -> Path:
+    """Write stack_<name>.png (asinh stretch, axes in RA and Dec, no data in blue) and return its path."""
+    path = folder / f"stack_{stack.path.stem}.png"
+    write_atomically(path, draw_stack(stack))
+    return path
+
+
+def draw_stack(stack: Stack, most: int = 1400) -> bytes:
+    """A PNG of the stack with axes in RA and Dec where its header has a celestial WCS."""
+    image, factor = shrink(stack.data, most)
+    figure = new_figure(7.6, 7.6 * image.shape[0] / image.shape[1])
+    projection = _projection(stack, factor)
+    axes: Any = figure.add_subplot(**({"projection": projection} if projection else {}))
+    axes.imshow(stretched(image), origin="lower", cmap=_grey(), vmin=0, vmax=1, interpolation="nearest")
+    height, width = stack.data.shape
+    axes.set(xlim=(-0.5, width / factor - 0.5), ylim=(-0.5, height / factor - 0.5))
+    if projection is not None:
+        _label_sky(axes, stack.science.get("RADESYS", ""))
+    else:
+        axes.set(xlabel="x (pixels)", ylabel="y (pixels)")
+    return as_png(figure, dpi=round(max(100, image.shape[1] / 6.6)))
+
+
+def stretched(image: F32, softness: float = 3.0) -> F32:
+    """Values from 0 (black) to 1 (white) by an asinh of the signal in units of the noise; NaN stays."""
+    middle, spread = centre_and_spread(image)
+    signal = np.arcsinh((image - middle) / (softness * spread))
+    finite = signal[np.isfinite(signal)]
+    if finite.size == 0:
+        return image
+    low = np.arcsinh(-2.0 / softness)
+    high = max(float(np.percentile(finite, 99.9)), float(np.arcsinh(20 / softness)))
+    return np.asarray(np.clip((signal - low) / (high - low), 0, 1), np.float32)
+
+
+def draw_map(image: F32, label: str, alt: str, prefix: str) -> str:
+    """An SVG of a map of the stack, such as exposure time or depth, with its scale."""
+    small, factor = shrink(image, 500)
+    figure = new_figure(5.0, 4.3)
+    axes = new_axes(figure)
+    height, width = image.shape
+    small_height, small_width = (side * factor for side in small.shape)
+    drawn = axes.imshow(
+        small,
+        origin="lower",
+        cmap="viridis",
+        extent=(0.5, small_width + 0.5, 0.5, small_height + 0.5),
+        interpolation="nearest",
+        vmin=_percentile(small, 1),
+        vmax=_percentile(small, 99),
+    )
+    axes.set(xlim=(0.5, width + 0.5), ylim=(0.5, height + 0.5), xlabel="x (pixels)", ylabel="y (pixels)")
+    _add_scale(figure, drawn, axes, label)
+    return as_svg(figure, alt, prefix)
+
+
+def draw_mosaic(mosaic: Mosaic, label: str, alt: str, prefix: str) -> str:
+    """An SVG of the four arrays as they lie on the focal plane, masked pixels in blue."""
+    small = {
+        number: shrink(np.where(mosaic.masks[number] & 1, np.float32(np.nan), data), 330)[0]
+        for number, data in mosaic.data.items()
+    }
+    values = np.concatenate([image[np.isfinite(image)] for image in small.values()])
+    low, high = np.percentile(values, (1, 99)) if values.size else (0.0, 1.0)
+    figure = new_figure(5.4, 4.6)
+    drawn, panes = None, []
+    for number, image in small.items():
+        row, place = PLACES[number]
+        axes = new_axes(figure, 221 + 2 * row + place, title=f"array {number}")
+        axes.set(xticks=(), yticks=())
+        drawn = axes.imshow(image, origin="lower", cmap=_grey(), vmin=low, vmax=high, interpolation="nearest")
+        panes.append(axes)
+    if drawn is not None:
+        _add_scale(figure, drawn, panes, label)
+    return as_svg(figure, alt, prefix)
+
+
+def _add_scale(figure: Any, drawn: Any, axes: Any, label: str) -> None:
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.85, pad=0.02)
+    bar.set_label(label, color=INK, fontsize=9.5)
+    bar.ax.tick_params(colors=INK, labelsize=9)
+    bar.outline.set_edgecolor(INK)
+    bar.outline.set_linewidth(0.6)
+
+
+def _projection(stack: Stack, factor: int) -> Any:
+    """The WCS of the shrunken picture, None where the header has no celestial one."""
+    from astropy.wcs import WCS
+
+    wcs = WCS(stack.science, naxis=2, fix=False)
+    if not wcs.has_celestial:
+        return None
+    return wcs if factor == 1 else wcs.slice((slice(None, None, factor), slice(None, None, factor)))
+
+
+def _label_sky(axes: Any, system: str) -> None:
+    right_ascension, declination = axes.coords
+    right_ascension.set_axislabel(f"Right ascension {system}")
+    declination.set_axislabel(f"Declination {system}")
+    for coordinate in (right_ascension, declination):
+        coordinate.set_ticks(number=6)
+        coordinate.set_ticklabel(size=8, exclude_overlapping=True)
+
+
+def _grey() -> Any:
+    from matplotlib import colormaps
+
+    return colormaps["gray"].with_extremes(bad=NO_DATA)
+
+
+def _percentile(image: F32, percent: float) -> float | None:
+    finite = image[np.isfinite(image)]
+    return float(np.percentile(finite, percent)) if finite.size else None

@@ -1,0 +1,140 @@
+"""What a stack says about itself: sharpness, depth, noise and coverage, measured from the product alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from goafetch.report.products import Stack, column
+from reducer import dq
+
+#: Sources that count as stars of good quality: no flag, and this signal to noise in their smallest aperture.
+LEAST_SIGNAL = 30.0
+FEWEST_STARS = 3
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Numbers of a stack; None where the product does not hold what they need.
+
+    ``scale``: arcsec per pixel. ``fwhm``: median of good stars, arcsec, of ``stars`` of them; ``sharpest``
+    and ``widest``: 10th and 90th percentile. ``position_error``: median of the same stars, mas.
+    ``depth``: electrons of a point source at 5 sigma in an aperture of one FWHM in radius; ``noise``:
+    electrons in a single pixel. ``noise_ratio``: scatter of pixels over what VAR says. ``covered``:
+    fraction of the picture with data; ``even``: fraction of that with at least half of the exposure time.
+    """
+
+    scale: float | None
+    exposures: int | None
+    seconds: float | None
+    fwhm: float | None
+    sharpest: float | None
+    widest: float | None
+    stars: int
+    sources: int
+    position_error: float | None
+    depth: float | None
+    noise: float | None
+    noise_ratio: float | None
+    covered: float
+    even: float | None
+    zeropoint: float | None
+
+
+def measure(stack: Stack) -> Quality:
+    """Read or compute every number of a stack's quality."""
+    scale = pixel_scale(stack)
+    catalogue = stack.tables.get("OBJCAT")
+    good = _good_stars(stack)
+    widths = column(catalogue, "FWHM_IMAGE")
+    fwhm = _percentiles(widths[good], scale) if widths is not None and scale else (None, None, None)
+    errors = column(catalogue, "ERR_POS")
+    error = float(np.median(errors[good]) * 1000) if errors is not None and good.any() else None
+    noise = _typical_noise(stack)
+    exposures = stack.value("NCOMBINE")
+    return Quality(
+        scale=scale,
+        exposures=int(exposures) if exposures is not None else None,
+        seconds=stack.value("TEXPTIME"),
+        sharpest=fwhm[0],
+        fwhm=fwhm[1],
+        widest=fwhm[2],
+        stars=int(good.sum()),
+        sources=0 if catalogue is None else len(catalogue),
+        position_error=error,
+        depth=_depth(stack, noise, fwhm[1] / scale if fwhm[1] and scale else None),
+        noise=noise,
+        noise_ratio=_noise_ratio(stack),
+        covered=float(np.isfinite(stack.data[::4, ::4]).mean()),
+        even=_evenness(stack),
+        zeropoint=stack.value("MAGZERO"),
+    )
+
+
+def pixel_scale(stack: Stack) -> float | None:
+    """Arcsec per pixel by the area of a pixel on the sky."""
+    matrix = [stack.value(key) for key in ("CD1_1", "CD1_2", "CD2_1", "CD2_2")]
+    if matrix[0] is None or matrix[3] is None:
+        return None
+    area = matrix[0] * matrix[3] - (matrix[1] or 0.0) * (matrix[2] or 0.0)
+    return float(abs(area) ** 0.5 * 3600) or None
+
+
+def _good_stars(stack: Stack) -> np.ndarray:
+    """Which rows of OBJCAT are unflagged, well exposed, and as sharp as stars."""
+    catalogue = stack.tables.get("OBJCAT")
+    widths, flags = column(catalogue, "FWHM_IMAGE"), column(catalogue, "FLAGS")
+    flux, error = column(catalogue, "FLUX_APER"), column(catalogue, "FLUXERR_APER")
+    if widths is None or flags is None or flux is None or error is None or not len(widths):
+        return np.zeros(0 if catalogue is None else len(catalogue), bool)
+    signal = flux.reshape(len(flux), -1)[:, 0] / np.maximum(error.reshape(len(error), -1)[:, 0], 1e-30)
+    good = (flags == 0) & (signal > LEAST_SIGNAL) & np.isfinite(widths) & (widths > 1)
+    if good.sum() < FEWEST_STARS:
+        return np.zeros(len(widths), bool)
+    return np.asarray(good & (widths < 2 * np.percentile(widths[good], 25)))
+
+
+def _percentiles(widths: np.ndarray, scale: float) -> tuple[float | None, float | None, float | None]:
+    if len(widths) < FEWEST_STARS:
+        return None, None, None
+    low, middle, high = np.percentile(widths, (10, 50, 90)) * scale
+    return float(low), float(middle), float(high)
+
+
+def _typical_noise(stack: Stack) -> float | None:
+    variance = stack.variance[::4, ::4]
+    known = variance[(variance > 0) & ((stack.mask[::4, ::4] & dq.UNUSABLE) == 0)]
+    return float(np.sqrt(np.median(known))) if known.size else None
+
+
+def _depth(stack: Stack, noise: float | None, width: float | None) -> float | None:
+    """Five times the noise of an aperture of one FWHM in radius, which holds most of a star's core."""
+    if noise is None or width is None:
+        return None
+    return 5 * noise * float(np.sqrt(np.pi) * width) * (stack.value("NOISCORR") or 1.0)
+
+
+def _noise_ratio(stack: Stack) -> float | None:
+    """Scatter of neighbouring pixels' second differences over sqrt(VAR): light of any smooth kind cancels.
+
+    Differences of four pixels apart are free of the correlation that resampling puts between neighbours.
+    """
+    step = 4
+    left, middle, right = (stack.data[::3, start : start - 2 * step or None] for start in (0, step, 2 * step))
+    variance = stack.variance[::3, step:-step]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scaled = (middle - 0.5 * (left + right)) / np.sqrt(1.5 * variance)
+    usable = scaled[np.isfinite(scaled)]
+    if usable.size < 100:
+        return None
+    low, high = np.percentile(usable, (15.87, 84.13))
+    return float((high - low) / 2)
+
+
+def _evenness(stack: Stack) -> float | None:
+    if stack.seconds is None:
+        return None
+    seen = stack.seconds[::4, ::4]
+    seen = seen[seen > 0]
+    return float((seen >= 0.5 * seen.max()).mean()) if seen.size else None

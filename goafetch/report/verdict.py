@@ -1,0 +1,154 @@
+"""Whether to trust a stack: each number with a light, a plain sentence, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from goafetch.report.quality import Quality
+
+GOOD, LOOK, BAD, UNKNOWN = "good", "look", "bad", "unknown"
+
+#: Arcsec: images of 60-100 mas are what the adaptive optics gives in K (Neichel et al. 2014); 0.3 is seeing.
+SHARP, SEEING = 0.13, 0.30
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One judgement: ``light`` is 'good', 'look', 'bad' or 'unknown'."""
+
+    name: str
+    value: str
+    light: str
+    sentence: str
+    remedy: str = ""
+
+
+def judge(quality: Quality, *, corrected: bool, warnings: Sequence[str], left_out: int) -> list[Verdict]:
+    """All judgements of a stack; ``corrected`` says that adaptive optics is expected to have worked."""
+    return [
+        _judge_exposure(quality, left_out),
+        _judge_sharpness(quality, corrected),
+        _judge_depth(quality),
+        _judge_noise(quality),
+        _judge_positions(quality),
+        _judge_zeropoint(quality),
+        _judge_warnings(warnings),
+    ]
+
+
+def _judge_exposure(quality: Quality, left_out: int) -> Verdict:
+    if quality.seconds is None:
+        return Verdict("Exposure", "not known", UNKNOWN, "The product does not say how long it was exposed.")
+    count = f" in {quality.exposures} exposures" if quality.exposures else ""
+    even = "" if quality.even is None else f"; {quality.even:.0%} of its area has at least half of that"
+    sentence = f"{quality.seconds:.0f} s{count}; {quality.covered:.0%} of the picture has data{even}."
+    if left_out:
+        return Verdict(
+            "Exposure",
+            f"{quality.seconds:.0f} s",
+            LOOK,
+            sentence,
+            f"{left_out} files were left out: read why below, and see whether you agree.",
+        )
+    return Verdict("Exposure", f"{quality.seconds:.0f} s", GOOD, sentence)
+
+
+def _judge_sharpness(quality: Quality, corrected: bool) -> Verdict:
+    if quality.fwhm is None:
+        return Verdict(
+            "Sharpness", "not measured", UNKNOWN, "The catalogue has too few good stars to measure a width."
+        )
+    value = f"{quality.fwhm * 1000:.0f} mas"
+    sentence = (
+        f"The median FWHM of {quality.stars} stars; most lie between "
+        f"{(quality.sharpest or 0) * 1000:.0f} and {(quality.widest or 0) * 1000:.0f} mas."
+    )
+    if not corrected or quality.fwhm <= SHARP:
+        return Verdict("Sharpness", value, GOOD, sentence)
+    if quality.fwhm <= SEEING:
+        return Verdict(
+            "Sharpness",
+            value,
+            LOOK,
+            sentence,
+            "Wider than a good correction gives. See the widths of single exposures; "
+            "a stack of the sharpest half may serve you better.",
+        )
+    return Verdict(
+        "Sharpness",
+        value,
+        BAD,
+        sentence,
+        "This is natural seeing: the loop was open, or the alignment failed. Look at single exposures.",
+    )
+
+
+def _judge_depth(quality: Quality) -> Verdict:
+    if quality.depth is None:
+        return Verdict("Depth", "not measured", UNKNOWN, "Depth needs the width of stars and the variance.")
+    sentence = (
+        f"A point source of {quality.depth:.0f} electrons an exposure stands five sigma above the sky "
+        f"in an aperture of one FWHM in radius; the noise of a pixel is {quality.noise:.2f} electrons."
+    )
+    return Verdict("Depth (5 sigma)", f"{quality.depth:.0f} e-", GOOD, sentence)
+
+
+def _judge_noise(quality: Quality) -> Verdict:
+    if quality.noise_ratio is None:
+        return Verdict("Noise", "not measured", UNKNOWN, "Too few pixels to compare the scatter with VAR.")
+    ratio = quality.noise_ratio
+    sentence = f"Pixels scatter {ratio:.2f} times as much as the variance plane says (1 is perfect)."
+    if 0.85 <= ratio <= 1.15:
+        return Verdict("Noise", f"{ratio:.2f}", GOOD, sentence)
+    if 0.7 <= ratio <= 1.5:
+        return Verdict(
+            "Noise",
+            f"{ratio:.2f}",
+            LOOK,
+            sentence,
+            "A crowded field does this, as stars count as scatter; else scale your error bars by it.",
+        )
+    return Verdict(
+        "Noise",
+        f"{ratio:.2f}",
+        BAD,
+        sentence,
+        "Do not trust error bars from VAR before you know why: look at the sky's residuals below.",
+    )
+
+
+def _judge_positions(quality: Quality) -> Verdict:
+    if quality.position_error is None:
+        return Verdict("Positions", "not measured", UNKNOWN, "The catalogue has too few good stars.")
+    return Verdict(
+        "Positions",
+        f"{quality.position_error:.2f} mas",
+        GOOD,
+        f"Typical random error of a good star's position relative to its neighbours, {quality.stars} stars. "
+        "How the exposures were aligned, and on what the coordinates rest, stands among the decisions.",
+    )
+
+
+def _judge_zeropoint(quality: Quality) -> Verdict:
+    if quality.zeropoint is None:
+        return Verdict(
+            "Zeropoint",
+            "none",
+            UNKNOWN,
+            "Pixels are electrons per exposure; no magnitude scale was derived.",
+            "Measure the standard star's stack, or stars of a catalogue in the field.",
+        )
+    return Verdict("Zeropoint", f"{quality.zeropoint:.3f} mag", GOOD, "Magnitude of one electron per second.")
+
+
+def _judge_warnings(warnings: Sequence[str]) -> Verdict:
+    if not warnings:
+        return Verdict("Warnings", "none", GOOD, "No step had anything to warn about.")
+    return Verdict(
+        "Warnings",
+        str(len(warnings)),
+        LOOK,
+        "Steps warned while they worked.",
+        "Read them below: each says what was found and what was done instead.",
+    )
