@@ -39,18 +39,20 @@ def disco(
 
     ``objmatch_info`` and ``refmatch_info`` have the fields offset_radius and match_radius (arcsec),
     min_matches and degree, each None for the usual value: how exposures are matched with each other, and
-    with the ``catalog``. ``pixel_scale``: arcsec per pixel of the stack. ``skysub``: level each exposure
-    by its own median before stacking.
+    with the ``catalog``. ``pixel_scale``: arcsec per pixel of the stack. ``skysub`` is told to change
+    nothing: what is left of the sky between exposures is always solved for.
     """
     output = named(output_identifier)
     with (
         logutils.telling() as tell,
         tempfile.TemporaryDirectory(dir=output.parent, prefix=".disco-") as scratch,
     ):
+        if skysub:
+            tell("decision", what="skysub=True changes nothing", reason="residual sky is always solved for")
         task = Task(
             files=expand(infiles),
             recipe="alignAndStack",
-            parameters=stack_parameters(objmatch_info, refmatch_info, pixel_scale, skysub, catalog),
+            parameters=stack_parameters(objmatch_info, refmatch_info, pixel_scale, catalog),
             folder=Path(scratch),
         )
         (made,) = reduce_files(task, tell)
@@ -58,7 +60,7 @@ def disco(
 
 
 def stack_parameters(
-    objects: Any, reference: Any, pixel_scale: float | None, skysub: bool, catalog: str | None
+    objects: Any, reference: Any, pixel_scale: float | None, catalog: str | None
 ) -> list[tuple[str, Any]]:
     """The parameters of the recipe, those that are not None."""
     wanted = [(name, getattr(objects, field, None)) for field, name in OBJECT_MATCH.items()]

@@ -7,7 +7,7 @@ OBJCAT_ALIGN_RADIUS = (5.0, 0.1)
 #: Highest order of the polynomial between exposures.
 OBJCAT_POLY_DEGREE = 3
 #: The same two radii against a reference catalogue, arcsec.
-REFCAT_ALIGN_RADIUS = (5.0, 0.1)
+REFCAT_ALIGN_RADIUS = (10.0, 0.2)
 #: Fewest stars of the catalogue to trust a solution.
 REFCAT_MIN_MATCHES = 5
 #: Highest order of the polynomial to the catalogue.
