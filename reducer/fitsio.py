@@ -273,7 +273,7 @@ def write_frame(
 
     Chips are taken one at a time, so that a generator needs the memory of one. A scratch file
     (``lasting=False``) is neither synchronised with the disk nor given checksums, as products are. A chip
-    with an empty variance (a bad-pixel mask) is written as SCI alone, in the type of its data.
+    without data (a bad-pixel mask) is written as DQ alone.
     """
     with atomic(Path(path), lasting) as file:
         _append(file, fits.PrimaryHDU(header=_plain(primary)), lasting)
@@ -281,7 +281,7 @@ def write_frame(
             for unit in _chip_units(chip, int(chip.header.get("EXTVER", position))):
                 _append(file, unit, lasting)
         for name, image in (images or {}).items():
-            _append(file, fits.ImageHDU(_big_endian(image), name=name), lasting)
+            _append(file, fits.ImageHDU(_big_endian(image), name=name, ver=1), lasting)
         for name, table in (tables or {}).items():
             _append(file, fits.BinTableHDU(np.asarray(table), name=name), lasting)
     return Path(path)
@@ -291,8 +291,9 @@ def _chip_units(chip: Chip, version: int) -> Iterator[Any]:
     unit = str(chip.header.get("BUNIT", ""))
     header = _plain(chip.header)
     header["EXTNAME"], header["EXTVER"] = "SCI", version
-    if not chip.variance.size:
-        yield fits.ImageHDU(_big_endian(chip.data), header)
+    if not chip.data.size:
+        header["EXTNAME"] = "DQ"
+        yield fits.ImageHDU(np.ascontiguousarray(chip.mask, np.uint16), header)
         return
     yield fits.ImageHDU(_big_endian(chip.data, np.float32), header)
     variance = fits.ImageHDU(_big_endian(chip.variance, np.float32), name="VAR", ver=version)

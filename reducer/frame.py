@@ -36,7 +36,10 @@ class Header(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """One array of one frame in memory: data and variance (ny, nx) in float32, mask in uint16 (see dq)."""
+    """One array of one frame in memory: data and variance (ny, nx) in float32, mask in uint16 (see dq).
+
+    A static bad-pixel mask about to be written is a chip with empty data and variance.
+    """
 
     data: F32
     variance: F32

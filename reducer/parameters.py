@@ -102,7 +102,6 @@ STEPS: Mapping[str, Mapping[str, Parameter]] = {
     "addVAR": {},
     "flatCorrect": {
         "do_flat": Parameter(True, boolean, "divide by the flat; False marks the product"),
-        "channels": Parameter(True, boolean, "remove the offsets of the readout channels"),
     },
     "makeFlat": {
         "lamp_on_only": Parameter(False, boolean, "go on without lamp-off frames; marks the product"),
@@ -130,14 +129,20 @@ STEPS: Mapping[str, Mapping[str, Parameter]] = {
         "offset_sky": Parameter("auto", auto_or_boolean, "level the sky by the object frame's own median"),
         "scale_sky": Parameter("auto", auto_or_boolean, "scale the sky by the object frame's own median"),
         "level": Parameter("follow", choice("follow", "first"), "sky level: along time, or of the first sky"),
+        "channels": Parameter(True, boolean, "remove the offsets of the readout channels"),
     },
     "detectSources": {},
     "adjustWCSToReference": {
         "first_pass": Parameter(5.0, number, "search radius for shifts, arcsec"),
         "final": Parameter(0.1, number, "matching radius, arcsec"),
+        "min_matches": Parameter(None, optional(whole), "fewest stars two exposures must share"),
         "order": Parameter(3, whole, "highest order of the polynomial"),
     },
     "determineAstrometricSolution": {
+        "catalog": Parameter(None, optional(str), "file with the positions of reference stars"),
+        "first_pass": Parameter(10.0, number, "search radius for shifts, arcsec"),
+        "final": Parameter(0.2, number, "matching radius, arcsec"),
+        "min_matches": Parameter(None, optional(whole), "fewest reference stars to go on with"),
         "order": Parameter(3, whole, "highest order of the polynomial"),
     },
     "resampleToCommonFrame": {

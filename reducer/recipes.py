@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from reducer.align.adjust import adjustWCSToReference
 from reducer.frame import Step
 from reducer.stacking import resampleToCommonFrame, stackFrames
+from reducer.steps.badpix import makeBPM
 from reducer.steps.correct import correctDetector
 from reducer.steps.detect import detectSources
 from reducer.steps.flat import makeFlat
 from reducer.steps.photometry import scaleCountsToReference
-from reducer.steps.prepare import prepare
+from reducer.steps.prepare import checkPointings, prepare
 from reducer.steps.separate import associateSky, separateSky
 from reducer.steps.sky import skyCorrect
 
 Recipe = tuple[Step, ...]
 
 makeProcessedFlat: Recipe = (prepare, makeFlat)
+makeProcessedBPM: Recipe = (prepare, makeBPM)
+checkWCS: Recipe = (checkPointings,)
 reduce_nostack: Recipe = (prepare, separateSky, correctDetector, associateSky, skyCorrect)
+
 alignAndStack: Recipe = (
     detectSources,
     adjustWCSToReference,
@@ -25,3 +31,19 @@ alignAndStack: Recipe = (
     stackFrames,
 )
 reduce: Recipe = (*reduce_nostack, *alignAndStack)
+
+RECIPES: Mapping[str, Recipe] = {
+    "makeProcessedFlat": makeProcessedFlat,
+    "makeProcessedBPM": makeProcessedBPM,
+    "checkWCS": checkWCS,
+    "reduce_nostack": reduce_nostack,
+    "alignAndStack": alignAndStack,
+    "reduce": reduce,
+}
+
+
+def default_recipe(tags: frozenset[str]) -> str:
+    """The recipe that suits frames of these tags: flats and darks make calibrations."""
+    if "DARK" in tags:
+        return "makeProcessedBPM"
+    return "makeProcessedFlat" if "FLAT" in tags else "reduce_nostack"

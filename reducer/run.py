@@ -26,7 +26,7 @@ def run_recipe(recipe: Sequence[Step], frames: Sequence[FrameRef], context: Cont
     ]
     context = replace(context, files=context.files or Disk(), parameters=parameters.parse(given))
     try:
-        return _run_steps(recipe, list(frames), context)
+        return [_kept(frame, context) for frame in _run_steps(recipe, list(frames), context)]
     finally:
         shutil.rmtree(context.scratch, ignore_errors=True)
 
@@ -46,6 +46,13 @@ def _run_steps(recipe: Sequence[Step], frames: list[FrameRef], context: Context)
             error.add_note(f"in the step {name}")
             raise
     return frames
+
+
+def _kept(frame: FrameRef, context: Context) -> FrameRef:
+    """A frame that a recipe ends with, moved out of the scratch folder if it is still there."""
+    if frame.path.parent != context.scratch:
+        return frame
+    return frame.with_(path=frame.path.replace(context.folder / frame.path.name))
 
 
 def name_of(step: Callable[..., object]) -> str:

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from reducer import parameters
-from reducer.detector import NO_RESPONSE, Exposure, Response, correct
+from reducer.detector import NO_RESPONSE, Exposure, correct
 from reducer.errors import BadInput, MissingCalibration
-from reducer.frame import F32, Chip, Context, FrameRef
+from reducer.frame import Chip, Context, FrameRef
 from reducer.gsaoi import region
 from reducer.provenance import Target, plan_product
-from reducer.steps.channels import column_means, smooth_offsets
 from reducer.steps.masks import Calibrations, known_bits, read_response
 from reducer.steps.persistence import Glow, earlier_glows, flag_persistence, saturated_pixels
 from reducer.steps.prepare import accept, describe
@@ -45,15 +44,14 @@ class Work:
     frame: FrameRef
     target: Target
     switches: Mapping[str, bool]
-    channels: bool
     lasting: bool
     glows: tuple[Glow, ...] = field(default=())
 
 
 def correctDetector(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
-    """Raw counts to flat-fielded electrons with variance and mask, for all frames; writes ``_flatCorrected``.
+    """Raw counts to flat-fielded electrons with variance and mask: ``_flatCorrected``.
 
-    Frames of the role 'object' are intermediate, and go to a scratch folder unless asked for.
+    They are intermediate, and go to a scratch folder unless asked for; skyCorrect keeps the off-target ones.
     """
     flat = _flat_of(context)
     calibrations = Calibrations(context.disk, context.bpm, flat)
@@ -101,10 +99,9 @@ def _run(
 ) -> list[FrameRef]:
     latency = parameters.value(context, "addDQ", "latency")
     window = parameters.value(context, "addDQ", "time")
-    keep = suffix != "_flatCorrected" or parameters.value(context, "flatCorrect", "write_outputs")
+    lasting = suffix != "_flatCorrected" or parameters.value(context, "flatCorrect", "write_outputs")
     works = []
     for frame in frames:
-        lasting = keep or frame.role != "object"
         works.append(
             Work(
                 calibrations=calibrations,
@@ -119,15 +116,14 @@ def _run(
                     folder=None if lasting else context.scratch,
                 ),
                 switches=switches,
-                channels=frame.role == "sky" and parameters.value(context, "flatCorrect", "channels"),
                 lasting=lasting,
                 glows=earlier_glows(frame, frames, glows, window) if latency else (),
             )
         )
     paths = context.map(_correct_frame, works)
     made = [_opened(context, work.frame, path) for work, path in zip(works, paths, strict=True)]
-    for work in works:
-        if work.lasting:
+    if lasting:
+        for work in works:
             context.notify("made", path=work.target.path)
     return made
 
@@ -190,18 +186,6 @@ def _correct_chip(work: Work, index: int) -> Chip:
     if work.switches["flat"] and work.calibrations.flat is not None:
         response = read_response(work.calibrations.disk, work.calibrations.flat, header)
     data, variance, mask, _ = correct(raw, exposure, static=static, response=response)
-    if work.channels:
-        offsets = smooth_offsets(column_means(data, mask), region(header).x1)
-        data, variance, mask, _ = correct(
-            raw, exposure, static=static, response=response, offsets=_before_flat(offsets, response)
-        )
-        header["CHANRMS"] = (round(float(offsets.std()), 3), "rms of removed channel offsets (electron)")
     flag_persistence(data, mask, work.glows, int(header["EXTVER"]), region(header))
     header["BUNIT"] = "electron" if exposure.electrons else "adu"
     return Chip(data, variance, mask, header)
-
-
-def _before_flat(offsets: F32, response: Response) -> F32:
-    if response.data.shape[0] == 1:
-        return offsets
-    return (offsets * np.median(response.data[::16], axis=0)).astype(np.float32)

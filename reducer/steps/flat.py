@@ -152,15 +152,19 @@ def exposure_of(frame: FrameRef, index: int, **switches: bool) -> Exposure:
 def _write_flat(lamps: Sequence[Lamp], context: Context, keywords: dict[str, Any]) -> FrameRef:
     inputs = [frame for lamp in lamps for frame in lamp.frames]
     first = inputs[0]
-    calibrations = Calibrations(context.disk, context.bpm)
-    tasks = [(calibrations, tuple(lamps), int(chip["EXTVER"])) for chip in first.chips]
-    differences = list(context.map(_combine_array, tasks))
-    responses = normalise(differences)
+    responses = combine_lamps(lamps, context)
     keywords |= {f"FLATN{place}": len(lamp.frames) for place, lamp in zip(("ON", "OFF"), lamps, strict=False)}
     target = plan_product(context, first, "_flat", inputs, stamps=("PROCFLAT",), keywords=keywords)
     context.disk.write_frame(target.path, target.header, _chips(first, responses), tables=target.tables)
     context.notify("made", path=target.path)
     return context.disk.open_frame(target.path)
+
+
+def combine_lamps(lamps: Sequence[Lamp], context: Context) -> list[Response]:
+    """Lamp on minus lamp off (or the first alone) of every array, normalised and flagged."""
+    calibrations = Calibrations(context.disk, context.bpm)
+    tasks = [(calibrations, tuple(lamps), int(chip["EXTVER"])) for chip in lamps[0].frames[0].chips]
+    return normalise(list(context.map(_combine_array, tasks)))
 
 
 def _chips(frame: FrameRef, responses: Sequence[Response]) -> Iterator[Chip]:
@@ -227,14 +231,14 @@ def normalise(differences: Sequence[Response]) -> list[Response]:
     return flats
 
 
-def odd_response(response: F32, mask: U16) -> U16:
+def odd_response(response: F32, mask: U16, limits: tuple[float, float] = LOCAL_LIMITS) -> U16:
     """Bits of pixels that see too little light, or much less or more than their surroundings.
 
     The surroundings are the median over 25 blocks of 32 pixels, so that a low patch as large as the
     Christmas tree of array 2 (400 by 580 pixels) stands out against what is around it.
     """
     surroundings = _smooth(response, mask & dq.UNUSABLE == 0)
-    low, high = LOCAL_LIMITS
+    low, high = limits
     odd = np.where((response < low * surroundings) | (response > high * surroundings), dq.BAD, 0)
     blind = np.where(response < LOWEST_RESPONSE, dq.UNILLUMINATED, 0)
     return (odd | blind).astype(np.uint16)

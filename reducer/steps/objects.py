@@ -29,7 +29,7 @@ FREE = 0.05
 
 
 def block_means(data: F32, mask: U16, unusable: int = dq.UNUSABLE) -> tuple[F32, F32]:
-    """Means of the usable pixels in blocks of 4x4, and their number; what is left over at the edges is dropped."""
+    """Means of the usable pixels in blocks of 4x4, and their number; a rest at the edges is dropped."""
     shape = (data.shape[0] // BLOCK, data.shape[1] // BLOCK)
     means, counts = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     _block_means(data, mask, unusable, means, counts)

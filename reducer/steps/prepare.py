@@ -38,6 +38,15 @@ def prepare(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     return check_pointings(frames, context, parameters.value(context, "prepare", "bad_wcs"))
 
 
+def checkPointings(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """Say for each frame whether its WCS agrees with its target and offsets; changes nothing."""
+    repaired = accept(frames, context, repair)
+    reasons = what_is_wrong(repaired, [pointing(frame) for frame in repaired])
+    for frame, reason in zip(repaired, reasons, strict=True):
+        context.notify("decision", what=frame.path.name, reason=reason or "the WCS agrees with the offsets")
+    return list(frames)
+
+
 def accept(
     frames: Sequence[FrameRef], context: Context, function: Callable[[FrameRef], FrameRef]
 ) -> list[FrameRef]:

@@ -1,8 +1,8 @@
-"""Subtract the sky: one pattern of all useful skies, and for each exposure its own level, with the reasons."""
+"""Subtract the sky: one pattern of all useful skies, and for each exposure its own level."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from reducer.provenance import plan_product, product_name
 from reducer.steps.objects import BLOCK, CELL, scatter
 from reducer.steps.separate import FIELD, link, positions, seconds
 from reducer.steps.skyframes import (
+    KeepTask,
     LookTask,
     PatternTask,
     Seen,
     SubtractTask,
     combine_skies,
+    keep_sky,
     look,
     subtract,
 )
@@ -54,16 +56,16 @@ class Skies:
 
 
 def skyCorrect(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
-    """Subtract the sky from the object frames; returns them as `_skyCorrected`, the off-target ones as they were."""
+    """Subtract the sky from the object frames, which become `_skyCorrected`; off-target ones stay."""
     _refuse_both(context)
     objects = [frame for frame in frames if frame.role != "sky"]
     skies = make_patterns(frames, objects, context)
     tasks = [LookTask(context.disk, frame, skies.patterns[frozenset(frame.skies)]) for frame in objects]
     seen = dict(zip((frame.path.name for frame in objects), context.map(look, tasks), strict=True))
-    made: dict[str, FrameRef] = {}
+    made = _keep_skies([frame for frame in frames if frame.role == "sky"], skies, context)
     for group in _fields(objects):
         made |= _correct_group(group, skies, seen, context)
-    return [made.get(frame.path.name, frame) for frame in frames]
+    return [made[frame.path.name] for frame in frames]
 
 
 def _refuse_both(context: Context) -> None:
@@ -84,7 +86,7 @@ def _fields(objects: Sequence[FrameRef]) -> list[list[FrameRef]]:
 
 
 def make_patterns(frames: Sequence[FrameRef], objects: Sequence[FrameRef], context: Context) -> Skies:
-    """Combine the skies twice: objects are masked as each sky shows them, then as they show without the pattern."""
+    """Combine the skies twice: objects masked as seen in each sky, then as seen without the pattern."""
     sets = {frozenset(frame.skies) for frame in objects}
     used = frozenset().union(*sets)
     skies = Skies({frame.path.name: frame for frame in frames if frame.path.name in used})
@@ -110,6 +112,30 @@ def _combine(skies: Skies, members: frozenset[str], context: Context, suffix: st
     path = context.scratch / product_name(frames[0].path, suffix)
     chips = context.map(combine_skies, tasks)
     return context.disk.write_frame(path, frames[0].header, chips, lasting=False)
+
+
+def _keep_skies(frames: Sequence[FrameRef], skies: Skies, context: Context) -> dict[str, FrameRef]:
+    """Write the off-target frames; their channel offsets are known against the pattern of them all."""
+    tasks = []
+    for frame in frames:
+        shown = skies.seen.get(frame.path.name, {})
+        none = {int(chip["EXTVER"]): np.zeros(int(chip["NAXIS1"]), np.float32) for chip in frame.chips}
+        offsets = none | {array: seen.offsets for array, seen in shown.items()}
+        target = plan_product(context, frame, "_flatCorrected", [frame])
+        tasks.append(KeepTask(context.disk, frame, offsets, target))
+    return _opened(frames, context.map(keep_sky, tasks), context)
+
+
+def _opened(frames: Sequence[FrameRef], paths: Iterable[Path], context: Context) -> dict[str, FrameRef]:
+    """The products by the names of the frames they were made of."""
+    made = {}
+    for frame, path in zip(frames, paths, strict=True):
+        context.notify("made", path=path)
+        found = context.disk.open_frame(path)
+        made[frame.path.name] = found.with_(
+            repairs=frame.repairs, md5=frame.md5, role=frame.role, skies=frame.skies
+        )
+    return made
 
 
 # --- levels ------------------------------------------------------------------------------------------
@@ -143,18 +169,11 @@ def _correct_group(
                 target=target,
             )
         )
-    made = {}
-    for frame, path in zip(group, context.map(subtract, tasks), strict=True):
-        context.notify("made", path=path)
-        opened = context.disk.open_frame(path)
-        made[frame.path.name] = opened.with_(
-            repairs=frame.repairs, md5=frame.md5, role="object", skies=frame.skies
-        )
-    return made
+    return _opened(group, context.map(subtract, tasks), context)
 
 
 def decide(shown: Sequence[Seens], roles: Sequence[str], context: Context) -> Decision:
-    """Whether the object frames' own median is their sky: as told, else from how free and even the field is."""
+    """Whether the object frames' own median is their sky: as told, else by how free and even the field is."""
     offset = parameters.value(context, "skyCorrect", "offset_sky")
     scale = parameters.value(context, "skyCorrect", "scale_sky")
     if scale is True:

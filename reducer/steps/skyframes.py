@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from reducer import dq
 from reducer.combine import clipped_mean
 from reducer.frame import F32, U16, Chip, Files, FrameRef
 from reducer.gsaoi import region
 from reducer.provenance import Target
-from reducer.steps.channels import column_means, offsets_against
+from reducer.steps.channels import fit_offsets
 from reducer.steps.masks import index_of
 from reducer.steps.objects import (
     BLOCK,
@@ -23,18 +22,18 @@ from reducer.steps.objects import (
     Bool,
     block_means,
     cell_map,
-    cell_medians,
     expand,
     find_objects,
     plane,
     scatter,
-    spread,
 )
 
 #: Pixels of all frames combined at a time.
 PIXELS_AT_ONCE = 4_000_000
 #: Departure of the background cells from a plane, in units of their noise, beyond which light is extended.
 UNEVEN = 3.0
+#: Degree of the surface that stands for extended light when channel offsets are measured.
+EXTENDED_DEGREE = 8
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Seen:
     """What one array of a frame shows once a pattern is subtracted.
 
     ``level``: median of the free sky, electrons. ``cells``: medians of cells of 64 pixels between the stars,
-    NaN where none are free. ``free``: fraction of the usable pixels that no object covers. ``offsets``: of the
-    channels, electrons, one a column. ``packed``: the object mask.
+    NaN where none are free. ``free``: fraction of the usable pixels that no object covers. ``offsets``: of
+    the channels, electrons, one a column. ``packed``: the object mask.
     """
 
     level: float
@@ -77,7 +76,7 @@ def look(task: LookTask) -> dict[int, Seen]:
         data, mask = chip.data, chip.mask
         if pattern is not None:
             sky = task.disk.read_chip(pattern, index_of(pattern, int(header["EXTVER"])))
-            data, mask = data - sky.data, mask | (sky.mask & dq.NO_DATA)
+            data, mask = data - sky.data, mask | (sky.mask & np.uint16(dq.NO_DATA))
         seen[int(header["EXTVER"])] = see(data, mask, region(header).x1, local=pattern is None)
     return seen
 
@@ -90,7 +89,7 @@ def see(data: F32, mask: U16, first_column: int, local: bool) -> Seen:
     free = known & ~objects
     stars = find_objects(means, counts, local=True)
     cells = cell_map(means, known & ~stars)
-    offsets = _channel_offsets(data, mask, means, free, first_column) if not local else None
+    offsets = None if local else channel_offsets(means, free, data.shape[1], first_column)
     return Seen(
         level=float(np.median(means[free])) if free.any() else float("nan"),
         cells=cells,
@@ -100,25 +99,13 @@ def see(data: F32, mask: U16, first_column: int, local: bool) -> Seen:
     )
 
 
-def _channel_offsets(data: F32, mask: U16, means: F32, free: Bool, first_column: int) -> F32:
-    """Channel offsets against a plane or, where light is extended, against the smooth background."""
+def channel_offsets(means: F32, free: Bool, width: int, first_column: int) -> F32:
+    """Channel offsets against a plane or, where light is extended, a surface of higher degree."""
     level = plane(means, free)
     cells = cell_map(means - level, free)
     noise = 1.25 * scatter((means - level)[free]) / CELL
-    if scatter(cells[np.isfinite(cells)]) > UNEVEN * noise:
-        smooth = ndimage.median_filter(cell_medians(means, free), size=3, mode="nearest")
-        background = spread(smooth, data.shape, CELL * BLOCK)
-    else:
-        background = np.repeat(np.repeat(level, BLOCK, axis=0), BLOCK, axis=1)
-        background = np.pad(background, _missing(background, data), mode="edge")
-    hidden = np.where(expand(~free, data.shape), np.uint16(dq.BAD), np.uint16(0))
-    return offsets_against(
-        column_means(data - background, mask | hidden), np.zeros(data.shape[1]), first_column
-    )
-
-
-def _missing(small: F32, whole: F32) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (0, whole.shape[0] - small.shape[0]), (0, whole.shape[1] - small.shape[1])
+    extended = scatter(cells[np.isfinite(cells)]) > UNEVEN * noise
+    return fit_offsets(means, free, width, first_column, degree=EXTENDED_DEGREE if extended else 1)
 
 
 # --- the pattern -------------------------------------------------------------------------------------
@@ -146,8 +133,12 @@ def combine_skies(task: PatternTask) -> Chip:
     for start in range(0, height, step):
         rows = slice(start, min(start + step, height))
         blocks = [_sky_rows(task, place, rows) for place in frames]
-        values, noises, masks = (np.stack([block[part] for block in blocks]) for part in range(3))
-        data[rows], variance[rows], used = clipped_mean(values, noises, masks, dq.UNUSABLE)
+        data[rows], variance[rows], used = clipped_mean(
+            np.stack([block[0] for block in blocks]),
+            np.stack([block[1] for block in blocks]),
+            np.stack([block[2] for block in blocks]),
+            dq.UNUSABLE,
+        )
         mask[rows][used == 0] = dq.NO_DATA
     return Chip(data, variance, mask, header)
 
@@ -158,6 +149,35 @@ def _sky_rows(task: PatternTask, place: int, rows: slice) -> tuple[F32, F32, U16
     hidden = expand(seen.objects(), chip.data.shape, rows.start)
     mask = np.where(hidden, chip.mask | np.uint16(dq.NO_DATA), chip.mask)
     return chip.data - np.float32(seen.level) - seen.offsets, chip.variance, mask
+
+
+# --- off-target frames -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KeepTask:
+    """Write a sky exposure itself, without its channel offsets."""
+
+    disk: Files
+    frame: FrameRef
+    offsets: Mapping[int, F32]
+    target: Target
+
+
+def keep_sky(task: KeepTask) -> Path:
+    """Write a flat-fielded sky exposure as a product."""
+    return task.disk.write_frame(
+        task.target.path, task.target.header, _without_offsets(task), tables=task.target.tables
+    )
+
+
+def _without_offsets(task: KeepTask) -> Iterator[Chip]:
+    for index, header in enumerate(task.frame.chips):
+        offsets = task.offsets[int(header["EXTVER"])]
+        chip = task.disk.read_chip(task.frame, index)
+        header = header.copy()
+        header["CHANRMS"] = (round(float(offsets.std()), 3), "rms of channel offsets (electron)")
+        yield Chip(chip.data - offsets, chip.variance, chip.mask, header)
 
 
 # --- subtraction -------------------------------------------------------------------------------------

@@ -88,6 +88,8 @@ def differences(maps: Sequence[F64], places: F64) -> F64:
     exposure may have its own gradient; the level is that at the middle.
     """
     stack = np.array(maps, float)
+    shown = np.isfinite(stack).any(axis=0)
+    stack, places = stack[:, shown], places[shown]
     levels = np.nanmedian(stack, axis=1)
     for _ in range(8):
         field = np.nanmedian(stack - levels[:, None], axis=0)
@@ -110,7 +112,7 @@ def _excess(row: F64, field: F64, faint: float, places: F64) -> float:
         return float(np.nanmedian(difference)) if kept.any() else 0.0
     solution: F64 = np.zeros(len(columns))
     for _ in range(4):
-        solution = np.linalg.lstsq(design[kept], difference[kept], rcond=None)[0]
+        solution = np.asarray(np.linalg.lstsq(design[kept], difference[kept], rcond=None)[0], float)
         residual = difference - design @ solution
         limit = 2.5 * max(1.4826 * float(np.nanmedian(np.abs(residual[kept]))), 0.05)
         kept = np.asarray(np.isfinite(residual) & (np.abs(residual) < limit))

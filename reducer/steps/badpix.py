@@ -1,0 +1,86 @@
+"""Static bad-pixel masks from flats and short darks: what responds oddly, what is hot, what is noisy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from reducer import dq, parameters
+from reducer.combine import clipped_mean
+from reducer.detector import correct
+from reducer.errors import BadInput
+from reducer.frame import F32, U16, Chip, Context, FrameRef
+from reducer.gsaoi import region
+from reducer.provenance import plan_product
+from reducer.steps.flat import combine_lamps, exposure_of, measure_lamps, odd_response, split_lamps
+from reducer.steps.masks import Calibrations, index_of, known_bits
+from reducer.steps.objects import scatter
+from reducer.steps.prepare import describe
+
+#: Rows of darks combined at a time.
+ROWS = 64
+
+
+def makeBPM(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """A static mask, `_bpm` (0 is good), from lamp-on and lamp-off flats and, where given, short darks."""
+    darks = [frame for frame in frames if "DARK" in describe(frame).tags]
+    lit, unlit = split_lamps([frame for frame in frames if frame not in darks])
+    if not unlit and not darks:
+        raise BadInput("only lamp-on frames", "lamp-off frames or darks as well", "add them")
+    limits = (parameters.value(context, "makeBPM", "low"), parameters.value(context, "makeBPM", "high"))
+    sigma = parameters.value(context, "makeBPM", "dark_sigma")
+    lamps = [measure_lamps(group, context) for group in (lit, unlit) if group]
+    responses = combine_lamps(lamps, context)
+    tasks = [(context, tuple(darks), int(chip["EXTVER"]), sigma) for chip in lit[0].chips]
+    hot = [_hot_pixels(task) for task in tasks] if darks else [None] * len(tasks)
+    masks = [
+        _mask(odd_response(response.data, response.mask, limits), found)
+        for response, found in zip(responses, hot, strict=True)
+    ]
+    target = plan_product(context, lit[0], "_bpm", frames, stamps=("BPMASK",), keywords={"OBSTYPE": "BPM"})
+    context.disk.write_frame(target.path, target.header, _chips(lit[0], masks), tables=target.tables)
+    context.notify("made", path=target.path)
+    return [context.disk.open_frame(target.path)]
+
+
+def _mask(odd: U16, hot: U16 | None) -> U16:
+    return odd if hot is None else odd | hot
+
+
+def _chips(frame: FrameRef, masks: Sequence[U16]) -> Iterator[Chip]:
+    nothing = np.zeros((0, 0), np.float32)
+    for header, mask in zip(frame.chips, masks, strict=True):
+        header = header.copy()
+        del header["BUNIT"]
+        bad = (mask & dq.UNUSABLE != 0).astype(np.uint16) * np.uint16(dq.BAD)
+        yield Chip(nothing, nothing, bad, header)
+
+
+def _hot_pixels(task: tuple[Context, tuple[FrameRef, ...], int, float]) -> U16:
+    """Bits of the pixels of one array whose mean dark signal is far from that of the others."""
+    context, darks, array, sigma = task
+    header = darks[0].chips[index_of(darks[0], array)]
+    shape = region(header).shape
+    dark = np.empty(shape, np.float32)
+    for first in range(0, shape[0], ROWS):
+        rows = slice(first, min(first + ROWS, shape[0]))
+        dark[rows] = _mean_dark(context, darks, array, rows)
+    lit = known_bits(Calibrations(context.disk), darks[0].header, header) == 0
+    away = np.abs(dark - np.median(dark[lit])) / max(scatter(dark[lit]), 1e-6)
+    return np.where((away > sigma) & lit, dq.BAD, 0).astype(np.uint16)
+
+
+def _mean_dark(context: Context, darks: Sequence[FrameRef], array: int, rows: slice) -> F32:
+    blocks = []
+    for frame in darks:
+        index = index_of(frame, array)
+        raw = context.disk.read_chip(frame, index, rows).data
+        blocks.append(correct(raw, exposure_of(frame, index)))
+    mean, _, _ = clipped_mean(
+        np.stack([block[0] for block in blocks]),
+        np.stack([block[1] for block in blocks]),
+        np.stack([block[2] for block in blocks]),
+        dq.SATURATED,
+    )
+    return mean
