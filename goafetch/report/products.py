@@ -81,7 +81,7 @@ def read_mosaic(path: Path) -> Mosaic:
     return Mosaic(
         path=path,
         header=frame.header,
-        data={number: chip.data for number, chip in read.items()},
+        data={number: np.asarray(chip.data, np.float32) for number, chip in read.items()},
         masks={number: chip.mask for number, chip in read.items()},
     )
 

@@ -1,0 +1,200 @@
+"""The page in a real browser: zoom, pan, stretch, overlays, read-out, themes, keyboard, print, silence."""
+
+import re
+
+import numpy as np
+import pytest
+from astropy.wcs import WCS
+from chromium import browser, find_chromium
+from small_workspace import SIZE, STAR, stack_pixels, wcs_header
+
+pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium here: the page is not tried")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser(find_chromium()) as tab:
+        yield tab
+
+
+@pytest.fixture
+def tab(chromium, page):
+    """The page, freshly opened, with the tile of the whole stack decoded and drawn."""
+    chromium.complaints.clear()
+    chromium.requests.clear()
+    chromium.open(page)
+    chromium.wait_for("document.querySelector('.stack.live') && true")
+    yield chromium
+    assert chromium.complaints == []
+    assert [url for url in chromium.requests if not url.startswith(("file:", "data:", "about:"))] == []
+
+
+def box(tab):
+    return tab.evaluate("(({x, y, width, height}) => [x, y, width, height])"
+                        "(document.getElementById('viewer').getBoundingClientRect())")  # fmt: skip
+
+
+def spot(tab, x, y):
+    """Where a stack pixel (zero-based) of the fitted view is in the window."""
+    left, top, width, height = box(tab)
+    zoom = min(width / SIZE, height / SIZE)
+    return (
+        left + width / 2 + (x + 0.5 - SIZE / 2) * zoom,
+        top + height / 2 - (y + 0.5 - SIZE / 2) * zoom,
+    )
+
+
+def readout(tab):
+    return tab.evaluate("document.getElementById('readout').textContent")
+
+
+def wait_for_pixel(tab, x, y):
+    """Wait until a stack pixel (zero-based) is read out in full; returns the words."""
+    start = f"x {x + 1}  y {y + 1} "
+    text = "document.getElementById('readout').textContent"
+    tab.wait_for(f"{text}.startsWith('{start}') && !{text}.endsWith('…')")
+    return readout(tab)
+
+
+def point_at(tab, x, y):
+    """Move the mouse to a stack pixel of the fitted view; returns what is read out there."""
+    tab.mouse("Moved", *spot(tab, x, y))
+    return wait_for_pixel(tab, x, y)
+
+
+def electrons(text):
+    found = re.search(r"([-\d.e]+) electron", text)
+    return float(found[1]) if found else np.nan
+
+
+def brightness(tab):
+    """Mean red of the canvas."""
+    return tab.evaluate("""(async () => {
+        await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        const c = document.getElementById('viewer'), size = [0, 0, c.width, c.height];
+        const copy = Object.assign(document.createElement('canvas'), { width: c.width, height: c.height });
+        const pen = copy.getContext('2d', { willReadFrequently: true });
+        pen.drawImage(c, 0, 0);
+        const d = pen.getImageData(...size).data;
+        let sum = 0; for (let i = 0; i < d.length; i += 4) sum += d[i];
+        return sum / (d.length / 4); })()""")
+
+
+@pytest.mark.parametrize("place", [STAR, (50, 60), (520, 500), (600, 20)])
+def test_the_cursor_reads_the_pixel_below_it(tab, place):
+    data = stack_pixels()[0]
+    text = point_at(tab, *place)
+    value = data[place[1], place[0]]
+    assert electrons(text) == pytest.approx(value, rel=0.004, abs=2.5)  # a quarter of the noise
+    ra, dec = WCS(wcs_header()).pixel_to_world_values(*place)
+    hours = [float(part) for part in re.search(r"RA ([\d:.]+)", text)[1].split(":")]
+    degrees = [float(part) for part in re.search(r"Dec −([\d:.]+)", text)[1].split(":")]
+    assert np.dot(hours, [15, 1 / 4, 1 / 240]) == pytest.approx(float(ra), abs=2e-7 * 15)
+    assert -np.dot(degrees, [1, 1 / 60, 1 / 3600]) == pytest.approx(float(dec), abs=3e-7)
+
+
+def test_gaps_and_flags_are_read_out(tab):
+    assert "no data" in point_at(tab, 320, 100)
+    assert point_at(tab, 100, 100).endswith("bad")
+
+
+def test_the_wheel_zooms_on_the_pixel_below_the_mouse(tab):
+    at = [round(value) for value in spot(tab, *STAR)]  # a wheel's place is a whole CSS pixel
+    tab.mouse("Moved", *at)
+    before = wait_for_pixel(tab, *STAR)
+    dark = brightness(tab)
+    for _ in range(5):
+        tab.mouse("Wheel", *at, deltaX=0, deltaY=-200)
+    assert abs(brightness(tab) - dark) > 3
+    tab.mouse("Moved", at[0] + 1, at[1])
+    tab.mouse("Moved", *at)
+    assert wait_for_pixel(tab, *STAR) == before
+
+
+def test_dragging_moves_the_picture(tab):
+    tab.evaluate("document.getElementById('view-full').click()")
+    left, top, width, height = box(tab)
+    middle = (left + width / 2 + 0.5, top + height / 2 - 0.5)
+    tab.mouse("Moved", *middle)
+    wait_for_pixel(tab, SIZE // 2, SIZE // 2)
+    tab.mouse("Pressed", *middle, button="left", buttons=1)
+    tab.mouse("Moved", middle[0] + 100, middle[1] + 50, button="left", buttons=1)
+    tab.mouse("Released", middle[0] + 100, middle[1] + 50, button="left")
+    tab.mouse("Moved", *middle)
+    wait_for_pixel(tab, SIZE // 2 - 100, SIZE // 2 + 50)
+
+
+def test_stretch_colours_and_overlays_change_the_picture(tab):
+    seen = {"first": brightness(tab)}
+    for control, value in (("stretch", "linear"), ("stretch", "log"), ("map", "inferno")):
+        tab.evaluate(f"(() => {{ const c = document.getElementById('view-{control}'); c.value = '{value}';"
+                     "c.dispatchEvent(new Event('input')); })()")  # fmt: skip
+        seen[value] = brightness(tab)
+    for control in ("flags", "sources", "invert"):
+        tab.evaluate(f"document.getElementById('view-{control}').click()")
+        seen[control] = brightness(tab)
+    assert len({round(value, 3) for value in seen.values()}) == len(seen)
+
+
+def test_the_keyboard_alone_is_enough(tab):
+    tab.evaluate("document.getElementById('viewer').focus()")
+    tab.key("ArrowRight", modifiers=8)
+    tab.wait_for(
+        f"document.getElementById('readout').textContent.startsWith('x {SIZE // 2 + 2}  y {SIZE // 2 + 1}')"
+    )
+    before = brightness(tab)
+    tab.key("+")
+    tab.key("+")
+    assert brightness(tab) != before
+    tab.key("0")
+    assert brightness(tab) == pytest.approx(before, abs=0.5)
+
+
+def test_dark_and_light_follow_the_system_and_the_button(chromium, page):
+    chromium.open(page, prefers_color_scheme="dark")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    assert chromium.evaluate(paper) == "rgb(18, 22, 28)"
+    chromium.evaluate("document.getElementById('theme').click()")
+    assert chromium.evaluate(paper) == "rgb(253, 253, 251)"
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_nothing_sticks_out_on_a_phone(chromium, page, width):
+    chromium.open(page, width=width, height=800)
+    chromium.wait_for("document.querySelector('.stack.live') && true")
+    assert chromium.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_printed_page_shows_the_stack_and_the_verdict(tab):
+    tab.send("Emulation.setEmulatedMedia", media="print")
+    shown = "getComputedStyle(document.querySelector('{}')).display"
+    assert tab.evaluate(shown.format(".poster")) == "block"
+    assert tab.evaluate(shown.format("#viewer")) == "none"
+    assert tab.print().startswith(b"%PDF")
+    tab.send("Emulation.setEmulatedMedia", media="")
+
+
+def test_words_have_contrast_in_both_themes(chromium, page):
+    for theme in ("light", "dark"):
+        chromium.open(page, prefers_color_scheme=theme)
+        assert chromium.evaluate(CONTRAST) >= 4.5  # WCAG 2.2, AA
+
+
+#: The least contrast of any text of the page against what is behind it, by WCAG's formula.
+CONTRAST = """(() => {
+  const parse = (c) => c.match(/[\\d.]+/g).map(Number);
+  const linear = (v) => v <= 10 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const behind = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = parse(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] > 0) return c;
+    }
+    return [255, 255, 255];
+  };
+  const words = 'h1,h2,h3,p,li,td,th,dt,dd,a,figcaption,label,button,summary,.value,.light';
+  return Math.min(...[...document.querySelectorAll(words)].map((e) => {
+    const a = light(parse(getComputedStyle(e).color)), b = light(behind(e));
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  }));
+})()"""
