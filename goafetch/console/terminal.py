@@ -28,8 +28,8 @@ class _Stage:
 class Terminal:
     """Draws what the library tells (see ``goafetch.events.Notify``); use it as a context manager.
 
-    ``verbose`` adds a line for every file made or reused and every measurement; ``quiet`` shows errors and refusals only. Bars
-    are drawn on a terminal alone. May be called from several threads.
+    ``verbose`` adds a line for every file made or reused and every measurement; ``quiet`` shows errors and
+    refusals only. Bars are drawn on a terminal alone. May be called from several threads.
     """
 
     def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:

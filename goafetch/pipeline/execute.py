@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -82,17 +83,19 @@ def _title(item: Group | Stack) -> str:
 
 
 def _attempt(item: Group | Stack, act: Callable[[Any, Work], Outcome], work: Work) -> Outcome:
-    """Run one stage; an error of the house becomes a refusal, any other ends the run."""
+    """Run one stage; whatever goes wrong in it is told, and refuses it alone."""
     begun = time.perf_counter()
     try:
         outcome = act(item, work)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - told in full, and ends as a refusal with exit code 1
+        reason = str(error)
         if describe(error) is None:
-            raise
-        work.notify("refused", name=_title(item), reason=str(error))
-        outcome = Outcome(item.name, item.kind, REFUSED, reason=str(error))
+            reason = f"unforeseen {type(error).__name__}: {error}; the details are in reduce.log"
+            work.notify("fault", trace=traceback.format_exc())
+        work.notify("refused", name=_title(item), reason=reason)
+        outcome = Outcome(item.name, item.kind, REFUSED, reason=reason)
         if isinstance(item, Group):
-            work.failed[work.workspace.playground / item.product] = str(error)
+            work.failed[work.workspace.playground / item.product] = reason
     return replace(outcome, seconds=time.perf_counter() - begun)
 
 

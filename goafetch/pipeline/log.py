@@ -22,7 +22,9 @@ def logged(notify: Notify, path: Path) -> Iterator[Notify]:
     logger.addHandler(handler)
 
     def tell(event: str, /, **facts: object) -> None:
-        if event != "progress":
+        if event == "fault":
+            logger.error("%s", facts["trace"])
+        elif event != "progress":
             logger.log(LEVELS.get(event, logging.INFO), "%s", sentence(event, facts))
         notify(event, **facts)
 
