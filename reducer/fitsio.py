@@ -216,8 +216,11 @@ def read_table(path: Path, name: str) -> Table | None:
     with fits.open(path, memmap=False) as file:
         stored = file[name].data
         columns = [np.array(stored[column]) for column in stored.names]
-    native = [column.astype(column.dtype.newbyteorder("="), copy=False) for column in columns]
-    return np.rec.fromarrays(native, names=stored.names)
+    kinds = [column.dtype.newbyteorder("=") for column in columns]
+    table = np.empty(len(stored), list(zip(stored.names, kinds, (c.shape[1:] for c in columns), strict=True)))
+    for name, column in zip(stored.names, columns, strict=True):
+        table[name] = column
+    return table
 
 
 def read_image(path: Path, name: str) -> NDArray[np.float32] | None:
