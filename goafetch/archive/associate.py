@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from goafetch.archive import calmgr, choose
-from goafetch.archive.calmgr import LAMP_OFF, LAMP_ON, MASK, STANDARD, TYPES, Listed
-from goafetch.archive.choose import Choice, ScienceGroup
+from goafetch.archive.calibrations import calmgr, choose
+from goafetch.archive.calibrations.calmgr import LAMP_OFF, LAMP_ON, MASK, STANDARD, TYPES, Listed
+from goafetch.archive.calibrations.choose import Choice, ScienceGroup
+from goafetch.archive.calibrations.settings import Settings
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.records import Record
-from goafetch.archive.settings import Settings
 
 
 @dataclass(frozen=True)

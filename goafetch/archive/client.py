@@ -114,10 +114,12 @@ class ArchiveClient:
         self._try(f"file/{_quote_path(remote)}", receive, wait=self.patience.file)
 
     def whoami(self) -> str | None:
-        """The user's name that the archive connects with the token; None if it knows none."""
+        """The user that the archive connects with the token; None if it knows none."""
         page = self.page("whoami")
-        match = re.search(r"Username:\s*([^<\s]+)", page)
-        return match[1] if match else None
+        match = re.search(r"Username:\s*([^<\s]+)", page) or re.search(
+            r"ORCID\D{0,40}([\d-]{15,18}[\dX])", page
+        )
+        return match[1] if match and "Not logged in" not in page else None
 
     def _try(self, path: str, read: Callable[[requests.Response], T], wait: float | None = None) -> T:
         """Ask, read, and ask again after faults that may pass; never after a refusal."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -13,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.decide import Decision, plan, withheld_reason
-from goafetch.archive.errors import Damaged, Gone, Refused, Unreachable
-from goafetch.archive.expand import Wanted, digest, expand
-from goafetch.archive.incoming import incoming
+from goafetch.archive.errors import Blocked, Damaged, Gone, Refused, Unreachable
+from goafetch.archive.moving.decide import Decision, plan, withheld_reason
+from goafetch.archive.moving.expand import Wanted, digest, expand
+from goafetch.archive.moving.incoming import incoming
 from goafetch.archive.records import Record
 from goafetch.engine.pool import Pool
 from goafetch.errors import ARCHIVE, DONE, FAILED, WorkspaceError
@@ -253,8 +254,10 @@ class _Fetch:
                 raise _Stopped
             try:
                 self.client.download(record.remote, path, record.file_size, told)
-            except BaseException:
+            except BaseException as error:
                 path.unlink(missing_ok=True)  # the archive cannot go on where it left off
+                if isinstance(error, Blocked):
+                    self.stop.set()  # every further request would only harden the block
                 raise
         return path
 
@@ -270,7 +273,8 @@ class _Fetch:
 
     def unpacked(self, record: Record, stored: Path) -> Path:
         """The FITS file under its final name; the stored one is not kept."""
-        target, final = self.place / f"{record.name}.unpacked", self.folder / record.name
+        # Named by this process: a worker of one that was killed may still be writing for an instant.
+        target, final = self.place / f"{record.name}.{os.getpid()}", self.folder / record.name
         wanted = Wanted(record.file_md5, record.data_md5, record.data_size)
         result = self.pool.submit(expand, str(stored), str(target), wanted).result()
         with self.lock:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from goafetch.archive.associate import Association, associate
-from goafetch.archive.calmgr import Listed, look_up
+from goafetch.archive.calibrations.calmgr import Listed, look_up
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.download import FetchReport, fetch
 from goafetch.archive.lock import Lock, LockedFile, differences, renewed

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from goafetch.archive import words
-from goafetch.archive.dates import Interval, read_dates, read_night
-from goafetch.archive.identifiers import Identifier, read_identifier
+from goafetch.archive.language import words
+from goafetch.archive.language.dates import Interval, read_dates, read_night
+from goafetch.archive.language.identifiers import Identifier, read_identifier
 from goafetch.errors import UsageError
 
 #: Rows after which the archive cuts an answer (FitsStorage configuration; GOA help pages).

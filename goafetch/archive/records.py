@@ -7,12 +7,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from goafetch.archive import words
-from goafetch.archive.dates import Interval, night_of, read_dates
 from goafetch.archive.errors import BadAnswer
+from goafetch.archive.language import words
+from goafetch.archive.language.dates import Interval, night_of, read_dates
 from goafetch.archive.query import Query
+
+if TYPE_CHECKING:
+    from astropy.table import MaskedColumn, Table
 
 #: No raw exposure or mask comes near this; a row that says so is wrong.
 LARGEST_FILE = 8 * 10**9
@@ -225,6 +228,8 @@ def _convert(name: str, reader: Callable[[Any], Any], row: Mapping[str, Any]) ->
     try:
         return reader(value)
     except (ValueError, TypeError, SyntaxError) as error:
+        if name not in _NEEDED:
+            return None
         raise BadAnswer(
             f"the archive's answer has {name} = {value!r}", f"{name} as /jsonsummary writes it"
         ) from error
@@ -286,6 +291,12 @@ _BY_TYPE: dict[str, Callable[[Any], Any]] = {
 }
 _MD5S = {"file_md5", "data_md5", "md5"}
 _REQUIRED = {f.name for f in fields(Record) if not str(f.type).endswith("| None")}
+#: Columns that something is decided by: these must be readable. An unreadable one of the others is unknown.
+_NEEDED = _REQUIRED | {
+    *("data_size", "data_md5", "present", "canonical", "engineering", "program_id", "observation_id"),
+    *("data_label", "telescope", "instrument", "ut_datetime", "observation_type", "observation_class"),
+    *("object", "ra", "dec", "filter_name", "exposure_time", "qa_state", "release", "reduction"),
+}
 _READERS = {
     f.name: _md5 if f.name in _MD5S else _BY_TYPE[str(f.type).removesuffix(" | None")] for f in fields(Record)
 }
@@ -294,3 +305,57 @@ _READERS = {
 def read_rows(rows: Sequence[object]) -> list[Record]:
     """Records of a whole answer."""
     return [read_record(row) for row in rows]
+
+
+#: astroquery.gemini's columns in its order (astroquery 0.4.11, gemini/core.py).
+COLUMNS = (
+    *("exposure_time", "detector_roi_setting", "detector_welldepth_setting", "telescope", "mdready"),
+    *("requested_bg", "engineering", "cass_rotator_pa", "ut_datetime", "file_size", "types", "requested_wv"),
+    *("detector_readspeed_setting", "size", "laser_guide_star", "observation_id", "science_verification"),
+    *("raw_cc", "filename", "instrument", "reduction", "camera", "ra", "detector_binning", "lastmod"),
+    *("wavelength_band", "data_size", "mode", "raw_iq", "airmass", "elevation", "data_label"),
+    *("requested_iq", "object", "requested_cc", "program_id", "file_md5", "central_wavelength", "raw_wv"),
+    *("compressed", "filter_name", "detector_gain_setting", "path", "observation_class", "qa_state"),
+    *("observation_type", "calibration_program", "md5", "adaptive_optics", "name", "focal_plane_mask"),
+    *("data_md5", "raw_bg", "disperser", "wavefront_sensor", "gcal_lamp", "detector_readmode_setting"),
+    *("phot_standard", "local_time", "spectroscopy", "azimuth", "release", "dec"),
+)
+#: NumPy's type for each of ours, and what stands in a masked place.
+_DTYPES: dict[str, tuple[str, Any]] = {
+    "str": ("str", ""),
+    "bool": ("bool", False),
+    "int": ("int64", 0),
+    "float": ("float64", 0.0),
+    "datetime": ("datetime64[us]", "1970-01-01"),
+    "date": ("datetime64[D]", "1970-01-01"),
+    "frozenset[str]": ("str", ""),
+}
+_UNITS = {
+    **dict.fromkeys(("ra", "dec", "azimuth", "elevation", "cass_rotator_pa"), "deg"),
+    "exposure_time": "s",
+    "central_wavelength": "um",
+    **dict.fromkeys(("file_size", "data_size", "size"), "byte"),
+}
+
+
+def to_table(records: Sequence[Record]) -> Table:
+    """A masked astropy table, one row per record; UTC times as datetime64, tags as sorted words."""
+    from astropy.table import Table
+
+    kinds = {f.name: str(f.type).removesuffix(" | None") for f in fields(Record)}
+    return Table([_column(name, kinds[name], records) for name in COLUMNS], masked=True)
+
+
+def _column(name: str, kind: str, records: Sequence[Record]) -> MaskedColumn:
+    import numpy as np
+    from astropy.table import MaskedColumn
+
+    dtype, filler = _DTYPES[kind]
+    values = [_plain(getattr(record, name)) for record in records]
+    mask = [value is None for value in values]
+    data = np.array([filler if value is None else value for value in values], dtype=dtype)
+    return MaskedColumn(data, name=name, mask=mask, unit=_UNITS.get(name))
+
+
+def _plain(value: Any) -> Any:
+    return " ".join(sorted(value)) if isinstance(value, frozenset) else value

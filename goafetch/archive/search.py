@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.dates import DAY, Interval, everything
 from goafetch.archive.errors import BadAnswer
+from goafetch.archive.language.dates import DAY, Interval, everything
 from goafetch.archive.query import Criteria, Query, build_query
-from goafetch.archive.records import Record, answers, mismatch, read_rows
+from goafetch.archive.records import Record, answers, mismatch, read_rows, to_table
 from goafetch.errors import NothingFound
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
 #: Below this no answer is divided further: one telescope does not write that much.
-SHORTEST = DAY / 96
+SHORTEST = DAY / 1440
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,6 @@ class SearchResult:
 
     def to_table(self) -> Table:
         """The columns of astroquery.gemini's table, in its order, with true types."""
-        from goafetch.archive.table import to_table
-
         return to_table(self.records)
 
 

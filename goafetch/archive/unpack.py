@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, as_completed
@@ -12,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from goafetch.archive.errors import Damaged, Unsafe
-from goafetch.archive.expand import Expanded, Wanted, data_digest, digest, expand, expand_slice
-from goafetch.archive.incoming import incoming
-from goafetch.archive.tarlist import Source, by_name, list_file
+from goafetch.archive.moving.expand import Expanded, Wanted, data_digest, digest, expand, expand_slice
+from goafetch.archive.moving.incoming import incoming
+from goafetch.archive.moving.tarlist import Source, by_name, list_file
 from goafetch.engine.pool import Pool
 from goafetch.errors import DONE, FAILED, WorkspaceError
 from goafetch.events import Notify, silent
@@ -176,18 +177,22 @@ class _Unpacking:
 
     def submit(self, source: Source, wanted: Wanted) -> Future[Expanded]:
         """A worker's task: a whole file is read where it is, a tar's member through a copy of its own."""
-        target = str(self.place / source.name)
+        target = str(self.target(source))
         wanted = Wanted(source.file_md5 or wanted.file_md5, wanted.data_md5, wanted.data_size)
         if source.whole:
             return self.pool.submit(expand, str(source.path), target, wanted)
-        stored = str(self.place / f"{source.name}.stored")
+        stored = f"{target}.stored"
         return self.pool.submit(
             expand_slice, str(source.path), source.offset, source.size, stored, target, wanted
         )
 
+    def target(self, source: Source) -> Path:
+        """Where a worker writes; named by this process, as a killed one's worker may still write."""
+        return self.place / f"{source.name}.{os.getpid()}"
+
     def settle(self, source: Source, result: Expanded) -> None:
         """Give a verified file its final name."""
-        final = (self.place / source.name).replace(self.folder / source.name)
+        final = self.target(source).replace(self.folder / source.name)
         self.verified.remember(final, result.data_md5)
         self.memory.known[result.file_md5] = result.data_md5
         self.report.done.append((source.name, f"unpacked from {source.path.name}"))

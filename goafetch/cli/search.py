@@ -104,7 +104,7 @@ def make_criteria(
     radius: str,
 ) -> Criteria:
     """The search options of a command as criteria; with none at all there is nothing to search for."""
-    from goafetch.archive.position import read_cone
+    from goafetch.archive.language.position import read_cone
     from goafetch.archive.query import Criteria
     from goafetch.errors import UsageError
 

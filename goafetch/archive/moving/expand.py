@@ -37,9 +37,17 @@ class Wanted:
 def expand(stored: str, target: str, wanted: Wanted) -> Expanded:
     """Decompress ``stored`` (or copy it, if it is plain FITS) into ``target`` and verify both.
 
-    Raises Damaged where an md5 or the length differs, the compression is broken, or it is no FITS file; the
-    target then holds nothing of use. A file that grows beyond its listed size is stopped there.
+    Raises Damaged where an md5 or the length differs, the compression is broken, or it is no FITS file;
+    there is no target then. A file that grows beyond its listed size is stopped there.
     """
+    try:
+        return _expand(stored, target, wanted)
+    except BaseException:
+        Path(target).unlink(missing_ok=True)
+        raise
+
+
+def _expand(stored: str, target: str, wanted: Wanted) -> Expanded:
     file_md5 = digest(stored)
     if wanted.file_md5 not in (None, file_md5):
         raise Damaged(f"the stored file has md5 {file_md5}", f"{wanted.file_md5}")

@@ -12,9 +12,9 @@ from typing import Any
 from calstore import record as kinds
 from calstore.associate import Match, best, suiting
 from calstore.record import Calibration, Need
-from goafetch.archive.calmgr import LAMP_OFF, LAMP_ON, STANDARD
+from goafetch.archive.calibrations.calmgr import LAMP_OFF, LAMP_ON, STANDARD
+from goafetch.archive.calibrations.settings import Settings
 from goafetch.archive.records import Record
-from goafetch.archive.settings import Settings
 
 _KINDS = {LAMP_ON: kinds.LAMP_ON, LAMP_OFF: kinds.LAMP_OFF, STANDARD: kinds.STANDARD}
 _WORDS = {LAMP_ON: "lamp-on flats", LAMP_OFF: "lamp-off flats", STANDARD: "standards"}

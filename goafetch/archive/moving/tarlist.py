@@ -54,15 +54,17 @@ def list_file(path: Path) -> Listing:
         raise Unsafe(f"{path} is not a file", "a tar, a .fits.bz2 or a .fits file")
     if path.name.endswith((".fits", ".fits.bz2")):
         return Listing([Source(path, 0, path.stat().st_size, path.name.removesuffix(".bz2"), path.name)])
-    if not tarfile.is_tarfile(path):
+    try:
+        return _list_tar(path)
+    except tarfile.ReadError as error:
         raise Unsafe(
-            f"{path.name} is neither a tar nor a FITS file", "what the archive's download page gives"
-        )
-    return _list_tar(path)
+            f"{path.name} is neither a plain tar nor a FITS file ({error})",
+            "what the archive's download page gives",
+        ) from error
 
 
 def _list_tar(path: Path) -> Listing:
-    listing, texts, whole = Listing(), {}, True
+    listing, texts = Listing(), dict[str, str]()
     with tarfile.open(path, "r:") as tar:
         members = _members(tar)
         for member in members:
@@ -74,12 +76,24 @@ def _list_tar(path: Path) -> Listing:
             elif member.isfile() and _PLAIN.fullmatch(base):
                 name = base.removesuffix(".bz2")
                 listing.sources.append(Source(path, member.offset_data, member.size, name, member.name))
-        whole = not members or members[-1].offset_data + members[-1].size <= path.stat().st_size
-    if not whole:
-        lost = listing.sources.pop()
-        listing.missing.append((lost.name, f"{path.name} ends in the middle of it"))
+    _notice_end(path, members, listing)
     _compare(path, listing, texts)
     return listing
+
+
+def _notice_end(path: Path, members: Sequence[tarfile.TarInfo], listing: Listing) -> None:
+    """A whole tar has an empty block after its last member; a cut one ends in a member or without it."""
+    end = members[-1].offset_data + members[-1].size if members else 0
+    with path.open("rb") as stream:
+        stream.seek(end + -end % tarfile.BLOCKSIZE)
+        block = stream.read(tarfile.BLOCKSIZE)
+    if end > path.stat().st_size and listing.sources and listing.sources[-1].member == members[-1].name:
+        lost = listing.sources.pop()
+        listing.missing.append((lost.name, f"{path.name} ends in the middle of it"))
+    elif block != bytes(tarfile.BLOCKSIZE):
+        listing.missing.append(
+            (f"the rest of {path.name}", "it does not end as a tar does: it was cut short")
+        )
 
 
 def _members(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from goafetch.archive.incoming import NAME as INCOMING
+from goafetch.archive.moving.incoming import NAME as INCOMING
 from goafetch.archive.records import Record
 from goafetch.workspace import Verified
 

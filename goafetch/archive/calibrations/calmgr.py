@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from goafetch.archive.calibrations.settings import Settings, read_settings
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.dates import DAY, Interval
 from goafetch.archive.errors import BadAnswer, Gone, Refused
-from goafetch.archive.identifiers import Identifier, is_identifier, observation_of, read_identifier
+from goafetch.archive.language.dates import DAY, Interval
+from goafetch.archive.language.identifiers import Identifier, is_identifier, observation_of, read_identifier
 from goafetch.archive.query import Query
 from goafetch.archive.records import Record
 from goafetch.archive.search import find
-from goafetch.archive.settings import Settings, read_settings
 
 #: What is asked for; the archive looks for one type at a time (GOA_API: later words overwrite earlier).
 LAMP_ON, LAMP_OFF, STANDARD, MASK = (

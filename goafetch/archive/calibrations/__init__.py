@@ -1,0 +1,1 @@
+"""Which calibrations the archive offers, and which of them are right."""

@@ -1,0 +1,1 @@
+"""What happens to single files on their way into the folder."""

@@ -1,0 +1,91 @@
+"""Association over a real socket: the archive's answer, sharpened; a silent mask found by type."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from goafetch.archive.associate import associate
+from goafetch.archive.client import ArchiveClient
+from goafetch.archive.errors import BadAnswer
+from goafetch.archive.query import Criteria
+from goafetch.archive.records import Record
+from goafetch.archive.search import search
+from goafetch.practice.server import PracticeArchive
+
+BPM = "bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"
+
+
+@pytest.fixture
+def science(client: ArchiveClient) -> list[Record]:
+    return search(client, Criteria(program="GS-2017A-Q-29")).records
+
+
+def test_the_tutorials_calibrations(client: ArchiveClient, science: list[Record]) -> None:
+    found = associate(client, science)
+    names = [record.name for record in found.files]
+    flats = [f"S20170505S{n:04d}.fits" for n in (*range(30, 45), *range(60, 75))]
+    standards = [f"S20170504S{n:04d}.fits" for n in range(114, 118)]
+    assert names == [*flats, *standards, BPM]
+    assert not found.warnings and not found.rejected
+    assert {found.kinds[n] for n in flats[:15]} == {"domeflat"}
+    assert found.kinds[BPM] == "processed_bpm"
+    assert "filter Kshort, same night" in found.reasons[flats[0]]
+    assert "valid from 2012-11-04" in found.reasons[BPM]
+
+
+def test_calibrations_belong_to_other_programs(client: ArchiveClient, science: list[Record]) -> None:
+    assert all(record.program_id != "GS-2017A-Q-29" for record in associate(client, science).files)
+
+
+def test_few_requests_serve_many_files(
+    archive: PracticeArchive, client: ArchiveClient, science: list[Record]
+) -> None:
+    archive.requests.clear()
+    associate(client, science)
+    asked = [r.path.split("/")[1] for r in archive.requests]
+    assert asked.count("jsoncalmgr") == 4 and asked.count("jsonsummary") <= 4
+
+
+def test_nothing_is_associated_with_nothing(client: ArchiveClient) -> None:
+    assert associate(client, []).files == []
+
+
+def test_a_science_file_that_the_archive_passes_over_is_named(
+    client: ArchiveClient, science: list[Record]
+) -> None:
+    class Forgetful(ArchiveClient):
+        def rows(self, feature: str, words: tuple[str, ...]) -> list[object]:
+            rows = super().rows(feature, words)
+            return rows[1:] if feature == "jsoncalmgr" else rows
+
+    found = associate(Forgetful(client.base_url), science)
+    passed_over = [text for text in found.warnings if "associates nothing" in text]
+    assert len(passed_over) == 1 and len(found.files) == 35
+
+
+def test_an_answer_for_another_type_is_an_error(client: ArchiveClient, science: list[Record]) -> None:
+    class Confused(ArchiveClient):
+        def rows(self, feature: str, words: tuple[str, ...]) -> list[object]:
+            text = json.dumps(super().rows(feature, words))
+            return (
+                json.loads(text.replace('"domeflat"', '"arc"'))
+                if feature == "jsoncalmgr"
+                else json.loads(text)
+            )
+
+    with pytest.raises(BadAnswer, match="domeflat"):
+        associate(Confused(client.base_url), science)
+
+
+def test_the_returned_addresses_are_not_followed(
+    archive: PracticeArchive, client: ArchiveClient, science: list[Record], tmp_path: Path
+) -> None:
+    class Astray(ArchiveClient):
+        def rows(self, feature: str, words: tuple[str, ...]) -> list[object]:
+            text = json.dumps(super().rows(feature, words))
+            return json.loads(text.replace("https://127.0.0.1", "https://evil.example.org"))
+
+    assert len(associate(Astray(client.base_url), science).files) == 35

@@ -1,0 +1,130 @@
+"""Rows become typed records; what no honest row holds is refused; rows are held against the question."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime
+from pathlib import Path
+
+import pytest
+
+from goafetch.archive.errors import BadAnswer
+from goafetch.archive.query import Cone, Criteria, build_query
+from goafetch.archive.records import Record, answers, mismatch, read_record
+
+
+@pytest.fixture
+def row(tiny_folder: Path) -> dict[str, object]:
+    rows = json.loads((tiny_folder / "holdings.json").read_text())
+    return next(dict(row) for row in rows if row["name"] == "S20170505S0095.fits")
+
+
+@pytest.fixture
+def record(row: dict[str, object]) -> Record:
+    return read_record(row)
+
+
+def test_types_are_true(record: Record) -> None:
+    assert record.ut_datetime == datetime(2017, 5, 5, 3, 40)
+    assert record.release == date(2017, 11, 5)
+    assert record.exposure_time == 60.0 and isinstance(record.file_size, int)
+    assert record.compressed is True and record.disperser is None
+    assert {"GSAOI", "RAW", "SOUTH"} <= (record.types or set())
+    assert record.remote == "S20170505S0095.fits.bz2" and record.night == date(2017, 5, 5)
+
+
+def test_times_with_a_zone_become_utc(row: dict[str, object]) -> None:
+    row["lastmod"] = "2026-11-22 10:10:41.146437-03:00"
+    assert read_record(row).lastmod == datetime(2026, 11, 22, 13, 10, 41, 146437)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "../S20170505S0095.fits"),
+        ("name", "/etc/passwd"),
+        ("name", ".hidden.fits"),
+        ("name", "S20170505S0095.exe"),
+        ("name", "a\nb.fits"),
+        ("name", None),
+        ("filename", "S20170505S0096.fits.bz2"),
+        ("path", "../../somewhere"),
+        ("path", "a/../../b"),
+        ("file_size", -1),
+        ("file_size", 10**13),
+        ("file_size", "5351"),
+        ("file_md5", "not an md5"),
+        ("file_md5", None),
+        ("ut_datetime", "yesterday"),
+        ("exposure_time", "60.0"),
+        ("present", "True"),
+    ],
+)
+def test_impossible_rows_are_refused(row: dict[str, object], key: str, value: object) -> None:
+    row[key] = value
+    with pytest.raises(BadAnswer):
+        read_record(row)
+
+
+def test_what_nothing_depends_on_may_be_unreadable(row: dict[str, object]) -> None:
+    row.update(types="__import__('os')", raw_iq="Any", airmass="low")
+    found = read_record(row)
+    assert found.types is None and found.raw_iq is None and found.airmass is None
+
+
+def test_what_is_hidden_is_none(row: dict[str, object]) -> None:
+    row.update(dict.fromkeys(("ra", "dec", "azimuth", "elevation", "airmass", "object", "cass_rotator_pa")))
+    found = read_record(row)
+    assert found.object is None and found.ra is None
+
+
+def test_proprietary_until_its_release(record: Record) -> None:
+    assert record.proprietary(date(2017, 11, 4))
+    assert not record.proprietary(date(2017, 11, 5))
+
+
+@pytest.mark.parametrize(
+    "criteria",
+    [
+        {"program": "GS-2017A-Q-28"},
+        {"program": "GS-2017A-Q-29-31"},
+        {"program": "GS-2017A-Q-29-32-002"},
+        {"date": "20170504"},
+        {"night": "20170504"},
+        {"observation_class": "dayCal"},
+        {"observation_type": "DARK"},
+        {"object": "NGC5129"},
+        {"filter": "H"},
+        {"instrument": "NIRI"},
+        {"qa": "Usable"},
+        {"qa": "Fail"},
+        {"near": Cone(201.0, -43.0, 0.01)},
+        {"filename": "S20170505S0096.fits"},
+    ],
+)
+def test_a_row_that_was_not_asked_for_is_noticed(record: Record, criteria: dict[str, object]) -> None:
+    assert mismatch(record, build_query(Criteria(**criteria))) is not None
+
+
+def test_a_row_that_was_asked_for_passes(record: Record) -> None:
+    everything = Criteria(
+        program="GS-2017A-Q-29",
+        date="20170505",
+        observation_class="science",
+        observation_type="OBJECT",
+        object="ngc*",
+        filter="Kshort",
+        qa="Win",
+    )
+    assert mismatch(record, build_query(everything)) is None
+
+
+def test_the_archives_looser_comparison_is_sifted_not_blamed(record: Record) -> None:
+    query = build_query(Criteria(object="NGC51_8"))
+    assert mismatch(record, query) is None and not answers(record, query)
+
+
+def test_a_box_is_cut_to_the_circle(record: Record) -> None:
+    assert record.ra is not None and record.dec is not None
+    corner = build_query(Criteria(near=Cone(record.ra - 0.009 / 0.731, record.dec - 0.009, 0.01)))
+    assert mismatch(record, corner) is None and not answers(record, corner)
