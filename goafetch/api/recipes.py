@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import textwrap
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import ModuleType
@@ -93,7 +94,7 @@ def known_steps() -> dict[str, str]:
 
 def _primitives(function: Callable[..., Any]) -> list[str]:
     """The names of the methods that a recipe function calls on its argument, in order."""
-    tree = ast.parse(inspect.cleandoc(inspect.getsource(function)))
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     argument = next(iter(inspect.signature(function).parameters))
     calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
     methods = [call for call in calls if isinstance(call, ast.Attribute)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
     from reducer import parameters
     from reducer.descriptors import describe
     from reducer.fitsio import open_frame
-    from reducer.frame import Context
+    from reducer.frame import Context, in_this_process
     from reducer.run import run_recipe
 
     if not task.files:
@@ -63,14 +64,14 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
     store = task.store or cal_service.active_store(task.folder)
     found = find_calibrations(facts, task.calibrations, store, notify)
     workers = load_settings(workers=task.workers).workers
-    with Pool(workers) as pool:
+    with ExitStack() as stack:
         context = Context(
             folder=task.folder,
             parameters=parameters.parse(task.parameters),
             flat=found.get(PROCESSED_FLAT),
             bpm=found.get(PROCESSED_BPM),
             notify=notify,
-            map=pool.map,
+            map=in_this_process if workers == 1 else stack.enter_context(Pool(workers)).map,
         )
         made = run_recipe(find_recipe(task.recipe, facts.tags), frames, context)
     products = [frame.path for frame in made if frame.path not in task.files]

@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
-from typer.testing import CliRunner
 
-
-@dataclass(frozen=True)
-class Typed:
-    """What a command did: its exit code, and what it wrote."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.splitlines()
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-class Shell:
-    """Types `goafetch ...` in the present folder."""
-
-    def __call__(self, command: str, stdin: str | None = None) -> Typed:
-        from goafetch.cli import app
-
-        result = CliRunner().invoke(app, shlex.split(command), input=stdin)
-        return Typed(result.exit_code, result.stdout, result.stderr)
+if TYPE_CHECKING:
+    from shell import Shell
 
 
 @pytest.fixture
 def goafetch() -> Shell:
     """Type a command: ``goafetch("dataselect ... ")``."""
+    from shell import Shell
+
     return Shell()
 
 

@@ -1,0 +1,207 @@
+"""The published tutorial, command by command and line by line, against the practice night."""
+
+from __future__ import annotations
+
+import bz2
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import astrodata
+import pytest
+from astropy.io import fits
+
+CHAPTER = Path(__file__).parents[2] / "docs" / "python_chapter.py"
+MASK = "bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"
+LAMP_ON = "AZEL_TARGET CAL DOMEFLAT FLAT GEMINI GSAOI IMAGE LAMPON NON_SIDEREAL RAW SOUTH UNPREPARED"
+SCIENCE = "GEMINI GSAOI IMAGE RAW SIDEREAL SOUTH UNPREPARED"
+
+#: What the tutorial has typed, in its order, each with `goafetch` before it.
+COMMANDS = {
+    "typewalk": "typewalk -d ../playdata",
+    "init": "caldb init",
+    "flats": "dataselect --tags FLAT --expr \"filter_name=='Kshort'\" ../playdata/*.fits "
+    "-o flats_Kshort.list",
+    "partner": "dataselect --expr 'observation_class==\"partnerCal\"' ../playdata/*.fits",
+    "standards": "dataselect --expr 'object==\"9132\"' ../playdata/*.fits -o std_9132.list",
+    "science": "dataselect --expr '(observation_class==\"science\" and exposure_time==60.)' "
+    "../playdata/*.fits -o science.list",
+    "mask": "caldb add ../playdata/bpm*.fits",
+    "make flat": "reduce @flats_Kshort.list --workers 1",
+    "add flat": "caldb add ./calibrations/processed_flat/S20170505S0030_flat.fits",
+    "list": "caldb list",
+    "make standards": "reduce @std_9132.list --workers 1",
+    "check": "reduce @science.list -r checkWCS --workers 1",
+    "make science": "reduce @science.list -p skyCorrect:offset_sky=False prepare:bad_wcs=fix --workers 1",
+    "select": "dataselect *_skyCorrected.fits --expr='observation_class==\"science\"'",
+}
+
+
+@pytest.fixture(scope="module")
+def playdata(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The practice night, unpacked."""
+    from goafetch.practice.archive import prepare
+
+    folder = tmp_path_factory.mktemp("tutorial") / "playdata"
+    folder.mkdir()
+    for program in prepare():
+        for packed in program.glob("*.fits.bz2"):
+            (folder / packed.name.removesuffix(".bz2")).write_bytes(bz2.decompress(packed.read_bytes()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A home without any configuration."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        patch.setenv("XDG_CONFIG_HOME", str(folder))
+        yield
+
+
+@pytest.fixture(scope="module")
+def done(playdata: Path, home: None) -> Iterator[dict]:
+    """Every command of the tutorial, typed once in its order in the playground; what each answered."""
+    from shell import Shell
+
+    playground = playdata.parent / "playground"
+    playground.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(playground)
+        goafetch = Shell()
+        answers = {}
+        for name, command in COMMANDS.items():
+            answers[name] = goafetch(command)
+            assert answers[name].code == 0, f"{command}: {answers[name].err}"
+        answers["showd"] = goafetch("showd -d object", stdin=answers["partner"].out)
+        chosen = " ".join(answers["select"].lines)
+        answers["stack"] = goafetch(f"disco {chosen} -o my_Kshort_stack.fits")
+        assert answers["stack"].code == 0, answers["stack"].err
+        yield answers
+
+
+@pytest.fixture(scope="module")
+def playground(done: dict, playdata: Path) -> Path:
+    return playdata.parent / "playground"
+
+
+def names_in(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if not line.startswith("#")]
+
+
+def test_tags_to_the_letter(done: dict) -> None:
+    tags = {Path(name).name: words for name, words in (line.split("\t") for line in done["typewalk"].lines)}
+    assert len(tags) == 51
+    assert tags["S20170505S0030.fits"] == LAMP_ON
+    assert tags["S20170505S0060.fits"] == LAMP_ON.replace("LAMPON", "LAMPOFF")
+    assert tags["S20170504S0114.fits"] == tags["S20170505S0110.fits"] == SCIENCE
+
+
+def test_lists_of_thirty_flats_four_standards_and_sixteen_science_files(playground: Path) -> None:
+    counts = {path.name: len(names_in(path)) for path in playground.glob("*.list")}
+    assert counts == {"flats_Kshort.list": 30, "std_9132.list": 4, "science.list": 16}
+
+
+def test_the_standard_has_one_name(done: dict) -> None:
+    assert [line.split("\t")[1] for line in done["showd"].lines] == ["9132"] * 4
+
+
+def test_the_master_flat_has_two_places_and_the_store_knows_it(playground: Path, done: dict) -> None:
+    first = playground / "S20170505S0030_flat.fits"
+    second = playground / "calibrations/processed_flat/S20170505S0030_flat.fits"
+    assert first.read_bytes() == second.read_bytes()
+    rows = [line.split("\t") for line in done["list"].lines]
+    assert sorted(row[0] for row in rows) == ["S20170505S0030_flat.fits", MASK]
+
+
+def test_three_files_have_a_bad_wcs(done: dict) -> None:
+    said = (done["check"].err + done["check"].out).splitlines()
+    bad = [line[:14] for line in said if line.endswith("arcsec from target plus offset")]
+    assert bad == ["S20170505S0105", "S20170505S0108", "S20170505S0109"]
+    assert done["check"].lines == [], "nothing is written"
+
+
+def test_nine_sky_subtracted_and_seven_flat_corrected(playground: Path) -> None:
+    def numbers(suffix: str) -> list[int]:
+        return sorted(int(path.name[10:14]) for path in playground.glob(f"S20170505S*{suffix}.fits"))
+
+    assert numbers("_skyCorrected") == list(range(95, 104))
+    assert numbers("_flatCorrected") == list(range(104, 111))
+    assert len(list(playground.glob("S20170504S*_skyCorrected.fits"))) == 4
+
+
+def test_the_stack_has_data_variance_mask_and_unit(playground: Path) -> None:
+    with fits.open(playground / "my_Kshort_stack.fits") as file:
+        names = [unit.name for unit in file]
+        assert [names.count(name) for name in ("SCI", "VAR", "DQ", "EXPTIME")] == [1, 1, 1, 1]
+        assert file["SCI"].header["BUNIT"] == "electron"
+    assert not list(playground.glob("*_image.fits")), "the stack bears the name that was asked for"
+
+
+def test_astrodata_opens_every_product(playground: Path) -> None:
+    for path in sorted(playground.glob("*.fits")):
+        product = astrodata.open(path)
+        assert len(product) == (1 if path.name.startswith("my_") else 4)
+        with fits.open(path) as file:
+            for version, extension in enumerate(product, 1):
+                assert extension.data.shape == file["SCI", version].shape
+                assert (extension.variance == file["VAR", version].data).all()
+                assert (extension.mask == file["DQ", version].data).all()
+
+
+def test_everything_is_told_once_in_one_log(playground: Path) -> None:
+    lines = (playground / "reduce.log").read_text().splitlines()
+    rebuilt = [line for line in lines if "WCS of S20170505S0105.fits rebuilt" in line]
+    assert len(rebuilt) == 1
+    assert len({line for line in lines if "made S20170505S0030_flat" in line}) == 1
+
+
+def test_the_published_facts_agree(playground: Path) -> None:
+    from goafetch.api.tutorial import check
+    from goafetch.workspace import Workspace
+
+    stack = playground / "S20170505S0095_image.fits"
+    stack.hardlink_to(playground / "my_Kshort_stack.fits")
+    try:
+        facts = check(Workspace(playground.parent))
+    finally:
+        stack.unlink()
+    assert {fact.what for fact in facts if fact.agrees is not True} == {"size of the stack"}
+    assert [fact.agrees for fact in facts if fact.what == "size of the stack"] == [None]
+    assert len(facts) == 14
+
+
+def test_the_python_chapter_runs_as_a_plain_script_with_two_workers(playdata: Path, tmp_path: Path) -> None:
+    chosen = [f"S20170505S{n:04}.fits" for n in (30, 31, 32, 60, 61, 62, 95, 96, 97, 104, 105, 106)]
+    (tmp_path / "playdata").mkdir()
+    for name in [*chosen, "S20170504S0114.fits", "S20170504S0115.fits", MASK]:
+        (tmp_path / "playdata" / name).symlink_to(playdata / name)
+    folder = tmp_path / "playground"
+    folder.mkdir()
+    repository = str(CHAPTER.parents[1])
+    environment = os.environ | {"PYTHONPATH": repository, "GOAFETCH_WORKERS": "2", "HOME": str(tmp_path)}
+    script = subprocess.run(
+        [sys.executable, str(CHAPTER)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert script.returncode == 0, script.stderr
+    assert (folder / "my_Kshort_stack.fits").is_file()
+    log = (folder / "gsaoi_data_reduction.log").read_text()
+    assert log.count("WCS of S20170505S0105.fits rebuilt") == 1
+    assert not (folder / "reduce.log").exists()
+
+
+@pytest.mark.prove
+def test_the_whole_tutorial_in_one_command(playdata: Path, home: None, tmp_path: Path) -> None:
+    from shell import Shell
+
+    answer = Shell()(f"tutorial {playdata} --into {tmp_path / 'ws'} --json")
+    assert answer.code == 0, answer.err
+    assert answer.json["agree"]
