@@ -13,9 +13,9 @@ from reducer.errors import BadInput
 from reducer.frame import F32, U16, Chip, Context, FrameRef
 from reducer.gsaoi import region
 from reducer.provenance import plan_product
+from reducer.sky.objects import scatter
 from reducer.steps.flat import combine_lamps, exposure_of, measure_lamps, odd_response, split_lamps
 from reducer.steps.masks import Calibrations, index_of, known_bits
-from reducer.steps.objects import scatter
 from reducer.steps.prepare import describe
 
 #: Rows of darks combined at a time.

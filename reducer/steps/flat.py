@@ -16,7 +16,7 @@ from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import F32, U16, Chip, Context, FrameRef
 from reducer.gsaoi import region
 from reducer.provenance import plan_product
-from reducer.steps.channels import column_means, offsets_against
+from reducer.sky.columns import column_means, offsets_against
 from reducer.steps.masks import Calibrations, index_of, known_bits
 from reducer.steps.prepare import describe
 

@@ -12,11 +12,10 @@ from scipy import ndimage
 
 from reducer import parameters
 from reducer.errors import BadParameter
-from reducer.frame import F64, Context, FrameRef
+from reducer.frame import F32, F64, Context, FrameRef
 from reducer.provenance import plan_product, product_name
-from reducer.steps.objects import BLOCK, CELL, scatter
-from reducer.steps.separate import FIELD, link, positions, seconds
-from reducer.steps.skyframes import (
+from reducer.sky.channels import CELL_ROWS, STEP, Strips, channel_width, fit_exposure, fit_field
+from reducer.sky.frames import (
     KeepTask,
     LookTask,
     PatternTask,
@@ -27,7 +26,9 @@ from reducer.steps.skyframes import (
     look,
     subtract,
 )
-from reducer.steps.skylevel import Course, differences, follow
+from reducer.sky.level import Course, differences, follow
+from reducer.sky.objects import BLOCK, CELL, scatter
+from reducer.steps.separate import FIELD, link, positions, seconds
 
 #: Fraction of the field that must be free for an object frame's own median to be its sky.
 FREE_FIELD = 0.5
@@ -48,11 +49,16 @@ class Decision:
 
 @dataclass
 class Skies:
-    """The sky exposures in use, what they show, and the pattern of each set of them."""
+    """The sky exposures in use, what they show, and the pattern of each set of them.
+
+    ``offsets``: of the channels, by frame and array, electrons for each column; ``width``: of a channel.
+    """
 
     frames: dict[str, FrameRef]
     seen: dict[str, Seens] = field(default_factory=dict)
+    offsets: dict[str, dict[int, F32]] = field(default_factory=dict)
     patterns: dict[frozenset[str], Path] = field(default_factory=dict)
+    width: int = 512
 
 
 def skyCorrect(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
@@ -91,11 +97,28 @@ def make_patterns(frames: Sequence[FrameRef], objects: Sequence[FrameRef], conte
     used = frozenset().union(*sets)
     skies = Skies({frame.path.name: frame for frame in frames if frame.path.name in used})
     _look_at_skies(skies, None, context)
+    skies.offsets = {name: no_offsets(frame) for name, frame in skies.frames.items()}
     first = _combine(skies, used, context, "_skyfirst")
     _look_at_skies(skies, first, context)
+    if parameters.value(context, "skyCorrect", "channels"):
+        strips = [strips_in(seen) for seen in skies.seen.values()]
+        skies.width = channel_width(strips)
+        skies.offsets = {
+            name: fit_exposure(found, skies.width) for name, found in zip(skies.seen, strips, strict=True)
+        }
     for place, members in enumerate(sorted(sets, key=sorted)):
         skies.patterns[members] = _combine(skies, members, context, f"_sky{place}")
     return skies
+
+
+def no_offsets(frame: FrameRef) -> dict[int, F32]:
+    """Channel offsets of zero for every array of a frame."""
+    return {int(chip["EXTVER"]): np.zeros(int(chip["NAXIS1"]), np.float32) for chip in frame.chips}
+
+
+def strips_in(seen: Seens) -> dict[int, Strips]:
+    """The cells of all arrays of a frame in which channel offsets are measured."""
+    return {array: part.strips for array, part in seen.items()}
 
 
 def _look_at_skies(skies: Skies, pattern: Path | None, context: Context) -> None:
@@ -108,7 +131,8 @@ def _combine(skies: Skies, members: frozenset[str], context: Context, suffix: st
     frames = tuple(skies.frames[name] for name in names)
     seen = tuple(skies.seen[name] for name in names)
     arrays = sorted({array for shown in seen for array in shown})
-    tasks = [PatternTask(context.disk, frames, seen, array) for array in arrays]
+    offsets = tuple(skies.offsets[name] for name in names)
+    tasks = [PatternTask(context.disk, frames, seen, offsets, array) for array in arrays]
     path = context.scratch / product_name(frames[0].path, suffix)
     chips = context.map(combine_skies, tasks)
     return context.disk.write_frame(path, frames[0].header, chips, lasting=False)
@@ -118,10 +142,8 @@ def _keep_skies(frames: Sequence[FrameRef], skies: Skies, context: Context) -> d
     """Write the off-target frames; their channel offsets are known against the pattern of them all."""
     tasks = []
     for frame in frames:
-        shown = skies.seen.get(frame.path.name, {})
-        none = {int(chip["EXTVER"]): np.zeros(int(chip["NAXIS1"]), np.float32) for chip in frame.chips}
-        offsets = none | {array: seen.offsets for array, seen in shown.items()}
         target = plan_product(context, frame, "_flatCorrected", [frame])
+        offsets = skies.offsets.get(frame.path.name, no_offsets(frame))
         tasks.append(KeepTask(context.disk, frame, offsets, target))
     return _opened(frames, context.map(keep_sky, tasks), context)
 
@@ -149,8 +171,9 @@ def _correct_group(
     context.notify("decision", what=f"offset_sky={decision.offset}", reason=decision.reason)
     ratios = array_ratios([skies.seen[name] for name in sorted(skies.frames)])
     levels, told = _levels(group, shown, skies, ratios, decision, context)
+    offsets = _offsets(group, shown, skies, context)
     tasks = []
-    for frame, seen_one, level in zip(group, shown, levels, strict=True):
+    for frame, seen_one, level, own in zip(group, shown, levels, offsets, strict=True):
         members = frozenset(frame.skies)
         inputs = [frame, *(skies.frames[name] for name in sorted(members))]
         facts: dict[str, Any] = {"SKYMODE": decision.reason[:68], "SKYNUM": len(members), **told}
@@ -165,11 +188,29 @@ def _correct_group(
                 pattern=skies.patterns[members],
                 levels=per_array,
                 factors={array: float(factor) for array in seen_one},
-                offsets={array: part.offsets for array, part in seen_one.items()},
+                offsets=own,
                 target=target,
             )
         )
     return _opened(group, context.map(subtract, tasks), context)
+
+
+def _offsets(
+    group: Sequence[FrameRef], shown: Sequence[Seens], skies: Skies, context: Context
+) -> list[dict[int, F32]]:
+    """Channel offsets of the frames of a field."""
+    if not parameters.value(context, "skyCorrect", "channels"):
+        return [no_offsets(frame) for frame in group]
+    east, north = positions(group)
+    cell = (STEP, CELL_ROWS * BLOCK)
+    moves = [
+        {
+            array: _shift(frame, array, east[0] - east[place], north[0] - north[place], cell)
+            for array in shown[place]
+        }
+        for place, frame in enumerate(group)
+    ]
+    return fit_field([strips_in(seen) for seen in shown], moves, skies.width)
 
 
 def decide(shown: Sequence[Seens], roles: Sequence[str], context: Context) -> Decision:
@@ -271,7 +312,8 @@ def common_field(
     for place, (frame, seens) in enumerate(zip(group, shown, strict=True)):
         rows = []
         for array in arrays:
-            moved = _shift(frame, array, east[0] - east[place], north[0] - north[place])
+            size = (CELL * BLOCK, CELL * BLOCK)
+            moved = _shift(frame, array, east[0] - east[place], north[0] - north[place], size)
             sky = np.nanmedian(seens[array].cells) * (1 - 1 / ratios.get(array, 1.0))
             rows.append(_shifted(seens[array].cells.astype(float) - sky, moved).ravel())
         maps.append(np.concatenate(rows))
@@ -280,12 +322,14 @@ def common_field(
     return maps, np.concatenate(places)
 
 
-def _shift(frame: FrameRef, array: int, east: float, north: float) -> tuple[float, float]:
-    """The shift in cells (x, y) on an array that a shift on the sky (arcsec) makes, by the CD matrix."""
+def _shift(
+    frame: FrameRef, array: int, east: float, north: float, cell: tuple[int, int]
+) -> tuple[float, float]:
+    """The shift (x, y), in cells of so many pixels, that a shift on the sky (arcsec) makes on an array."""
     header = next(chip for chip in frame.chips if int(chip["EXTVER"]) == array)
     matrix = np.array([[header["CD1_1"], header["CD1_2"]], [header["CD2_1"], header["CD2_2"]]]) * 3600.0
-    x, y = np.linalg.solve(matrix, [east, north]) / (CELL * BLOCK)
-    return float(x), float(y)
+    x, y = np.linalg.solve(matrix, [east, north])
+    return float(x) / cell[0], float(y) / cell[1]
 
 
 def _shifted(cells: F64, moved: tuple[float, float]) -> F64:

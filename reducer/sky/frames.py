@@ -14,26 +14,19 @@ from reducer.combine import clipped_mean
 from reducer.frame import F32, U16, Chip, Files, FrameRef
 from reducer.gsaoi import region
 from reducer.provenance import Target
-from reducer.steps.channels import fit_offsets
-from reducer.steps.masks import index_of
-from reducer.steps.objects import (
+from reducer.sky.channels import Strips, strips_of
+from reducer.sky.objects import (
     BLOCK,
-    CELL,
     Bool,
     block_means,
     cell_map,
     expand,
     find_objects,
-    plane,
-    scatter,
 )
+from reducer.steps.masks import index_of
 
 #: Pixels of all frames combined at a time.
 PIXELS_AT_ONCE = 4_000_000
-#: Departure of the background cells from a plane, in units of their noise, beyond which light is extended.
-UNEVEN = 3.0
-#: Degree of the surface that stands for extended light when channel offsets are measured.
-EXTENDED_DEGREE = 8
 
 
 @dataclass(frozen=True)
@@ -41,14 +34,14 @@ class Seen:
     """What one array of a frame shows once a pattern is subtracted.
 
     ``level``: median of the free sky, electrons. ``cells``: medians of cells of 64 pixels between the stars,
-    NaN where none are free. ``free``: fraction of the usable pixels that no object covers. ``offsets``: of
-    the channels, electrons, one a column. ``packed``: the object mask.
+    NaN where none are free. ``free``: fraction of the usable pixels that no object covers.
+    ``strips``: the free sky for the fit of the channels' offsets. ``packed``: the object mask.
     """
 
     level: float
     cells: F32
     free: float
-    offsets: F32
+    strips: Strips
     packed: tuple[bytes, tuple[int, int]]
 
     def objects(self) -> Bool:
@@ -89,23 +82,13 @@ def see(data: F32, mask: U16, first_column: int, local: bool) -> Seen:
     free = known & ~objects
     stars = find_objects(means, counts, local=True)
     cells = cell_map(means, known & ~stars)
-    offsets = None if local else channel_offsets(means, free, data.shape[1], first_column)
     return Seen(
         level=float(np.median(means[free])) if free.any() else float("nan"),
         cells=cells,
         free=float(free.sum() / max(known.sum(), 1)),
-        offsets=np.zeros(data.shape[1], np.float32) if offsets is None else offsets,
+        strips=strips_of(means, free, data.shape[1], first_column),
         packed=(zlib.compress(np.packbits(objects).tobytes(), 1), objects.shape),
     )
-
-
-def channel_offsets(means: F32, free: Bool, width: int, first_column: int) -> F32:
-    """Channel offsets against a plane or, where light is extended, a surface of higher degree."""
-    level = plane(means, free)
-    cells = cell_map(means - level, free)
-    noise = 1.25 * scatter((means - level)[free]) / CELL
-    extended = scatter(cells[np.isfinite(cells)]) > UNEVEN * noise
-    return fit_offsets(means, free, width, first_column, degree=EXTENDED_DEGREE if extended else 1)
 
 
 # --- the pattern -------------------------------------------------------------------------------------
@@ -118,6 +101,7 @@ class PatternTask:
     disk: Files
     frames: tuple[FrameRef, ...]
     seen: tuple[Mapping[int, Seen], ...]
+    offsets: tuple[Mapping[int, F32], ...]
     array: int
 
 
@@ -148,7 +132,7 @@ def _sky_rows(task: PatternTask, place: int, rows: slice) -> tuple[F32, F32, U16
     chip = task.disk.read_chip(frame, index_of(frame, task.array), rows)
     hidden = expand(seen.objects(), chip.data.shape, rows.start)
     mask = np.where(hidden, chip.mask | np.uint16(dq.NO_DATA), chip.mask)
-    return chip.data - np.float32(seen.level) - seen.offsets, chip.variance, mask
+    return chip.data - np.float32(seen.level) - task.offsets[place][task.array], chip.variance, mask
 
 
 # --- off-target frames -------------------------------------------------------------------------------
