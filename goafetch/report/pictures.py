@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from goafetch.report.draw import INK, as_png, as_svg, centre_and_spread, new_axes, new_figure, shrink
 from goafetch.report.products import Mosaic, Stack
-from goafetch.workspace import write_atomically
 from reducer.frame import F32
 
 #: The colour of sky that no array saw: nothing in a grey picture looks like it.
@@ -18,17 +16,10 @@ NO_DATA = "#3b5b7a"
 PLACES = {3: (0, 0), 4: (0, 1), 2: (1, 0), 1: (1, 1)}
 
 
-def write_stack_picture(stack: Stack, folder: Path) -> Path:
-    """Write stack_<name>.png (asinh stretch, axes in RA and Dec, no data in blue) and return its path."""
-    path = folder / f"stack_{stack.path.stem}.png"
-    write_atomically(path, draw_stack(stack))
-    return path
-
-
 def draw_stack(stack: Stack, most: int = 1400) -> bytes:
     """A PNG of the stack with axes in RA and Dec where its header has a celestial WCS."""
     image, factor = shrink(stack.data, most)
-    figure = new_figure(7.6, 7.6 * image.shape[0] / image.shape[1])
+    figure = new_figure(7.6, 7.0 * image.shape[0] / image.shape[1])
     projection = _projection(stack, factor)
     axes: Any = figure.add_subplot(**({"projection": projection} if projection else {}))
     axes.imshow(stretched(image), origin="lower", cmap=_grey(), vmin=0, vmax=1, interpolation="nearest")
@@ -48,8 +39,9 @@ def stretched(image: F32, softness: float = 3.0) -> F32:
     finite = signal[np.isfinite(signal)]
     if finite.size == 0:
         return image
-    low = np.arcsinh(-2.0 / softness)
+    dark = float(np.percentile(finite, 1))
     high = max(float(np.percentile(finite, 99.9)), float(np.arcsinh(20 / softness)))
+    low = dark - 0.12 * (high - dark)
     return np.asarray(np.clip((signal - low) / (high - low), 0, 1), np.float32)
 
 
@@ -104,13 +96,19 @@ def _add_scale(figure: Any, drawn: Any, axes: Any, label: str) -> None:
 
 
 def _projection(stack: Stack, factor: int) -> Any:
-    """The WCS of the shrunken picture, None where the header has no celestial one."""
+    """The WCS of the shrunken picture, None where the stack has no tangential one."""
     from astropy.wcs import WCS
 
-    wcs = WCS(stack.science, naxis=2, fix=False)
-    if not wcs.has_celestial:
+    world = stack.world()
+    if world is None:
         return None
-    return wcs if factor == 1 else wcs.slice((slice(None, None, factor), slice(None, None, factor)))
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crpix = [(world[key] - 0.5) / factor + 0.5 for key in ("CRPIX1", "CRPIX2")]
+    wcs.wcs.crval = [world["CRVAL1"], world["CRVAL2"]]
+    wcs.wcs.cd = [[world[f"CD{i}_{j}"] * factor for j in (1, 2)] for i in (1, 2)]
+    wcs.wcs.set()
+    return wcs
 
 
 def _label_sky(axes: Any, system: str) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 from reducer import dq, fitsio
 from reducer.frame import F32, U16, Header, Table
 
+WORLD = ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -44,6 +46,14 @@ class Stack:
     def text(self, key: str) -> str:
         """A keyword of either header as text, empty if it is missing."""
         return str(self.header.get(key, self.science.get(key, ""))).strip()
+
+    def world(self) -> dict[str, float] | None:
+        """The keywords of the tangential projection; None where the stack has no such projection."""
+        values = {key: self.value(key) for key in WORLD}
+        values = {key: 0.0 if v is None and key.startswith("CD") else v for key, v in values.items()}
+        known = {key: value for key, value in values.items() if value is not None}
+        is_tangential = self.text("CTYPE1").startswith("RA---TAN")
+        return known if is_tangential and len(known) == len(WORLD) else None
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def measure(stack: Stack) -> Quality:
     fwhm = _percentiles(widths[good], scale) if widths is not None and scale else (None, None, None)
     errors = column(catalogue, "ERR_POS")
     error = float(np.median(errors[good]) * 1000) if errors is not None and good.any() else None
-    noise = _typical_noise(stack)
+    noise = typical_noise(stack)
     exposures = stack.value("NCOMBINE")
     return Quality(
         scale=scale,
@@ -102,7 +102,8 @@ def _percentiles(widths: np.ndarray, scale: float) -> tuple[float | None, float 
     return float(low), float(middle), float(high)
 
 
-def _typical_noise(stack: Stack) -> float | None:
+def typical_noise(stack: Stack) -> float | None:
+    """The median noise of a usable pixel in electrons."""
     variance = stack.variance[::4, ::4]
     known = variance[(variance > 0) & ((stack.mask[::4, ::4] & dq.UNUSABLE) == 0)]
     return float(np.sqrt(np.median(known))) if known.size else None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from goafetch.report.draw import centre_and_spread, colour_table
 from goafetch.report.products import Stack, column
-from goafetch.report.quality import pixel_scale
+from goafetch.report.quality import pixel_scale, typical_noise
 from reducer import dq
 from reducer.frame import F32, U16
 
@@ -59,9 +59,10 @@ class Viewer:
     tiles: dict[str, str]
 
 
-def choose_code(image: F32) -> Code:
-    """A code for an image by its own noise."""
-    zero, noise = centre_and_spread(image)
+def choose_code(image: F32, noise: float | None) -> Code:
+    """A code for an image by the noise of its pixels, where that is known."""
+    zero, spread = centre_and_spread(image)
+    noise = noise or spread
     steps = 1 / FINEST
     soft = noise / STEPS_PER_NOISE * steps
     lowest = float(np.nanmin(image)) if np.isfinite(image).any() else 0.0
@@ -71,7 +72,7 @@ def choose_code(image: F32) -> Code:
 
 def make_viewer(stack: Stack) -> Viewer:
     """Tiles of all levels of zoom, and all that the script must know to show them."""
-    code = choose_code(stack.data)
+    code = choose_code(stack.data, typical_noise(stack))
     tiles, levels, most = {}, [], 2
     for level, (data, mask) in enumerate(_pyramid(stack.data, stack.mask)):
         levels.append({"width": data.shape[1], "height": data.shape[0]})
@@ -89,7 +90,7 @@ def make_viewer(stack: Stack) -> Viewer:
         "code": {**asdict(code), "most": most},
         "limits": [low, high],
         "colours": {name: base64.b64encode(colour_table(name)).decode("ascii") for name in COLOUR_MAPS},
-        "wcs": _world(stack),
+        "wcs": stack.world(),
         "scale": pixel_scale(stack),
         "sources": _sources(stack),
         "bits": [[bit, name] for bit, name in dq.NAMES.items() if bit != dq.OVERLAP],
@@ -135,23 +136,12 @@ def _halve(data: F32) -> F32:
 
 
 def _limits(image: F32) -> tuple[float, float]:
-    """Black a little below the sky, white where one pixel in 500 is brighter."""
+    """Black where one pixel in 100 is darker, white where one in 500 is brighter."""
     middle, spread = centre_and_spread(image)
     sample = image[::3, ::3]
     sample = sample[np.isfinite(sample)]
-    high = float(np.percentile(sample, 99.8)) if sample.size else 1.0
-    return middle - 2 * spread, max(high, middle + 20 * spread)
-
-
-def _world(stack: Stack) -> dict[str, float] | None:
-    """The tangential projection that the script uses to read out RA and Dec; None without one."""
-    keys = ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
-    if not stack.text("CTYPE1").startswith("RA---TAN"):
-        return None
-    values = {key: stack.value(key) for key in keys}
-    values = {key: 0.0 if value is None and key.startswith("CD") else value for key, value in values.items()}
-    known = {key: value for key, value in values.items() if value is not None}
-    return known if len(known) == len(keys) else None
+    low, high = (float(v) for v in np.percentile(sample, (1, 99.8))) if sample.size else (0.0, 1.0)
+    return low, max(high, middle + 20 * spread)
 
 
 def _sources(stack: Stack) -> list[list[float]]:

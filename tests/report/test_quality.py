@@ -1,0 +1,147 @@
+"""Numbers of a stack are right for images of known noise, width and depth, and judged as they should be."""
+
+import dataclasses
+import zlib
+from base64 import b64decode
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from small_workspace import SIZE, stack_pixels, wcs_header, write_stack
+
+from goafetch.report.draw import centre_and_spread, shrink
+from goafetch.report.products import Stack, read_stack
+from goafetch.report.quality import measure
+from goafetch.report.tiles import SIDE, choose_code, make_viewer, pack
+from goafetch.report.verdict import BAD, GOOD, LOOK, UNKNOWN, judge
+
+KINDS = [("FWHM_IMAGE", "f8"), ("FLAGS", "i4"), ("FLUX_APER", "f8", (4,)), ("FLUXERR_APER", "f8", (4,)),
+         ("ERR_POS", "f8")]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    return read_stack(write_stack(tmp_path_factory.mktemp("stack") / "S20170505S0095_image.fits"))
+
+
+def flat_stack(noise, variance, stars=40, width=4.5):
+    """A stack of pure noise, and a catalogue of equal stars."""
+    rng = np.random.default_rng(5)
+    shape = (400, 400)
+    table = np.zeros(stars, KINDS)
+    table["FWHM_IMAGE"], table["FLUX_APER"], table["FLUXERR_APER"], table["ERR_POS"] = width, 1e4, 10, 5e-4
+    return Stack(
+        path=Path("S1_image.fits"),
+        header=fits.Header({"TEXPTIME": 540.0, "NCOMBINE": 9}),
+        science=wcs_header(),
+        data=rng.normal(0, noise, shape).astype(np.float32),
+        variance=np.full(shape, variance, np.float32),
+        mask=np.zeros(shape, np.uint16),
+        seconds=np.full(shape, 540, np.float32),
+        tables={"OBJCAT": table},
+    )
+
+
+def test_width_depth_and_noise_of_a_known_image():
+    quality = measure(flat_stack(noise=10, variance=100))
+    assert quality.fwhm == pytest.approx(4.5 * 0.02)
+    assert quality.noise_ratio == pytest.approx(1, abs=0.02)
+    # Five times ten electrons, over the root of an aperture's area, times the correlation of 1.4.
+    assert quality.depth == pytest.approx(5 * 10 * np.sqrt(np.pi) * 4.5 * 1.4)
+    assert quality.position_error == pytest.approx(0.5)
+    assert (quality.seconds, quality.exposures, quality.covered, quality.even) == (540, 9, 1, 1)
+
+
+def test_noise_is_told_from_stars_and_gradients(stack):
+    assert measure(stack).noise_ratio == pytest.approx(1, abs=0.06)
+
+
+def lights(stack, **more):
+    told = {"corrected": True, "warnings": (), "left_out": 0} | more
+    return {verdict.name: verdict for verdict in judge(measure(stack), **told)}
+
+
+def test_a_good_stack_has_green_lights():
+    found = lights(flat_stack(noise=10, variance=100))
+    assert {found[name].light for name in ("Exposure", "Sharpness", "Noise", "Positions", "Warnings")} == {
+        GOOD
+    }
+
+
+@pytest.mark.parametrize(("noise", "light"), [(10, GOOD), (13, LOOK), (30, BAD), (3, BAD)])
+def test_noise_that_variance_does_not_explain_is_seen(noise, light):
+    assert lights(flat_stack(noise=noise, variance=100))["Noise"].light == light
+
+
+@pytest.mark.parametrize(("width", "light"), [(4.5, GOOD), (9, LOOK), (30, BAD)])
+def test_wide_images_are_seen_where_optics_should_have_corrected_them(width, light):
+    stack = flat_stack(noise=10, variance=100, width=width)
+    assert lights(stack)["Sharpness"].light == light
+    assert lights(stack, corrected=False)["Sharpness"].light == GOOD
+
+
+def test_what_cannot_be_known_is_not_green():
+    bare = dataclasses.replace(
+        flat_stack(noise=10, variance=100),
+        tables={},
+        header=fits.Header(),
+        science=fits.Header(),
+        seconds=None,
+    )
+    found = lights(bare)
+    assert {found[name].light for name in ("Exposure", "Sharpness", "Depth", "Positions")} == {UNKNOWN}
+
+
+def test_everything_that_is_not_green_says_what_to_do():
+    stack = flat_stack(noise=30, variance=100, width=30)
+    for verdict in lights(stack, warnings=("cloud",), left_out=2).values():
+        assert verdict.remedy or verdict.light in (GOOD, UNKNOWN)
+
+
+def unpack(text, shape):
+    """What the page's script does to a tile."""
+    planes = np.frombuffer(zlib.decompress(b64decode(text)), np.uint8).astype(int).reshape(3, *shape)
+    folded = planes[0] | planes[1] << 8 | planes[2] << 16
+    return np.cumsum(np.where(folded & 1, -(folded + 1) // 2, folded // 2), axis=1)
+
+
+def test_tiles_hold_every_code():
+    codes = np.random.default_rng(2).integers(0, 65536, (70, 130)).astype(np.uint16)
+    np.testing.assert_array_equal(unpack(pack(codes), codes.shape), codes)
+
+
+def test_codes_are_finer_than_the_noise_and_never_confuse_no_data():
+    data = stack_pixels()[0]
+    data[5, 5] = np.nan
+    code = choose_code(data, 10.0)
+    back = code.value(code.encode(data))
+    assert np.isnan(back[5, 5]) and np.isfinite(back).sum() == data.size - 1
+    error = np.abs(back - data) / np.hypot(10.0, 0.02 * data)
+    assert np.nanmax(error) < 0.26
+
+
+def test_the_pyramid_covers_the_picture_at_every_zoom(stack):
+    viewer = make_viewer(stack)
+    assert set(viewer.tiles) == {
+        f"{kind}{tile}" for kind in "dm" for tile in ("0-0-0", "0-1-0", "0-0-1", "0-1-1", "1-0-0")
+    }
+    whole = unpack(viewer.tiles["d1-0-0"], (SIZE // 2, SIZE // 2))
+    corner = unpack(viewer.tiles["d0-0-0"], (SIDE, SIDE))
+    code = choose_code(stack.data, 10.0)
+    mean = code.value(corner[:2, :2]).mean()
+    assert code.value(whole[:1, :1])[0, 0] == pytest.approx(mean, abs=3)
+
+
+def test_shrinking_keeps_means_and_gaps():
+    image = np.arange(100, dtype=np.float32).reshape(10, 10)
+    image[:4, :4] = np.nan
+    small, factor = shrink(image, 5)
+    assert factor == 2 and np.isnan(small[:2, :2]).all()
+    assert small[4, 4] == pytest.approx(image[8:, 8:].mean())
+
+
+def test_the_sky_is_found_below_a_galaxy():
+    data, *_ = stack_pixels()
+    middle, spread = centre_and_spread(data[:300, :300])
+    assert abs(middle) < 10 and 8 < spread < 16
