@@ -56,14 +56,14 @@ def within_thirty_days(need: Need, calibration: Calibration) -> str | None:
     return None if apart <= LONGEST else f"{apart / dt.timedelta(days=1):.1f} days away, at most 30 allowed"
 
 
-def valid_by_then(need: Need, calibration: Calibration) -> str | None:
+def valid_by_that_date(need: Need, calibration: Calibration) -> str | None:
     """The calibration is valid from a date at or before the need's."""
     if calibration.when.date() <= need.when.date():
         return None
     return f"valid from {calibration.when.date()}, after {need.when.date()}"
 
 
-def covers(need: Need, calibration: Calibration) -> str | None:
+def covers_the_frame(need: Need, calibration: Calibration) -> str | None:
     """The calibration holds all pixels that the frame has."""
     if not calibration.region:
         return None
@@ -111,11 +111,11 @@ def same_read_mode(need: Need, calibration: Calibration) -> str | None:
 #: By the kind of calibration. Lamp-on frames are sought for a science frame; lamp-off frames for a lamp-on
 #: frame, with which they form one set.
 RULES: Mapping[str, Rule] = {
-    PROCESSED_FLAT: Rule((same_filter, covers, within_thirty_days)),
-    PROCESSED_BPM: Rule((covers, valid_by_then), latest=True),
+    PROCESSED_FLAT: Rule((same_filter, covers_the_frame, within_thirty_days)),
+    PROCESSED_BPM: Rule((covers_the_frame, valid_by_that_date), latest=True),
     STANDARD: Rule((same_filter, within_thirty_days)),
-    DARK: Rule((same_exposure, same_coadds, same_read_mode, covers, within_thirty_days)),
-    LAMP_ON: Rule((same_filter, covers, within_thirty_days)),
+    DARK: Rule((same_exposure, same_coadds, same_read_mode, covers_the_frame, within_thirty_days)),
+    LAMP_ON: Rule((same_filter, covers_the_frame, within_thirty_days)),
     LAMP_OFF: Rule(
         (same_filter, same_exposure, same_coadds, same_read_mode, same_region, within_thirty_days)
     ),
