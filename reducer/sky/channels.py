@@ -29,8 +29,8 @@ CLIP = 3.0
 FEWEST = 4000.0
 #: Rounds in which offsets and the light of the field are told apart.
 ROUNDS = 4
-#: Degree of the surface that stands for the light of the field when its share of the offsets is sought.
-DEGREE = 8
+#: Cells on either side of a channel's edge in which its step is measured, and the degree of the light there.
+NEAR = {64: (4, 2), 512: (12, 3)}
 #: Where each array lies in the field, in units of its side.
 CORNERS = {1: (0.0, -1.0), 2: (-1.0, -1.0), 3: (-1.0, 0.0), 4: (0.0, 0.0)}
 
@@ -81,16 +81,14 @@ def _profile(strips: Strips) -> F64:
 # --- one exposure ------------------------------------------------------------------------------------
 
 
-def fit_exposure(exposure: Mapping[int, Strips], width: int, degree: int = 0) -> dict[int, F32]:
+def fit_exposure(exposure: Mapping[int, Strips], width: int) -> dict[int, F32]:
     """Offsets of all channels of an exposure, electrons for each column, with zero mean in each array.
 
     Fitted with one gradient over the whole field (an array by itself cannot tell a gradient from rising
-    offsets), a level for each array and, for ``degree`` above 0, a surface for each array. Offsets are
-    expected to be of the size ``TYPICAL``; a channel with too few free pixels gets zero.
+    offsets) and a level for each array. Offsets are expected to be of the size ``TYPICAL``; a channel with
+    too few free pixels gets zero.
     """
     smooth = _planes(exposure)
-    if degree:
-        smooth = np.hstack([smooth, _surfaces(exposure, degree)])
     channels, places = _channels(exposure, width)
     values = np.concatenate([strips.values.ravel() for strips in exposure.values()])
     weights = np.concatenate([strips.weights.ravel() for strips in exposure.values()])
@@ -113,23 +111,6 @@ def _planes(exposure: Mapping[int, Strips]) -> F64:
         up = corner[1] + (y.ravel() + 0.5) / height
         rows.append(np.hstack([across[:, None], up[:, None], constant]))
     return np.concatenate(rows)
-
-
-def _surfaces(exposure: Mapping[int, Strips], degree: int) -> F64:
-    """Legendre polynomials of x and y, of total degree 1 to ``degree``, for each array by itself."""
-    blocks = []
-    for strips in exposure.values():
-        height, width = strips.values.shape
-        y = np.polynomial.legendre.legvander(np.linspace(-1, 1, height), degree)
-        x = np.polynomial.legendre.legvander(np.linspace(-1, 1, width), degree)
-        powers = [(i, j) for j in range(degree + 1) for i in range(degree + 1 - j) if i + j > 0]
-        blocks.append(np.stack([np.outer(y[:, j], x[:, i]).ravel() for i, j in powers], axis=1))
-    whole = np.zeros((sum(len(block) for block in blocks), sum(block.shape[1] for block in blocks)))
-    row = column = 0
-    for block in blocks:
-        whole[row : row + block.shape[0], column : column + block.shape[1]] = block
-        row, column = row + block.shape[0], column + block.shape[1]
-    return whole
 
 
 def _channels(exposure: Mapping[int, Strips], width: int) -> tuple[F64, dict[int, int]]:
@@ -188,16 +169,59 @@ def fit_field(
 
     ``moves``: for each exposure and array the shift (x, y), in cells, from the first exposure's sky to its
     own. The light is the mean of the exposures, each without its own gradient and offsets; the mean of their
-    offsets, which stays in it, is told from it as far as it is not smooth.
+    offsets, which stays in it, shows in its steps at the edges of the channels.
     """
-    found = [fit_exposure(exposure, width, DEGREE) for exposure in exposures]
+    found = [
+        {array: np.zeros(strips.columns, np.float32) for array, strips in exposure.items()}
+        for exposure in exposures
+    ]
     light: Mapping[int, Strips] = {}
     for _ in range(ROUNDS):
         light = _mean_light(exposures, found, moves)
         left = [_without(exposure, light, move) for exposure, move in zip(exposures, moves, strict=True)]
         found = [fit_exposure(exposure, width) for exposure in left]
-    common = fit_exposure(light, width, DEGREE)
+    common = common_offsets(light, width, len(exposures))
     return [{array: offsets + common[array] for array, offsets in each.items()} for each in found]
+
+
+def common_offsets(light: Mapping[int, Strips], width: int, exposures: int) -> dict[int, F32]:
+    """Offsets that stayed in the mean of several exposures, from its steps at the edges of the channels."""
+    expected = TYPICAL / np.sqrt(exposures)
+    return {array: _from_steps(strips, width, expected) for array, strips in light.items()}
+
+
+def _from_steps(strips: Strips, width: int, expected: float) -> F32:
+    """The most likely offsets of an array's channels, each expected to be of a size, given the steps."""
+    channel = _channel_of(np.arange(strips.values.shape[1]) * STEP, strips, width)
+    edges = np.flatnonzero(np.diff(channel)) + 1
+    normal, right = np.eye(edges.size + 1) / expected**2, np.zeros(edges.size + 1)
+    for place, edge in enumerate(edges):
+        step, sigma = _step(strips, int(edge), *NEAR[width])
+        if np.isfinite(step):
+            difference = np.zeros(edges.size + 1)
+            difference[place], difference[place + 1] = -1.0, 1.0
+            normal += np.outer(difference, difference) / sigma**2
+            right += difference * step / sigma**2
+    solution: F64 = np.asarray(np.linalg.solve(normal, right), float)
+    return _over_columns(solution, 0, strips, width)
+
+
+def _step(strips: Strips, edge: int, reach: int, degree: int) -> tuple[float, float]:
+    """The step at an edge between cells, and its sigma: the median over the rows.
+
+    (nan, inf) where too few rows are free on both sides.
+    """
+    first, last = max(edge - reach, 0), min(edge + reach, strips.values.shape[1])
+    place = (np.arange(first, last) - edge + 0.5) / reach
+    design = np.column_stack([np.polynomial.legendre.legvander(place, degree), place > 0])
+    values, weights = strips.values[:, first:last], strips.weights[:, first:last]
+    steps = []
+    for row in np.flatnonzero((weights > 0.3).sum(axis=1) > 0.8 * place.size):
+        root = np.sqrt(weights[row])
+        steps.append(np.linalg.lstsq(design * root[:, None], values[row] * root, rcond=None)[0][-1])
+    if len(steps) < 4:
+        return float("nan"), float("inf")
+    return float(np.median(steps)), max(1.25 * scatter(np.array(steps)) / np.sqrt(len(steps)), 0.05)
 
 
 def _mean_light(

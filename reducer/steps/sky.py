@@ -14,7 +14,15 @@ from reducer import parameters
 from reducer.errors import BadParameter
 from reducer.frame import F32, F64, Context, FrameRef
 from reducer.provenance import plan_product, product_name
-from reducer.sky.channels import CELL_ROWS, STEP, Strips, channel_width, fit_exposure, fit_field
+from reducer.sky.channels import (
+    CELL_ROWS,
+    STEP,
+    Strips,
+    channel_width,
+    common_offsets,
+    fit_exposure,
+    fit_field,
+)
 from reducer.sky.frames import (
     KeepTask,
     LookTask,
@@ -103,9 +111,11 @@ def make_patterns(frames: Sequence[FrameRef], objects: Sequence[FrameRef], conte
     if parameters.value(context, "skyCorrect", "channels"):
         strips = [strips_in(seen) for seen in skies.seen.values()]
         skies.width = channel_width(strips)
-        skies.offsets = {
-            name: fit_exposure(found, skies.width) for name, found in zip(skies.seen, strips, strict=True)
-        }
+        pattern = look(LookTask(context.disk, context.disk.open_frame(first), None))
+        common = common_offsets(strips_in(pattern), skies.width, len(strips))
+        for name, found in zip(skies.seen, strips, strict=True):
+            own = fit_exposure(found, skies.width)
+            skies.offsets[name] = {array: own[array] + common[array] for array in own}
     for place, members in enumerate(sorted(sets, key=sorted)):
         skies.patterns[members] = _combine(skies, members, context, f"_sky{place}")
     return skies
