@@ -1,0 +1,162 @@
+"""The commentary: what is shown when, and how errors end a command."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from screen import open_screen
+
+from goafetch import console
+from goafetch.errors import ArchiveError, Failure, NothingFound, UsageError
+from reducer.errors import BadFile
+
+
+def tell(terminal):
+    with terminal as notify:
+        notify("decision", what="sky from 7 exposures", reason="1500 sources an array")
+        notify("stage", name="fetch", total=2)
+        notify("progress", name="fetch", done=1, total=2, bytes=5_000_000)
+        notify("made", path="a.fits")
+        notify("reused", path="b.fits")
+        notify("refused", name="c.fits", reason="filter Unknown")
+        notify("warning", text="no catalogue")
+        notify("done", name="fetch")
+        notify("unheard of", fact=1)
+
+
+def test_off_a_terminal_the_story_is_plain_lines(capsys):
+    tell(console.Terminal())
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert out == ""
+    assert lines[:3] == [
+        "sky from 7 exposures: 1500 sources an array",
+        "left out c.fits: filter Unknown",
+        "warning: no catalogue",
+    ]
+    assert lines[3].startswith("fetch, 1 made, 1 reused, 1 refused, ")
+    assert len(lines) == 4
+
+
+def test_verbose_names_every_file(capsys):
+    tell(console.Terminal(verbose=True))
+    err = capsys.readouterr().err
+    assert "made a.fits" in err and "reused b.fits" in err and "fact=1" in err
+
+
+def test_quiet_shows_what_went_wrong_alone(capsys):
+    tell(console.Terminal(quiet=True))
+    assert capsys.readouterr().err.splitlines() == [
+        "left out c.fits: filter Unknown",
+        "warning: no catalogue",
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_terminal_gets_bars_that_fit_and_go_away(monkeypatch, width):
+    screen = open_screen(monkeypatch, "stderr", width)
+    tell(console.Terminal())
+    text = "".join(screen.lines())
+    assert "0/2" in text and "✓ fetch, 1 made, 1 reused, 1 refused" in text and "→ sky from" in text
+    assert screen.getvalue().endswith("\x1b[?25h")  # the cursor is shown again
+
+
+def run(error, **options):
+    @console.handled
+    def command(json=False, format="table"):
+        if error is not None:
+            raise error
+        return 0
+
+    try:
+        command(**options)
+    except SystemExit as ended:
+        return ended.code
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (None, 0),
+        (UsageError("unknown step", "one of a, b", "did you mean a?"), 2),
+        (NothingFound("nothing matched", remedy="try another date"), 3),
+        (ArchiveError("the archive is away"), 4),
+        (BadFile("x.fits is cut short", "2880 bytes", "fetch it again"), 1),
+        (OSError(28, "No space left on device", "y.fits"), 1),
+        (KeyboardInterrupt(), 130),
+        (KeyError("x"), 1),
+    ],
+)
+def test_every_error_has_words_and_its_exit_code(capsys, monkeypatch, tmp_path, error, code):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run(error) == code
+    out, err = capsys.readouterr()
+    assert out == "" and "Traceback" not in err
+    assert bool(err) == (error is not None)
+
+
+def test_an_error_says_found_needed_and_what_to_do(capsys):
+    run(UsageError("unknown step 'skyCorect'", "one of a, b", "did you mean skyCorrect?"))
+    assert capsys.readouterr().err.splitlines() == [
+        "error: unknown step 'skyCorect'",
+        "needed: one of a, b",
+        "what to do: did you mean skyCorrect?",
+    ]
+
+
+@pytest.mark.parametrize("options", [{"json": True}, {"format": "json"}])
+def test_in_json_mode_the_error_is_a_document(capsys, options):
+    run(NothingFound("nothing matched", remedy="try another date"), **options)
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert json.loads(out)["error"] == {
+        "exit_code": 3,
+        "found": "nothing matched",
+        "needed": "",
+        "remedy": "try another date",
+    }
+
+
+def test_what_nobody_foresaw_leaves_its_traceback_in_a_file(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    run(ZeroDivisionError("by nothing"))
+    (file,) = tmp_path.iterdir()
+    assert str(file) in capsys.readouterr().err
+    assert "ZeroDivisionError: by nothing" in file.read_text()
+
+
+def test_debugging_shows_the_traceback_at_once(capsys, monkeypatch):
+    monkeypatch.setenv("GOAFETCH_DEBUG", "1")
+    run(ZeroDivisionError("by nothing"))
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_panel_fits_the_terminal(monkeypatch):
+    screen = open_screen(monkeypatch, "stderr", 60)
+    console.fail(Failure(2, "unknown [step] " + "x" * 100, "one of a, b", "read the help"))
+    assert max(map(len, screen.lines())) <= 60
+    assert "unknown [step]" in screen.getvalue()
+
+
+PIPED = """
+from goafetch.console import handled, show_table
+@handled
+def command():
+    show_table({"n": n} for n in range(200000))
+command()
+"""
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        [sys.executable, "-c", PIPED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout.readline() == b"0\n"
+        process.stdout.close()
+        assert process.wait(20) == 0
+        assert process.stderr.read() == b""
