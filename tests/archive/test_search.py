@@ -100,7 +100,8 @@ def test_cut_answers_are_made_whole(narrow: ArchiveClient) -> None:
     assert len(names(narrow, night="20170505")) == 46
 
 
-def test_an_answer_that_stays_cut_is_an_error(tiny_folder: Path) -> None:
+def test_an_answer_that_stays_cut_is_an_error(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(query_module, "CLOSED_LIMIT", 20)
     row = next(r for r in json.loads((tiny_folder / "holdings.json").read_text()) if r["object"] == "NGC5128")
 
     class Endless(ArchiveClient):
