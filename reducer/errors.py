@@ -30,6 +30,8 @@ class BadFile(ReducerError):
 class BadParameter(ReducerError):
     """An unknown step or parameter, or a value that it cannot take."""
 
+    exit_code = 2  # a usage error, for the shell
+
 
 class BadInput(ReducerError):
     """Frames that do not belong together, or that a recipe cannot use."""

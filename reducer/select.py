@@ -35,8 +35,6 @@ P = TypeVar("P", str, Path)
 class BadExpression(BadParameter):
     """An expression that cannot be meant; ``found`` shows it with a mark under the spot."""
 
-    exit_code = 2
-
 
 # --- the tree ----------------------------------------------------------------------------------------
 

@@ -59,21 +59,21 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
     if not task.files:
         raise NothingFound("no files to reduce", "at least one", "give names, or @LIST")
     frames = [open_frame(path) for path in task.files]
-    first = frames[0]
-    facts = describe(first.header, first.chips, first.path.name)
+    facts = describe(frames[0].header, frames[0].chips, frames[0].path.name)
+    recipe, chosen = find_recipe(task.recipe, facts.tags), parameters.parse(task.parameters)
     store = task.store or cal_service.active_store(task.folder)
     found = find_calibrations(facts, task.calibrations, store, notify)
     workers = load_settings(workers=task.workers).workers
     with ExitStack() as stack:
         context = Context(
             folder=task.folder,
-            parameters=parameters.parse(task.parameters),
+            parameters=chosen,
             flat=found.get(PROCESSED_FLAT),
             bpm=found.get(PROCESSED_BPM),
             notify=notify,
             map=in_this_process if workers == 1 else stack.enter_context(Pool(workers)).map,
         )
-        made = run_recipe(find_recipe(task.recipe, facts.tags), frames, context)
+        made = run_recipe(recipe, frames, context)
     products = [frame.path for frame in made if frame.path not in task.files]
     for path in products:
         _keep(path, task.folder, store)
