@@ -169,7 +169,7 @@ def fit_field(
 
     ``moves``: for each exposure and array the shift (x, y), in cells, from the first exposure's sky to its
     own. The light is the mean of the exposures, each without its own gradient and offsets; the mean of their
-    offsets, which stays in it, shows in its steps at the edges of the channels.
+    offsets, which stays in it, shows in steps at the edges of the channels when no exposure is shifted.
     """
     found = [
         {array: np.zeros(strips.columns, np.float32) for array, strips in exposure.items()}
@@ -180,7 +180,8 @@ def fit_field(
         light = _mean_light(exposures, found, moves)
         left = [_without(exposure, light, move) for exposure, move in zip(exposures, moves, strict=True)]
         found = [fit_exposure(exposure, width) for exposure in left]
-    common = common_offsets(light, width, len(exposures))
+    still = [{array: (0.0, 0.0) for array in exposure} for exposure in exposures]
+    common = common_offsets(_mean_light(exposures, found, still), width, len(exposures))
     return [{array: offsets + common[array] for array, offsets in each.items()} for each in found]
 
 
