@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from calstore.associate import Match, NoMatch, best
 from calstore.errors import NotInStore
-from calstore.record import Calibration
+from calstore.record import Calibration, Need
 from calstore.store import CalStore
-from goafetch.config import load_settings
+from goafetch.config import Settings, load_settings
 from goafetch.workspace import Workspace
 
 FileData = namedtuple("FileData", ["name", "path"])
@@ -28,6 +29,13 @@ class _Chosen:
 _chosen = _Chosen()
 
 
+def project(folder: Path | None = None) -> tuple[Workspace, Settings]:
+    """The workspace that a folder (default: the present one) is, or is the playground of; its settings."""
+    folder = (folder or Path.cwd()).absolute()
+    root = folder.parent if folder.name == "playground" else folder
+    return Workspace(root), load_settings(root)
+
+
 def store_path(folder: Path | None = None) -> Path:
     """The file of the store for work in a folder (default: here).
 
@@ -36,13 +44,28 @@ def store_path(folder: Path | None = None) -> Path:
     no workspace.
     """
     folder = (folder or Path.cwd()).absolute()
-    root = folder.parent if folder.name == "playground" else folder
-    workspace = Workspace(root)
-    settings = load_settings(root)
+    workspace, settings = project(folder)
     if settings.store is not None:
         return settings.store
     in_workspace = folder.name == "playground" or workspace.playground.is_dir()
     return (workspace.calibrations if in_workspace else folder / "calibrations") / STORE_NAME
+
+
+def answers(store: CalStore) -> Callable[[Need], Match | NoMatch]:
+    """What says which calibration fits a need: the store, or without one the files of its folder."""
+    if store.exists:
+        return store.match
+    loose = loose_calibrations(store.path.parent)
+    return lambda need: best(need, loose)
+
+
+def loose_calibrations(folder: Path) -> list[Calibration]:
+    """The calibrations among the FITS files in a folder and below it."""
+    from goafetch.api.files import describe_files
+    from goafetch.plan.translate import calibration_of, kind_of
+
+    known, _ = describe_files(sorted(folder.rglob("*.fits")) if folder.is_dir() else ())
+    return [calibration_of(path, facts) for path, facts in known if kind_of(facts) and facts.ut_date]
 
 
 def active_store(folder: Path | None = None) -> CalStore:
@@ -103,8 +126,8 @@ def remove(store: CalStore, name: str) -> Calibration:
 
 
 def set_calservice(local_db_dir: str | Path | None = None) -> None:
-    """Make all reductions of this script use one store: that of a folder, or by default of this project."""
-    _chosen.path = beside(local_db_dir) if local_db_dir is not None else store_path()
+    """Make all reductions of this script use the store of a folder, or by default this project's own."""
+    _chosen.path = beside(local_db_dir).absolute() if local_db_dir is not None else None
 
 
 def set_local_database() -> CalibrationService:

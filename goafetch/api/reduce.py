@@ -14,7 +14,6 @@ from calstore.store import CalStore
 from goafetch.api import cal_service, logutils
 from goafetch.api.files import expand
 from goafetch.api.recipes import find_recipe
-from goafetch.config import load_settings
 from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Notify, silent
 from goafetch.pipeline.products import keep_as_calibration
@@ -63,7 +62,7 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
     recipe, chosen = find_recipe(task.recipe, facts.tags), parameters.parse(task.parameters)
     store = task.store or cal_service.active_store(task.folder)
     found = find_calibrations(facts, task.calibrations, store, notify)
-    workers = load_settings(workers=task.workers).workers
+    workers = task.workers or cal_service.project(task.folder)[1].workers
     with ExitStack() as stack:
         context = Context(
             folder=task.folder,
@@ -85,8 +84,10 @@ def find_calibrations(
 ) -> dict[str, Path]:
     """The flat and the mask for a frame: those given, else those that the store's rules choose."""
     found = dict(given)
-    for kind in sorted(needed_kinds(facts) - found.keys()) if store.exists else ():
-        answer = store.match(need_of(facts, kind))
+    missing = sorted(needed_kinds(facts) - found.keys())
+    answer_to = cal_service.answers(store) if missing else store.match
+    for kind in missing:
+        answer = answer_to(need_of(facts, kind))
         if isinstance(answer, Match):
             found[kind] = Path(answer.calibration.path)
             notify("decision", what=f"{kind} {answer.calibration.name}", reason=answer.reason)

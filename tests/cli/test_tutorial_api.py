@@ -148,6 +148,18 @@ def test_the_service_keeps_the_store_of_the_project(playground: Path) -> None:
     assert (playground / "calibrations/calstore.json").is_file()
 
 
+def test_without_a_store_the_files_of_its_folder_serve(playground: Path) -> None:
+    from calstore.associate import Match, NoMatch
+    from calstore.store import CalStore
+    from goafetch.plan.translate import need_of
+    from reducer.select import facts_of
+
+    need = need_of(facts_of(Path("../playdata/S20170505S0095.fits")), "processed_bpm")
+    answer = cal_service.answers(CalStore(Path("../playdata/calstore.json")))(need)
+    assert isinstance(answer, Match) and answer.calibration.name == Path(MASK).name
+    assert isinstance(cal_service.answers(CalStore(Path("nowhere/calstore.json")))(need), NoMatch)
+
+
 def test_a_store_elsewhere_serves_all_reductions_once_it_is_set(playground: Path) -> None:
     try:
         cal_service.set_calservice("elsewhere")
