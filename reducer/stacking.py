@@ -18,7 +18,7 @@ from reducer.frame import F32, F64, U16, Chip, Context, Files, FrameRef, Header,
 from reducer.levels import Level, Survey, lattice, solve_levels, survey_exposure
 from reducer.noise import Contribution, noise_table
 from reducer.provenance import plan_product
-from reducer.steps.detect import IS_SATURATED, NOT_CENTRED, ON_BAD_PIXEL, detect_sources
+from reducer.steps.detect import NO_POSITION, detect_sources
 from reducer.steps.stack import REACH, Combined, Rejection, Samples, combine
 
 #: Bytes of samples that one block of output rows may fill, and the fewest rows that are worth a block.
@@ -36,7 +36,7 @@ class Exposure:
 
     ``inverses``: from the stack's pixels to each chip's; ``levels``: residual sky in the exposure's own
     electrons; ``factor`` brings it to the reference's transparency and exposure time; ``weights``
-    (5,): by array number; ``seconds``: EXPTIME x COADDS.
+    (5,): by array number; ``seconds``: EXPTIME x COADDS; ``width``: FWHM of its stars in its own pixels.
     """
 
     frame: FrameRef
@@ -46,6 +46,7 @@ class Exposure:
     factor: float
     weights: F64
     seconds: float
+    width: float
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ def prepare_exposures(frames: Sequence[FrameRef], grid: Grid, context: Context) 
                 factor=frame.scale * grid.flux_factor,
                 weights=weigh(survey, frame.scale, width / np.median(widths)),
                 seconds=exposure_seconds(frame),
+                width=float(width),
             )
         )
         middles = zip(level, geometry.regions, strict=True)
@@ -173,8 +175,7 @@ def weigh(survey: Survey, scale: float, width: float) -> F64:
 
 def image_width(frame: FrameRef) -> float:
     """The median FWHM of a frame's bright good stars in pixels, 1 without any."""
-    bad = IS_SATURATED | NOT_CENTRED | ON_BAD_PIXEL
-    widths = [table["fwhm"][(table["flags"] & bad) == 0][:40] for table in frame.sources]
+    widths = [table["fwhm"][(table["flags"] & NO_POSITION) == 0][:40] for table in frame.sources]
     every = np.concatenate(widths) if widths else np.zeros(0)
     return float(np.median(every)) if len(every) else 1.0
 
@@ -247,12 +248,42 @@ def write_stack(stack: Stack, exposures: Sequence[Exposure], grid: Grid, context
     header = stack_header(reference.chips[0], grid)
     header["NOISCORR"], header["NCORR02"], header["NCORR04"] = ratio[8], ratio[2], ratio[4]
     chip = Chip(stack.data, stack.variance, stack.mask, header)
-    tables = {**target.tables, "OBJCAT": catalogue(stack.sources, grid), "NOISE": table}
+    tables = {
+        **target.tables,
+        "OBJCAT": catalogue(stack.sources, grid),
+        "NOISE": table,
+        "EXPOSURES": exposure_table(exposures),
+    }
     path = context.disk.write_frame(
         target.path, target.header, [chip], tables=tables, images={"EXPTIME": stack.exposure}
     )
     context.notify("made", path=path)
     return context.disk.open_frame(path)
+
+
+EXPOSURE = np.dtype(
+    [("filename", "U68"), ("ut", "U24"), ("seconds", "f8"), ("fwhm", "f8"), ("transparency", "f8"),
+     ("weight", "f8"), ("matches", "i4"), ("rms", "f8"), ("model", "U16")]
+)  # fmt: skip
+
+
+def exposure_table(exposures: Sequence[Exposure]) -> Table:
+    """EXPOSURES: what each input was like: FWHM in arcsec (NaN without stars), transparency relative to the first, weight
+    (sum 1), stars that aligned it, their rms residual in arcsec, and the model that it was aligned with."""
+    table = np.zeros(len(exposures), EXPOSURE)
+    weights = np.array([np.max(exposure.weights) for exposure in exposures])
+    rates = np.array([exposure.frame.scale * exposure.seconds for exposure in exposures])
+    table["weight"] = weights / max(float(weights.sum()), 1e-30)
+    table["transparency"] = rates[0] / rates
+    table["seconds"] = [exposure.seconds for exposure in exposures]
+    widths = np.array([exposure.width for exposure in exposures])
+    table["fwhm"] = np.where(widths > 1, widths * REFERENCE_SCALE, np.nan)
+    for row, exposure in zip(table, exposures, strict=True):
+        geometry, header = geometry_of(exposure.frame), exposure.frame.header
+        row["filename"], row["model"] = exposure.frame.path.name, geometry.model
+        row["ut"] = f"{header.get('DATE-OBS', '')}T{header.get('UT', '')}"
+        row["matches"], row["rms"] = geometry.matches, geometry.rms
+    return table
 
 
 def contributions(exposures: Sequence[Exposure], grid: Grid) -> list[Contribution]:

@@ -62,6 +62,18 @@ def draw_sky(folder: Path, summary: RunSummary, group: str) -> Figure | None:
     return Figure(graphs.draw_sky(points, "sky"), caption)
 
 
+def draw_exposures(stack: Stack) -> Figure | None:
+    """What each exposure of a stack was like, None if the product does not say."""
+    table = stack.tables.get("EXPOSURES")
+    if table is None or not len(table):
+        return None
+    caption = (
+        "Width of stars, transparency relative to the first exposure, and the rms residual per axis of the "
+        "stars that aligned it."
+    )
+    return Figure(graphs.draw_exposures(table, "exposures"), caption)
+
+
 def draw_noise(stack: Stack) -> Figure | None:
     """How noise is correlated between a stack's pixels, None if the product does not say."""
     table = stack.tables.get("NOISE")

@@ -73,6 +73,28 @@ def draw_sky(points: Sequence[SkyPoint], prefix: str) -> str:
     return as_svg(figure, alt, prefix)
 
 
+def draw_exposures(table: Table, prefix: str) -> str:
+    """An SVG of width, transparency and alignment of the exposures of a stack, in order of time."""
+    panels = (
+        ("fwhm", "FWHM (mas)", 1000.0, COLOURS[0]),
+        ("transparency", "transparency", 1.0, COLOURS[2]),
+        ("rms", "residual (mas)", 1000.0, COLOURS[1]),
+    )
+    table = table[np.argsort(table["ut"])]
+    figure = new_figure(6.4, 4.4)
+    for row, (name, label, factor, colour) in enumerate(panels):
+        axes = new_axes(figure, 311 + row)
+        axes.plot(np.arange(1, len(table) + 1), table[name] * factor, "o", color=colour, markersize=5)
+        axes.set(ylabel=label, xlim=(0.5, len(table) + 0.5))
+        axes.grid(color=INK, alpha=0.15, linewidth=0.5)
+        axes.tick_params(labelbottom=row == 2)
+    axes.set_xlabel("exposure in order of time")
+    widths = table["fwhm"][np.isfinite(table["fwhm"])] * 1000
+    span = f"from {widths.min():.0f} to {widths.max():.0f} mas" if widths.size else "not measured"
+    alt = f"Width, transparency and alignment residual of {len(table)} exposures; FWHM {span}."
+    return as_svg(figure, alt, prefix)
+
+
 def draw_noise(table: Table, prefix: str) -> str | None:
     """An SVG of the table NOISE; None if the table does not have its columns."""
     sizes, ratios = column(table, "n"), column(table, "ratio")

@@ -102,6 +102,8 @@ def _make_page(
         maps=figures.draw_maps(stack),
         sky=figures.draw_sky(folder, summary, product.group),
         noise=figures.draw_noise(stack),
+        exposures=figures.draw_exposures(stack),
+        inputs=_exposure_rows(stack),
         provenance={table: _rows(stack, table, names) for table, names in PROVENANCE.items()},
         header=[(key, stack.text(key)) for key in SHOWN if stack.text(key)],
         **common,
@@ -124,6 +126,24 @@ def _rows(stack: Stack, table: str, names: Sequence[str]) -> list[list[str]]:
     if len(columns) != len(names):
         return []
     return [[str(value).strip() for value in row] for row in zip(*columns, strict=True)]
+
+
+def _exposure_rows(stack: Stack) -> list[list[str]]:
+    """What each exposure of the stack was like, as text."""
+    return [
+        [
+            str(row["filename"]),
+            str(row["ut"])[:19].replace("T", " "),
+            f"{row['seconds']:g}",
+            f"{row['fwhm'] * 1000:.0f}",
+            f"{row['transparency']:.3f}",
+            f"{row['weight']:.3f}",
+            str(row["matches"]),
+            f"{row['rms'] * 1000:.2f}",
+            str(row["model"]),
+        ]
+        for row in stack.tables.get("EXPOSURES", ())
+    ]
 
 
 def _render(template: str, **facts: Any) -> str:

@@ -23,6 +23,8 @@ class Quality:
     ``depth``: electrons of a point source at 5 sigma in an aperture of one FWHM in radius; ``noise``:
     electrons in a single pixel. ``noise_ratio``: scatter of pixels over what VAR says. ``covered``:
     fraction of the picture with data; ``even``: fraction of that with at least half of the exposure time.
+    ``residual``: median over exposures of the rms residual of alignment per axis, mas; ``unaligned``: the
+    number of exposures that no stars aligned.
     """
 
     scale: float | None
@@ -40,6 +42,8 @@ class Quality:
     covered: float
     even: float | None
     zeropoint: float | None
+    residual: float | None
+    unaligned: int
 
 
 def measure(stack: Stack) -> Quality:
@@ -69,6 +73,8 @@ def measure(stack: Stack) -> Quality:
         covered=float(np.isfinite(stack.data[::4, ::4]).mean()),
         even=_evenness(stack),
         zeropoint=stack.value("MAGZERO"),
+        residual=_alignment(stack),
+        unaligned=_unaligned(stack),
     )
 
 
@@ -131,6 +137,17 @@ def _noise_ratio(stack: Stack) -> float | None:
         return None
     low, high = np.percentile(usable, (15.87, 84.13))
     return float((high - low) / 2)
+
+
+def _alignment(stack: Stack) -> float | None:
+    residuals = column(stack.tables.get("EXPOSURES"), "rms")
+    known = residuals[np.isfinite(residuals)] if residuals is not None else np.zeros(0)
+    return float(np.median(known) * 1000) if len(known) else None
+
+
+def _unaligned(stack: Stack) -> int:
+    matches = column(stack.tables.get("EXPOSURES"), "matches")
+    return int((matches == 0).sum()) if matches is not None and len(matches) > 1 else 0
 
 
 def _evenness(stack: Stack) -> float | None:

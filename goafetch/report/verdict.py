@@ -11,6 +11,8 @@ GOOD, LOOK, BAD, UNKNOWN = "good", "look", "bad", "unknown"
 
 #: Arcsec: images of 60-100 mas are what the adaptive optics gives in K (Neichel et al. 2014); 0.3 is seeing.
 SHARP, SEEING = 0.13, 0.30
+#: Residuals that well exposed stars stay below with the distortion solved for, mas.
+ALIGNED = 3.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ def judge(quality: Quality, *, corrected: bool, warnings: Sequence[str], left_ou
         _judge_sharpness(quality, corrected),
         _judge_depth(quality),
         _judge_noise(quality),
+        _judge_alignment(quality),
         _judge_positions(quality),
         _judge_zeropoint(quality),
         _judge_warnings(warnings),
@@ -118,6 +121,30 @@ def _judge_noise(quality: Quality) -> Verdict:
     )
 
 
+def _judge_alignment(quality: Quality) -> Verdict:
+    if quality.unaligned:
+        return Verdict(
+            "Alignment",
+            f"{quality.unaligned} by header",
+            LOOK,
+            "So many exposures share no stars with the others and were laid where their headers say.",
+            "Look at a star where they overlap: if it is double or long, stack without them.",
+        )
+    if quality.residual is None:
+        return Verdict("Alignment", "not needed", UNKNOWN, "A single exposure, or the product does not say.")
+    sentence = f"Stars of the exposures agree to {quality.residual:.2f} mas rms per axis, in the median."
+    value = f"{quality.residual:.2f} mas"
+    if quality.residual <= ALIGNED:
+        return Verdict("Alignment", value, GOOD, sentence)
+    return Verdict(
+        "Alignment",
+        value,
+        LOOK,
+        sentence,
+        "Worse than the instrument allows: see the residual of each exposure below.",
+    )
+
+
 def _judge_positions(quality: Quality) -> Verdict:
     if quality.position_error is None:
         return Verdict("Positions", "not measured", UNKNOWN, "The catalogue has too few good stars.")
@@ -126,7 +153,7 @@ def _judge_positions(quality: Quality) -> Verdict:
         f"{quality.position_error:.2f} mas",
         GOOD,
         f"Typical random error of a good star's position relative to its neighbours, {quality.stars} stars. "
-        "How the exposures were aligned, and on what the coordinates rest, stands among the decisions.",
+        "On what the coordinates themselves rest stands among the decisions.",
     )
 
 
