@@ -181,7 +181,7 @@ def _correct_group(
     context.notify("decision", what=f"offset_sky={decision.offset}", reason=decision.reason)
     ratios = array_ratios([skies.seen[name] for name in sorted(skies.frames)])
     levels, told = _levels(group, shown, skies, ratios, decision, context)
-    offsets = _offsets(group, shown, skies, context)
+    offsets = _offsets(group, shown, skies, decision, context)
     tasks = []
     for frame, seen_one, level, own in zip(group, shown, levels, offsets, strict=True):
         members = frozenset(frame.skies)
@@ -206,11 +206,13 @@ def _correct_group(
 
 
 def _offsets(
-    group: Sequence[FrameRef], shown: Sequence[Seens], skies: Skies, context: Context
+    group: Sequence[FrameRef], shown: Sequence[Seens], skies: Skies, decision: Decision, context: Context
 ) -> list[dict[int, F32]]:
-    """Channel offsets of the frames of a field."""
+    """Channel offsets of the frames of a field: each by itself where the field is blank, else together."""
     if not parameters.value(context, "skyCorrect", "channels"):
         return [no_offsets(frame) for frame in group]
+    if decision.offset:
+        return [fit_exposure(strips_in(seen), skies.width) for seen in shown]
     east, north = positions(group)
     cell = (STEP, CELL_ROWS * BLOCK)
     moves = [
