@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import operator
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from astropy.io import fits
 from hypothesis import given, settings
@@ -329,3 +331,19 @@ def test_dates_are_compared_as_dates() -> None:
     tree = expr_parser('ut_date<"2017-05-10"')
     assert tree.holds(frame())
     assert getattr(tree, "value") == dt.date(2017, 5, 10)  # noqa: B009
+
+
+@pytest.mark.prove
+def test_a_thousand_files_are_looked_through_in_a_few_seconds(tmp_path: Path) -> None:
+    whole = fits.Header()
+    whole.update(SCIENCE | {f"KEY{i:04}": i * 1.5 for i in range(200)})
+    units = [fits.PrimaryHDU(header=whole), *(fits.ImageHDU(np.zeros((64, 64))) for _ in range(4))]
+    first = tmp_path / "0000.fits"
+    fits.HDUList(units).writeto(first)
+    content = first.read_bytes()
+    for number in range(1, 1000):
+        (tmp_path / f"{number:04}.fits").write_bytes(content)
+    start = time.perf_counter()
+    found = select_data(sorted(tmp_path.glob("*.fits")), [], [], 'filter_name=="Kshort"')
+    assert len(found) == 1000
+    assert time.perf_counter() - start < 10
