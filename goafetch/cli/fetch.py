@@ -71,7 +71,8 @@ def fetch(
     if locked and update:
         raise UsageError("--locked and --update contradict each other", "one of them")
     workspace = Workspace(into or Path((program or "").strip().upper() or "."))
-    lock = Lock.read(workspace.lock_file) if program is None else None
+    asked = any((program is not None, date, night, class_, type_, object, filter, near))
+    lock = None if asked else Lock.read(workspace.lock_file)
     settings = load_settings(
         workspace.root,
         archive=archive or (lock.archive if lock else None),
