@@ -1,0 +1,117 @@
+"""Frames survive the disk whole, and what is not a GSAOI frame is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from raw_exposure import primary_header, write_raw
+
+from reducer.errors import BadFile
+from reducer.fitsio import open_frame, read_chip, read_table, write_frame
+from reducer.frame import Chip
+
+
+def raw_file(path: Path, arrays: tuple[int, ...] = (1, 2, 3, 4)) -> Path:
+    images = {array: np.full((256, 256), 100.0 * array, np.float32) for array in arrays}
+    return write_raw(path, primary_header(), images)
+
+
+def product(path: Path) -> Path:
+    frame = open_frame(raw_file(path.with_name("raw.fits")))
+    rng = np.random.default_rng(1)
+    chips = (
+        Chip(
+            rng.normal(size=(256, 256)).astype(np.float32),
+            rng.uniform(1, 2, (256, 256)).astype(np.float32),
+            rng.integers(0, 65535, (256, 256)).astype(np.uint16),
+            header,
+        )
+        for header in frame.chips
+    )
+    table = np.array([(1, "a", 2.5), (2, "bc", 3.5)], [("n", "i4"), ("name", "U2"), ("x", "f8")])
+    return write_frame(path, frame.header, chips, tables={"STARS": table})
+
+
+def test_a_product_comes_back_to_the_bit_by_us_and_by_astropy(tmp_path: Path) -> None:
+    path = product(tmp_path / "S1_flat.fits")
+    frame = open_frame(path)
+    chip = read_chip(frame, 2)
+    with fits.open(path, checksum=True) as file:
+        file.verify("exception")
+        assert [unit.name for unit in file[1:4]] == ["SCI", "VAR", "DQ"]
+        assert np.array_equal(chip.data, file["SCI", 3].data)
+        assert np.array_equal(chip.variance, file["VAR", 3].data)
+        assert np.array_equal(chip.mask, file["DQ", 3].data)
+    rows = read_chip(frame, 2, slice(64, 80))
+    assert np.array_equal(rows.data, chip.data[64:80])
+    assert np.array_equal(rows.mask, chip.mask[64:80])
+    stars = read_table(path, "STARS")
+    assert stars is not None
+    assert stars["name"].tolist() == ["a", "bc"]
+    assert read_table(path, "NOTHING") is None
+
+
+@pytest.mark.parametrize("kind", ["int16", "int32", "uint16"])
+def test_raw_integers_are_read_as_what_they_mean(tmp_path: Path, kind: str) -> None:
+    image = np.arange(256 * 256).reshape(256, 256) % 30000
+    path = write_raw(tmp_path / "raw.fits", primary_header(), {n: image.astype(kind) for n in (1, 2, 3, 4)})
+    chip = read_chip(open_frame(path), 1)
+    assert chip.data.dtype == np.float32
+    assert np.array_equal(chip.data, image)
+    assert not chip.variance.any()
+    assert not chip.mask.any()
+
+
+def test_a_missing_array_is_left_out_and_the_others_keep_their_numbers(tmp_path: Path) -> None:
+    frame = open_frame(raw_file(tmp_path / "raw.fits", (1, 3, 4)))
+    assert [chip["EXTVER"] for chip in frame.chips] == [1, 3, 4]
+    assert read_chip(frame, 1).data[0, 0] == 300
+
+
+def test_bad_files_are_refused_by_name_and_reason(tmp_path: Path) -> None:
+    whole = raw_file(tmp_path / "whole.fits")
+    short = tmp_path / "short.fits"
+    short.write_bytes(whole.read_bytes()[:-50000])
+    with pytest.raises(BadFile, match=r"short.fits ends \d+ bytes too early"):
+        open_frame(short)
+    text = tmp_path / "text.fits"
+    text.write_text("No such file, says the archive")
+    with pytest.raises(BadFile, match="is not FITS"):
+        open_frame(text)
+    (tmp_path / "none.fits").touch()
+    with pytest.raises(BadFile, match="is empty"):
+        open_frame(tmp_path / "none.fits")
+    with pytest.raises(BadFile, match="No such file"):
+        open_frame(tmp_path / "missing.fits")
+    other = write_raw(
+        tmp_path / "other.fits", primary_header(INSTRUME="NIRI"), {1: np.zeros((8, 8), np.float32)}
+    )
+    with pytest.raises(BadFile, match="NIRI"):
+        open_frame(other)
+    with fits.open(whole) as file:
+        fits.HDUList([*file, fits.ImageHDU(np.zeros((8, 8)))]).writeto(tmp_path / "five.fits")
+    with pytest.raises(BadFile, match="5 image extensions"):
+        open_frame(tmp_path / "five.fits")
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
+    frame = open_frame(raw_file(tmp_path / "raw.fits"))
+
+    def chips():  # type: ignore[no-untyped-def]
+        yield read_chip(frame, 0)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_frame(tmp_path / "out.fits", frame.header, chips())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw.fits"]
+
+
+def test_astrodata_opens_a_product(tmp_path: Path) -> None:
+    astrodata = pytest.importorskip("astrodata")
+    opened = astrodata.open(product(tmp_path / "S1_flat.fits"))
+    assert len(opened) == 4
+    assert opened[0].mask is not None
+    assert opened[0].variance is not None
