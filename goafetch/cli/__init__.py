@@ -39,6 +39,7 @@ def _register() -> None:
         login,
         plan,
         practice,
+        report,
         reduce,
         run,
         search,
@@ -61,6 +62,7 @@ def _register() -> None:
     app.command("typewalk")(typewalk.typewalk)
     app.add_typer(caldb.app, name="caldb")
     app.command("tutorial")(tutorial.tutorial)
+    app.command("report")(report.report)
     app.command("login")(login.login)
     app.command("logout")(login.logout)
     app.command("whoami")(login.whoami)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reducer.frame import F32
 
@@ -65,7 +66,7 @@ def as_svg(figure: Figure, alt: str, prefix: str) -> str:
 def as_png(figure: Figure, dpi: int = 130) -> bytes:
     """A PNG on a white background."""
     page = io.BytesIO()
-    figure.savefig(page, format="png", dpi=dpi, facecolor="white")
+    figure.savefig(page, format="png", dpi=dpi, facecolor="white", pil_kwargs={"compress_level": 3})
     return page.getvalue()
 
 
@@ -80,11 +81,16 @@ def shrink(image: F32, most: int) -> tuple[F32, int]:
     height, width = (-(-side // factor) * factor for side in image.shape)
     padded = np.full((height, width), np.nan, np.float32)
     padded[: image.shape[0], : image.shape[1]] = image
-    blocks = padded.reshape(height // factor, factor, width // factor, factor)
-    known = np.isfinite(blocks)
-    count = known.sum(axis=(1, 3))
-    total = np.where(known, blocks, 0).sum(axis=(1, 3), dtype=np.float32)
+    known = np.isfinite(padded)
+    padded[~known] = 0
+    total, count = _sum_blocks(padded, factor), _sum_blocks(known, factor)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32), factor
+
+
+def _sum_blocks(image: NDArray[Any], factor: int) -> NDArray[Any]:
+    kind = np.float32 if image.dtype == np.float32 else np.int32
+    rows = np.add.reduceat(image, np.arange(0, image.shape[0], factor), axis=0, dtype=kind)
+    return np.add.reduceat(rows, np.arange(0, image.shape[1], factor), axis=1)
 
 
 def centre_and_spread(image: F32) -> tuple[float, float]:

@@ -39,11 +39,13 @@ def draw_maps(stack: Stack) -> list[Figure]:
     """Exposure time and noise of each pixel of a stack."""
     figures = []
     if stack.seconds is not None:
-        seconds = np.where(stack.seconds > 0, stack.seconds, np.float32(np.nan))
-        svg = pictures.draw_map(seconds, "seconds", "Map of the exposure time of each pixel.", "seconds")
+        svg = pictures.draw_map(
+            stack.seconds, "seconds", "Map of the exposure time of each pixel.", "seconds"
+        )
         figures.append(Figure(svg, "Exposure time of each pixel."))
-    noise = np.sqrt(np.where(stack.variance > 0, stack.variance, np.float32(np.nan)))
-    svg = pictures.draw_map(noise, "electrons", "Map of the noise of single pixels.", "noise")
+    svg = pictures.draw_map(
+        stack.variance, "electrons", "Map of the noise of single pixels.", "noise", change=np.sqrt
+    )
     caption = "Noise of a pixel, the square root of VAR: it grows with light and where fewer exposures reach."
     return [*figures, Figure(svg, caption)]
 

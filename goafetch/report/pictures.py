@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ NO_DATA = "#3b5b7a"
 PLACES = {3: (0, 0), 4: (0, 1), 2: (1, 0), 1: (1, 1)}
 
 
-def draw_stack(stack: Stack, most: int = 1400) -> bytes:
+def draw_stack(stack: Stack, most: int = 1100) -> bytes:
     """A PNG of the stack with axes in RA and Dec where its header has a celestial WCS."""
     image, factor = shrink(stack.data, most)
     figure = new_figure(7.6, 7.0 * image.shape[0] / image.shape[1])
@@ -45,9 +46,14 @@ def stretched(image: F32, softness: float = 3.0) -> F32:
     return np.asarray(np.clip((signal - low) / (high - low), 0, 1), np.float32)
 
 
-def draw_map(image: F32, label: str, alt: str, prefix: str) -> str:
-    """An SVG of a map of the stack, such as exposure time or depth, with its scale."""
-    small, factor = shrink(image, 500)
+def draw_map(image: F32, label: str, alt: str, prefix: str, change: Callable[[F32], F32] = np.asarray) -> str:
+    """An SVG of a positive map of the stack, such as exposure time, with its scale; 0 is no data.
+
+    The map is thinned out to 500 pixels, then ``change`` is applied to its values.
+    """
+    factor = max(1, -(-max(image.shape) // 500))
+    thinned = image[factor // 2 :: factor, factor // 2 :: factor]
+    small = change(np.where(thinned > 0, thinned, np.float32(np.nan)))
     figure = new_figure(5.0, 4.3)
     axes = new_axes(figure)
     height, width = image.shape

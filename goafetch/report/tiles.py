@@ -6,6 +6,7 @@ import base64
 import json
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,10 +41,13 @@ class Code:
 
     def encode(self, image: F32) -> U16:
         """Codes of an image in electrons, 0 where it is NaN."""
-        scaled = np.arcsinh((image - np.float32(self.zero)) / np.float32(self.soft)) * np.float32(self.steps)
-        known = np.isfinite(scaled)
-        codes = np.clip(np.rint(np.where(known, scaled, 0)) + self.offset, 1, 65535)
-        return np.where(known, codes, 0).astype(np.uint16)
+        scaled = image - np.float32(self.zero)
+        scaled /= np.float32(self.soft)
+        np.arcsinh(scaled, out=scaled)
+        scaled *= np.float32(self.steps)
+        scaled += np.float32(self.offset + 0.5)
+        np.clip(scaled, 1, 65535, out=scaled)
+        return np.asarray(np.nan_to_num(scaled, copy=False, nan=0.0), np.uint16)
 
     def value(self, codes: NDArray[Any]) -> NDArray[Any]:
         """Electrons of codes, NaN for 0."""
@@ -74,15 +78,17 @@ def make_viewer(stack: Stack) -> Viewer:
     """Tiles of all levels of zoom, and all that the script must know to show them."""
     code = choose_code(stack.data, typical_noise(stack))
     tiles, levels, most = {}, [], 2
-    for level, (data, mask) in enumerate(_pyramid(stack.data, stack.mask)):
-        levels.append({"width": data.shape[1], "height": data.shape[0]})
-        codes = code.encode(data)
-        most = max(most, int(codes.max()))
-        for y in range(0, data.shape[0], SIDE):
-            for x in range(0, data.shape[1], SIDE):
-                name = f"{level}-{x // SIDE}-{y // SIDE}"
-                tiles[f"d{name}"] = pack(codes[y : y + SIDE, x : x + SIDE])
-                tiles[f"m{name}"] = _pack_mask(mask[y : y + SIDE, x : x + SIDE])
+    with ThreadPoolExecutor(2) as threads:  # packing is the compressor's work, outside the interpreter's lock
+        for level, (data, mask) in enumerate(_pyramid(stack.data, stack.mask)):
+            levels.append({"width": data.shape[1], "height": data.shape[0]})
+            codes = code.encode(data)
+            most = max(most, int(codes.max()))
+            for y in range(0, data.shape[0], SIDE):
+                for x in range(0, data.shape[1], SIDE):
+                    name, part = f"{level}-{x // SIDE}-{y // SIDE}", np.s_[y : y + SIDE, x : x + SIDE]
+                    tiles[f"d{name}"] = threads.submit(pack, codes[part])
+                    tiles[f"m{name}"] = threads.submit(_pack_mask, mask[part])
+    packed = {name: tile.result() for name, tile in tiles.items()}
     low, high = _limits(stack.data)
     facts = {
         "levels": levels,
@@ -96,7 +102,7 @@ def make_viewer(stack: Stack) -> Viewer:
         "bits": [[bit, name] for bit, name in dq.NAMES.items() if bit != dq.OVERLAP],
         "unit": stack.text("BUNIT") or "counts",
     }
-    return Viewer(json.dumps(facts, separators=(",", ":")).replace("<", "\\u003c"), tiles)
+    return Viewer(json.dumps(facts, separators=(",", ":")).replace("<", "\\u003c"), packed)
 
 
 def pack(codes: U16) -> str:
