@@ -10,7 +10,8 @@ class Notify(Protocol):
 
     Events in use: ``stage`` (name, total), ``progress`` (name, done, total, bytes), ``decision``
     (what, reason), ``made`` (path), ``reused`` (path), ``refused`` (name, reason), ``warning`` (text),
-    ``info`` (text), ``done`` (name).
+    ``info`` (text), ``transfer`` (name, done, total: bytes of one file on its way), ``retry`` (path, reason,
+    attempt), ``done`` (name).
     """
 
     def __call__(self, event: str, /, **facts: object) -> None: ...

@@ -247,7 +247,7 @@ class _Fetch:
             if self.stop.is_set():
                 raise _Stopped
             self.moved[record.name] = count
-            self.notify("progress", name=record.name, done=count, total=record.file_size, bytes=count)
+            self.notify("transfer", name=record.name, done=count, total=record.file_size)
 
         with self.slots:
             if self.stop.is_set():

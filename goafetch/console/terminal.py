@@ -37,6 +37,7 @@ class Terminal:
         self.quiet = quiet
         self._live = is_terminal(sys.stderr) and not quiet
         self._stages: dict[str, _Stage] = {}
+        self._transfers: dict[str, _Stage] = {}
         self._lock = threading.RLock()
         self._progress: Progress | None = None
 
@@ -51,12 +52,13 @@ class Terminal:
     ) -> None:
         with self._lock:
             if self._progress is not None:
-                for stage in self._stages.values():
+                for stage in (*self._stages.values(), *self._transfers.values()):
                     if stage.task is not None:
                         self._progress.remove_task(stage.task)
                 self._progress.stop()
                 self._progress = None
             self._stages.clear()
+            self._transfers.clear()
 
     def __call__(self, event: str, /, **facts: object) -> None:
         """Take one event; events that this class does not know are shown in verbose mode."""
@@ -70,7 +72,8 @@ class Terminal:
     def _on_stage(self, name: str, total: int | None = None, **_: object) -> None:
         self._stages[name] = stage = _Stage(total)
         if self._progress is not None:
-            stage.task = self._progress.add_task(as_text(name), total=total, amount="")
+            count = "" if total is None else f"0/{total}"
+            stage.task = self._progress.add_task(as_text(name), total=total, amount="", count=count)
         elif self.verbose:
             self._line("…", name if total is None else f"{name} ({total})", "")
 
@@ -83,8 +86,26 @@ class Terminal:
             if total is not None:
                 changes["total"] = total
             if bytes is not None:
-                changes["amount"] = _size(bytes)
+                changes["amount"] = _flow(bytes, time.monotonic() - stage.started)
+            changes["count"] = f"{done:g}" if total is None else f"{done:g}/{total:g}"
             self._progress.update(stage.task, **changes)
+
+    def _on_transfer(self, name: str, done: float, total: float, **_: object) -> None:
+        """A file on its way has a bar of its own until it has arrived; off a terminal nothing is said."""
+        if self._progress is None:
+            return
+        stage = self._transfers.setdefault(name, _Stage(None))
+        if stage.task is None:
+            stage.task = self._progress.add_task(f"  {as_text(name)}", total=total, amount="", count="")
+        flow = _flow(done, time.monotonic() - stage.started)
+        self._progress.update(stage.task, completed=done, amount=flow)
+        if done >= total:
+            self._end_transfer(name)
+
+    def _end_transfer(self, name: str) -> None:
+        stage = self._transfers.pop(name, None)
+        if stage is not None and stage.task is not None and self._progress is not None:
+            self._progress.remove_task(stage.task)
 
     def _on_done(self, name: str, **_: object) -> None:
         stage = self._stages.pop(name, None)
@@ -109,6 +130,7 @@ class Terminal:
             self._line("=", f"reused {as_text(path)}", "dim")
 
     def _on_refused(self, name: object, reason: object = "", **_: object) -> None:
+        self._end_transfer(as_text(name))
         self._count("refused")
         self._line("✗", f"left out {as_text(name)}: {as_text(reason)}", "yellow", always=True)
 
@@ -142,7 +164,6 @@ class Terminal:
 def _bars() -> Progress:
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
         SpinnerColumn,
         TextColumn,
@@ -153,7 +174,7 @@ def _bars() -> Progress:
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[count]}", markup=False),
         TextColumn("{task.fields[amount]}", markup=False),
         TimeRemainingColumn(compact=True),
         console=console_on(sys.stderr),
@@ -166,6 +187,11 @@ def _duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def _flow(count: float, seconds: float) -> str:
+    """Bytes so far, and bytes per second once there is something to divide by."""
+    return f"{_size(count)}, {_size(count / seconds)}/s" if seconds > 0.5 else _size(count)
 
 
 def _size(count: float) -> str:
