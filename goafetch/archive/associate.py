@@ -60,7 +60,7 @@ def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
     find_masks = cache(lambda instrument: calmgr.masks(client, instrument))
     choices = [Choice(warnings=_complaints(parts, offer))]
     for part in parts:
-        group = ScienceGroup(tuple(part), offer.settings.get(_largest(part).name, Settings()))
+        group = ScienceGroup(tuple(part), offer.settings.get(_largest(part).name))
         flats = choose.choose_flats(group, offer.sets(LAMP_ON, part), offer.sets(LAMP_OFF, part))
         standards = choose.choose_standards(group, offer.sets(STANDARD, part))
         choices += [flats, standards]
@@ -95,8 +95,8 @@ def _nights(records: Iterable[Record]) -> list[list[Record]]:
 
 
 def _largest(part: Sequence[Record]) -> Record:
-    """The file whose region holds that of the others."""
-    return max(part, key=lambda record: (record.data_size or 0, record.name))
+    """The file whose region holds that of the others; one with a public header where there is one."""
+    return max(part, key=lambda record: (not record.proprietary(), record.data_size or 0, record.name))
 
 
 def _gather(client: ArchiveClient, parts: Sequence[list[Record]]) -> _Offer:

@@ -121,6 +121,13 @@ def test_a_flats_region_must_hold_the_sciences(science: Record) -> None:
     assert len(choose_flats(ScienceGroup((science,), small), *full).taken) == 6
 
 
+def test_a_region_that_is_not_known_rules_out_no_flat(science: Record) -> None:
+    lit, dark = frames(science, 1, 3), frames(science, 21, 3)
+    central = Settings(region=CENTRAL)
+    sets_of = sets(LAMP_ON, lit, all=central), sets(LAMP_OFF, dark, all=central)
+    assert len(choose_flats(ScienceGroup((science,), None), *sets_of).taken) == 6
+
+
 def test_exposure_of_flats_need_not_be_the_sciences(science: Record, group: ScienceGroup) -> None:
     lit, dark = frames(science, 1, 3, exposure_time=15.0), frames(science, 21, 3, exposure_time=15.0)
     assert science.exposure_time == 60.0

@@ -92,17 +92,18 @@ def masks(client: ArchiveClient, instrument: str) -> list[Record]:
 
 
 def settings_of(client: ArchiveClient, records: Sequence[Record]) -> dict[str, Settings]:
-    """How each file was read out, by name; a header that is not given out leaves the default."""
+    """How each file was read out, by name; without those whose headers are not given out."""
 
-    def read(record: Record) -> Settings:
+    def read(record: Record) -> Settings | None:
         try:
             return read_settings(client.page("fullheader", record.name))
         except (Gone, Refused) as error:
             client.notify("info", text=f"{record.name}: coadds and region are not known ({error.found})")
-            return Settings()
+            return None
 
     with ThreadPoolExecutor(CONNECTIONS) as threads:
-        return dict(zip([r.name for r in records], threads.map(read, records), strict=True))
+        found = zip(records, threads.map(read, records), strict=True)
+        return {record.name: settings for record, settings in found if settings is not None}
 
 
 def _search_all(

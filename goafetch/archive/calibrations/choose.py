@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -22,10 +22,13 @@ _WORDS = {LAMP_ON: "lamp-on flats", LAMP_OFF: "lamp-off flats", STANDARD: "stand
 
 @dataclass(frozen=True)
 class ScienceGroup:
-    """Science files that need the same calibrations: of one program, filter, night and region."""
+    """Science files that need the same calibrations: of one program, filter and night.
+
+    ``settings``: of the one with the largest region; None where its header is not given out.
+    """
 
     records: tuple[Record, ...]
-    settings: Settings = field(default_factory=Settings)
+    settings: Settings | None = field(default_factory=Settings)
 
     @property
     def when(self) -> datetime:
@@ -45,7 +48,7 @@ class ScienceGroup:
             kind=kind,
             when=self.when,
             filter_name=first.filter_name or "",
-            region=self.settings.region,
+            region=self.settings.region if self.settings else (),
             name=self.name,
         )
 
@@ -123,7 +126,7 @@ def make_sets(kind: str, records: Iterable[Record], settings: Mapping[str, Setti
 def choose_flats(group: ScienceGroup, on: Sequence[CalibrationSet], off: Sequence[CalibrationSet]) -> Choice:
     """The nearest lamp-on set that has a lamp-off set read in the same way, and that lamp-off set."""
     choice = Choice()
-    fitting = _fitting(group.need(kinds.LAMP_ON), on, choice)
+    fitting = _fitting(group, kinds.LAMP_ON, on, choice)
     pairs = [(lit, _dark_for(lit, off)) for lit in fitting]
     complete = [(lit, dark) for lit, dark in pairs if dark is not None]
     lit, dark = complete[0] if complete else (fitting[0] if fitting else None, None)
@@ -150,7 +153,7 @@ def choose_flats(group: ScienceGroup, on: Sequence[CalibrationSet], off: Sequenc
 def choose_standards(group: ScienceGroup, sets: Sequence[CalibrationSet]) -> Choice:
     """All sets of standards of the night that is nearest."""
     choice = Choice()
-    fitting = _fitting(group.need(kinds.STANDARD), sets, choice)
+    fitting = _fitting(group, kinds.STANDARD, sets, choice)
     nearest = _distance(fitting[0], group) if fitting else 0
     for standard in fitting:
         if _distance(standard, group) == nearest:
@@ -197,12 +200,16 @@ def _as_mask(mask: Record) -> Calibration:
     return Calibration(kind=kinds.PROCESSED_BPM, when=start, path=mask.name)
 
 
-def _fitting(need: Need, sets: Sequence[CalibrationSet], choice: Choice) -> list[CalibrationSet]:
+def _fitting(
+    group: ScienceGroup, kind: str, sets: Sequence[CalibrationSet], choice: Choice
+) -> list[CalibrationSet]:
     """Sets that meet the rule's conditions, the nearest first; the others are rejected with its words."""
-    by_path = {s.calibration.path: s for s in sets}
-    judged = best(need, [s.calibration for s in sets])
-    good = [by_path[c.path] for c in suiting(need, [s.calibration for s in sets])]
-    for rejection in judged.rejected:
+    need, by_path = group.need(kind), {s.calibration.path: s for s in sets}
+    offered = [s.calibration for s in sets]
+    if group.settings is None:  # what the science's region asks of a flat cannot be judged
+        offered = [replace(calibration, region=()) for calibration in offered]
+    good = [by_path[calibration.path] for calibration in suiting(need, offered)]
+    for rejection in best(need, offered).rejected:
         unfit = by_path[rejection.calibration.path]
         if unfit not in good:
             choice.reject(unfit, rejection.reason)
