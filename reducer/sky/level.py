@@ -25,14 +25,13 @@ class Course:
 
     levels: F64
     sigma: float
-    jitter: float
 
 
 def follow(sky_times: F64, sky_levels: F64, object_times: F64, differences: F64) -> Course:
     """Levels of object exposures whose differences are known, from skies taken at other times.
 
     All levels follow one course in time: a line, a slow random departure from it, and jitter from exposure
-    to exposure; how slow, how far and how much are the most likely of a small table. ``differences`` are
+    to exposure; over how slow, how far and how much the mean is taken by likelihood. ``differences`` are
     levels of the objects but for a common constant, which the course joins to the skies.
     Times in seconds, levels in electrons.
     """
@@ -41,17 +40,20 @@ def follow(sky_times: F64, sky_levels: F64, object_times: F64, differences: F64)
     times = np.concatenate([sky_times, object_times])
     values = np.concatenate([sky_levels - size, differences])
     design = _design(times, sky_times.size)
-    best = max(
-        (
+    found = np.array(
+        [
             _solve(times, values, design, scale, memory, swing, jitter)
             for memory in MEMORIES
             for swing in SWINGS
             for jitter in JITTERS
-        ),
-        key=lambda solution: solution[0],
+        ]
     )
-    _, constant, sigma, jitter = best
-    return Course(differences + size - constant, sigma, jitter * scale)
+    likelihood, constants, sigmas = found.T
+    weights = np.exp(likelihood - likelihood.max())
+    weights /= weights.sum()
+    constant = float(weights @ constants)
+    sigma = float(np.sqrt(weights @ (sigmas**2 + (constants - constant) ** 2)))
+    return Course(differences + size - constant, sigma)
 
 
 def _design(times: F64, skies: int) -> F64:
@@ -63,8 +65,8 @@ def _design(times: F64, skies: int) -> F64:
 
 def _solve(
     times: F64, values: F64, design: F64, scale: float, memory: float, swing: float, jitter: float
-) -> tuple[float, float, float, float]:
-    """Log likelihood, the objects' constant and its sigma, and the jitter of one set of assumptions."""
+) -> tuple[float, float, float]:
+    """Log likelihood, the objects' constant and its sigma under one set of assumptions."""
     apart = np.abs(times[:, None] - times) / memory
     covariance = (swing * scale) ** 2 * (1 + apart) * np.exp(-apart)
     covariance[np.diag_indices(times.size)] += (jitter * scale) ** 2 + 0.1
@@ -76,7 +78,7 @@ def _solve(
     residual = values - design @ solution
     fit = float(residual @ weight @ residual + solution @ prior @ solution)
     likelihood = -0.5 * (fit + np.linalg.slogdet(covariance)[1] + np.linalg.slogdet(normal)[1])
-    return likelihood, float(solution[2]), float(np.sqrt(np.linalg.inv(normal)[2, 2])), jitter
+    return likelihood, float(solution[2]), float(np.sqrt(np.linalg.inv(normal)[2, 2]))
 
 
 def differences(maps: Sequence[F64], places: F64) -> F64:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -219,16 +219,25 @@ def normalise(differences: Sequence[Response]) -> list[Response]:
 
     One number for all arrays, so that their relative sensitivity stays in the flat.
     """
-    samples = [flat.data[::2, ::2][flat.mask[::2, ::2] & dq.UNUSABLE == 0] for flat in differences]
-    level = float(np.median(np.concatenate(samples)))
+    level = _median(differences)
     if not level > 0:
         raise BadInput(f"the flat's median is {level:.0f} electrons", "more light with the lamp on")
-    flats = []
-    for flat in differences:
-        data = flat.data / np.float32(level)
-        mask = flat.mask | odd_response(data, flat.mask)
-        flats.append(Response(data, flat.variance / np.float32(level**2), mask))
-    return flats
+    flagged = [
+        replace(flat, mask=flat.mask | odd_response(flat.data / np.float32(level), flat.mask))
+        for flat in differences
+    ]
+    level = _median(flagged)
+    return [
+        Response(flat.data / np.float32(level), flat.variance / np.float32(level**2), flat.mask)
+        for flat in flagged
+    ]
+
+
+def _median(flats: Sequence[Response]) -> float:
+    """The median of the good pixels of all arrays; of every fourth one where there are millions."""
+    step = 2 if flats[0].data.size > 1_000_000 else 1
+    samples = [flat.data[::step, ::step][flat.mask[::step, ::step] & dq.UNUSABLE == 0] for flat in flats]
+    return float(np.median(np.concatenate(samples)))
 
 
 def odd_response(response: F32, mask: U16, limits: tuple[float, float] = LOCAL_LIMITS) -> U16:

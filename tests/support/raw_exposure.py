@@ -75,13 +75,14 @@ def array_header(
     x0, y0 = ORIGIN[array - 1]
     east, north = MIDDLES[array - 1]
     dec = TARGET[1] + (primary["DECOFFSE"] + away[1]) / 3600
+    ra = TARGET[0] + (primary["RAOFFSET"] + away[0]) / 3600 / np.cos(np.radians(dec))
     header = fits.Header()
     header.update(
         {
             "ARRAYID": ARRAYS[array - 1], "CCDSEC": section, "DATASEC": f"[1:{side},1:{side}]",
             "DETSEC": f"[{first + 1 + x0}:{first + side + x0},{first + 1 + y0}:{first + side + y0}]",
             "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN",
-            "CRVAL1": TARGET[0] + (primary["RAOFFSET"] + away[0]) / 3600 / np.cos(np.radians(dec)), "CRVAL2": dec,
+            "CRVAL1": ra, "CRVAL2": dec,
             "CRPIX1": side / 2 - east / 0.0197, "CRPIX2": side / 2 - north / 0.0197,
             "CD1_1": 0.0197 / 3600, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 0.0197 / 3600,
         }

@@ -1,0 +1,285 @@
+"""A small night through the recipes: flats, interleaved skies, a galaxy, dithers, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from raw_exposure import FIRST, MIDDLES, SIDE, expose, primary_header, write_raw
+
+from reducer import dq, recipes
+from reducer.errors import BadInput, BadParameter, MissingCalibration
+from reducer.fitsio import open_frame, read_chip, read_table
+from reducer.frame import Context, FrameRef
+from reducer.run import run_recipe
+
+ARRAYS = (1, 2, 3, 4)
+SENSITIVITY = {1: 0.99, 2: 1.07, 3: 0.95, 4: 0.98}
+Y, X = np.mgrid[0:SIDE, 0:SIDE].astype(float)
+RNG = np.random.default_rng(42)
+RESPONSE = {
+    array: SENSITIVITY[array] * (1 + 0.015 * RNG.standard_normal((SIDE, SIDE))) * (1 + 0.05 * X / SIDE)
+    for array in ARRAYS
+}
+DEAD = (slice(100, 104), slice(30, 40))
+for array in ARRAYS:
+    RESPONSE[array][DEAD] *= 0.3
+#: Median of the response over all good pixels: what the flat is normalised by.
+NORM = float(np.median([RESPONSE[array] for array in ARRAYS]))
+
+
+def galaxy(array: int, east: float, north: float) -> np.ndarray:
+    """Electrons of a galaxy's halo in the upper left of array 4 with the telescope at an offset (arcsec)."""
+    x = X * 0.0197 + MIDDLES[array - 1][0] + east
+    y = Y * 0.0197 + MIDDLES[array - 1][1] + north
+    return 3000 * np.exp(-np.hypot(x - 26, y - 26) / 12.0)
+
+
+def stars(seed: int, number: int, east: float, north: float) -> np.ndarray:
+    """Electrons of some stars, the same for all arrays, moving with the offset."""
+    rng = np.random.default_rng(seed)
+    light = np.zeros((SIDE, SIDE))
+    for x, y, flux in zip(
+        rng.uniform(0, SIDE, number), rng.uniform(0, SIDE, number), rng.uniform(2e4, 2e5, number), strict=True
+    ):
+        r2 = (X - x + east / 0.0197) ** 2 + (Y - y + north / 0.0197) ** 2
+        light += flux / (2 * np.pi * 4) * np.exp(-r2 / 8)
+    return light
+
+
+def sky_level(minute: float) -> float:
+    return 3000 * (1 + 0.08 * minute / 30) * (1 + 0.001 * np.sin(10 * minute))
+
+
+def take(folder: Path, number: int, light: dict[int, np.ndarray], **cards: Any) -> Path:
+    """Expose light (electrons at response 1 per array) and write the raw file."""
+    rng = np.random.default_rng(number)
+    images = {}
+    for array, electrons in light.items():
+        offsets = np.repeat(2 * rng.standard_normal(SIDE // 64), 64)
+        images[array] = expose(electrons * RESPONSE[array] / NORM, array, rng) + (offsets / 2.4).astype(
+            np.float32
+        )
+    return write_raw(folder / f"S{number:03d}.fits", primary_header(**cards), images)
+
+
+@pytest.fixture(scope="module")
+def flats(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("flats")
+    plane = {array: np.ones((SIDE, SIDE)) for array in ARRAYS}
+    cards = {"OBSCLASS": "dayCal", "FRAME": "AZEL_TOPO", "TRKFRAME": "AZEL_TOPO", "EXPTIME": 15.0}
+    lit = [
+        take(
+            folder,
+            n,
+            {a: 22000 * (1 + 0.01 * n) * plane[a] for a in ARRAYS},
+            OBJECT="Domeflat",
+            minutes=n,
+            **cards,
+        )
+        for n in range(6)
+    ]
+    return lit + [
+        take(folder, n, {a: 2000 * plane[a] for a in ARRAYS}, OBJECT="Domeflat OFF", minutes=n, **cards)
+        for n in range(10, 16)
+    ]
+
+
+@pytest.fixture(scope="module")
+def flat(flats: list[Path]) -> Path:
+    made = run_recipe(recipes.makeProcessedFlat, frames(flats), Context(flats[0].parent))
+    return made[0].path
+
+
+def frames(paths: Sequence[Path]) -> list[FrameRef]:
+    return [open_frame(path) for path in paths]
+
+
+def night(folder: Path, plan: Sequence[tuple[float, float, bool]], bright: bool = True) -> list[Path]:
+    """Raw files of a plan of (east, north, on target), two minutes apart."""
+    paths = []
+    for number, (east, north, on_target) in enumerate(plan):
+        minute = 2.0 * number
+        light = {}
+        for array in ARRAYS:
+            field = stars(1 if on_target else 2, 6 if on_target else 1, east % 100, north)
+            if on_target and bright:
+                field = field + galaxy(array, east, north)
+            light[array] = field + sky_level(minute)
+        paths.append(take(folder, number, light, minutes=minute, RAOFFSET=east, DECOFFSE=north))
+    return paths
+
+
+def reduce(paths: Sequence[Path], flat: Path, **sky: Any) -> tuple[list[FrameRef], list[str]]:
+    told: list[str] = []
+
+    def tell(event: str, /, **facts: Any) -> None:
+        told.append(f"{event} {' '.join(map(str, facts.values()))}")
+
+    context = Context(paths[0].parent, {"skyCorrect": sky}, flat=flat, notify=tell)
+    return run_recipe(recipes.reduce_nostack, frames(paths), context), told
+
+
+INTERLEAVED = [
+    (-300, 0, False), (0, 0, True), (0.3, 0, True), (-303, 0, False), (0, 0.3, True), (0.3, 0.3, True),
+    (-300, 3, False),
+]  # fmt: skip
+
+
+# --- flats -------------------------------------------------------------------------------------------
+
+
+def test_the_flat_is_the_response_within_its_noise(flat: Path) -> None:
+    frame = open_frame(flat)
+    good = []
+    for index, array in enumerate(ARRAYS):
+        chip = read_chip(frame, index)
+        usable = chip.mask == 0
+        true = RESPONSE[array] / NORM
+        chi = ((chip.data - true) / np.sqrt(chip.variance))[usable]
+        assert chi.std() == pytest.approx(1.0, abs=0.05)
+        assert np.median((chip.data / true)[usable]) == pytest.approx(1.0, abs=1e-3)
+        assert (chip.mask[DEAD] & dq.BAD).all()
+        assert usable.mean() > 0.99
+        good.append(chip.data[usable])
+    assert np.median(np.concatenate(good)) == pytest.approx(1.0, abs=1e-4)
+    table = read_table(flat, "PROVENANCE")
+    assert table is not None
+    assert len(table) == 12
+    assert all(len(md5) == 32 for md5 in table["md5"])
+
+
+def test_lamp_on_alone_is_refused_unless_told(flats: list[Path], tmp_path: Path) -> None:
+    lit = frames(flats[:6])
+    with pytest.raises(MissingCalibration, match="no lamp-off frames"):
+        run_recipe(recipes.makeProcessedFlat, lit, Context(tmp_path))
+    told = {"makeFlat": {"lamp_on_only": True}}
+    made = run_recipe(recipes.makeProcessedFlat, lit, Context(tmp_path, told))
+    assert made[0].header["FLATKIND"] == "lamp on only"
+
+
+def test_lamp_frames_that_are_off_are_left_out_by_name(flats: list[Path], tmp_path: Path) -> None:
+    plane = {array: np.full((SIDE, SIDE), 9000.0) for array in ARRAYS}
+    cards = {"OBJECT": "Domeflat", "OBSCLASS": "dayCal", "FRAME": "AZEL_TOPO"}
+    weak = take(tmp_path, 90, plane, EXPTIME=15.0, **cards)
+    longer = take(tmp_path, 91, plane, EXPTIME=20.0, **cards)
+    refused: dict[str, str] = {}
+
+    def tell(event: str, /, **facts: Any) -> None:
+        if event == "refused":
+            refused[facts["name"]] = facts["reason"]
+
+    made = run_recipe(
+        recipes.makeProcessedFlat, frames([*flats, weak, longer]), Context(tmp_path, notify=tell)
+    )
+    assert "from the others" in refused["S090.fits"]
+    assert refused["S091.fits"].startswith("exposure time")
+    assert made[0].header["FLATNON"] == 6
+
+
+def test_a_bad_pixel_mask_finds_the_dead_pixels(flats: list[Path], tmp_path: Path) -> None:
+    made = run_recipe(recipes.makeProcessedBPM, frames(flats), Context(tmp_path))
+    mask = read_chip(made[0], 1).data
+    assert (mask[DEAD] != 0).all()
+    assert (mask != 0).mean() < 0.01
+
+
+# --- sky ---------------------------------------------------------------------------------------------
+
+
+def test_a_galaxy_between_interleaved_skies_keeps_its_light(flat: Path, tmp_path: Path) -> None:
+    made, told = reduce(night(tmp_path, INTERLEAVED), flat)
+    names = [frame.path.name.split("_")[1] for frame in made]
+    assert (names.count("skyCorrected.fits"), names.count("flatCorrected.fits")) == (4, 3)
+    assert any("the target fills the field" in line for line in told)
+    for frame, (east, north, on_target) in zip(made, INTERLEAVED, strict=True):
+        if not on_target:
+            continue
+        for index, array in enumerate(ARRAYS):
+            chip = read_chip(frame, index)
+            true = galaxy(array, east, north) + stars(1, 6, east, north)
+            usable = chip.mask & dq.UNUSABLE == 0
+            assert abs(np.median((chip.data - true)[usable])) < 15
+            chi = ((chip.data - true) / np.sqrt(chip.variance))[usable & (true < 100)]
+            if chi.size > 3000:
+                assert 1.4826 * np.median(np.abs(chi - np.median(chi))) == pytest.approx(1, abs=0.03)
+        assert frame.header["SKYLEVM"] == "follows time"
+        assert frame.header["SKYSIGMA"] < 15
+
+
+def test_a_blank_field_is_levelled_by_its_own_median(flat: Path, tmp_path: Path) -> None:
+    made, told = reduce(night(tmp_path, INTERLEAVED, bright=False), flat)
+    assert any("blank field" in line for line in told)
+    for frame in made:
+        if "_skyCorrected" in frame.path.name:
+            middles = [np.median(read_chip(frame, index).data) for index in range(4)]
+            assert np.abs(middles).max() < 4
+
+
+def test_the_first_sky_level_is_the_old_way(flat: Path, tmp_path: Path) -> None:
+    made, _ = reduce(night(tmp_path, INTERLEAVED), flat, level="first", offset_sky=False)
+    level = made[-2].chips[0]["SKYLEVEL"]
+    assert level == pytest.approx(sky_level(0.0), rel=0.01)
+    assert made[-2].header["SKYLEVM"] == "first sky"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_one_or_two_skies_serve(flat: Path, tmp_path: Path, number: int) -> None:
+    plan = [(0, 0, True), (0.3, 0, True), *[(-300 - 3 * n, 0, False) for n in range(number)]]
+    made, _ = reduce(night(tmp_path, plan), flat)
+    chip = read_chip(made[0], 2)
+    true = galaxy(3, 0, 0) + stars(1, 6, 0, 0)
+    assert abs(np.median((chip.data - true)[chip.mask & dq.UNUSABLE == 0])) < 60
+
+
+def test_a_dither_is_its_own_sky_and_its_stars_keep_their_light(flat: Path, tmp_path: Path) -> None:
+    plan = [(0, 0, True), (3.2, 0, True), (0, 3.2, True), (-3.2, -3.2, True)]
+    made, _ = reduce(night(tmp_path, plan, bright=False), flat)
+    for frame, (east, north, _) in zip(made, plan, strict=True):
+        chip = read_chip(frame, 0)
+        true = stars(1, 6, east % 100, north)
+        bright = (true > 30) & (chip.mask & dq.UNUSABLE == 0)
+        assert chip.data[bright].sum() == pytest.approx(true[bright].sum(), rel=0.03)
+
+
+def test_a_single_exposure_and_contradictory_wishes_are_refused(flat: Path, tmp_path: Path) -> None:
+    paths = night(tmp_path, [(0, 0, True)])
+    with pytest.raises(MissingCalibration, match="0 sky exposures"):
+        reduce(paths, flat)
+    with pytest.raises(BadParameter, match="offset_sky=True and scale_sky=True"):
+        reduce(night(tmp_path, INTERLEAVED[:4]), flat, offset_sky=True, scale_sky=True)
+    with pytest.raises(MissingCalibration, match="no flat"):
+        run_recipe(recipes.reduce_nostack, frames(paths), Context(tmp_path))
+
+
+def test_exposures_with_lost_pixels_are_refused_and_the_others_go_on(flat: Path, tmp_path: Path) -> None:
+    paths = night(tmp_path, INTERLEAVED)
+    broken = {array: np.full((SIDE, SIDE), 1000.0, np.float32) for array in ARRAYS}
+    broken[2][5, 5] = np.nan
+    write_raw(paths[1], primary_header(minutes=2.0), broken, FIRST)
+    made, told = reduce(paths, flat)
+    assert len(made) == 6
+    assert "refused S001.fits 1 pixels are not numbers; needed: finite counts; fetch the file again" in told
+
+
+def test_a_frame_without_one_array_is_reduced_with_the_others(flat: Path, tmp_path: Path) -> None:
+    paths = night(tmp_path, INTERLEAVED)
+    light = {array: galaxy(array, 0, 0) + sky_level(2.0) for array in (1, 2, 4)}
+    take(tmp_path, 1, light, minutes=2.0)
+    made, told = reduce(paths, flat)
+    assert [int(chip["EXTVER"]) for chip in made[1].chips] == [1, 2, 4]
+    assert any("S001.fits has no array {3}" in line for line in told)
+
+
+def test_switches_and_intermediate_products(flat: Path, tmp_path: Path) -> None:
+    paths = night(tmp_path, INTERLEAVED[:4])
+    parameters = {"addVAR": {"write_outputs": True}, "flatCorrect": {"skip_primitive": True}}
+    made = run_recipe(recipes.reduce_nostack, frames(paths), Context(tmp_path, parameters))
+    before = read_chip(open_frame(tmp_path / "S001_varAdded.fits"), 0)
+    assert before.variance.min() > 0
+    assert made[1].header["FLATIM"] == "none"
+    with pytest.raises(BadInput):
+        run_recipe(recipes.makeProcessedFlat, frames(paths), Context(tmp_path))

@@ -1,0 +1,77 @@
+"""Objects and skies are told apart by pointing and guiding, or as the user says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from astropy.io.fits import Header
+from raw_exposure import array_header, primary_header
+
+from reducer.errors import BadParameter, MissingCalibration
+from reducer.frame import Context, FrameRef
+from reducer.steps.separate import associateSky, separateSky
+
+
+def frames_at(*places: tuple[float, float], guided: tuple[int, ...] = ()) -> list[FrameRef]:
+    frames = []
+    for number, (east, north) in enumerate(places):
+        cards: dict[str, Any] = {"GWFS1CFG": "CWFS1"} if number in guided else {}
+        header = primary_header(minutes=number, RAOFFSET=east, DECOFFSE=north, **cards)
+        chips: tuple[Header, ...] = tuple(array_header(array, header) for array in (1, 2, 3, 4))
+        frames.append(FrameRef(Path(f"S{number}.fits"), header, chips))
+    return frames
+
+
+def roles(frames: list[FrameRef], **parameters: Any) -> list[str]:
+    return [frame.role for frame in separateSky(frames, Context(Path(), {"separateSky": parameters}))]
+
+
+def test_the_pointing_at_the_target_is_the_object() -> None:
+    places = [(0, 0), (0.2, 0.4), (-300, 0), (-302, 3)]
+    assert roles(frames_at(*places)) == ["object", "object", "sky", "sky"]
+    assert roles(frames_at(*places, guided=(2, 3))) == ["sky", "sky", "object", "object"]
+
+
+def test_half_a_field_away_counts_as_the_field_says() -> None:
+    places = [(0, 0), (60, 0), (0, 2)]
+    assert roles(frames_at(*places)) == ["both", "both", "both"]
+    assert roles(frames_at(*places), frac_FOV=0.5) == ["object", "sky", "object"]
+
+
+def test_a_dither_without_skies_serves_itself() -> None:
+    assert roles(frames_at((0, 0), (4, 0), (4, 4))) == ["both"] * 3
+
+
+def test_the_user_has_the_last_word() -> None:
+    frames = frames_at((0, 0), (0.2, 0), (-300, 0))
+    assert roles(frames, ref_sky=("S1", "S2.fits")) == ["object", "sky", "sky"]
+    assert roles(frames, ref_obj=("S2.fits",)) == ["sky", "sky", "object"]
+    with pytest.raises(BadParameter, match="S7"):
+        roles(frames, ref_sky=("S7",))
+
+
+def test_each_object_gets_the_skies_that_serve_it() -> None:
+    frames = separateSky(frames_at((0, 0), (0.2, 0), (-300, 0), (-301, 0)), Context(Path()))
+    skies = [frame.skies for frame in associateSky(frames, Context(Path()))]
+    assert skies == [("S2.fits", "S3.fits"), ("S2.fits", "S3.fits"), (), ()]
+    nearest = {"associateSky": {"max_skies": 1}}
+    assert associateSky(frames, Context(Path(), nearest))[0].skies == ("S2.fits",)
+    soon = {"associateSky": {"use_all": False, "time": 70.0}}
+    assert associateSky(frames, Context(Path(), soon))[1].skies == ("S2.fits",)
+
+
+def test_a_dither_never_serves_as_its_own_sky() -> None:
+    frames = separateSky(frames_at((0, 0), (5, 0), (10, 0)), Context(Path()))
+    assert [frame.skies for frame in associateSky(frames, Context(Path()))] == [
+        ("S1.fits", "S2.fits"),
+        ("S0.fits", "S2.fits"),
+        ("S1.fits", "S0.fits"),
+    ]
+
+
+def test_a_single_frame_is_told_what_is_missing() -> None:
+    frames = separateSky(frames_at((0, 0)), Context(Path()))
+    with pytest.raises(MissingCalibration, match=r"S0\.fits has 0 sky exposures"):
+        associateSky(frames, Context(Path()))
