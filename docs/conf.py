@@ -1,0 +1,15 @@
+"""How Sphinx builds these pages: Markdown, nothing from the network, warnings are errors (`make docs`)."""
+
+project = "goafetch"
+author = "The goafetch developers"
+extensions = ["myst_parser"]
+exclude_patterns = ["_build"]
+myst_heading_anchors = 3
+html_theme = "alabaster"
+html_theme_options = {
+    "description": "From a Gemini program ID to a stacked, calibrated GSAOI image",
+    "fixed_sidebar": True,
+    "page_width": "62rem",
+    "sidebar_width": "15rem",
+}
+html_copy_source = False

@@ -1,0 +1,108 @@
+"""Write the pages of reference/ that follow from the code: commands, parameters, errors."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "reference"
+ERRORS = ("goafetch.errors", "goafetch.archive.errors", "reducer.errors", "calstore.errors")
+CODES = {
+    "0": "all that was asked is done",
+    "1": "something was refused or failed; the rest is done and listed",
+    "2": "what was typed cannot be meant",
+    "3": "nothing matched",
+    "4": "the archive refused, blocked or could not be reached",
+    "130": "interrupted; everything finished so far is kept",
+}
+
+
+def commands() -> str:
+    """Every command with its arguments and options."""
+    from typer.main import get_command
+
+    from goafetch.cli import app
+
+    parts = ["# Commands", "What `goafetch COMMAND --help` says, in one place."]
+    for name, command in sorted(_walk(get_command(app), "goafetch")):
+        parts += [f"## `{name}`", inspect.cleandoc(command.help or "")]
+        rows = [_row(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)]
+        parts.append("\n".join(["| argument or option | meaning |", "|---|---|", *rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    children = getattr(command, "commands", {})
+    if not children:
+        yield name, command
+    for child, one in children.items():
+        yield from _walk(one, f"{name} {child}")
+
+
+def _row(parameter: Any) -> str:
+    names = [*parameter.opts, *parameter.secondary_opts]
+    is_option = names[0].startswith("-")
+    shown = (
+        ", ".join(f"`{name}`" for name in names)
+        if is_option
+        else f"`{parameter.metavar or parameter.name.upper()}`"
+    )
+    if is_option and parameter.metavar:
+        shown += f" `{parameter.metavar}`"
+    return f"| {_cell(shown)} | {_cell(parameter.help or '')} |"
+
+
+def parameters() -> str:
+    """Every step with its parameters."""
+    from reducer.parameters import COMMON, STEPS
+
+    parts = [
+        "# Steps and parameters",
+        "Set with `-p STEP:PARAM=VALUE`; names may be written with underscores and in any case.",
+        "## Any step",
+        _table(COMMON),
+    ]
+    for step, known in STEPS.items():
+        parts += [f"## `{step}`", _table(known) if known else "No parameters of its own."]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(known: Any) -> str:
+    rows = [f"| `{name}` | `{p.default}` | {_cell(p.meaning)} |" for name, p in known.items()]
+    return "\n".join(["| parameter | default | meaning |", "|---|---|---|", *rows])
+
+
+def errors() -> str:
+    """Exit codes, and every kind of error with what it means."""
+    parts = ["# Errors and exit codes"]
+    rows = [f"| {code} | {meaning} |" for code, meaning in CODES.items()]
+    parts.append("\n".join(["| exit code | meaning |", "|---|---|", *rows]))
+    parts.append(
+        "Every error says what was found, what was needed and what to do; with `--json` it is the document "
+        '`{"error": {"exit_code": ..., "found": ..., "needed": ..., "remedy": ...}}`. In Python they are '
+        "exceptions with the attributes `found`, `needed` and `remedy`:"
+    )
+    for name in ERRORS:
+        rows = [f"| `{kind.__name__}` | {_cell(kind.__doc__)} |" for kind in _kinds(name)]
+        parts += [f"## `{name}`", "\n".join(["| error | meaning |", "|---|---|", *rows])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _kinds(name: str) -> list[type[Exception]]:
+    members = vars(importlib.import_module(name)).values()
+    return [m for m in members if inspect.isclass(m) and issubclass(m, Exception) and m.__module__ == name]
+
+
+def _cell(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|").replace("``", "`")
+
+
+PAGES = {"commands.md": commands, "parameters.md": parameters, "errors.md": errors}
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for page, make in PAGES.items():
+        (FOLDER / page).write_text(make(), encoding="utf-8")
