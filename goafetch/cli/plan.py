@@ -45,7 +45,7 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Say where a product came from: inputs with md5, steps, parameters, calibrations, versions."""
-    from reducer.provenance import read_provenance
+    from goafetch.pipeline.provenance import read_provenance
 
     story = read_provenance(product)
     if json:

@@ -13,17 +13,15 @@ import pytest
 
 from goafetch.errors import ArchiveError, NothingFound
 from goafetch.pipeline import RunReport, run
+from goafetch.practice.archive import prepare
 from goafetch.practice.server import serve
-from goafetch.practice.simulate import build_program
 
 PROGRAM, DATES = "GS-2017A-Q-29", "20170504-20170505"
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("archive")
-    build_program("tutorial", folder, seed=3)
-    with serve(folder) as practice:
+def archive() -> Iterator[str]:
+    with serve(prepare()) as practice:
         yield practice.url
 
 
