@@ -37,5 +37,5 @@ def _facts(product: Path, primary: Any) -> Rows:
     known = {"object": "OBJECT", "made": "GEM-TLM", "first input": "ORIGNAME", "key": "GOAFKEY"}
     rows = [{"fact": "file", "value": product.name}]
     rows += [{"fact": fact, "value": str(primary[key])} for fact, key in known.items() if key in primary]
-    history = primary["HISTORY"] if "HISTORY" in primary else ()
+    history = primary.get("HISTORY", ())
     return rows + [{"fact": "history", "value": str(line)} for line in history]
