@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from goafetch.report import figures, pictures
+from goafetch.report.exchange import write_exchange
 from goafetch.report.model import Decision, Product, RunSummary, read_summary
 from goafetch.report.products import Stack, column, read_stack
 from goafetch.report.quality import measure
@@ -92,6 +93,7 @@ def _make_page(
     picture = pictures.draw_stack(stack)
     picture_path = folder / "report" / f"stack_{stack.path.stem}.png"
     write_atomically(picture_path, picture)
+    beside = write_exchange(stack, folder / "report")
     page = _render(
         "page.html",
         product=product,
@@ -106,6 +108,7 @@ def _make_page(
         inputs=_exposure_rows(stack),
         provenance={table: _rows(stack, table, names) for table, names in PROVENANCE.items()},
         header=[(key, stack.text(key)) for key in SHOWN if stack.text(key)],
+        beside=[picture_path.name, *(path.name for path in beside)],
         **common,
     )
     write_atomically(folder / "report" / name, page)
