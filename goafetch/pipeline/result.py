@@ -76,8 +76,9 @@ class RunReport:
             return "nothing was written: this was a rehearsal"
         refused = [outcome.name for outcome in self.outcomes if outcome.status == REFUSED]
         done = f"{self.redone} products made" if self.redone else "nothing to do: every product is current"
-        left = f"; could not be done: {', '.join(refused)}" if refused else ""
-        return f"{done}{left}. Report: {self.report}"
+        if refused:
+            done = f"{self.redone} products made; could not be done: {', '.join(dict.fromkeys(refused))}"
+        return f"{done}. Report: {self.report}"
 
     def as_document(self) -> dict[str, Any]:
         """Everything as plain values, for JSON."""
