@@ -62,7 +62,9 @@ class Stack:
             names = {unit.name for unit in file}
             scale = float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))) * 3600)
             noise = {int(r["n"]): float(r["ratio"]) for r in file["NOISE"].data} if "NOISE" in names else {}
-            planes = [np.asarray(file[name].data).astype(kind) for name, kind in (("SCI", "f4"), ("VAR", "f4"))]
+            planes = [
+                np.asarray(file[name].data).astype(kind) for name, kind in (("SCI", "f4"), ("VAR", "f4"))
+            ]
             exposure = np.asarray(file["EXPTIME"].data).astype("f4") if "EXPTIME" in names else None
             return cls(*planes, np.asarray(file["DQ"].data).astype("i4"), exposure, wcs, scale, header, noise)
 
@@ -71,7 +73,9 @@ def isolated(catalogue, magnitudes, radius=0.4, share=0.05):
     """Stars within a range of magnitudes whose neighbours within ``radius`` arcsec add less than ``share``."""
     flux = 10 ** (-0.4 * catalogue["magnitude"])
     tree = cKDTree(np.c_[catalogue["x"], catalogue["y"]])
-    wanted = np.flatnonzero((catalogue["magnitude"] > magnitudes[0]) & (catalogue["magnitude"] < magnitudes[1]))
+    wanted = np.flatnonzero(
+        (catalogue["magnitude"] > magnitudes[0]) & (catalogue["magnitude"] < magnitudes[1])
+    )
     found = tree.query_ball_point(tree.data[wanted], radius)
     light = np.array([flux[index].sum() for index in found])
     return wanted[light < (1 + share) * flux[wanted]]
@@ -90,14 +94,19 @@ def centres(image, x, y, fwhm, half=8):
         dx, dy = gx - x[:, None, None], gy - y[:, None, None]
         window = cut * np.exp(-0.5 * (dx**2 + dy**2) * (2.3548 / fwhm) ** 2)
         total = window.sum(axis=(1, 2))
-        step_x, step_y = 2 * (window * dx).sum(axis=(1, 2)) / total, 2 * (window * dy).sum(axis=(1, 2)) / total
+        step_x, step_y = (
+            2 * (window * dx).sum(axis=(1, 2)) / total,
+            2 * (window * dy).sum(axis=(1, 2)) / total,
+        )
         x, y = x + np.clip(step_x, -1, 1), y + np.clip(step_y, -1, 1)
     return x, y, (np.hypot(step_x, step_y) < 1e-3) & (total > 0)
 
 
 def polynomial(x, y, degree):
     """Columns of a two-dimensional polynomial in arcsec / 45."""
-    return np.stack([(x / 45) ** i * (y / 45) ** j for i in range(degree + 1) for j in range(degree + 1 - i)], 1)
+    return np.stack(
+        [(x / 45) ** i * (y / 45) ** j for i in range(degree + 1) for j in range(degree + 1 - i)], 1
+    )
 
 
 def robust_fit(design, values):
@@ -248,11 +257,15 @@ def report_noise(stack, residual, model, count):
     rows["noise/sqrt(VAR) 1, 4, 16, 32"] = " ".join(ratios)
     rows["the same over table NOISE"] = " ".join(corrected)
     groups = [ndimage.label((s * flat / sigma > limit) & deep)[1] for s, limit in ((1, 6), (1, 10), (-1, 6))]
-    rows["groups > 6, > 10, < -6 sigma"] = f"{groups[0]} {groups[1]} {groups[2]} on {deep.sum() / 1e6:.1f} Mpix"
+    rows["groups > 6, > 10, < -6 sigma"] = (
+        f"{groups[0]} {groups[1]} {groups[2]} on {deep.sum() / 1e6:.1f} Mpix"
+    )
     for coverage in range(1, int(count.max()) + 1):
         here = quiet & (count == coverage)
         if here.sum() > 2000:
-            lows = [np.median(residual[here & part]) for part in quarters(here.shape) if (here & part).sum() > 500]
+            lows = [
+                np.median(residual[here & part]) for part in quarters(here.shape) if (here & part).sum() > 500
+            ]
             rows[f"background at coverage {coverage}, e"] = f"{min(lows):+.1f}..{max(lows):+.1f}"
     return rows
 
@@ -294,7 +307,10 @@ def block(image, variance, good, n):
         return a[:ny, :nx].reshape(ny // n, n, nx // n, n).sum(axis=(1, 3))
 
     used = fold(good.astype("f4"))
-    total, spread = fold(np.where(good, image, 0).astype("f8")), fold(np.where(good, variance, 0).astype("f8"))
+    total, spread = (
+        fold(np.where(good, image, 0).astype("f8")),
+        fold(np.where(good, variance, 0).astype("f8")),
+    )
     full = used >= (0.9 if n > 8 else 1.0) * n * n
     return (total[full] / np.sqrt(spread[full])).ravel()
 
@@ -304,8 +320,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stack", type=Path)
     parser.add_argument("truth", type=Path)
-    parser.add_argument("--inputs", nargs="+", required=True, help="names of the exposures, the reference first")
-    parser.add_argument("--cache", type=Path, help="keep the rendering here, valid for stacks on one grid only")
+    parser.add_argument(
+        "--inputs", nargs="+", required=True, help="names of the exposures, the reference first"
+    )
+    parser.add_argument(
+        "--cache", type=Path, help="keep the rendering here, valid for stacks on one grid only"
+    )
     options = parser.parse_args()
     sep.set_extract_pixstack(3_000_000)
     stack, truth = Stack.read(options.stack), Truth.read(options.truth)

@@ -41,7 +41,9 @@ class Truth:
     def mapping(self, name: str) -> optics.Mapping:
         """The true map of an exposure from the field's tangent plane to the static frame."""
         entry = self.exposures[name]
-        return optics.Mapping(tuple(entry["pointing"]), np.array(entry["matrix"]), np.array(entry["quadratic"]))
+        return optics.Mapping(
+            tuple(entry["pointing"]), np.array(entry["matrix"]), np.array(entry["quadratic"])
+        )
 
     def detector(self, name: str, array: int) -> NDArray[np.float32]:
         """A full-frame map of an array (0..3) of the simulated detector."""
@@ -54,7 +56,9 @@ class Truth:
         noiseless = np.load(self.folder / "noiseless" / f"{name}.npy", mmap_mode="r")[array]
         x0, y0, width, height = entry["regions"][array]
         part = np.s_[y0 - 1 : y0 - 1 + height, x0 - 1 : x0 - 1 + width]
-        response = self.detector("response", array)[part] * self.program["sensitivity"][entry["filter"]][array]
+        response = (
+            self.detector("response", array)[part] * self.program["sensitivity"][entry["filter"]][array]
+        )
         light = noiseless - self.detector("dark", array)[part] * entry["exptime"]
         light = fill_dead(light / np.where(response > 0.2, response, np.nan))
         x, y = np.meshgrid(np.arange(x0, x0 + width, dtype=float), np.arange(y0, y0 + height, dtype=float))

@@ -23,7 +23,7 @@ from reducer.align.solve import (
 )
 from reducer.errors import CannotAlign
 from reducer.frame import F64, FrameRef
-from reducer.steps.detect import AT_EDGE, IS_SATURATED, NOT_CENTRED, ON_BAD_PIXEL
+from reducer.steps.detect import NO_POSITION
 
 Notify = Callable[..., None]
 
@@ -61,7 +61,7 @@ def align_exposures(frames: Sequence[FrameRef], notify: Notify) -> Alignment:
         return Alignment(tuple(nominal), ("",))
     observations = _observe(frames, nominal)
     star, reasons = _identify(observations, len(frames), [frame.path.name for frame in frames], notify)
-    if all(reasons):
+    if sum(not reason for reason in reasons) < 2:
         return _by_headers(frames, nominal, notify)
     models = ["header offsets" if reason else "full" for reason in reasons]
     solution, star, observations = _refine(observations, star, models)
@@ -79,7 +79,7 @@ def _observe(frames: Sequence[FrameRef], nominal: Sequence[Geometry]) -> Observa
     rows = []
     for number, (frame, geometry) in enumerate(zip(frames, nominal, strict=True)):
         for chip, table in enumerate(frame.sources):
-            bad = (table["flags"] & (IS_SATURATED | AT_EDGE | ON_BAD_PIXEL | NOT_CENTRED)) != 0
+            bad = (table["flags"] & NO_POSITION) != 0
             strong = table["flux"][:, 0] > LEAST_SIGNAL * table["flux_error"][:, 0]
             sources = table[~bad & strong][:most]
             xs, ys = geometry.static(sources["x"], sources["y"], chip)
@@ -263,6 +263,8 @@ def least_departure(moved: F64, rigid: F64) -> float:
         ]
         left = np.hypot(*(moved - rigid @ solution).T)
         best = min(best, float(left.max()))
+        if best < 1e-9:
+            break
         weights *= left / max(float(left.max()), 1e-12)
         weights /= weights.sum()
     return best
@@ -299,7 +301,9 @@ def _rms(residuals: F64, weights: F64) -> float:
 
 
 def _by_headers(frames: Sequence[FrameRef], nominal: Sequence[Geometry], notify: Notify) -> Alignment:
-    notify("warning", text="no exposure has usable stars: all are placed by their headers' pointing alone")
+    notify(
+        "warning", text="the exposures share no usable star: all are placed by their headers' pointing alone"
+    )
     return Alignment(tuple(nominal), tuple("" for _ in frames))
 
 

@@ -6,16 +6,23 @@ from collections.abc import Sequence
 
 import numpy as np
 import sep
-from numba import njit
 
 from reducer import dq
 from reducer.frame import F32, F64, U16, Context, Files, FrameRef, Table
+from reducer.steps.centre import centre_sources
 
-#: Radii of the apertures in pixels; fluxes stand in FLUX in this order.
+#: Radii of the apertures in pixels; fluxes stand in ``flux`` in this order.
 RADII = (8.0, 16.0, 32.0, 50.0)
+#: Radii in geometric progression of the apertures for total light, inner and outer radius of the ring that
+#: is their background, in pixels; stars blurred by natural seeing have them twice as wide.
+WIDE_RADII, WIDE_RING = (36.0, 57.6, 92.2), (112.0, 145.0)
+#: How many of the brightest sources are measured in the wide apertures (NaN in the others).
+WIDE_COUNT = 150
 #: A source's flags: not a clean measurement because of a saturated pixel, the edge, masked pixels, a
-#: neighbour, or because its centre did not settle.
-IS_SATURATED, AT_EDGE, ON_BAD_PIXEL, BLENDED, NOT_CENTRED = 1, 2, 4, 8, 16
+#: neighbour, a centre that did not settle, or a width that no star can have (a cosmic ray).
+IS_SATURATED, AT_EDGE, ON_BAD_PIXEL, BLENDED, NOT_CENTRED, TOO_SHARP = 1, 2, 4, 8, 16, 32
+#: Flags of what is no star that could be placed, or none whose place could be trusted.
+NO_POSITION = IS_SATURATED | AT_EDGE | ON_BAD_PIXEL | NOT_CENTRED | TOO_SHARP
 
 SOURCE = np.dtype(
     [
@@ -24,6 +31,8 @@ SOURCE = np.dtype(
         ("error", "f8"),  # of the centre, pixels per axis
         ("flux", "f8", (len(RADII),)),  # electrons in apertures of RADII
         ("flux_error", "f8", (len(RADII),)),
+        ("wide", "f8", (len(WIDE_RADII),)),  # electrons in WIDE_RADII over the ring's mean, or NaN
+        ("wide_error", "f8", (len(WIDE_RADII),)),
         ("peak", "f8"),  # electrons per pixel above the background
         ("background", "f8"),  # electrons per pixel
         ("fwhm", "f8"),  # pixels
@@ -35,13 +44,24 @@ SOURCE = np.dtype(
 #: Mesh of the background in pixels: for sharp images, and for stars blurred by natural seeing.
 SHARP_MESH, BLURRED_MESH = 96, 384
 BLURRED_FWHM = 11.0
+#: No star is narrower, pixels: the diffraction limit at 1.2 micron, widened by the pixels.
+LEAST_FWHM = 2.2
+#: The share of the centring window that masked pixels may hold; they are filled with the window's shape.
+MOST_MASKED = 0.04
+#: The least contrast of a neighbour that is told apart, sharp and blurred: the noise on a blurred star's
+#: broad top is no neighbour.
+SHARP_CONTRAST, BLURRED_CONTRAST = 0.005, 0.1
 _GAUSSIAN = 2.0 * np.sqrt(2.0 * np.log(2.0))
 #: A 5x5 Gaussian of 4 pixels FWHM, the detection filter.
 _FILTER = np.exp(-0.5 * sum(grid**2 for grid in np.mgrid[-2:3, -2:3]) / (4.0 / _GAUSSIAN) ** 2)
 
 
 def detectSources(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
-    """Measure the sources of every array of every frame; they go with the frames as ``sources``."""
+    """Measure the sources of every array of every on-target frame; they go with the frames as ``sources``."""
+    away = [frame for frame in frames if frame.role == "sky"]
+    frames = [frame for frame in frames if frame.role != "sky"]
+    if away:
+        context.notify("info", text=f"{len(away)} off-target exposures are not aligned or stacked")
     tasks = [(context.disk, frame, chip) for frame in frames for chip in range(len(frame.chips))]
     tables = context.map(measure_chip, tasks)
     found = [frame.with_(sources=tuple(next(tables) for _ in frame.chips)) for frame in frames]
@@ -65,13 +85,28 @@ def detect_sources(data: F32, variance: F32, mask: U16, threshold: float = 5.0) 
     recognised by their width and found again on a coarser background.
     """
     sources = _detect(data, variance, mask, threshold, SHARP_MESH)
-    bright = sources[(sources["flags"] & ~IS_SATURATED) == 0][:10]
-    if len(bright) and np.median(bright["fwhm"]) > BLURRED_FWHM:
-        sources = _detect(data, variance, mask, threshold, BLURRED_MESH)
+    if is_blurred(sources):
+        mask = _mask_sharp(mask, sources)
+        sources = _detect(data, variance, mask, threshold, BLURRED_MESH, widened=2.0)
     return sources
 
 
-def _detect(data: F32, variance: F32, mask: U16, threshold: float, mesh: int) -> Table:
+def _mask_sharp(mask: U16, sources: Table) -> U16:
+    """A copy of a mask with what is too sharp for a star marked: it would pull the centre of a blurred one."""
+    marked = mask.copy()
+    for source in sources[(sources["flags"] & TOO_SHARP) != 0]:
+        row, column = int(source["y"] + 0.5), int(source["x"] + 0.5)
+        marked[max(row - 4, 0) : row + 5, max(column - 4, 0) : column + 5] |= dq.COSMIC_RAY
+    return marked
+
+
+def is_blurred(sources: Table) -> bool:
+    """Whether the brightest real source is as wide as natural seeing makes it."""
+    real = sources[(sources["flags"] & (NOT_CENTRED | TOO_SHARP)) == 0]
+    return bool(len(real) and real["fwhm"][np.argmax(real["flux"][:, -1])] > BLURRED_FWHM)
+
+
+def _detect(data: F32, variance: F32, mask: U16, threshold: float, mesh: int, widened: float = 1.0) -> Table:
     unusable = (mask & (dq.UNUSABLE & ~dq.SATURATED)) != 0
     image = np.where(unusable, np.float32(0.0), data)
     background = sep.Background(image, mask=unusable, bw=mesh, bh=mesh, fw=3, fh=3)
@@ -83,10 +118,26 @@ def _detect(data: F32, variance: F32, mask: U16, threshold: float, mesh: int) ->
     sep.set_extract_pixstack(2_000_000)
     found = sep.extract(
         image, threshold, err=noise, mask=unusable, minarea=5, filter_kernel=_FILTER,
-        deblend_nthresh=16, deblend_cont=0.005,
+        deblend_nthresh=16, deblend_cont=SHARP_CONTRAST if widened == 1.0 else BLURRED_CONTRAST,
     )  # fmt: skip
     found = found[np.argsort(-found["flux"], kind="stable")]
-    return _measure(image, noise, mask, unusable, found, level)
+    sources = _measure(image, noise, mask, unusable, found, level)
+    _measure_wide(sources, image + level, noise, unusable, widened)
+    return sources
+
+
+def _measure_wide(sources: Table, image: F32, noise: F32, unusable: U16, widened: float) -> None:
+    """Total light of the brightest sources in wide apertures, over the mean of a ring: linear in the light,
+    so that the ratio of two exposures does not depend on what else is there."""
+    sources["wide"], sources["wide_error"] = np.nan, np.nan
+    some = np.flatnonzero((sources["flags"] & (NOT_CENTRED | TOO_SHARP)) == 0)[:WIDE_COUNT]
+    ring = (WIDE_RING[0] * widened, WIDE_RING[1] * widened)
+    for k, radius in enumerate(WIDE_RADII):
+        flux, error, _ = sep.sum_circle(
+            image, sources["x"][some], sources["y"][some], radius * widened, err=noise, mask=unusable,
+            bkgann=ring, subpix=1,
+        )  # fmt: skip
+        sources["wide"][some, k], sources["wide_error"][some, k] = flux, error
 
 
 def _measure(image: F32, noise: F32, mask: U16, unusable: F32, found: Table, level: F32) -> Table:
@@ -106,82 +157,25 @@ def _measure(image: F32, noise: F32, mask: U16, unusable: F32, found: Table, lev
         )
     row, column = found["ypeak"], found["xpeak"]
     sources["peak"], sources["background"] = image[row, column], level[row, column]
-    sources["flags"] = _flags(sources, found, mask, unusable) | np.where(settled, 0, NOT_CENTRED)
+    sources["flags"] = _flags(sources, found, mask) | np.where(settled, 0, NOT_CENTRED)
+    sources["flags"] |= np.where(shape[:, 7] > MOST_MASKED, ON_BAD_PIXEL, 0)
+    sources["flags"] |= np.where(settled & (sources["fwhm"] < LEAST_FWHM), TOO_SHARP, 0)
     return sources
 
 
-def _flags(sources: Table, found: Table, mask: U16, unusable: F32) -> F64:
+def _flags(sources: Table, found: Table, mask: U16) -> F64:
     radius = np.maximum(1.5 * sources["fwhm"], 4.0)
     height, width = mask.shape
     edge = np.minimum.reduce(
         [sources["x"], sources["y"], width - 1 - sources["x"], height - 1 - sources["y"]]
     )
-    touched = _masked_share(unusable, sources, np.clip(radius, 3.0, 40.0)) > 0
     saturated = _masked_share(
         (mask & (dq.SATURATED | dq.NON_LINEAR)) != 0, sources, np.full(len(sources), 4.0)
     )
     flags = np.where(saturated > 0, IS_SATURATED, 0) | np.where(edge < radius, AT_EDGE, 0)
-    flags |= np.where(touched, ON_BAD_PIXEL, 0)
     return np.asarray(flags | np.where((found["flag"] & sep.OBJ_MERGED) != 0, BLENDED, 0))
 
 
 def _masked_share(where: F32, sources: Table, radius: F64) -> F64:
     share, _, _ = sep.sum_circle(where.astype(np.float32), sources["x"], sources["y"], radius, subpix=1)
     return np.asarray(share, float)
-
-
-@njit(cache=True, nogil=True)
-def centre_sources(image, noise, bad, columns, rows, widths):  # type: ignore[no-untyped-def]
-    """Centres and shapes by a round Gaussian window that takes the width of the source.
-
-    ``columns``, ``rows``: pixels to start from; ``widths``: sigmas to start from, pixels. Returns (n, 7):
-    x, y, error of the centre per axis, sigma, ellipticity, angle in degrees, 1 if it settled. A matched
-    window's centroid has nearly the least error possible for a round image (Bernstein & Jarvis 2002).
-    """
-    height, width = image.shape
-    out = np.zeros((len(columns), 7))
-    for n in range(len(columns)):
-        x, y, sigma = float(columns[n]), float(rows[n]), min(max(widths[n], 1.0), 20.0)
-        settled, error, qxx, qyy, qxy = 0.0, 0.0, 1.0, 1.0, 0.0
-        for _ in range(40):
-            reach = int(3.0 * sigma) + 1
-            x0, x1 = max(int(x) - reach, 0), min(int(x) + reach + 2, width)
-            y0, y1 = max(int(y) - reach, 0), min(int(y) + reach + 2, height)
-            total, sx, sy, sxx, syy, sxy, vx = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-            for j in range(y0, y1):
-                for i in range(x0, x1):
-                    dx, dy = i - x, j - y
-                    r2 = (dx * dx + dy * dy) / (sigma * sigma)
-                    if r2 > 9.0 or bad[j, i]:
-                        continue
-                    weight = np.exp(-0.5 * r2)
-                    value = weight * image[j, i]
-                    total += value
-                    sx += value * dx
-                    sy += value * dy
-                    sxx += value * dx * dx
-                    syy += value * dy * dy
-                    sxy += value * dx * dy
-                    vx += (weight * noise[j, i]) ** 2 * 0.5 * (dx * dx + dy * dy)
-            if total <= 0.0:
-                break
-            mx, my = sx / total, sy / total
-            qxx, qyy, qxy = sxx / total - mx * mx, syy / total - my * my, sxy / total - mx * my
-            step_x, step_y, second = 2.0 * mx, 2.0 * my, 0.5 * (qxx + qyy)
-            error = 2.0 * np.sqrt(vx) / total
-            if second <= 0.05 or abs(x + step_x - columns[n]) > 3 * widths[n] + 3:
-                break
-            if abs(y + step_y - rows[n]) > 3 * widths[n] + 3:
-                break
-            wider = min(max(np.sqrt(2.0 * second), 0.8), 25.0)
-            change = abs(wider - sigma) / sigma
-            x, y, sigma = x + step_x, y + step_y, sigma + 0.7 * (wider - sigma)
-            if abs(step_x) + abs(step_y) < 1e-4 and change < 2e-3:
-                settled = 1.0
-                break
-        spread = np.sqrt((qxx - qyy) ** 2 + 4.0 * qxy * qxy) / max(qxx + qyy, 1e-9)
-        out[n, 0], out[n, 1], out[n, 2], out[n, 3] = x, y, error, sigma
-        out[n, 4] = 1.0 - np.sqrt(max(1.0 - spread, 0.0) / (1.0 + spread))
-        out[n, 5] = 0.5 * np.degrees(np.arctan2(2.0 * qxy, qxx - qyy))
-        out[n, 6] = settled
-    return out

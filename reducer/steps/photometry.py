@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from reducer.align.match import StarList, pair_up
 from reducer.frame import F64, Context, FrameRef, Table
-from reducer.steps.detect import AT_EDGE, IS_SATURATED, NOT_CENTRED, ON_BAD_PIXEL
+from reducer.steps.detect import NO_POSITION, WIDE_RADII, WIDE_RING
 
 #: Arcsec within which aligned sources are the same star.
 SAME = 0.06
 #: Signal to noise in the widest aperture that a star needs; scatter that photons do not explain, mag.
 LEAST_SIGNAL, OWN_SCATTER = 15.0, 0.01
+#: Light of the sources around a star, over its own, above which it does not tell how bright an exposure is.
+MOST_NEIGHBOURS = 1.0
+#: Powers of the radius with which the light beyond it may fall.
+POWERS = (2.5, 3.0, 3.5, 4.0)
 #: Transparency further than this from the other exposures' is warned about.
 CLOUDY = 0.7
 
@@ -24,8 +29,7 @@ def scaleCountsToReference(frames: Sequence[FrameRef], context: Context) -> list
     Frames that share no good star with others are scaled by exposure time alone, and it is said.
     """
     times = np.array([max(float(frame.header.get("EXPTIME") or 1.0), 1e-6) for frame in frames])
-    rows = [_bright(frame) for frame in frames]
-    log_ratio, error = relative_brightness(rows)
+    log_ratio, error = total_brightness(frames)
     scaled = []
     for number, frame in enumerate(frames):
         by_time = float(times[0] / times[number])
@@ -42,14 +46,46 @@ def scaleCountsToReference(frames: Sequence[FrameRef], context: Context) -> list
     return scaled
 
 
-def _bright(frame: FrameRef) -> tuple[F64, F64, F64, F64]:
-    """Plane positions, magnitudes and their errors of a frame's good bright stars, in the widest aperture."""
+def total_brightness(frames: Sequence[FrameRef]) -> tuple[F64, F64]:
+    """Magnitude offset of each aligned frame and its error, for all of the stars' light; NaN: no shared star.
+
+    Measured in each of the wide apertures and carried to infinity: halos differ from exposure to exposure,
+    and what they lose beyond a radius falls with one power of it.
+    """
+    found = [relative_brightness([_bright(frame, k) for frame in frames]) for k in range(len(WIDE_RADII))]
+    offsets, errors = np.stack([f[0] for f in found]), np.stack([f[1] for f in found])
+    fits = [_to_infinity(offsets, growth_shape(power)) for power in POWERS]
+    totals, _ = min(fits, key=lambda fit: fit[1])
+    return totals, errors[-1]
+
+
+def growth_shape(power: float) -> F64:
+    """What the wide apertures lose, (radii,), of a halo that loses radius**-power beyond a radius: that, and
+    what the background ring holds of it over the aperture's area; 1 at the innermost radius' loss."""
+    radii = np.array(WIDE_RADII) / WIDE_RADII[0]
+    ring = np.mean(WIDE_RING) / WIDE_RADII[0]
+    return np.asarray(radii**-power + power / 2.0 * radii**2 * ring ** (-power - 2.0), float)
+
+
+def _to_infinity(offsets: F64, shape: F64) -> tuple[F64, float]:
+    """Offsets (frames,) at infinite radius from (radii, frames), and the sum of squares that is left."""
+    design = np.stack([np.ones(len(shape)), shape], axis=1)
+    good = np.isfinite(offsets).all(axis=0)
+    solution = np.linalg.lstsq(design, offsets[:, good], rcond=None)[0]
+    left = offsets[:, good] - design @ solution
+    totals = np.full(offsets.shape[1], np.nan)
+    totals[good] = solution[0]
+    return totals, float((left**2).sum())
+
+
+def _bright(frame: FrameRef, aperture: int) -> tuple[F64, F64, F64, F64]:
+    """Plane positions, magnitudes and their errors of a frame's good bright stars in a wide aperture."""
     assert frame.geometry is not None
     found: list[tuple[F64, F64, F64, F64]] = []
     for chip, table in enumerate(frame.sources):
         sources = table[_good(table)]
         u, v = frame.geometry.evaluate(sources["x"], sources["y"], chip)
-        flux, error = sources["flux"][:, -1], sources["flux_error"][:, -1]
+        flux, error = sources["wide"][:, aperture], sources["wide_error"][:, aperture]
         found.append((u, v, -2.5 * np.log10(flux), np.hypot(1.0857 * error / flux, OWN_SCATTER)))
     if not found:
         return (np.zeros(0),) * 4
@@ -57,8 +93,25 @@ def _bright(frame: FrameRef) -> tuple[F64, F64, F64, F64]:
 
 
 def _good(table: Table) -> F64:
-    bad = (table["flags"] & (IS_SATURATED | AT_EDGE | ON_BAD_PIXEL | NOT_CENTRED)) != 0
-    return np.asarray(~bad & (table["flux"][:, -1] > LEAST_SIGNAL * table["flux_error"][:, -1]))
+    """Stars whose light is well measured in all wide apertures."""
+    usable = ((table["flags"] & NO_POSITION) == 0) & is_isolated(table)
+    light = np.nan_to_num(table["wide"].min(axis=1), nan=-1.0)
+    return np.asarray(
+        usable & (light > LEAST_SIGNAL * np.nan_to_num(table["wide_error"][:, -1])) & (light > 0)
+    )
+
+
+def is_isolated(table: Table) -> F64:
+    """Whether other sources near enough to reach a star's background ring are much fainter together."""
+    places = np.stack([table["x"], table["y"]], axis=1)
+    measured = np.isfinite(table["wide"][:, 0])
+    light = np.maximum(table["flux"][:, 1], 0.0)
+    alone = np.zeros(len(table), bool)
+    if measured.any():
+        near = cKDTree(places).query_ball_point(places[measured], 1.4 * WIDE_RING[1])
+        total = np.array([light[index].sum() for index in near])
+        alone[measured] = total - light[measured] < MOST_NEIGHBOURS * light[measured]
+    return alone
 
 
 def relative_brightness(rows: Sequence[tuple[F64, F64, F64, F64]]) -> tuple[F64, F64]:
