@@ -132,6 +132,12 @@ def chip_units(path: Path) -> dict[int, Unit]:
 
     Products name them SCI; raw files and bad-pixel masks do not, there ARRAYID, then DETSEC, tells the array.
     """
+    state = path.stat()
+    return _chip_units_of(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=512)
+def _chip_units_of(path: Path, _size: int, _mtime: int) -> dict[int, Unit]:
     units = units_of(path)
     science = {unit.version: unit for unit in units[1:] if unit.is_image and unit.name == "SCI"}
     if science and any(unit.name in ("VAR", "DQ") for unit in units):
@@ -168,10 +174,11 @@ def open_frame(path: Path) -> FrameRef:
     return FrameRef(path=path, header=primary, chips=tuple(chips))
 
 
-def read_chip(frame: FrameRef, index: int, rows: slice | None = None) -> Chip:
+def read_chip(frame: FrameRef, index: int, rows: slice | None = None, variance: bool = True) -> Chip:
     """One array of a frame, or some of its rows: raw files have zero variance and an empty mask.
 
-    The header is the one of ``frame.chips[index]``, with what was repaired there.
+    The header is the one of ``frame.chips[index]``, with what was repaired there. With ``variance=False``
+    the variance is not read, and zero.
     """
     number = int(frame.chips[index]["EXTVER"])
     science = chip_units(frame.path)[number]
@@ -181,9 +188,9 @@ def read_chip(frame: FrameRef, index: int, rows: slice | None = None) -> Chip:
         if unit.version == number and unit.shape == science.shape
     }
     data = _pixels(frame.path, science, rows, np.float32)
-    variance = _beside(frame.path, beside.get("VAR"), rows, data, np.float32)
+    noise = _beside(frame.path, beside.get("VAR") if variance else None, rows, data, np.float32)
     mask = _beside(frame.path, beside.get("DQ") if science.name == "SCI" else None, rows, data, np.uint16)
-    return Chip(data=data, variance=variance, mask=mask, header=frame.chips[index])
+    return Chip(data=data, variance=noise, mask=mask, header=frame.chips[index])
 
 
 def _beside(
@@ -339,6 +346,7 @@ def _plain(header: Header) -> fits.Header:
     return copy
 
 
+@dataclass(frozen=True)
 class Disk:
     """Reading and writing as one picklable object, for steps, which may not import this file."""
 

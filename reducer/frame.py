@@ -82,12 +82,16 @@ class Files(Protocol):
     Steps may not import ``fitsio``; they use ``context.disk``, which is ``fitsio.Disk()``.
     """
 
+    def __hash__(self) -> int: ...
+
     def open_frame(self, path: Path) -> FrameRef:
         """The frame at a path, headers only."""
         ...
 
-    def read_chip(self, frame: FrameRef, index: int, rows: slice | None = None) -> Chip:
-        """One array of a frame, or a block of its rows."""
+    def read_chip(
+        self, frame: FrameRef, index: int, rows: slice | None = None, variance: bool = True
+    ) -> Chip:
+        """One array of a frame, or a block of its rows; its variance only if asked for."""
         ...
 
     def write_frame(

@@ -13,7 +13,7 @@ from reducer.steps.detect import detectSources
 from reducer.steps.flat import makeFlat
 from reducer.steps.photometry import scaleCountsToReference
 from reducer.steps.prepare import checkPointings, prepare
-from reducer.steps.separate import associateSky, separateSky
+from reducer.steps.separate import associateSky, leaveOutSkies, separateSky
 from reducer.steps.sky import skyCorrect
 
 Recipe = tuple[Step, ...]
@@ -30,7 +30,7 @@ alignAndStack: Recipe = (
     scaleCountsToReference,
     stackFrames,
 )
-reduce: Recipe = (*reduce_nostack, *alignAndStack)
+reduce: Recipe = (*reduce_nostack, leaveOutSkies, *alignAndStack)
 
 RECIPES: Mapping[str, Recipe] = {
     "makeProcessedFlat": makeProcessedFlat,

@@ -65,10 +65,11 @@ def look(task: LookTask) -> dict[int, Seen]:
     pattern = task.disk.open_frame(task.pattern) if task.pattern else None
     seen = {}
     for index, header in enumerate(task.frame.chips):
-        chip = task.disk.read_chip(task.frame, index)
+        chip = task.disk.read_chip(task.frame, index, variance=False)
         data, mask = chip.data, chip.mask
         if pattern is not None:
-            sky = task.disk.read_chip(pattern, index_of(pattern, int(header["EXTVER"])))
+            array = index_of(pattern, int(header["EXTVER"]))
+            sky = task.disk.read_chip(pattern, array, variance=False)
             data, mask = data - sky.data, mask | (sky.mask & np.uint16(dq.NO_DATA))
         seen[int(header["EXTVER"])] = see(data, mask, region(header).x1, local=pattern is None)
     return seen
@@ -80,7 +81,7 @@ def see(data: F32, mask: U16, first_column: int, local: bool) -> Seen:
     objects = find_objects(means, counts, local)
     known = counts >= BLOCK
     free = known & ~objects
-    stars = find_objects(means, counts, local=True)
+    stars = objects if local else find_objects(means, counts, local=True)
     cells = cell_map(means, known & ~stars)
     return Seen(
         level=float(np.median(means[free])) if free.any() else float("nan"),

@@ -50,10 +50,10 @@ def _block_means(data: F32, mask: U16, unusable: int, means: F32, counts: F32) -
 
 
 def scatter(values: NDArray[np.floating[Any]]) -> float:
-    """Standard deviation from the quartiles."""
+    """Standard deviation from the quartiles (of a sample of the values where there are very many)."""
     if not values.size:
         return 0.0
-    low, high = np.percentile(values, (25, 75))
+    low, high = np.percentile(values[:: max(values.size // 30_000, 1)], (25, 75))
     return float(0.7413 * (high - low))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,12 @@ def known_bits(calibrations: Calibrations, primary: Header, chip: Header) -> U16
 
 
 def static_bits(disk: Files, path: Path, array: int, where: Region) -> U16:
-    """A static bad-pixel mask (any value but 0 is bad), cropped to a region."""
+    """A static bad-pixel mask (any value but 0 is bad), cropped to a region; not the caller's to change."""
+    return _static_bits(disk, path, path.stat().st_mtime_ns, array, where)
+
+
+@lru_cache(maxsize=4)
+def _static_bits(disk: Files, path: Path, _mtime: int, array: int, where: Region) -> U16:
     frame = disk.open_frame(path)
     index = index_of(frame, array)
     rows, columns = where.within(region(frame.chips[index]))

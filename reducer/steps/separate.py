@@ -54,6 +54,11 @@ def _is(name: str, told: str) -> bool:
     return name.removesuffix(".fits") == told.removesuffix(".bz2").removesuffix(".fits")
 
 
+def leaveOutSkies(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """Go on with the on-target frames alone."""
+    return [frame for frame in frames if frame.role != "sky"]
+
+
 # --- by pointing and guiding -------------------------------------------------------------------------
 
 

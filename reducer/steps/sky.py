@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def skyCorrect(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     made = _keep_skies([frame for frame in frames if frame.role == "sky"], skies, context)
     for group in _fields(objects):
         made |= _correct_group(group, skies, seen, context)
-    return [made[frame.path.name] for frame in frames]
+    return [made[frame.path.name] for frame in frames if frame.path.name in made]
 
 
 def _refuse_both(context: Context) -> None:
@@ -155,19 +155,31 @@ def _keep_skies(frames: Sequence[FrameRef], skies: Skies, context: Context) -> d
         target = plan_product(context, frame, "_flatCorrected", [frame])
         offsets = skies.offsets.get(frame.path.name, no_offsets(frame))
         tasks.append(KeepTask(context.disk, frame, offsets, target))
-    return _opened(frames, context.map(keep_sky, tasks), context)
+    return _write(frames, tasks, keep_sky, context)
 
 
-def _opened(frames: Sequence[FrameRef], paths: Iterable[Path], context: Context) -> dict[str, FrameRef]:
-    """The products by the names of the frames they were made of."""
-    made = {}
-    for frame, path in zip(frames, paths, strict=True):
+def _write(
+    frames: Sequence[FrameRef],
+    tasks: Sequence[Any],
+    function: Callable[[Any], Path],
+    context: Context,
+) -> dict[str, FrameRef]:
+    """Run the tasks (of ``frames``) whose products are wanted; all products there are, by frame name."""
+    wanted = [task for task in tasks if _is_wanted(task.target.path, context)]
+    for path in context.map(function, wanted):
         context.notify("made", path=path)
-        found = context.disk.open_frame(path)
-        made[frame.path.name] = found.with_(
-            repairs=frame.repairs, md5=frame.md5, role=frame.role, skies=frame.skies
-        )
+    made = {}
+    for frame, task in zip(frames, tasks, strict=True):
+        if task.target.path.exists():
+            found = context.disk.open_frame(task.target.path)
+            made[frame.path.name] = found.with_(
+                repairs=frame.repairs, md5=frame.md5, role=frame.role, skies=frame.skies
+            )
     return made
+
+
+def _is_wanted(path: Path, context: Context) -> bool:
+    return context.wanted is None or path.name in context.wanted
 
 
 # --- levels ------------------------------------------------------------------------------------------
@@ -186,7 +198,7 @@ def _correct_group(
     for frame, seen_one, level, own in zip(group, shown, levels, offsets, strict=True):
         members = frozenset(frame.skies)
         inputs = [frame, *(skies.frames[name] for name in sorted(members))]
-        facts: dict[str, Any] = {"SKYMODE": decision.reason[:68], "SKYNUM": len(members), **told}
+        facts: dict[str, Any] = {"SKYMODE": decision.reason, "SKYNUM": len(members), **told}
         target = plan_product(context, frame, "_skyCorrected", inputs, stamps=("SKYCORR",), keywords=facts)
         per_array = {array: level * ratios.get(array, 1.0) for array in seen_one}
         base = np.mean([_frame_level(skies.seen[name], ratios) for name in members])
@@ -202,7 +214,7 @@ def _correct_group(
                 target=target,
             )
         )
-    return _opened(group, context.map(subtract, tasks), context)
+    return _write(group, tasks, subtract, context)
 
 
 def _offsets(
