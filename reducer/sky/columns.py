@@ -16,7 +16,7 @@ Whole = NDArray[np.integer[Any]]
 #: Columns per output channel: with 32 outputs, and with 4.
 WIDTHS = (64, 512)
 #: Rows between those sampled for a column's centre.
-SAMPLE = 8
+SAMPLE = 16
 #: Standard deviations beyond which a pixel does not count in its column's mean.
 CLIP = 3.0
 

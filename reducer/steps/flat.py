@@ -189,20 +189,25 @@ def _combine_lamp(calibrations: Calibrations, lamp: Lamp, array: int) -> tuple[F
     header = frame.chips[index_of(frame, array)]
     bits = known_bits(calibrations, frame.header, header)
     data, variance = np.empty(bits.shape, np.float32), np.empty(bits.shape, np.float32)
+    exposures = [exposure_of(frame, index_of(frame, array)) for frame in lamp.frames]
     for first in range(0, bits.shape[0], ROWS):
         rows = slice(first, min(first + ROWS, bits.shape[0]))
-        values, noises, masks = _read_rows(calibrations, lamp, array, rows)
+        values, noises, masks = _read_rows(calibrations, lamp, exposures, rows)
         data[rows], variance[rows], used = clipped_mean(values, noises, masks, dq.SATURATED)
         bits[rows][used == 0] |= dq.NO_DATA
     return data, variance, bits
 
 
-def _read_rows(calibrations: Calibrations, lamp: Lamp, array: int, rows: slice) -> tuple[F32, F32, U16]:
+def _read_rows(
+    calibrations: Calibrations, lamp: Lamp, exposures: Sequence[Exposure], rows: slice
+) -> tuple[F32, F32, U16]:
     blocks = []
-    for frame, factor, offsets in zip(lamp.frames, lamp.factors, lamp.offsets, strict=True):
-        index = index_of(frame, array)
+    for frame, factor, offsets, exposure in zip(
+        lamp.frames, lamp.factors, lamp.offsets, exposures, strict=True
+    ):
+        index = index_of(frame, exposure.array)
         raw = calibrations.disk.read_chip(frame, index, rows).data
-        data, variance, mask, _ = correct(raw, exposure_of(frame, index), offsets=offsets[index])
+        data, variance, mask, _ = correct(raw, exposure, offsets=offsets[index])
         blocks.append((data * np.float32(factor), variance * np.float32(factor**2), mask))
     return (
         np.stack([block[0] for block in blocks]),
