@@ -80,6 +80,11 @@ class RunReport:
             done = f"{self.redone} products made; could not be done: {', '.join(dict.fromkeys(refused))}"
         return f"{done}. Report: {self.report}"
 
+    def _repr_html_(self) -> str:
+        from goafetch.report.notebook import table_html
+
+        return table_html(self.table(), self.conclusion())
+
     def as_document(self) -> dict[str, Any]:
         """Everything as plain values, for JSON."""
         return {

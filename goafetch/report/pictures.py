@@ -49,11 +49,11 @@ def stretched(image: F32, softness: float = 3.0) -> F32:
 def draw_map(image: F32, label: str, alt: str, prefix: str, change: Callable[[F32], F32] = np.asarray) -> str:
     """An SVG of a positive map of the stack, such as exposure time, with its scale; 0 is no data.
 
-    The map is thinned out to 500 pixels, then ``change`` is applied to its values.
+    Means over blocks of every other pixel are shown, after ``change`` is applied to them.
     """
-    factor = max(1, -(-max(image.shape) // 500))
-    thinned = image[factor // 2 :: factor, factor // 2 :: factor]
-    small = change(np.where(thinned > 0, thinned, np.float32(np.nan)))
+    thinned = image[::2, ::2]
+    means, factor = shrink(np.where(thinned > 0, thinned, np.float32(np.nan)), 450)
+    small, factor = change(means), 2 * factor
     figure = new_figure(5.0, 4.3)
     axes = new_axes(figure)
     height, width = image.shape
@@ -74,12 +74,22 @@ def draw_map(image: F32, label: str, alt: str, prefix: str, change: Callable[[F3
 
 def draw_mosaic(mosaic: Mosaic, label: str, alt: str, prefix: str) -> str:
     """An SVG of the four arrays as they lie on the focal plane, masked pixels in blue."""
+    return as_svg(_plot_mosaic(mosaic, label, (1, 99)), alt, prefix)
+
+
+def paint_mosaic(mosaic: Mosaic) -> bytes:
+    """A PNG of the arrays of any product or exposure, from its 1st to its 99.5th percentile."""
+    unit = str(mosaic.header.get("BUNIT", "")) or "value"
+    return as_png(_plot_mosaic(mosaic, unit, (1, 99.5)))
+
+
+def _plot_mosaic(mosaic: Mosaic, label: str, percentiles: tuple[float, float]) -> Any:
     small = {
         number: shrink(np.where(mosaic.masks[number] & 1, np.float32(np.nan), data), 330)[0]
         for number, data in mosaic.data.items()
     }
     values = np.concatenate([image[np.isfinite(image)] for image in small.values()])
-    low, high = np.percentile(values, (1, 99)) if values.size else (0.0, 1.0)
+    low, high = np.percentile(values, percentiles) if values.size else (0.0, 1.0)
     figure = new_figure(5.4, 4.6)
     drawn, panes = None, []
     for number, image in small.items():
@@ -90,7 +100,7 @@ def draw_mosaic(mosaic: Mosaic, label: str, alt: str, prefix: str) -> str:
         panes.append(axes)
     if drawn is not None:
         _add_scale(figure, drawn, panes, label)
-    return as_svg(figure, alt, prefix)
+    return figure
 
 
 def _add_scale(figure: Any, drawn: Any, axes: Any, label: str) -> None:

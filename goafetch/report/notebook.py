@@ -1,0 +1,55 @@
+"""Pictures and tables that show themselves in a notebook."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a product: shows itself in a notebook; ``save`` writes it as PNG."""
+
+    png: bytes
+    caption: str
+
+    def _repr_html_(self) -> str:
+        source = base64.b64encode(self.png).decode("ascii")
+        words = html.escape(self.caption)
+        return f'<figure><img alt="{words}" src="data:image/png;base64,{source}"><p>{words}</p></figure>'
+
+    def save(self, path: str | Path) -> Path:
+        """Write the PNG and return its path."""
+        Path(path).write_bytes(self.png)
+        return Path(path)
+
+
+def view(product: str | Path) -> Picture:
+    """A picture of a product: a stack with axes in RA and Dec, any other with its arrays as they lie.
+
+    Raises reducer.errors.BadFile for what is not a product or exposure of GSAOI.
+    """
+    from goafetch.report.pictures import draw_stack, paint_mosaic
+    from goafetch.report.products import read_mosaic, read_stack
+    from reducer.fitsio import open_frame
+
+    path = Path(product)
+    frame = open_frame(path)
+    if len(frame.chips) == 1 and "TEXPTIME" in frame.header:
+        return Picture(draw_stack(read_stack(path)), f"{path.name}: stack, asinh stretch; blue: no data")
+    return Picture(paint_mosaic(read_mosaic(path)), f"{path.name}: the arrays as they lie on the focal plane")
+
+
+def table_html(rows: Sequence[Mapping[str, Any]], caption: str) -> str:
+    """Records as an HTML table, for ``_repr_html_``."""
+    names = list(rows[0]) if rows else []
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(row[name]))}</td>" for name in names) + "</tr>"
+        for row in rows
+    )
+    return f"<table><caption>{html.escape(caption)}</caption><tr>{head}</tr>{body}</table>"
