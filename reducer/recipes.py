@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reducer.align.adjust import adjustWCSToReference
+from reducer.deep import maskFromStack
 from reducer.frame import Step
 from reducer.stacking import resampleToCommonFrame, stackFrames
 from reducer.steps.badpix import makeBPM
@@ -31,6 +32,8 @@ alignAndStack: Recipe = (
     stackFrames,
 )
 reduce: Recipe = (*reduce_nostack, leaveOutSkies, *alignAndStack)
+#: A third pass, with objects masked that only the stack shows.
+ultradeep: Recipe = (*reduce_nostack, maskFromStack, skyCorrect, leaveOutSkies, *alignAndStack)
 
 RECIPES: Mapping[str, Recipe] = {
     "makeProcessedFlat": makeProcessedFlat,
@@ -39,6 +42,7 @@ RECIPES: Mapping[str, Recipe] = {
     "reduce_nostack": reduce_nostack,
     "alignAndStack": alignAndStack,
     "reduce": reduce,
+    "ultradeep": ultradeep,
 }
 
 

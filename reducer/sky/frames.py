@@ -29,6 +29,10 @@ from reducer.steps.masks import index_of
 PIXELS_AT_ONCE = 4_000_000
 
 
+#: A compressed mask, and its shape.
+Packed = tuple[bytes, tuple[int, int]]
+
+
 @dataclass(frozen=True)
 class Seen:
     """What one array of a frame shows once a pattern is subtracted.
@@ -42,13 +46,23 @@ class Seen:
     cells: F32
     free: float
     strips: Strips
-    packed: tuple[bytes, tuple[int, int]]
+    packed: Packed
 
     def objects(self) -> Bool:
         """The object mask in blocks of 4x4 pixels."""
-        content, shape = self.packed
-        bits = np.unpackbits(np.frombuffer(zlib.decompress(content), np.uint8), count=shape[0] * shape[1])
-        return bits.reshape(shape).astype(bool)
+        return unpack(self.packed)
+
+
+def pack(mask: Bool) -> Packed:
+    """A mask in few bytes, to go between processes and stay in memory for many frames."""
+    return zlib.compress(np.packbits(mask).tobytes(), 1), (mask.shape[0], mask.shape[1])
+
+
+def unpack(packed: Packed) -> Bool:
+    """The mask that was packed."""
+    content, shape = packed
+    bits = np.unpackbits(np.frombuffer(zlib.decompress(content), np.uint8), count=shape[0] * shape[1])
+    return bits.reshape(shape).astype(bool)
 
 
 @dataclass(frozen=True)
@@ -71,13 +85,20 @@ def look(task: LookTask) -> dict[int, Seen]:
             array = index_of(pattern, int(header["EXTVER"]))
             sky = task.disk.read_chip(pattern, array, variance=False)
             data, mask = data - sky.data, mask | (sky.mask & np.uint16(dq.NO_DATA))
-        seen[int(header["EXTVER"])] = see(data, mask, region(header).x1, local=pattern is None)
+        known = task.frame.hidden.get(int(header["EXTVER"]))
+        hidden = unpack(known) if known else None
+        seen[int(header["EXTVER"])] = see(data, mask, region(header).x1, pattern is None, hidden)
     return seen
 
 
-def see(data: F32, mask: U16, first_column: int, local: bool) -> Seen:
-    """Measure one array; ``local`` while the array's own pattern is still in it."""
+def see(data: F32, mask: U16, first_column: int, local: bool, hidden: Bool | None = None) -> Seen:
+    """Measure one array; ``local`` while the array's own pattern is still in it.
+
+    ``hidden``: blocks of 4x4 pixels that are known to hold objects.
+    """
     means, counts = block_means(data, mask)
+    if hidden is not None:
+        counts = np.where(hidden, np.float32(0), counts)
     objects = find_objects(means, counts, local)
     known = counts >= BLOCK
     free = known & ~objects
@@ -88,7 +109,7 @@ def see(data: F32, mask: U16, first_column: int, local: bool) -> Seen:
         cells=cells,
         free=float(free.sum() / max(known.sum(), 1)),
         strips=strips_of(means, free, data.shape[1], first_column),
-        packed=(zlib.compress(np.packbits(objects).tobytes(), 1), objects.shape),
+        packed=pack(objects if hidden is None else objects | hidden),
     )
 
 

@@ -1,0 +1,64 @@
+"""The third pass of `ultradeep`: objects that only the stack shows, masked in each exposure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from reducer.align.adjust import adjustWCSToReference
+from reducer.align.grid import Grid
+from reducer.frame import Context, FrameRef
+from reducer.gsaoi import region
+from reducer.provenance import product_name
+from reducer.sky.frames import Packed, pack
+from reducer.sky.objects import BLOCK, Bool, block_means, find_objects
+from reducer.stacking import output_grid, stackFrames
+from reducer.steps.detect import detectSources
+from reducer.steps.photometry import scaleCountsToReference
+
+
+def maskFromStack(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """Go back to the flat-fielded frames, each with the objects of a first stack as ``hidden``.
+
+    A second skyCorrect then takes neither pattern nor level from where the stack shows light. Sky-only
+    frames come back as they were.
+    """
+    inner = replace(context, folder=context.scratch / "first", wanted=None)
+    objects = [frame for frame in frames if frame.role != "sky"]
+    aligned = adjustWCSToReference(detectSources(objects, inner), inner)
+    scaled = list(scaleCountsToReference(aligned, inner))
+    grid = output_grid(scaled, inner)
+    (stack,) = stackFrames(scaled, inner)
+    image = context.disk.read_chip(stack, 0, variance=False)
+    light = find_objects(*block_means(image.data, image.mask), local=True)
+    context.notify(
+        "decision", what="objects masked from the stack", reason=f"they cover {light.mean():.1%} of it"
+    )
+    masks = {frame.path.name: _masks(frame, grid, light) for frame in scaled}
+    return [_before_sky(frame, masks.get(frame.path.name, {}), context) for frame in frames]
+
+
+def _masks(frame: FrameRef, grid: Grid, light: Bool) -> dict[int, Packed]:
+    """The stack's objects on the blocks of 4x4 pixels of each array of an aligned frame."""
+    assert frame.geometry is not None
+    masks = {}
+    for place, chip in enumerate(frame.chips):
+        rows, columns = (extent // BLOCK for extent in region(chip).shape)
+        y, x = np.mgrid[0:rows, 0:columns] * BLOCK + (BLOCK - 1) / 2
+        across, up = grid.to_pixel(*frame.geometry.evaluate(x.ravel(), y.ravel(), place))
+        row = np.clip((up // BLOCK).astype(int), 0, light.shape[0] - 1)
+        column = np.clip((across // BLOCK).astype(int), 0, light.shape[1] - 1)
+        masks[int(chip["EXTVER"])] = pack(light[row, column].reshape(rows, columns))
+    return masks
+
+
+def _before_sky(frame: FrameRef, masks: Mapping[int, Packed], context: Context) -> FrameRef:
+    """The flat-fielded frame that a sky-subtracted one was made of."""
+    name = product_name(frame.path, "_flatCorrected")
+    scratch = context.scratch / name
+    found = context.disk.open_frame(scratch if scratch.exists() else context.folder / name)
+    return found.with_(
+        repairs=frame.repairs, md5=frame.md5, role=frame.role, skies=frame.skies, hidden=dict(masks)
+    )
