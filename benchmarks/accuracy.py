@@ -1,4 +1,4 @@
-"""Compare a stack with the truth of a simulated night: positions, fluxes, widths, noise, outliers, background.
+"""Compare a stack with the truth of a simulated night: positions, fluxes, widths, noise, background.
 
 Usage: python benchmarks/accuracy.py STACK.fits TRUTH_FOLDER --inputs S20170505S0095 ... [--cache FILE.npz]
 
@@ -70,7 +70,7 @@ class Stack:
 
 
 def isolated(catalogue, magnitudes, radius=0.4, share=0.05):
-    """Stars within a range of magnitudes whose neighbours within ``radius`` arcsec add less than ``share``."""
+    """Stars in a range of magnitudes whose neighbours within ``radius`` arcsec add less than ``share``."""
     flux = 10 ** (-0.4 * catalogue["magnitude"])
     tree = cKDTree(np.c_[catalogue["x"], catalogue["y"]])
     wanted = np.flatnonzero(
@@ -120,7 +120,7 @@ def robust_fit(design, values):
 
 
 def astrometry(stack, catalogue, field, stars):
-    """Measured minus true positions of stars on the truth's tangent plane: tables, and the pixel -> plane map."""
+    """Stars found, their pixels, measured and true places on the truth's plane, and the difference."""
     px, py = stack.wcs.all_world2pix(catalogue["ra"][stars], catalogue["dec"][stars], 0)
     shift = first_shift(stack, px, py, catalogue["magnitude"][stars])
     good = on_image(stack, px + shift[0], py + shift[1], 12)
@@ -186,7 +186,7 @@ def report_astrometry(true, difference):
 
 
 def photometry(stack, model, positions, stars, catalogue, scale):
-    """Magnitude differences, stack minus truth, in the same aperture of 0.15 arcsec with a local background."""
+    """Magnitude differences, stack minus truth, in one aperture of 0.15 arcsec over a local background."""
     measured = []
     for image in (stack.data, model):
         flux, _, _ = sep.sum_circle(image, positions[:, 0], positions[:, 1], 0.15 / scale, subpix=0,

@@ -1,4 +1,4 @@
-"""What a noiseless stack would be: simulated exposures before noise, laid on a stack's pixels by their true maps."""
+"""What a noiseless stack would be: exposures before noise, laid on a stack's pixels by their true maps."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ _FILTER = np.exp(-0.5 * sum(grid**2 for grid in np.mgrid[-2:3, -2:3]) / (4.0 / _
 
 
 def detectSources(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
-    """Measure the sources of every array of every on-target frame; they go with the frames as ``sources``."""
+    """Measure the sources of every on-target frame, array by array; they go with it as ``sources``."""
     away = [frame for frame in frames if frame.role == "sky"]
     frames = [frame for frame in frames if frame.role != "sky"]
     if away:
@@ -92,7 +92,7 @@ def detect_sources(data: F32, variance: F32, mask: U16, threshold: float = 5.0) 
 
 
 def _mask_sharp(mask: U16, sources: Table) -> U16:
-    """A copy of a mask with what is too sharp for a star marked: it would pull the centre of a blurred one."""
+    """A copy of a mask with what is too sharp for a star marked: it would pull a blurred one's centre."""
     marked = mask.copy()
     for source in sources[(sources["flags"] & TOO_SHARP) != 0]:
         row, column = int(source["y"] + 0.5), int(source["x"] + 0.5)

@@ -1,0 +1,94 @@
+"""Aligned exposures made ready to be stacked: residual sky, weights, and the way to their pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reducer.align.geometry import Geometry, Inverse
+from reducer.align.grid import Grid
+from reducer.errors import BadInput
+from reducer.frame import F64, Context, FrameRef
+from reducer.levels import Level, Survey, lattice, solve_levels, survey_exposure
+from reducer.steps.detect import NO_POSITION
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One exposure ready to be stacked: where its pixels go, what to take off and multiply, what it weighs.
+
+    ``inverses``: from the stack's pixels to each chip's; ``levels``: residual sky in the exposure's own
+    electrons; ``factor`` brings it to the reference's transparency and exposure time; ``weights``
+    (5,): by array number; ``variance``: of a pixel of the sky, so scaled; ``seconds``: EXPTIME x COADDS;
+    ``width``: FWHM of its stars in its own pixels.
+    """
+
+    frame: FrameRef
+    arrays: tuple[int, ...]
+    inverses: tuple[Inverse, ...]
+    levels: tuple[Level, ...]
+    factor: float
+    weights: F64
+    variance: float
+    seconds: float
+    width: float
+
+
+def prepare_exposures(frames: Sequence[FrameRef], grid: Grid, context: Context) -> tuple[Exposure, ...]:
+    """Levels, weights and inverse maps of all exposures."""
+    light = [frame.with_(sources=()) for frame in frames]
+    points = lattice(grid)
+    surveys = list(context.map(survey_exposure, [(context.disk, frame, points) for frame in light]))
+    geometries = [geometry_of(frame) for frame in frames]
+    factors = [frame.scale for frame in frames]
+    levels = solve_levels(surveys, factors, geometries, points)
+    widths = np.array([image_width(frame) for frame in frames])
+    exposures = []
+    for frame, geometry, survey, level, width in zip(light, geometries, surveys, levels, widths, strict=True):
+        exposures.append(
+            Exposure(
+                frame=frame,
+                arrays=tuple(region.array for region in geometry.regions),
+                inverses=tuple(geometry.inverse(chip, grid.to_pixel) for chip in range(len(frame.chips))),
+                levels=level,
+                factor=frame.scale * grid.flux_factor,
+                weights=weigh(survey, frame.scale, width / np.median(widths)),
+                variance=float(np.nanmedian(survey.variance)) * frame.scale**2,
+                seconds=exposure_seconds(frame),
+                width=float(width),
+            )
+        )
+        middles = zip(level, geometry.regions, strict=True)
+        taken = ", ".join(f"{one.at(part.width / 2, part.height / 2):+.1f}" for one, part in middles)
+        context.notify("info", text=f"{frame.path.name}: residual sky {taken} electrons")
+    return tuple(exposures)
+
+
+def weigh(survey: Survey, scale: float, width: float) -> F64:
+    """Weights (5,) by array number: one over the sky's scaled variance and the area of a star's image."""
+    weights = 1.0 / (survey.variance * scale**2 * width**2)
+    return np.where(np.isfinite(weights), weights, 0.0)
+
+
+def image_width(frame: FrameRef) -> float:
+    """The median FWHM of a frame's bright good stars in pixels, 1 without any."""
+    widths = [table["fwhm"][(table["flags"] & NO_POSITION) == 0][:40] for table in frame.sources]
+    every = np.concatenate(widths) if widths else np.zeros(0)
+    return float(np.median(every)) if len(every) else 1.0
+
+
+def exposure_seconds(frame: FrameRef) -> float:
+    """EXPTIME x COADDS, or TEXPTIME of a frame that is a stack already."""
+    total = frame.header.get("TEXPTIME")
+    if total is not None:
+        return float(total)
+    return float(frame.header.get("EXPTIME") or 0.0) * int(frame.header.get("COADDS") or 1)
+
+
+def geometry_of(frame: FrameRef) -> Geometry:
+    """A frame's geometry; BadInput if no step has given it one."""
+    if frame.geometry is None:
+        raise BadInput(f"{frame.path.name} is not aligned", "adjustWCSToReference before this step")
+    return frame.geometry
