@@ -153,6 +153,13 @@ def _correct(
     return lost
 
 
+def linear_electrons(counts: float, array: int) -> float:
+    """The electrons that a level in ADU stands for, after linearity correction."""
+    a0, a1, a2 = ARRAYS[array - 1].linearity
+    read = counts * ARRAYS[array - 1].gain
+    return read * (a0 + read * (a1 + read * a2))
+
+
 def flag_border(mask: U16, region: Region) -> U16:
     """Flag, in place, the reference pixels on the edge of the full array that a region holds."""
     first_x, first_y = BORDER - region.x1, BORDER - region.y1

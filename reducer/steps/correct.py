@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from reducer import parameters
-from reducer.detector import NO_RESPONSE, Exposure, correct
+from reducer.detector import NO_RESPONSE, Exposure, correct, linear_electrons
 from reducer.errors import BadInput, MissingCalibration
-from reducer.frame import Chip, Context, FrameRef
-from reducer.gsaoi import region
+from reducer.frame import Chip, Context, FrameRef, Header
+from reducer.gsaoi import ARRAYS, region
 from reducer.provenance import Target, plan_product
 from reducer.steps.masks import Calibrations, known_bits, read_response
 from reducer.steps.persistence import Glow, earlier_glows, flag_persistence, saturated_pixels
@@ -168,6 +168,13 @@ def _refuse_lost(frame: FrameRef, lost: int) -> FrameRef:
     return frame
 
 
+def _carry_levels(header: Header, array: int) -> None:
+    """Note the saturation and non-linear levels as the data now have them, electrons."""
+    numbers = ARRAYS[array - 1]
+    for key, counts in (("SATLEVEL", numbers.saturation), ("NONLINEA", numbers.non_linear)):
+        header[key] = round(linear_electrons(counts, array), 1)
+
+
 def _correct_frame(work: Work) -> Path:
     chips = (_correct_chip(work, index) for index in range(len(work.frame.chips)))
     return work.calibrations.disk.write_frame(
@@ -188,4 +195,6 @@ def _correct_chip(work: Work, index: int) -> Chip:
     data, variance, mask, _ = correct(raw, exposure, static=static, response=response)
     flag_persistence(data, mask, work.glows, int(header["EXTVER"]), region(header))
     header["BUNIT"] = "electron" if exposure.electrons else "adu"
+    if exposure.electrons and exposure.linearize:
+        _carry_levels(header, exposure.array)
     return Chip(data, variance, mask, header)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from reducer.frame import F32, U16, Chip, Context, FrameRef
 from reducer.gsaoi import region
 from reducer.provenance import plan_product
 from reducer.sky.columns import column_means, offsets_against
-from reducer.steps.masks import Calibrations, index_of, known_bits
+from reducer.sky.objects import scatter
+from reducer.steps.masks import Calibrations, index_of, known_bits, read_response
 from reducer.steps.prepare import describe
 
 #: Rows combined at a time: 30 frames of them fill 50 MB.
@@ -28,6 +30,8 @@ LEVEL_LIMIT = 0.15
 LOWEST_RESPONSE = 0.2
 #: Response relative to the surroundings outside which a pixel is bad.
 LOCAL_LIMITS = (0.7, 1.4)
+#: Change against the previous flat that is worth a warning.
+MOVED = 0.01
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,26 @@ def makeFlat(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
         keywords["FLATKIND"] = "lamp on only"
         context.notify("warning", text="the flat holds the thermal light of the dome: no lamp-off frames")
     lamps = [measure_lamps(group, context) for group in (lit, dark) if group]
-    return [_write_flat(lamps, context, keywords)]
+    made = _write_flat(lamps, replace(context, flat=None), keywords)
+    if context.flat is not None:
+        _compare(made, context.flat, context)
+    return [made]
+
+
+def _compare(made: FrameRef, previous: Path, context: Context) -> None:
+    """Say how far the flat moved since the previous one, given as the context's flat; warn if it did."""
+    moved = {}
+    for index, header in enumerate(made.chips):
+        old = read_response(context.disk, previous, header)
+        new = context.disk.read_chip(made, index)
+        good = ((new.mask | old.mask) & dq.UNUSABLE == 0)[::4, ::4]
+        ratio = (new.data[::4, ::4] / np.where(good, old.data[::4, ::4], 1.0))[good]
+        noise = (new.variance + old.variance)[::4, ::4][good]
+        excess = max(scatter(ratio) ** 2 - float(np.median(noise)), 0.0) ** 0.5
+        moved[int(header["EXTVER"])] = (float(np.median(ratio)) - 1.0, excess)
+    told = ", ".join(f"array {n}: {level:+.2%}, pixels {rms:.2%} rms" for n, (level, rms) in moved.items())
+    large = any(abs(level) > MOVED or rms > MOVED for level, rms in moved.values())
+    context.notify("warning" if large else "info", text=f"against {previous.name} the flat moved: {told}")
 
 
 def split_lamps(frames: Sequence[FrameRef]) -> tuple[list[FrameRef], list[FrameRef]]:

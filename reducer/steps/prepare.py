@@ -31,7 +31,7 @@ ANGLE_LIMIT = 2.0
 
 def prepare(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Repair headers, refuse frames that do not belong, and check and repair the WCS of the others."""
-    repaired = accept(frames, context, repair)
+    repaired = accept(frames, context, lambda frame: repair(_raw(frame)))
     same = like_most(repaired, context)
     hashes = _hashes(same, context)
     frames = [frame.with_(md5=md5) for frame, md5 in zip(same, hashes, strict=True)]
@@ -45,6 +45,12 @@ def checkPointings(frames: Sequence[FrameRef], context: Context) -> list[FrameRe
     for frame, reason in zip(repaired, reasons, strict=True):
         context.notify("decision", what=frame.path.name, reason=reason or "the WCS agrees with the offsets")
     return list(frames)
+
+
+def _raw(frame: FrameRef) -> FrameRef:
+    if "PREPARE" in frame.header:
+        raise BadInput("already reduced", "a raw frame", "give the file of the archive")
+    return frame
 
 
 def accept(

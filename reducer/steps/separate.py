@@ -17,6 +17,8 @@ from reducer.steps.prepare import describe, header_offset
 
 #: Side of the field of the four arrays, arcsec.
 FIELD = 85.0
+#: Exposures of the field itself that serve as sky for one of them, unless max_skies says otherwise.
+MOST_OF_FIELD = 20
 
 
 def separateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
@@ -131,7 +133,8 @@ def associateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]
             continue
         others = _usable(frames, place, np.hypot(east - east[place], north - north[place]), choice, context)
         order = sorted(others, key=lambda other: abs(times[other] - times[place]))
-        chosen = _in_time(order, np.abs(times - times[place]), choice)
+        most = choice.most or (MOST_OF_FIELD if frame.role == "both" else None)
+        chosen = _in_time(order, np.abs(times - times[place]), choice)[:most]
         if len(chosen) < max(choice.fewest, 1):
             raise MissingCalibration(
                 f"{frame.path.name} has {len(chosen)} sky exposures",
@@ -169,4 +172,4 @@ def _in_time(order: Sequence[int], away: F64, choice: SkyChoice) -> list[int]:
     chosen = list(order) if choice.use_all else [other for other in order if away[other] <= choice.time]
     if len(chosen) < choice.fewest:
         chosen = list(order[: choice.fewest])
-    return chosen[: choice.most]
+    return chosen

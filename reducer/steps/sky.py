@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from reducer import parameters
-from reducer.errors import BadParameter
+from reducer.errors import BadInput, BadParameter
 from reducer.frame import F32, F64, Context, FrameRef
 from reducer.provenance import plan_product, product_name
 from reducer.sky.channels import (
@@ -42,6 +42,8 @@ from reducer.steps.separate import FIELD, link, positions, seconds
 FREE_FIELD = 0.5
 #: Scatter of the background over the field, relative to its level, above which the target fills it.
 UNEVEN_FIELD = 0.002
+#: What the sky's level in one array can be relative to the mean of the arrays, after the flat.
+RATIOS = (0.8, 1.25)
 
 Seens = Mapping[int, Seen]
 
@@ -270,7 +272,7 @@ def array_ratios(seen: Sequence[Seens]) -> dict[int, float]:
         mean = np.nanmean([part.level for part in seens.values()])
         for array, part in seens.items():
             if np.isfinite(part.level) and mean > 0:
-                ratios[array].append(part.level / float(mean))
+                ratios[array].append(float(np.clip(part.level / mean, *RATIOS)))
     return {array: float(np.median(found)) if found else 1.0 for array, found in ratios.items()}
 
 
@@ -289,7 +291,15 @@ def _levels(
 ) -> tuple[list[float], dict[str, Any]]:
     """The level of each frame of a group (mean array, electrons), and what to say about it."""
     if decision.offset:
-        return [_frame_level(seens, ratios) for seens in shown], {"SKYLEVM": "own median"}
+        own = [_frame_level(seens, ratios) for seens in shown]
+        covered = [frame.path.name for frame, level in zip(group, own, strict=True) if not np.isfinite(level)]
+        if covered:
+            raise BadInput(
+                f"no sky is free in {', '.join(covered)}",
+                "some sky between the objects, or exposures off target",
+                "add sky exposures",
+            )
+        return own, {"SKYLEVM": "own median"}
     names = sorted(
         {name for frame in group for name in frame.skies}, key=lambda name: seconds(skies.frames[name])
     )

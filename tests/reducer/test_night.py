@@ -180,6 +180,16 @@ def test_lamp_frames_that_are_off_are_left_out_by_name(flats: list[Path], tmp_pa
     assert made[0].header["FLATNON"] == 6
 
 
+def test_a_flat_that_moved_is_told(flats: list[Path], flat: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def tell(event: str, /, **facts: Any) -> None:
+        told.append(f"{event} {facts.get('text', '')}")
+
+    run_recipe(recipes.makeProcessedFlat, frames(flats), Context(tmp_path, flat=flat, notify=tell))
+    assert any(line.startswith("info against S000_flat.fits") for line in told)
+
+
 def test_a_bad_pixel_mask_finds_the_dead_pixels(flats: list[Path], tmp_path: Path) -> None:
     made = run_recipe(recipes.makeProcessedBPM, frames(flats), Context(tmp_path))
     mask = read_chip(made[0], 1).data
