@@ -30,6 +30,7 @@ from goafetch.practice.exposure.night import (
 )
 from goafetch.practice.exposure.region import true_region
 from goafetch.practice.exposure.render import MEMORY, Frame, filled_pixels, release, render
+from goafetch.practice.goa.holdings import kept_headers
 from goafetch.practice.harder import harder
 from goafetch.practice.program import tutorial
 from goafetch.practice.records import FileFacts, holding
@@ -146,6 +147,7 @@ def _store(studio: Studio, exposure: Exposure, images: Sequence[NDArray[Any]]) -
     stored = bz2.compress(content) if studio.program.night.compress else content
     filename = f"{exposure.name}.fits" + (".bz2" if studio.program.night.compress else "")
     (studio.folder / filename).write_bytes(stored)
+    _keep_headers(studio.folder / filename, content)
     facts = FileFacts(
         filename, len(stored), _md5(stored), len(content), _md5(content), studio.program.night.compress
     )
@@ -177,6 +179,14 @@ def to_fits(
 def _add_cards(header: fits.Header, cards: Sequence[Card]) -> None:
     for keyword, value, comment in cards:
         header.append((keyword, value, comment), end=True)
+
+
+def _keep_headers(stored: Path, content: bytes) -> None:
+    """Keep the headers beside the file: the archive answers for them without unpacking it."""
+    kept = kept_headers(stored)
+    kept.parent.mkdir(exist_ok=True)
+    with fits.open(io.BytesIO(content)) as units:
+        kept.write_bytes(b"".join(unit.header.tostring().encode("ascii") for unit in units))
 
 
 def _md5(content: bytes) -> str:

@@ -18,7 +18,7 @@ from goafetch.practice.goa.asking import (
     text,
 )
 from goafetch.practice.goa.association import associate
-from goafetch.practice.goa.holdings import Holding, by_time, select
+from goafetch.practice.goa.holdings import Holding, by_time, kept_headers, select
 from goafetch.practice.goa.tarstream import Parcel, stream_tar
 from goafetch.practice.goa.words import Selection, describe
 
@@ -178,15 +178,22 @@ def full_header(archive: Archive, ask: Ask) -> Answer:
     holding = found[0]
     if holding.proprietary_coordinates and not archive.visible(ask, holding):
         return error_page(403, _DENIED_HEADER)
-    blocks = read_stored(holding)
-    data = b"".join(_decompress(blocks) if holding.row["compressed"] else blocks)
     lines = [f"Filename: {holding.name}", "", f"AstroData Tags: {holding.row['types']}", ""]
-    for number, cards in enumerate(_headers(data)):
+    for number, cards in enumerate(_headers(holding)):
         lines += ["", f"--- {'PHU' if number == 0 else f'HDU {number - 1}'} ---", *cards]
     return text("\n".join(lines))
 
 
-def _headers(data: bytes) -> Iterator[list[str]]:
+def _headers(holding: Holding) -> Iterator[list[str]]:
+    """The headers of a file: kept beside it, as the archive's database keeps them, else read from it."""
+    kept = kept_headers(holding.file)
+    if kept.exists():
+        return _walk(kept.read_bytes(), has_pixels=False)
+    blocks = read_stored(holding)
+    return _walk(b"".join(_decompress(blocks) if holding.row["compressed"] else blocks), has_pixels=True)
+
+
+def _walk(data: bytes, *, has_pixels: bool) -> Iterator[list[str]]:
     """Walk through the header units of an uncompressed FITS file (FITS standard 4.0, sections 4 and 7)."""
     start = 0
     while start + _CARD <= len(data):
@@ -195,7 +202,7 @@ def _headers(data: bytes) -> Iterator[list[str]]:
             cards.append(data[start : start + _CARD].decode("ascii", "replace"))
             start += _CARD
         yield cards
-        start = _next_block(_next_block(start) + _data_size(cards))
+        start = _next_block(_next_block(start) + (_data_size(cards) if has_pixels else 0))
 
 
 def _next_block(position: int) -> int:

@@ -199,3 +199,8 @@ def by_time(holdings: Sequence[Holding], *, descending: bool) -> list[Holding]:
     dated = [holding for holding in holdings if holding.moment]
     dated.sort(key=lambda holding: str(holding.moment), reverse=descending)
     return dated + [holding for holding in holdings if not holding.moment]
+
+
+def kept_headers(stored: Path) -> Path:
+    """Where the headers of a stored file are kept, one after the other."""
+    return stored.parent / "headers" / f"{stored.name.removesuffix('.bz2')}.hdr"
