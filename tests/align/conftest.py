@@ -107,3 +107,19 @@ def field():
         return frames, exposures, sky
 
     return make
+
+
+@pytest.fixture
+def standard():
+    """A function that makes exposures of one bright star at (0, 0), one for each offset in arcsec."""
+
+    def make(offsets):
+        rng = np.random.default_rng(1)
+        star = np.array([[0.0, 0.0, 1e6]])
+        exposures = [Exposure(offset, 1e-4, 0.005 * rng.standard_normal((2, 3))) for offset in offsets]
+        return [
+            make_frame(f"T{k}.fits", exposure, star, rng, header_offset=np.add(exposure.offset, 0.1 * k))
+            for k, exposure in enumerate(exposures)
+        ]
+
+    return make

@@ -1,0 +1,101 @@
+"""Detection on made-up images: places, errors, fluxes, flags, and how exposures are scaled to each other."""
+
+import numpy as np
+import pytest
+
+from reducer import dq
+from reducer.steps.detect import AT_EDGE, IS_SATURATED, NO_POSITION, TOO_SHARP, detect_sources
+from reducer.steps.photometry import relative_brightness
+
+
+def image_of(stars, fwhm, noise, rng, size=512):
+    """A noisy image of Gaussian stars (x, y, flux), its variance and an empty mask."""
+    gy, gx = np.mgrid[:size, :size]
+    sigma = fwhm / 2.3548
+    image = np.zeros((size, size))
+    for x, y, flux in stars:
+        image += flux * np.exp(-0.5 * ((gx - x) ** 2 + (gy - y) ** 2) / sigma**2) / (2 * np.pi * sigma**2)
+    variance = image + noise**2
+    data = image + rng.normal(0, np.sqrt(variance))
+    return data.astype(np.float32), variance.astype(np.float32), np.zeros(data.shape, np.uint16)
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    rng = np.random.default_rng(1)
+    x, y = (g.ravel() for g in np.meshgrid(np.arange(40, 480, 40.0), np.arange(40, 480, 40.0)))
+    stars = np.column_stack([x + rng.uniform(-5, 5, len(x)), y + rng.uniform(-5, 5, len(x)),
+                             10 ** rng.uniform(4, 5.3, len(x))])  # fmt: skip
+    return stars, image_of(stars, 4.0, 30.0, rng)
+
+
+def test_centres_are_right_within_their_errors(crowd):
+    stars, image = crowd
+    found = detect_sources(*image)
+    assert len(found) == len(stars)
+    order = [np.argmin(np.hypot(found["x"] - x, found["y"] - y)) for x, y, _ in stars]
+    for axis, column in (("x", 0), ("y", 1)):
+        pull = (found[axis][order] - stars[:, column]) / found["error"][order]
+        assert 0.8 < np.std(pull) < 1.25
+    assert np.median(found["fwhm"]) == pytest.approx(4.0, rel=0.02)
+
+
+def test_fluxes_are_right(crowd):
+    stars, image = crowd
+    found = detect_sources(*image)
+    order = [np.argmin(np.hypot(found["x"] - x, found["y"] - y)) for x, y, _ in stars]
+    ratio = found["flux"][order, 0] / stars[:, 2]
+    assert np.median(ratio) == pytest.approx(1.0, abs=0.01)
+
+
+def test_masked_pixels_do_not_pull_the_centre():
+    rng = np.random.default_rng(2)
+    data, variance, mask = image_of([(200.3, 220.6, 2e6)], 30.0, 5.0, rng)
+    holes = rng.integers(150, 280, (2, 200))
+    mask[holes[0], holes[1]] = dq.BAD
+    data[mask > 0] = -9e3
+    found = detect_sources(data, variance, mask)
+    best = found[np.argmax(found["flux"][:, -1])]
+    assert np.hypot(best["x"] - 200.3, best["y"] - 220.6) < 0.1
+    assert not best["flags"] & NO_POSITION
+
+
+def test_what_is_no_good_star_is_flagged():
+    rng = np.random.default_rng(3)
+    data, variance, mask = image_of([(100, 100, 1e5), (300, 3, 1e5), (300, 300, 1e5)], 4.0, 20.0, rng)
+    mask[99:102, 99:102] = dq.SATURATED
+    data[400, 400] += 20000
+    data[400, 401] += 9000
+    data[401, 400] += 7000
+    found = detect_sources(data, variance, mask)
+
+    def flags(x, y):
+        return found["flags"][np.argmin(np.hypot(found["x"] - x, found["y"] - y))]
+
+    assert flags(100, 100) & IS_SATURATED
+    assert flags(300, 3) & AT_EDGE
+    assert not flags(300, 300) & NO_POSITION
+    near = np.hypot(found["x"] - 400, found["y"] - 400) < 3
+    assert not near.any() or (found["flags"][near] & (TOO_SHARP | NO_POSITION)).all()
+
+
+def test_an_empty_image_has_no_sources():
+    rng = np.random.default_rng(4)
+    data, variance, mask = image_of([], 4.0, 20.0, rng)
+    assert len(detect_sources(data, variance, mask)) < 3
+
+
+def test_transparencies_come_out_of_shared_stars():
+    rng = np.random.default_rng(5)
+    u, v = rng.uniform(-40, 40, (2, 80))
+    magnitude = rng.uniform(14, 17, 80)
+    truth = np.array([0.0, 0.03, -0.02, 0.3])
+    rows = []
+    for offset in truth:
+        seen = rng.random(80) < 0.8
+        noise = 0.01 * rng.standard_normal(seen.sum())
+        noise[0] += 1.5
+        rows.append((u[seen], v[seen], magnitude[seen] + offset + noise, np.full(seen.sum(), 0.01)))
+    found, error = relative_brightness(rows)
+    assert np.abs((found - found[0]) - truth).max() < 0.008
+    assert (error < 0.003).all()

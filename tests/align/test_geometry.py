@@ -1,0 +1,125 @@
+"""Pixels to the common plane and back, refraction, and the stack's pixels."""
+
+from datetime import datetime
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from reducer.align import distortion, refraction
+from reducer.align.geometry import nominal_geometry
+from reducer.align.grid import Grid, common_grid
+from reducer.align.sky import plane_to_sky, sky_to_plane
+
+
+def test_the_projection_is_the_tan_of_the_fits_standard():
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [201.0, -43.0]
+    wcs.wcs.crpix, wcs.wcs.cdelt = [1, 1], [1 / 3600, 1 / 3600]
+    x, y = np.meshgrid(np.linspace(-60, 60, 7), np.linspace(-60, 60, 7))
+    ra, dec = wcs.all_pix2world(x, y, 0)
+    xi, eta = sky_to_plane(ra, dec, (201.0, -43.0))
+    assert np.abs(xi - x).max() < 1e-8
+    assert np.abs(eta - y).max() < 1e-8
+    back = plane_to_sky(xi, eta, (201.0, -43.0))
+    assert np.allclose(back, (ra, dec), atol=1e-12)
+
+
+def test_the_inverse_of_the_whole_chain_is_good_to_a_microarcsecond(field):
+    frames, _, _ = field(2, 10, 1)
+    geometry = nominal_geometry(frames[0])
+    geometry = geometry.moved(1.0, -2.0)
+    rng = np.random.default_rng(2)
+    x, y = rng.uniform(0, 2047, (2, 500))
+    for chip in range(4):
+        inverse = geometry.inverse(chip)
+        bx, by = inverse.evaluate(*geometry.evaluate(x, y, chip))
+        assert np.hypot(bx - x, by - y).max() * 19.7 < 1e-3
+
+
+def test_x_grows_to_the_east_and_y_to_the_north(field):
+    frames, _, _ = field(1, 10, 1)
+    geometry = nominal_geometry(frames[0])
+    middle = geometry.evaluate(np.array([1000.0, 1010.0, 1000.0]), np.array([1000.0, 1000.0, 1010.0]), 0)
+    assert middle[0][1] - middle[0][0] == pytest.approx(0.197, rel=0.05)
+    assert middle[1][2] - middle[1][0] == pytest.approx(0.197, rel=0.05)
+
+
+def test_a_mirrored_port_is_taken_from_the_header(field):
+    frames, _, _ = field(1, 10, 1)
+    for chip in frames[0].chips:
+        chip["CD1_1"], chip["CD1_2"] = -chip["CD1_1"], -chip["CD1_2"]
+    geometry = nominal_geometry(frames[0])
+    assert np.linalg.det(geometry.linear) < 0
+
+
+def test_a_region_of_an_array_keeps_its_place(field):
+    """A pixel of a central read-out and the same pixel of the full array lie at the same place."""
+    frames, _, _ = field(1, 10, 1)
+    full = nominal_geometry(frames[0])
+    for chip in frames[0].chips:
+        chip["NAXIS1"] = chip["NAXIS2"] = 1024
+        chip["CCDSEC"] = "[513:1536,513:1536]"
+        chip["CRPIX1"] -= 512
+        chip["CRPIX2"] -= 512
+    part = nominal_geometry(frames[0])
+    for chip in range(4):
+        whole = full.static(np.array([600.0]), np.array([700.0]), chip)
+        region = part.static(np.array([88.0]), np.array([188.0]), chip)
+        assert np.allclose(whole, region, atol=1e-10)
+    assert np.hypot(*np.subtract(part.pointing, full.pointing)) * 3600 < 0.3
+
+
+@pytest.mark.parametrize(("zenith", "low", "high"), [(20.0, 2.0e-4, 2.6e-4), (60.0, 7.0e-4, 9.0e-4)])
+def test_refraction_shrinks_the_field_as_known(zenith, low, high):
+    when = datetime(2017, 5, 5, 3, 0)
+    ra = refraction.sidereal_time(when)
+    matrix = refraction.removal_matrix(ra, refraction.LATITUDE + zenith, when)
+    found, angle = refraction.horizon_angles(ra, refraction.LATITUDE + zenith, when)
+    assert np.degrees(found) == pytest.approx(zenith, abs=1e-6)
+    scales = np.linalg.eigvalsh(matrix) - 1.0
+    assert scales[0] == pytest.approx(refraction.CONSTANT, rel=1e-6)
+    assert low < scales[1] < high
+    # On the meridian, north of the zenith, the zenith lies to the south.
+    assert abs(abs(angle) - np.pi) < 1e-6
+
+
+def test_parallactic_angle_east_and_west():
+    when = datetime(2017, 5, 5, 3, 0)
+    ra = refraction.sidereal_time(when)
+    _, west = refraction.horizon_angles(ra - 30.0, -30.0, when)
+    _, east = refraction.horizon_angles(ra + 30.0, -30.0, when)
+    assert west == pytest.approx(-east)
+    assert np.sin(west) > 0  # west of the meridian the zenith lies to the east
+
+
+def test_the_grid_holds_every_chip_and_its_wcs_says_the_same(field):
+    frames, _, _ = field(3, 10, 4)
+    geometries = [nominal_geometry(frame, (200.0, -30.0)) for frame in frames]
+    grid = common_grid(geometries, 0.02, 30.0)
+    for geometry in geometries:
+        for chip in range(4):
+            x, y = grid.to_pixel(*geometry.corners(chip))
+            assert x.min() > -1 and y.min() > -1 and x.max() < grid.width and y.max() < grid.height
+    header = fits.Header()
+    grid.write_wcs(header)
+    ra, dec = WCS(header).all_pix2world([10.0, 4000.0], [20.0, 1500.0], 0)
+    mine = grid.pixel_to_sky(np.array([10.0, 4000.0]), np.array([20.0, 1500.0]))
+    assert np.allclose(mine, (ra, dec), atol=1e-10)
+    assert np.allclose(grid.sky_to_pixel(ra, dec), ([10.0, 4000.0], [20.0, 1500.0]), atol=1e-5)
+
+
+def test_star_fluxes_are_counted_per_reference_pixel():
+    assert Grid((0.0, 0.0), 0.0197, 0.0, 9, 9, (0.0, 0.0)).flux_factor == pytest.approx(1.0)
+    assert Grid((0.0, 0.0), 0.02, 0.0, 9, 9, (0.0, 0.0)).flux_factor == pytest.approx(1.0307, abs=1e-4)
+
+
+def test_the_static_model_departs_by_pixels_from_an_affine_map():
+    x, y = np.meshgrid(np.linspace(1, 2048, 20), np.linspace(1, 2048, 20))
+    design = np.stack([np.ones(x.size), x.ravel(), y.ravel()], axis=1)
+    left = []
+    for array in (1, 2, 3, 4):
+        xs, _ = distortion.static_map(array).evaluate(x.ravel(), y.ravel())
+        left.append(xs - design @ np.linalg.lstsq(design, xs, rcond=None)[0])
+    assert 1.0 < np.std(left) / 0.0197 < 4.0
