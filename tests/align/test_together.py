@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from reducer.align import distortion
 from reducer.align.sky import sky_to_plane
-from reducer.align.solve import displacements, to_coefficients
+from reducer.align.solve import DEGREE, displacements, to_coefficients
 from reducer.align.together import align_exposures, departure, least_departure
 from reducer.frame import tell_nobody
 
@@ -134,10 +135,6 @@ def test_departure_counts_only_what_shift_and_rotation_leave():
 
 
 def test_parameters_and_coefficients_say_the_same():
-    from reducer.align import distortion
-    from reducer.align.sky import sky_to_plane
-from reducer.align.solve import DEGREE
-
     rng = np.random.default_rng(0)
     xs, ys, array = rng.uniform(-48, 36, 40), rng.uniform(-48, 36, 40), rng.integers(0, 4, 40)
     moves = displacements(xs, ys, array)
