@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from goafetch import __version__
+
+#: In a pipe help and usage errors have neither boxes nor sentences cut to a width.
+_WATCHED = sys.stdout.isatty() and sys.stderr.isatty()
 
 app = typer.Typer(
     name="goafetch",
     help="From a Gemini program ID to a stacked, calibrated GSAOI image with one command.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich" if _WATCHED else None,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "terminal_width": None if _WATCHED else 200,
+    },
 )
 
 
