@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from reducer.align.absolute import determineAstrometricSolution
 from reducer.align.adjust import adjustWCSToReference
 from reducer.deep import maskFromStack
 from reducer.frame import Step
@@ -27,6 +28,7 @@ reduce_nostack: Recipe = (prepare, separateSky, correctDetector, associateSky, s
 alignAndStack: Recipe = (
     detectSources,
     adjustWCSToReference,
+    determineAstrometricSolution,
     resampleToCommonFrame,
     scaleCountsToReference,
     stackFrames,

@@ -57,11 +57,7 @@ _FILTER = np.exp(-0.5 * sum(grid**2 for grid in np.mgrid[-2:3, -2:3]) / (4.0 / _
 
 
 def detectSources(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
-    """Measure the sources of every on-target frame, array by array; they go with it as ``sources``."""
-    away = [frame for frame in frames if frame.role == "sky"]
-    frames = [frame for frame in frames if frame.role != "sky"]
-    if away:
-        context.notify("info", text=f"{len(away)} off-target exposures are not aligned or stacked")
+    """Measure the sources of every frame, array by array; they go with it as ``sources``."""
     tasks = [(context.disk, frame, chip) for frame in frames for chip in range(len(frame.chips))]
     tables = context.map(measure_chip, tasks)
     found = [frame.with_(sources=tuple(next(tables) for _ in frame.chips)) for frame in frames]

@@ -70,7 +70,7 @@ def test_a_start_that_is_5_arcsec_wrong_is_found(field):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_sparse_fields_align_to_a_tenth_of_a_pixel(field, seed):
-    frames, exposures, sky = field(9, 10, 100 + seed)
+    frames, exposures, _ = field(9, 10, 100 + seed)
     found = align_exposures(frames, tell_nobody)
     used = [geometry for geometry in found.geometries if geometry is not None]
     assert len(used) >= 8
@@ -82,7 +82,7 @@ def test_sparse_fields_align_to_a_tenth_of_a_pixel(field, seed):
 
 
 def test_a_missing_array_is_no_hindrance(field):
-    frames, exposures, _ = field(4, 400, 7)
+    frames, _, _ = field(4, 400, 7)
     frames[2] = frames[2].with_(chips=frames[2].chips[1:], sources=frames[2].sources[1:])
     found = align_exposures(frames, tell_nobody)
     assert found.geometries[2] is not None

@@ -1,0 +1,99 @@
+"""Read a table of reference stars, whatever its columns are called, and move them to the night's epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reducer.errors import BadFile
+from reducer.frame import F64
+
+#: Names under which columns are known, in lower case, the first that is there counts.
+NAMES = {
+    "ra": ("ra", "ra_icrs", "raj2000", "_raj2000", "ra_deg", "alpha_j2000", "right_ascension"),
+    "dec": (
+        "dec",
+        "de",
+        "de_icrs",
+        "dej2000",
+        "_dej2000",
+        "dec_deg",
+        "delta_j2000",
+        "decj2000",
+        "declination",
+    ),
+    "pm_ra": ("pmra", "pm_ra", "pmra_cosdec"),
+    "pm_dec": ("pmdec", "pmde", "pm_dec"),
+    "epoch": ("ref_epoch", "epoch", "obsepoch"),
+    "error": ("ra_error", "e_ra_icrs", "error_mas", "pos_error"),
+}
+#: The epoch and the error in arcsec of a table that does not say them; Gaia DR3's epoch, 5 mas.
+UNSAID_EPOCH, UNSAID_ERROR = 2016.0, 0.005
+
+
+@dataclass(frozen=True)
+class References:
+    """Reference stars at ``epoch`` (year): right ascension and declination in degrees, error in arcsec."""
+
+    name: str
+    ra: F64
+    dec: F64
+    error: F64
+    epoch: float
+
+
+def read_references(path: Path, epoch: float) -> References:
+    """The stars of a FITS, ECSV, CSV or VOTable file, moved to ``epoch`` by their proper motions.
+
+    Right ascension and declination in degrees (or with a unit), proper motions in mas a year, errors in mas.
+    BadFile if it cannot be read, or has no columns of positions under any usual name.
+    """
+    table = _read(path)
+    columns = {name.lower(): name for name in table.colnames}
+    ra, dec = (_column(table, columns, NAMES[key]) for key in ("ra", "dec"))
+    if ra is None or dec is None:
+        raise BadFile(
+            f"{path.name} has the columns {', '.join(table.colnames)}",
+            "positions in degrees, in columns such as ra and dec",
+            "rename the columns",
+        )
+    motion = [_column(table, columns, NAMES[key]) for key in ("pm_ra", "pm_dec")]
+    since = _column(table, columns, NAMES["epoch"])
+    years = epoch - (np.full(len(ra), UNSAID_EPOCH) if since is None else since)
+    for k, values in enumerate(motion):
+        moved = (
+            np.nan_to_num(values) * np.nan_to_num(years) / 3.6e6 if values is not None else np.zeros(len(ra))
+        )
+        ra, dec = (ra + moved / np.cos(np.radians(dec)), dec) if k == 0 else (ra, dec + moved)
+    error = _column(table, columns, NAMES["error"])
+    error = np.full(len(ra), UNSAID_ERROR) if error is None else np.nan_to_num(error, nan=5.0) / 1e3
+    good = np.isfinite(ra) & np.isfinite(dec)
+    name = str(table.meta.get("CATALOG") or table.meta.get("catalog") or path.name)
+    return References(name, ra[good], dec[good], np.maximum(error[good], 1e-4), epoch)
+
+
+def _read(path: Path) -> Any:
+    from astropy.table import Table
+
+    formats = {".fits": "fits", ".fit": "fits", ".ecsv": "ascii.ecsv", ".csv": "ascii.csv",
+               ".vot": "votable", ".xml": "votable", ".votable": "votable"}  # fmt: skip
+    kind = formats.get(path.suffix.lower())
+    try:
+        return Table.read(path, format=kind) if kind else Table.read(path, format="ascii")
+    except (OSError, ValueError, TypeError) as error:
+        raise BadFile(f"{path}: {error}", "a table in FITS, ECSV, CSV or VOTable format") from error
+
+
+def _column(table: Any, columns: dict[str, str], names: Sequence[str]) -> F64 | None:
+    """A column as plain numbers, in degrees where it has an angle's unit; None if there is none so named."""
+    found = next((columns[name] for name in names if name in columns), None)
+    if found is None:
+        return None
+    values = table[found]
+    unit = str(getattr(values, "unit", "") or "")
+    plain: F64 = np.ma.filled(np.ma.asarray(values, float), np.nan)
+    return np.asarray(np.degrees(plain) if unit == "rad" else plain, float)
