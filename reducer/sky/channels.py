@@ -81,14 +81,20 @@ def _profile(strips: Strips) -> F64:
 # --- one exposure ------------------------------------------------------------------------------------
 
 
-def fit_exposure(exposure: Mapping[int, Strips], width: int) -> dict[int, F32]:
+def fit_exposure(
+    exposure: Mapping[int, Strips], width: int, light: Mapping[int, F64] | None = None
+) -> dict[int, F32]:
     """Offsets of all channels of an exposure, electrons for each column, with zero mean in each array.
 
     Fitted with one gradient over the whole field (an array by itself cannot tell a gradient from rising
-    offsets) and a level for each array. Offsets are expected to be of the size ``TYPICAL``; a channel with
-    too few free pixels gets zero.
+    offsets) and a level for each array. ``light``, cell by cell, may be in the exposure in any amount: what
+    a change of transparency makes of the field. Offsets are expected to be of the size ``TYPICAL``; a
+    channel with too few free pixels gets zero.
     """
     smooth = _planes(exposure)
+    if light is not None:
+        shape = np.concatenate([light[array].ravel() for array in exposure])
+        smooth = np.hstack([smooth, shape[:, None] / max(float(np.abs(shape).max()), 1.0)])
     channels, places = _channels(exposure, width)
     values = np.concatenate([strips.values.ravel() for strips in exposure.values()])
     weights = np.concatenate([strips.weights.ravel() for strips in exposure.values()])
@@ -179,7 +185,10 @@ def fit_field(
     for _ in range(ROUNDS):
         light = _mean_light(exposures, found, moves)
         left = [_without(exposure, light, move) for exposure, move in zip(exposures, moves, strict=True)]
-        found = [fit_exposure(exposure, width) for exposure in left]
+        found = [
+            fit_exposure(part, width, {array: whole[array].values - part[array].values for array in part})
+            for whole, part in zip(exposures, left, strict=True)
+        ]
     still = [{array: (0.0, 0.0) for array in exposure} for exposure in exposures]
     common = common_offsets(_mean_light(exposures, found, still), width, len(exposures))
     return [{array: offsets + common[array] for array, offsets in each.items()} for each in found]
