@@ -10,6 +10,7 @@ from typing import Any
 from goafetch.api import logutils
 from goafetch.api.files import expand
 from goafetch.api.reduce import Task, reduce_files
+from goafetch.events import Notify
 
 #: Which parameter each field of a MatchInfo sets, for object and for reference matching.
 OBJECT_MATCH = {
@@ -49,14 +50,26 @@ def disco(
     ):
         if skysub:
             tell("decision", what="skysub=True changes nothing", reason="residual sky is always solved for")
+        files = expand(infiles)
+        positions = positions_for(files[0], catalog, Path(scratch), tell) if catalog else None
         task = Task(
-            files=expand(infiles),
+            files=files,
             recipe="alignAndStack",
-            parameters=stack_parameters(objmatch_info, refmatch_info, pixel_scale, catalog),
+            parameters=stack_parameters(objmatch_info, refmatch_info, pixel_scale, positions),
             folder=Path(scratch),
         )
         (made,) = reduce_files(task, tell)
         return made.rename(output)
+
+
+def positions_for(first: Path, catalog: str, folder: Path, tell: Notify) -> str | None:
+    """The file of reference stars around the first exposure that ``catalog`` means (see ``goafetch.catalog``)."""
+    from goafetch.catalog import find_positions
+    from reducer.fitsio import read_headers
+
+    header, _ = read_headers(first)
+    found = find_positions(catalog, float(header["RA"]), float(header["DEC"]), folder, tell)
+    return str(found) if found else None
 
 
 def stack_parameters(
