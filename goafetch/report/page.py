@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 #: Keywords that the page shows.
 SHOWN = (
     "OBJECT", "FILTER1", "FILTER2", "EXPTIME", "COADDS", "TEXPTIME", "NCOMBINE", "REFFRAME", "BUNIT",
-    "NOISCORR", "NCORR02", "NCORR04", "CRVAL1", "CRVAL2", "RADESYS", "GOAFVERS", "GOAFKEY",
+    "NOISCORR", "NCORR02", "NCORR04", "CRVAL1", "CRVAL2", "RADESYS", "ASTRCAT", "ASTRNUM",
+    "ASTRRMS", "GOAFVERS", "GOAFKEY",
 )  # fmt: skip
 #: The columns of a product's provenance tables that the page shows.
 PROVENANCE = {

@@ -24,7 +24,8 @@ class Quality:
     electrons in a single pixel. ``noise_ratio``: scatter of pixels over what VAR says. ``covered``:
     fraction of the picture with data; ``even``: fraction of that with at least half of the exposure time.
     ``residual``: median over exposures of the rms residual of alignment per axis, mas; ``unaligned``: the
-    number of exposures that no stars aligned.
+    number of exposures that no stars aligned. ``catalogue``: what the coordinates were tied to, empty if
+    to nothing; ``tied``: by how many stars; ``tie``: their rms residual, mas.
     """
 
     scale: float | None
@@ -44,6 +45,9 @@ class Quality:
     zeropoint: float | None
     residual: float | None
     unaligned: int
+    catalogue: str
+    tied: int
+    tie: float | None
 
 
 def measure(stack: Stack) -> Quality:
@@ -56,7 +60,7 @@ def measure(stack: Stack) -> Quality:
     errors = column(catalogue, "ERR_POS")
     error = float(np.median(errors[good]) * 1000) if errors is not None and good.any() else None
     noise = typical_noise(stack)
-    exposures = stack.value("NCOMBINE")
+    exposures, tie = stack.value("NCOMBINE"), stack.value("ASTRRMS")
     return Quality(
         scale=scale,
         exposures=int(exposures) if exposures is not None else None,
@@ -75,6 +79,9 @@ def measure(stack: Stack) -> Quality:
         zeropoint=stack.value("MAGZERO"),
         residual=_alignment(stack),
         unaligned=_unaligned(stack),
+        catalogue=stack.text("ASTRCAT"),
+        tied=int(stack.value("ASTRNUM") or 0),
+        tie=None if tie is None else tie * 1000,
     )
 
 

@@ -35,6 +35,7 @@ def judge(quality: Quality, *, corrected: bool, warnings: Sequence[str], left_ou
         _judge_noise(quality),
         _judge_alignment(quality),
         _judge_positions(quality),
+        _judge_coordinates(quality),
         _judge_zeropoint(quality),
         _judge_warnings(warnings),
     ]
@@ -152,9 +153,22 @@ def _judge_positions(quality: Quality) -> Verdict:
         "Positions",
         f"{quality.position_error:.2f} mas",
         GOOD,
-        f"Typical random error of a good star's position relative to its neighbours, {quality.stars} stars. "
-        "On what the coordinates themselves rest stands among the decisions.",
+        f"Typical random error of a good star's position relative to its neighbours, {quality.stars} stars.",
     )
+
+
+def _judge_coordinates(quality: Quality) -> Verdict:
+    if not quality.catalogue:
+        return Verdict(
+            "Coordinates",
+            "by pointing",
+            LOOK,
+            "RA and Dec rest on the telescope's pointing alone, which can be wrong by arcseconds.",
+            "Run again where a catalogue can be reached, or give a table: -p determineAstrometricSolution:catalog=FILE.",
+        )
+    rms = f", {quality.tie:.1f} mas rms" if quality.tie is not None else ""
+    sentence = f"Tied to {quality.catalogue} by {quality.tied} stars{rms}."
+    return Verdict("Coordinates", quality.catalogue, GOOD, sentence)
 
 
 def _judge_zeropoint(quality: Quality) -> Verdict:

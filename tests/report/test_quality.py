@@ -81,6 +81,14 @@ def test_wide_images_are_seen_where_optics_should_have_corrected_them(width, lig
     assert lights(stack, corrected=False)["Sharpness"].light == GOOD
 
 
+def test_coordinates_are_green_only_where_a_catalogue_holds_them():
+    free = flat_stack(noise=10, variance=100)
+    assert lights(free)["Coordinates"].light == LOOK
+    facts = fits.Header({"ASTRCAT": "Gaia DR3", "ASTRNUM": 40, "ASTRRMS": 0.0012})
+    tied = lights(dataclasses.replace(free, header=facts))["Coordinates"]
+    assert tied.light == GOOD and "40 stars, 1.2 mas" in tied.sentence
+
+
 def test_what_cannot_be_known_is_not_green():
     bare = dataclasses.replace(
         flat_stack(noise=10, variance=100),
