@@ -164,7 +164,7 @@ def _judge_coordinates(quality: Quality) -> Verdict:
             "by pointing",
             LOOK,
             "RA and Dec rest on the telescope's pointing alone, which can be wrong by arcseconds.",
-            "Run again where a catalogue can be reached, or give a table: -p determineAstrometricSolution:catalog=FILE.",
+            "Give a table of positions with -p determineAstrometricSolution:catalog=FILE.",
         )
     rms = f", {quality.tie:.1f} mas rms" if quality.tie is not None else ""
     sentence = f"Tied to {quality.catalogue} by {quality.tied} stars{rms}."
