@@ -16,6 +16,8 @@ from goafetch.pipeline import RunReport, run
 from goafetch.practice.archive import prepare
 from goafetch.practice.server import serve
 
+#: Lamp on, lamp off, the standard, two exposures on the target and two off it.
+FEW = set("0030 0031 0032 0060 0061 0062 0114 0115 0116 0117 0095 0096 0104 0106".split())
 PROGRAM, DATES = "GS-2017A-Q-29", "20170504-20170505"
 
 
@@ -149,7 +151,10 @@ def test_changing_one_raw_byte_remakes_what_depends_on_it_and_nothing_else(
     first: RunReport, tmp_path: Path
 ) -> None:
     copy = tmp_path / "raw"
-    shutil.copytree(first.workspace.playdata, copy)
+    copy.mkdir()
+    for path in first.workspace.playdata.iterdir():
+        if path.stem[-4:] in FEW or path.name.startswith("bpm"):
+            shutil.copyfile(path, copy / path.name)
     space = tmp_path / "space"
     once = run(copy, into=space)
     before = stamps(once)

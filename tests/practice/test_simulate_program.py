@@ -191,7 +191,7 @@ def test_another_seed_is_another_night() -> None:
 def test_no_truth_is_written_unless_asked(tmp_path: Path) -> None:
     night = Night(seed=10, size=64, objects=1, stars=100, only=frozenset({"science"}))
     build_program("tutorial", tmp_path / "raw", night=night)
-    assert {p.suffix for p in tmp_path.rglob("*") if p.is_file()} == {".bz2", ".json"}
+    assert {p.suffix for p in tmp_path.rglob("*") if p.is_file()} == {".bz2", ".hdr", ".json"}
 
 
 def test_the_harder_program_is_hard() -> None:
