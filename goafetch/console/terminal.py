@@ -114,7 +114,8 @@ class Terminal:
         if self._progress is not None and stage.task is not None:
             self._progress.remove_task(stage.task)
         counts = "".join(f", {number} {word}" for word, number in stage.counts.items())
-        self._line("✓", f"{as_text(name)}{counts}, {_duration(time.monotonic() - stage.started)}", "green")
+        mark, style = ("!", "yellow") if "refused" in stage.counts else ("✓", "green")
+        self._line(mark, f"{as_text(name)}{counts}, {_duration(time.monotonic() - stage.started)}", style)
 
     def _on_decision(self, what: object, reason: object = "", **_: object) -> None:
         self._line("→", f"{as_text(what)}: {as_text(reason)}" if reason else as_text(what), "cyan")

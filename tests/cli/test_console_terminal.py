@@ -60,7 +60,7 @@ def test_a_terminal_gets_bars_that_fit_and_go_away(monkeypatch, width):
     screen = open_screen(monkeypatch, "stderr", width)
     tell(console.Terminal())
     text = "".join(screen.lines())
-    assert "0/2" in text and "✓ fetch, 1 made, 1 reused, 1 refused" in text and "→ sky from" in text
+    assert "0/2" in text and "! fetch, 1 made, 1 reused, 1 refused" in text and "→ sky from" in text
     assert screen.getvalue().rstrip("\r").endswith("\x1b[?25h")  # the cursor is shown again
 
 
