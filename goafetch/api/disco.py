@@ -63,7 +63,7 @@ def disco(
 
 
 def positions_for(first: Path, catalog: str, folder: Path, tell: Notify) -> str | None:
-    """The file of reference stars around the first exposure that ``catalog`` means (see ``goafetch.catalog``)."""
+    """The file of reference stars that ``catalog`` means (see ``goafetch.catalog``), None for none."""
     from goafetch.catalog import find_positions
     from reducer.fitsio import read_headers
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from reducer.align.together import align_exposures
+from reducer import parameters
+from reducer.align.together import DEFAULT, Limits, align_exposures
 from reducer.errors import CannotAlign
 from reducer.frame import Context, FrameRef
 
@@ -16,7 +18,7 @@ def adjustWCSToReference(frames: Sequence[FrameRef], context: Context) -> list[F
     """
     if not frames:
         raise CannotAlign("there is no exposure to align", "at least one on-target exposure")
-    found = align_exposures(frames, context.notify)
+    found = align_exposures(frames, context.notify, limits_of(context))
     aligned = [
         frame.with_(geometry=geometry)
         for frame, geometry in zip(frames, found.geometries, strict=True)
@@ -25,3 +27,18 @@ def adjustWCSToReference(frames: Sequence[FrameRef], context: Context) -> list[F
     if not aligned:
         raise CannotAlign("; ".join(sorted(set(found.reasons))), "exposures that share stars")
     return aligned
+
+
+def limits_of(context: Context) -> Limits:
+    """What the user's parameters allow an alignment."""
+
+    def value(name: str) -> Any:
+        return parameters.value(context, "adjustWCSToReference", name)
+
+    return Limits(
+        # Two exposures' pointings may each be a little off besides the one that is wrong.
+        radius=float(value("first_pass")) + 0.5,
+        tolerance=float(value("final")),
+        order=int(value("order")),
+        fewest=int(value("min_matches") or DEFAULT.fewest),
+    )

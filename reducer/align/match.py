@@ -56,28 +56,29 @@ class Offset:
     reason: str
 
 
-def find_offset(reference: StarList, stars: StarList) -> Offset | None:
-    """The offset of ``stars`` from ``reference``, or None if nothing speaks clearly enough for one."""
+def find_offset(reference: StarList, stars: StarList, radius: float = SEARCH_RADIUS) -> Offset | None:
+    """The offset of ``stars`` from ``reference`` within ``radius`` arcsec, or None if nothing clearly speaks
+    for one."""
     if not len(stars.u) or not len(reference.u):
         return None
-    nearby = reference.near(stars, SEARCH_RADIUS)
-    return _vote(nearby, stars) or _by_brightest(nearby, stars)
+    nearby = reference.near(stars, radius)
+    return _vote(nearby, stars, radius) or _by_brightest(nearby, stars, radius)
 
 
-def _vote(reference: StarList, stars: StarList) -> Offset | None:
+def _vote(reference: StarList, stars: StarList, radius: float) -> Offset | None:
     """The most voted-for cell of pair differences, if chance hardly ever fills a cell so."""
     first, second = reference.brightest(VOTERS), stars.brightest(VOTERS)
     du = (first.u[:, None] - second.u[None, :]).ravel()
     dv = (first.v[:, None] - second.v[None, :]).ravel()
     colour = (first.magnitude[:, None] - second.magnitude[None, :]).ravel()
-    close = (np.hypot(du, dv) < SEARCH_RADIUS) & (np.abs(colour) < MAGNITUDE_TOLERANCE)
+    close = (np.hypot(du, dv) < radius) & (np.abs(colour) < MAGNITUDE_TOLERANCE)
     du, dv = du[close], dv[close]
     if len(du) < 2:
         return None
     tree = cKDTree(np.stack([du, dv], axis=1))
     counts = tree.query_ball_point(tree.data, CELL, return_length=True)
     best = int(np.argmax(counts))
-    expected = len(du) * (CELL / SEARCH_RADIUS) ** 2
+    expected = len(du) * (CELL / radius) ** 2
     votes = int(counts[best])
     # A pair itself stands in the middle of its cell, so chance has to bring one vote fewer.
     if votes < 2 or poisson.sf(votes - 2, expected) * len(du) > CHANCE * max(len(du), 100):
@@ -86,7 +87,7 @@ def _vote(reference: StarList, stars: StarList) -> Offset | None:
     return Offset(float(np.median(du[inside])), float(np.median(dv[inside])), votes, f"{votes} stars agree")
 
 
-def _by_brightest(reference: StarList, stars: StarList) -> Offset | None:
+def _by_brightest(reference: StarList, stars: StarList, radius: float) -> Offset | None:
     """The offset of the one bright star, if in both lists it is a magnitude brighter than all others near."""
     first, second = reference.brightest(2), stars.brightest(2)
     if not len(first.u):
@@ -94,7 +95,7 @@ def _by_brightest(reference: StarList, stars: StarList) -> Offset | None:
     alone = all(len(pair.u) < 2 or pair.magnitude[1] - pair.magnitude[0] > 1.0 for pair in (first, second))
     du, dv = float(first.u[0] - second.u[0]), float(first.v[0] - second.v[0])
     same = abs(first.magnitude[0] - second.magnitude[0]) < MAGNITUDE_TOLERANCE
-    if not (alone and same and np.hypot(du, dv) < SEARCH_RADIUS):
+    if not (alone and same and np.hypot(du, dv) < radius):
         return None
     return Offset(du, dv, 1, "the one bright star agrees")
 

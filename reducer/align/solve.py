@@ -61,12 +61,17 @@ class Solution:
     weights: F64
 
 
-def prior_sizes(simple: str = "full") -> F64:
-    """The prior's sigma of each parameter in arcsec, for one of the models that ``together`` names."""
+def prior_sizes(simple: str = "full", order: int = DEGREE) -> F64:
+    """The prior's sigma of each parameter in arcsec, for one of the models that ``together`` names.
+
+    Terms of a degree above ``order`` are held fast.
+    """
     quadratic_on = [BY_DEGREE[i + j] for i, j in distortion.degrees(DEGREE) if i + j >= 2]
     sizes = np.array([SHIFT] * 2 + [ROTATION] + [STRETCH] * 3 + quadratic_on * 2 + [ARRAY] * 8)
     free = {"full": len(sizes), "shift+rotation": 3, "shift": 2, "header offsets": 0}[simple]
     sizes[free:] = FIXED
+    beyond = [i + j > order for i, j in distortion.degrees(DEGREE) if i + j >= 2]
+    sizes[6 : 6 + 2 * len(beyond)][beyond * 2] = FIXED
     return sizes
 
 

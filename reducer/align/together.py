@@ -9,7 +9,7 @@ import numpy as np
 
 from reducer.align import distortion
 from reducer.align.geometry import Geometry, common_tangent, nominal_geometry
-from reducer.align.match import Offset, StarList, find_offset, pair_up
+from reducer.align.match import SEARCH_RADIUS, Offset, StarList, find_offset, pair_up
 from reducer.align.solve import (
     DEGREE,
     Index,
@@ -32,12 +32,27 @@ MODELS = ("full", "shift+rotation", "shift", "header offsets")
 #: What a solution may differ from the static model and the header: scale and shear, rotation in radians,
 #: and anywhere in the frame after shift and rotation, arcsec (3 pixels).
 MOST_STRETCH, MOST_ROTATION, MOST_DEPARTURE = 1e-3, np.radians(0.1), 3 * 0.0197
-#: Tolerances of matching in arcsec: after voting, after a first fit, with all exposures together.
-COARSE, FINE, TOGETHER = 0.30, 0.12, 0.06
+#: Tolerances of matching in arcsec: after voting, and after a first fit.
+COARSE, FINE = 0.30, 0.12
 #: Observations in all that one solution uses, and signal to noise below which a source is not used.
 MOST_OBSERVATIONS = 60_000
 LEAST_SIGNAL = 8.0
 ARCSEC_PER_PIXEL = 0.0197
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the user may set: ``radius`` arcsec within which an offset is sought, ``tolerance`` arcsec within
+    which aligned sources are one star, the highest ``order`` of an exposure's own polynomial, and the
+    fewest stars that an exposure must share with the others."""
+
+    radius: float = SEARCH_RADIUS
+    tolerance: float = 0.06
+    order: int = DEGREE
+    fewest: int = 1
+
+
+DEFAULT = Limits()
 
 
 @dataclass(frozen=True)
@@ -48,7 +63,7 @@ class Alignment:
     reasons: tuple[str, ...]
 
 
-def align_exposures(frames: Sequence[FrameRef], notify: Notify) -> Alignment:
+def align_exposures(frames: Sequence[FrameRef], notify: Notify, limits: Limits = DEFAULT) -> Alignment:
     """Geometries of exposures with measured sources; None for those that nothing brings together.
 
     Raises CannotAlign if no exposure is left. Decisions are told to ``notify``.
@@ -60,13 +75,16 @@ def align_exposures(frames: Sequence[FrameRef], notify: Notify) -> Alignment:
         notify("info", text=f"{frames[0].path.name} is alone: placed by its header's pointing")
         return Alignment(tuple(nominal), ("",))
     observations = _observe(frames, nominal)
-    star, reasons = _identify(observations, len(frames), [frame.path.name for frame in frames], notify)
+    names = [frame.path.name for frame in frames]
+    star, reasons = _identify(observations, names, notify, limits)
     if sum(not reason for reason in reasons) < 2:
         return _by_headers(frames, nominal, notify)
     models = ["header offsets" if reason else "full" for reason in reasons]
-    solution, star, observations = _refine(observations, star, models)
-    solution, models = _guard(observations, star, solution, models, frames, notify)
-    geometries = _geometries(nominal, observations, star, solution, models, reasons)
+    solution, star, observations = _refine(observations, star, models, limits)
+    solution, models = _guard(observations, star, solution, models, names, notify, limits)
+    geometries = _geometries(nominal, observations, solution, models, reasons, limits)
+    if all(reasons):
+        return _by_headers(frames, nominal, notify)
     for frame, geometry, reason in zip(frames, geometries, reasons, strict=True):
         _tell(frame, geometry, reason, notify)
     return Alignment(tuple(geometries), tuple(reasons))
@@ -97,13 +115,14 @@ def _observe(frames: Sequence[FrameRef], nominal: Sequence[Geometry]) -> Observa
 
 
 def _identify(
-    observations: Observations, count: int, names: Sequence[str], notify: Notify
+    observations: Observations, names: Sequence[str], notify: Notify, limits: Limits
 ) -> tuple[Index, list[str]]:
     """Which star each observation is of (-1: none), exposure after exposure against a growing list.
 
     The list begins with the exposure richest in sources; an exposure that does not match yet is tried
     again when the list has grown.
     """
+    count = len(names)
     sizes = np.bincount(observations.frame, minlength=count)
     star = np.full(len(observations.frame), -1, np.intp)
     reasons = ["" if size else "it has no usable source" for size in sizes]
@@ -120,7 +139,7 @@ def _identify(
         for number in list(waiting):
             members = np.flatnonzero(observations.frame == number)
             own = observations.select(members)
-            offset = find_offset(known, StarList(own.u, own.v, own.magnitude))
+            offset = find_offset(known, StarList(own.u, own.v, own.magnitude), limits.radius)
             if offset is None:
                 continue
             known, star[members] = _join(known, own, offset)
@@ -156,29 +175,29 @@ def _join(known: StarList, own: Observations, offset: Offset) -> tuple[StarList,
 
 
 def _refine(
-    observations: Observations, star: Index, models: Sequence[str]
+    observations: Observations, star: Index, models: Sequence[str], limits: Limits
 ) -> tuple[Solution, Index, Observations]:
     """Solve all together, match again with what was found, and solve again; only stars seen twice count."""
     used = np.isin(observations.frame, [n for n, model in enumerate(models) if model != "header offsets"])
     everything, star = observations.select(used), star[used]
     for _ in range(2):
         chosen, compact = _seen_twice(star)
-        solution = _solve(everything.select(chosen), compact, models)
+        solution = _solve(everything.select(chosen), compact, models, limits)
         moves = displacements(everything.xs, everything.ys, everything.array)
         shift = np.einsum("nkp,np->nk", moves, solution.parameters[everything.frame])
-        star = _match_again(everything, shift, solution)
+        star = _match_again(everything, shift, solution, limits.tolerance)
     chosen, compact = _seen_twice(star)
     kept = everything.select(chosen)
-    return _solve(kept, compact, models), compact, kept
+    return _solve(kept, compact, models, limits), compact, kept
 
 
-def _solve(observations: Observations, star: Index, models: Sequence[str]) -> Solution:
+def _solve(observations: Observations, star: Index, models: Sequence[str], limits: Limits) -> Solution:
     """Solve with a model for each exposure.
 
     Exposures held to a simpler model are laid on the stars that the others agree on, so that they do not
     drag them along; only where all are simple do they decide together.
     """
-    priors = np.stack([prior_sizes(model) for model in models])
+    priors = np.stack([prior_sizes(model, limits.order) for model in models])
     leading = np.array([model == "full" for model in models])[observations.frame]
     if leading.all() or not leading.any():
         return solve_together(observations, star, priors)
@@ -197,19 +216,19 @@ def _solve(observations: Observations, star: Index, models: Sequence[str]) -> So
     return Solution(parameters, stars[:, 0], stars[:, 1], residuals, weights)
 
 
-def _match_again(everything: Observations, shift: F64, solution: Solution) -> Index:
+def _match_again(everything: Observations, shift: F64, solution: Solution, tolerance: float) -> Index:
     stars = StarList(solution.star_u, solution.star_v, np.zeros(len(solution.star_u)))
     star = np.full(len(everything.frame), -1, np.intp)
     for number in np.unique(everything.frame):
         rows = np.flatnonzero(everything.frame == number)
         star[rows] = pair_up(everything.u[rows] + shift[rows, 0], everything.v[rows] + shift[rows, 1],
-                             stars, TOGETHER)  # fmt: skip
+                             stars, tolerance)  # fmt: skip
     return star
 
 
 def _seen_twice(star: Index) -> tuple[Index, Index]:
     """Rows whose star has at least two rows, and the stars numbered without gaps."""
-    counts = np.bincount(star[star >= 0])
+    counts = np.bincount(star[star >= 0], minlength=1)
     rows = np.flatnonzero((star >= 0) & (counts[np.maximum(star, 0)] >= 2))
     _, compact = np.unique(star[rows], return_inverse=True)
     return rows, compact.astype(np.intp)
@@ -217,19 +236,19 @@ def _seen_twice(star: Index) -> tuple[Index, Index]:
 
 def _guard(
     observations: Observations, star: Index, solution: Solution, models: list[str],
-    frames: Sequence[FrameRef], notify: Notify,
+    names: Sequence[str], notify: Notify, limits: Limits,
 ) -> tuple[Solution, list[str]]:  # fmt: skip
     """Take the next simpler model wherever a solution departs too far from the static one, and say so."""
     models = list(models)
     for _ in range(len(MODELS)):
-        faults = [departure(solution.parameters[n]) for n in range(len(frames))]
+        faults = [departure(solution.parameters[n]) for n in range(len(names))]
         wrong = [n for n, fault in enumerate(faults) if fault and models[n] != "header offsets"]
         if not wrong:
             break
         for n in wrong:
             models[n] = MODELS[MODELS.index(models[n]) + 1]
-            notify("warning", text=f"{frames[n].path.name}: {faults[n]}; the model is now {models[n]}")
-        solution = _solve(observations, star, models)
+            notify("warning", text=f"{names[n]}: {faults[n]}; the model is now {models[n]}")
+        solution = _solve(observations, star, models, limits)
     return solution, models
 
 
@@ -271,8 +290,8 @@ def least_departure(moved: F64, rigid: F64) -> float:
 
 
 def _geometries(
-    nominal: Sequence[Geometry], observations: Observations, star: Index, solution: Solution,
-    models: Sequence[str], reasons: list[str],
+    nominal: Sequence[Geometry], observations: Observations, solution: Solution,
+    models: Sequence[str], reasons: list[str], limits: Limits,
 ) -> list[Geometry | None]:  # fmt: skip
     """The geometries, with the exposures' median pointing left where the headers put it."""
     good = [n for n, reason in enumerate(reasons) if not reason]
@@ -280,8 +299,8 @@ def _geometries(
     found: list[Geometry | None] = []
     for number, geometry in enumerate(nominal):
         rows = observations.frame == number
-        if not reasons[number] and not rows.any():
-            reasons[number] = "its stars are not confirmed by any other exposure"
+        if not reasons[number] and rows.sum() < limits.fewest:
+            reasons[number] = f"it shares only {rows.sum()} stars with the other exposures"
         if reasons[number]:
             found.append(None)
             continue
