@@ -25,6 +25,9 @@ prove: $(VENV)/installed-test
 bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/run.py
 
+docs: $(VENV)/installed-test
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
+
 # Every platform and Python that README names must be installable from wheels alone.
 resolve: $(VENV)/installed-test
 	$(BIN)/python benchmarks/resolve.py

@@ -17,7 +17,24 @@ from goafetch.practice.archive import prepare
 from goafetch.practice.server import serve
 
 #: Lamp on, lamp off, the standard, two exposures on the target and two off it.
-FEW = set("0030 0031 0032 0060 0061 0062 0114 0115 0116 0117 0095 0096 0104 0106".split())
+FEW = set(
+    [
+        "0030",
+        "0031",
+        "0032",
+        "0060",
+        "0061",
+        "0062",
+        "0114",
+        "0115",
+        "0116",
+        "0117",
+        "0095",
+        "0096",
+        "0104",
+        "0106",
+    ]
+)
 PROGRAM, DATES = "GS-2017A-Q-29", "20170504-20170505"
 
 
