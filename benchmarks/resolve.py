@@ -13,7 +13,17 @@ ROOT = Path(__file__).parent.parent
 
 def resolve(platform: str, python: str) -> str:
     """'' if all dependencies resolve to wheels, else what uv says."""
-    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--only-binary", ":all:"]
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        "--no-header",
+        "--only-binary",
+        ":all:",
+    ]
     command += ["--python-platform", platform, "--python-version", python, str(ROOT / "pyproject.toml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stderr.strip()
