@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from reducer import parameters
-from reducer.errors import BadInput, ReducerError
-from reducer.fitsio import Disk
-from reducer.frame import Context, FrameRef, Step, StepRecord
+from reducer.errors import BadFile, BadInput, ReducerError
+from reducer.fitsio import Disk, open_frame
+from reducer.frame import Context, FrameRef, Step, StepRecord, tell_nobody
+
+
+def open_frames(paths: Iterable[Path], notify: Callable[..., None] = tell_nobody) -> list[FrameRef]:
+    """Open files by their headers; what is no whole GSAOI frame is refused by name, the others go on.
+
+    BadFile if none is left.
+    """
+    frames, reasons = [], []
+    for path in paths:
+        try:
+            frames.append(open_frame(path))
+        except BadFile as error:
+            reasons.append(str(error))
+            notify("refused", name=Path(path).name, reason=str(error))
+    if reasons and not frames:
+        raise BadFile("; ".join(reasons), "at least one whole GSAOI frame")
+    return frames
 
 
 def run_recipe(recipe: Sequence[Step], frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:

@@ -51,13 +51,12 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
     from goafetch.engine.pool import Pool
     from reducer import parameters
     from reducer.descriptors import describe
-    from reducer.fitsio import open_frame
     from reducer.frame import Context, in_this_process
-    from reducer.run import run_recipe
+    from reducer.run import open_frames, run_recipe
 
     if not task.files:
         raise NothingFound("no files to reduce", "at least one", "give names, or @LIST")
-    frames = [open_frame(path) for path in task.files]
+    frames = open_frames(task.files, notify)
     facts = describe(frames[0].header, frames[0].chips, frames[0].path.name)
     recipe, chosen = find_recipe(task.recipe, facts.tags), parameters.parse(task.parameters)
     store = task.store or cal_service.active_store(task.folder)

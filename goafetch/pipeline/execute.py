@@ -184,9 +184,8 @@ def _run(
 ) -> list[Path]:
     """Run a recipe over files; returns the products that it wrote, and notes the frames that it refused."""
     from reducer import recipes
-    from reducer.fitsio import open_frame
     from reducer.frame import Context
-    from reducer.run import run_recipe
+    from reducer.run import open_frames, run_recipe
 
     def tell(event: str, /, **facts: object) -> None:
         if event == "refused" and refused is not None:
@@ -202,6 +201,4 @@ def _run(
         key=key,
         **given,
     )
-    return [
-        ref.path for ref in run_recipe(getattr(recipes, recipe), [open_frame(f) for f in frames], context)
-    ]
+    return [ref.path for ref in run_recipe(getattr(recipes, recipe), open_frames(frames, tell), context)]

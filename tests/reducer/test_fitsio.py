@@ -12,6 +12,7 @@ from raw_exposure import primary_header, write_raw
 from reducer.errors import BadFile
 from reducer.fitsio import open_frame, read_chip, read_table, write_frame
 from reducer.frame import Chip
+from reducer.run import open_frames
 
 
 def raw_file(path: Path, arrays: tuple[int, ...] = (1, 2, 3, 4)) -> Path:
@@ -115,3 +116,18 @@ def test_astrodata_opens_a_product(tmp_path: Path) -> None:
     assert len(opened) == 4
     assert opened[0].mask is not None
     assert opened[0].variance is not None
+
+
+def test_a_bad_file_in_a_list_does_not_stop_the_others(tmp_path: Path) -> None:
+    whole, short = raw_file(tmp_path / "whole.fits"), tmp_path / "short.fits"
+    short.write_bytes(whole.read_bytes()[:-50000])
+    refused: dict[str, str] = {}
+
+    def tell(event: str, /, **facts: str) -> None:
+        refused[facts["name"]] = f"{event}: {facts['reason']}"
+
+    frames = open_frames([short, whole], tell)
+    assert [frame.path.name for frame in frames] == ["whole.fits"]
+    assert refused["short.fits"].startswith("refused: short.fits ends")
+    with pytest.raises(BadFile, match="too early"):
+        open_frames([short])
