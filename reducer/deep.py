@@ -14,7 +14,7 @@ from reducer.gsaoi import region
 from reducer.provenance import product_name
 from reducer.sky.frames import Packed, pack
 from reducer.sky.objects import BLOCK, Bool, block_means, find_objects
-from reducer.stacking import output_grid, stackFrames
+from reducer.stack.blocks import output_grid, stackFrames
 from reducer.steps.detect import detectSources
 from reducer.steps.photometry import scaleCountsToReference
 
@@ -34,7 +34,7 @@ def maskFromStack(frames: Sequence[FrameRef], context: Context) -> list[FrameRef
     image = context.disk.read_chip(stack, 0, variance=False)
     light = find_objects(*block_means(image.data, image.mask), local=True)
     context.notify(
-        "decision", what="objects masked from the stack", reason=f"they cover {light.mean():.1%} of it"
+        "decision", what="objects of the stack masked", reason=f"they cover {light.mean():.1%} of it"
     )
     masks = {frame.path.name: _masks(frame, grid, light) for frame in scaled}
     return [_before_sky(frame, masks.get(frame.path.name, {}), context) for frame in frames]

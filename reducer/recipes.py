@@ -8,7 +8,7 @@ from reducer.align.absolute import determineAstrometricSolution
 from reducer.align.adjust import adjustWCSToReference
 from reducer.deep import maskFromStack
 from reducer.frame import Step
-from reducer.stacking import resampleToCommonFrame, stackFrames
+from reducer.stack.blocks import resampleToCommonFrame, stackFrames
 from reducer.steps.badpix import makeBPM
 from reducer.steps.correct import correctDetector
 from reducer.steps.detect import detectSources

@@ -7,8 +7,8 @@ from reducer import dq
 from reducer.align.geometry import Inverse
 from reducer.align.resample import KERNELS, Planes, kernel_table, resample_chip
 from reducer.frame import Chip
-from reducer.levels import Level
-from reducer.noise import Contribution, noise_table
+from reducer.stack.levels import Level
+from reducer.stack.noise import Contribution, noise_table
 from reducer.steps.stack import Rejection, Samples, combine
 
 

@@ -11,7 +11,7 @@ from reducer.align.geometry import Geometry, Inverse
 from reducer.align.grid import Grid
 from reducer.errors import BadInput
 from reducer.frame import F64, Context, FrameRef
-from reducer.levels import Level, Survey, lattice, solve_levels, survey_exposure
+from reducer.stack.levels import Level, Survey, lattice, solve_levels, survey_exposure
 from reducer.steps.detect import NO_POSITION
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from reducer import parameters
 from reducer.align.grid import DEFAULT_SCALE, Grid, common_grid
 from reducer.align.resample import Planes, resample_chip, rows_needed
-from reducer.exposures import Exposure, geometry_of, prepare_exposures
 from reducer.frame import F32, U16, Context, Files, FrameRef, Table
-from reducer.stackfile import Stack, write_stack
+from reducer.stack.exposures import Exposure, geometry_of, prepare_exposures
+from reducer.stack.product import Stack, write_stack
 from reducer.steps.detect import detect_sources
 from reducer.steps.stack import REACH, Combined, Rejection, Samples, combine
 

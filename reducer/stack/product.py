@@ -9,10 +9,10 @@ import numpy as np
 
 from reducer.align.distortion import FIELD_CENTRE
 from reducer.align.grid import REFERENCE_SCALE, Grid
-from reducer.exposures import Exposure, geometry_of
 from reducer.frame import F32, U16, Chip, Context, FrameRef, Header, Table
-from reducer.noise import Contribution, noise_table
 from reducer.provenance import plan_product
+from reducer.stack.exposures import Exposure, geometry_of
+from reducer.stack.noise import Contribution, noise_table
 
 #: The middle of the field in the static plane.
 FIELD = (np.array(FIELD_CENTRE[0]), np.array(FIELD_CENTRE[1]))
