@@ -103,18 +103,18 @@ def to_coefficients(parameters: F64) -> tuple[F64, F64]:
     return coefficients, parameters[6 + 2 * (count - 3) :].reshape(2, 4)
 
 
-def solve_together(observations: Observations, star: Index, priors: F64) -> Solution:
+def solve_together(observations: Observations, star: Index, priors: F64, rounds: int = 8) -> Solution:
     """Solve for all stars and exposures; ``star`` (n,) says which star each observation is of.
 
     ``priors`` (exposures, parameters): see ``prior_sizes``. Minimises the weighted squares of (nominal
     position + displacement - star) plus those of (parameter / prior); weights fall off with the residual
-    (Cauchy), so that wrong matches and blends do not pull.
+    (Cauchy), so that wrong matches and blends do not pull, and are found anew in each of the ``rounds``.
     """
     moves = displacements(observations.xs, observations.ys, observations.array)
     problem = _Problem.build(observations, star, moves, priors)
     weights = 1.0 / (observations.error**2 + LEAST_ERROR**2)
     parameters = np.zeros(priors.shape)
-    for _ in range(8):
+    for _ in range(rounds):
         parameters = problem.solve(weights, parameters)
         placed, stars = problem.place(parameters, weights)
         residuals = placed - stars[star]
@@ -214,7 +214,7 @@ class _Problem:
             LinearOperator((size, size), matvec=normal),
             -(self.design.T @ relative(self.nominal.ravel())),
             x0=start.ravel(),
-            rtol=1e-11,
+            rtol=1e-8,
             maxiter=1000,
             M=LinearOperator((size, size), matvec=nearly_solve),
         )
