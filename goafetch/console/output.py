@@ -18,6 +18,9 @@ from goafetch.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+#: Columns of a terminal that the widest column of a table needs at least.
+NARROWEST = 24
+
 FORMATS = ("table", "json", "csv", "names")
 
 Row = Mapping[str, Any]
@@ -125,17 +128,42 @@ def _as_csv(records: Iterable[Row], names: Sequence[str]) -> str:
 
 
 def _draw(records: Sequence[Row], names: Sequence[str], title: str | None) -> None:
+    """A table where only the widest column is broken over lines; lists of values where there is no room."""
+    console = console_on(sys.stdout)
+    cells = [[as_text(row.get(name)) for name in names] for row in records]
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    widest = widths.index(max(widths)) if widths else 0
+    room = console.width - sum(widths) - 3 * len(widths) + (widths[widest] if widths else 0)
+    if room < min(NARROWEST, max(widths, default=0)):
+        _draw_values(console, cells, names, title)
+        return
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for name in names:
+    for place, name in enumerate(names):
         numeric = bool(records) and all(isinstance(row.get(name), (int, float)) for row in records)
-        table.add_column(Text(name), overflow="fold", justify="right" if numeric else "left")
-    for row in records:
-        table.add_row(*(Text(as_text(row.get(name))) for name in names))
-    console_on(sys.stdout).print(table)
+        table.add_column(
+            Text(name), overflow="fold", no_wrap=place != widest, justify="right" if numeric else "left"
+        )
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _draw_values(
+    console: Console, cells: Sequence[Sequence[str]], names: Sequence[str], title: str | None
+) -> None:
+    from rich.text import Text
+
+    console.print(Text(title or "", style="bold"))
+    label = max(map(len, names))
+    for row in cells:
+        console.print()
+        for name, cell in zip(names, row, strict=True):
+            if cell:
+                console.print(Text(f"{name:>{label}}  ", style="dim").append(cell, style="not dim"))
 
 
 def _write(stream: TextIO, text: str) -> None:

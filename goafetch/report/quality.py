@@ -147,8 +147,12 @@ def _noise_ratio(stack: Stack) -> float | None:
 
 
 def _alignment(stack: Stack) -> float | None:
-    residuals = column(stack.tables.get("EXPOSURES"), "rms")
-    known = residuals[np.isfinite(residuals)] if residuals is not None else np.zeros(0)
+    """One or two stars fit any shift and rotation: their residual says nothing."""
+    table = stack.tables.get("EXPOSURES")
+    residuals, matches = column(table, "rms"), column(table, "matches")
+    if residuals is None or matches is None:
+        return None
+    known = residuals[np.isfinite(residuals) & (matches >= FEWEST_STARS)]
     return float(np.median(known) * 1000) if len(known) else None
 
 

@@ -132,7 +132,8 @@ def _judge_alignment(quality: Quality) -> Verdict:
             "Look at a star where they overlap: if it is double or long, stack without them.",
         )
     if quality.residual is None:
-        return Verdict("Alignment", "not needed", UNKNOWN, "A single exposure, or the product does not say.")
+        sentence = "A single exposure, or too few stars in common to tell how well they agree."
+        return Verdict("Alignment", "not measured", UNKNOWN, sentence)
     sentence = f"Stars of the exposures agree to {quality.residual:.2f} mas rms per axis, in the median."
     value = f"{quality.residual:.2f} mas"
     if quality.residual <= ALIGNED:

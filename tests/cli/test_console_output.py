@@ -71,6 +71,13 @@ def test_a_terminal_gets_a_table_that_fits(monkeypatch, width):
     assert "\x1b[31m" not in screen.getvalue()
 
 
+def test_a_terminal_too_narrow_for_a_table_gets_values(monkeypatch):
+    screen = open_screen(monkeypatch, "stdout", 40)
+    show_table([{"name": "S20170505S0095.fits", "filter": "Kshort", "path": "playdata/S20170505S0095.fits"}])
+    assert "  name  S20170505S0095.fits" in screen.lines()
+    assert "  path  playdata/S20170505S0095.fits" in screen.lines()
+
+
 def test_no_color_means_no_colour(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     screen = open_screen(monkeypatch, "stderr")

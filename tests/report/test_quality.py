@@ -81,6 +81,16 @@ def test_wide_images_are_seen_where_optics_should_have_corrected_them(width, lig
     assert lights(stack, corrected=False)["Sharpness"].light == GOOD
 
 
+@pytest.mark.parametrize(
+    ("matches", "residual", "light"), [(40, 5e-4, GOOD), (40, 8e-3, LOOK), (1, 0, UNKNOWN), (0, np.nan, LOOK)]
+)
+def test_alignment_is_judged_by_stars_that_can_disagree(matches, residual, light):
+    stack = flat_stack(noise=10, variance=100)
+    inputs = np.array([(matches, residual)] * 2, [("matches", "i4"), ("rms", "f8")])
+    told = dataclasses.replace(stack, tables={**stack.tables, "EXPOSURES": inputs})
+    assert lights(told)["Alignment"].light == light
+
+
 def test_coordinates_are_green_only_where_a_catalogue_holds_them():
     free = flat_stack(noise=10, variance=100)
     assert lights(free)["Coordinates"].light == LOOK
