@@ -33,11 +33,9 @@ def test_ultradeep_works_with_and_without_sky_exposures(tmp_path: Path, skies: i
     plan = [(0, 0), (0.4, 0), (0, 0.4), (3.5, 3.5), *[(-300 - 3 * n, 0) for n in range(skies)]]
     paths = []
     for number, (east, north) in enumerate(plan):
-        rng = np.random.default_rng(number)
+        rng, on_target, dark = np.random.default_rng(number), east > -100, np.full(X.shape, 1000.0)
         images = {
-            array: expose(
-                field(array, east, north) if east > -100 else np.full((SIDE, SIDE), 1000.0), array, rng
-            )
+            array: expose(field(array, east, north) if on_target else dark, array, rng)
             for array in (1, 2, 3, 4)
         }
         header = primary_header(minutes=2 * number, RAOFFSET=float(east), DECOFFSE=float(north))
