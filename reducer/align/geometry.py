@@ -11,7 +11,7 @@ from numpy.polynomial import chebyshev
 
 from reducer import gsaoi
 from reducer.align import distortion, refraction
-from reducer.align.sky import Position, mean_position, plane_to_sky, read_wcs, sky_to_plane
+from reducer.align.sky import LinearWcs, Position, mean_position, plane_to_sky, read_wcs, sky_to_plane
 from reducer.descriptors import describe
 from reducer.errors import CannotAlign
 from reducer.frame import F64, FrameRef
@@ -22,13 +22,17 @@ INVERSE_DEGREE = 6
 
 @dataclass(frozen=True)
 class Region:
-    """Which array (1..4) a chip is, and the zero-based column and row of the full array where it begins."""
+    """Which array (1..4) a chip is, and the zero-based column and row of the full array where it begins.
+
+    The image of a stack, which is free of distortion already, has its linear WCS as ``plane`` instead.
+    """
 
     array: int
     x: int
     y: int
     width: int
     height: int
+    plane: LinearWcs | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,9 @@ class Geometry:
     def static(self, x: F64, y: F64, chip: int) -> tuple[F64, F64]:
         """Arcsec in the static plane at 0-based pixels of a chip as it is read."""
         region = self.regions[chip]
+        if region.plane is not None:
+            dx, dy = region.plane.offsets(np.asarray(x, float) + 1.0, np.asarray(y, float) + 1.0)
+            return dx + distortion.FIELD_CENTRE[0], dy + distortion.FIELD_CENTRE[1]
         full_x, full_y = np.asarray(x, float) + region.x + 1, np.asarray(y, float) + region.y + 1
         return distortion.static_map(region.array).evaluate(full_x, full_y)
 
@@ -141,6 +148,9 @@ def nominal_geometry(frame: FrameRef, tangent: Position | None = None) -> Geomet
     disagree in scale, so they give place, rotation and parity only. ``tangent``: see ``Geometry``.
     """
     regions = frame_regions(frame)
+    plane = regions[0].plane
+    if plane is not None:
+        return Geometry(regions, np.eye(2), plane.sky, tangent or plane.sky)
     bare = Geometry(regions, np.eye(2), (0.0, 0.0), (0.0, 0.0))
     samples = [_sample(frame, bare, chip) for chip in range(len(regions))]
     usable = [sample for sample in samples if sample is not None]
@@ -159,8 +169,16 @@ def nominal_geometry(frame: FrameRef, tangent: Position | None = None) -> Geomet
     )
 
 
+def is_stack(frame: FrameRef) -> bool:
+    """Whether a frame is a stack, one image on a tangent plane, and not an exposure of the arrays."""
+    return "STACKFRM" in frame.header and len(frame.chips) == 1
+
+
 def frame_regions(frame: FrameRef) -> tuple[Region, ...]:
     """What part of which array each chip of a repaired frame is; BadInput if the headers contradict it."""
+    if is_stack(frame):
+        chip = frame.chips[0]
+        return (Region(1, 0, 0, int(chip["NAXIS1"]), int(chip["NAXIS2"]), read_wcs(chip)),)
     parts = [gsaoi.region(chip) for chip in frame.chips]
     return tuple(
         Region(int(chip["EXTVER"]), part.x1, part.y1, part.x2 - part.x1, part.y2 - part.y1)

@@ -45,9 +45,19 @@ class LinearWcs:
 
     def to_sky(self, x: F64, y: F64) -> tuple[F64, F64]:
         """Degrees of right ascension and declination at 1-based pixels of the header's own image."""
+        return plane_to_sky(*self.offsets(x, y), self.sky)
+
+    def offsets(self, x: F64, y: F64) -> tuple[F64, F64]:
+        """Arcsec east and north of ``sky``, on its tangent plane, at 1-based pixels."""
         dx, dy = np.asarray(x, float) - self.pixel[0], np.asarray(y, float) - self.pixel[1]
         a, b, c, d = self.matrix
-        return plane_to_sky((a * dx + b * dy) * 3600.0, (c * dx + d * dy) * 3600.0, self.sky)
+        return (a * dx + b * dy) * 3600.0, (c * dx + d * dy) * 3600.0
+
+    @property
+    def scale(self) -> float:
+        """Arcsec per pixel."""
+        a, b, c, d = self.matrix
+        return float(np.sqrt(abs(a * d - b * c))) * 3600.0
 
 
 def read_wcs(header: Header) -> LinearWcs | None:

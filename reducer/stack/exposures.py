@@ -53,7 +53,7 @@ def prepare_exposures(frames: Sequence[FrameRef], grid: Grid, context: Context) 
                 arrays=tuple(region.array for region in geometry.regions),
                 inverses=tuple(geometry.inverse(chip, grid.to_pixel) for chip in range(len(frame.chips))),
                 levels=level,
-                factor=frame.scale * grid.flux_factor,
+                factor=frame.scale * flux_factor(geometry, grid),
                 weights=weigh(survey, frame.scale, width / np.median(widths)),
                 variance=float(np.nanmedian(survey.variance)) * frame.scale**2,
                 seconds=exposure_seconds(frame),
@@ -64,6 +64,15 @@ def prepare_exposures(frames: Sequence[FrameRef], grid: Grid, context: Context) 
         taken = ", ".join(f"{one.at(part.width / 2, part.height / 2):+.1f}" for one, part in middles)
         context.notify("info", text=f"{frame.path.name}: residual sky {taken} electrons")
     return tuple(exposures)
+
+
+def flux_factor(geometry: Geometry, grid: Grid) -> float:
+    """What a frame's values are multiplied by for the size of the stack's pixels.
+
+    Exposures hold electrons per reference pixel, stacks per pixel of their own.
+    """
+    plane = geometry.regions[0].plane
+    return grid.flux_factor if plane is None else (grid.scale / plane.scale) ** 2
 
 
 def weigh(survey: Survey, scale: float, width: float) -> F64:

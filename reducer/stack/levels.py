@@ -179,12 +179,11 @@ def _levels(geometry: Geometry, row: F64) -> tuple[Level, ...]:
     """The terms of one exposure as a constant and two slopes in each chip's own pixels."""
     found = []
     for index, region in enumerate(geometry.regions):
-        mapping = distortion.static_map(region.array)
-        jacobian = mapping.jacobian(region.x + region.width / 2, region.y + region.height / 2)
-        slope = row[4:6] @ jacobian / distortion.FIELD_HALF_WIDTH
         middle = np.array([(region.width - 1) / 2, (region.height - 1) / 2])
-        at = geometry.static(middle[:1], middle[1:], index)
-        here = (np.array([at[0][0], at[1][0]]) - distortion.FIELD_CENTRE) / distortion.FIELD_HALF_WIDTH
+        columns, rows = middle[0] + np.array([0.0, 1.0, 0.0]), middle[1] + np.array([0.0, 0.0, 1.0])
+        at = np.stack(geometry.static(columns, rows, index))
+        slope = row[4:6] @ (at[:, 1:] - at[:, :1]) / distortion.FIELD_HALF_WIDTH
+        here = (at[:, 0] - distortion.FIELD_CENTRE) / distortion.FIELD_HALF_WIDTH
         constant = row[region.array - 1] + row[4:6] @ here - slope @ middle
         found.append(Level(float(constant), float(slope[0]), float(slope[1])))
     return tuple(found)

@@ -10,7 +10,7 @@ import numpy as np
 from reducer.align.distortion import FIELD_CENTRE
 from reducer.align.grid import REFERENCE_SCALE, Grid
 from reducer.frame import F32, U16, Chip, Context, FrameRef, Header, Table
-from reducer.provenance import plan_product
+from reducer.provenance import plan_product, product_name
 from reducer.stack.exposures import Exposure, geometry_of
 from reducer.stack.noise import Contribution, noise_table
 
@@ -35,6 +35,8 @@ def write_stack(
     """Write the product with its catalogue, exposure map and table of correlated noise."""
     reference = exposures[0].frame
     table = noise_table(contributions(exposures, grid), kernel, grid.scale / REFERENCE_SCALE)
+    # What is stacked again is correlated already.
+    table["ratio"] *= float(reference.chips[0].get("NOISCORR") or 1.0)
     ratio = {int(row["n"]): round(float(row["ratio"]), 5) for row in table}
     keywords = {
         "TEXPTIME": sum(exposure.seconds for exposure in exposures),
@@ -43,7 +45,12 @@ def write_stack(
     }
     inputs = [exposure.frame for exposure in exposures]
     target = plan_product(
-        context, reference, "_image", inputs, stamps=("ALIGN", "STACKFRM"), keywords=keywords
+        context,
+        reference,
+        product_suffix(inputs, context),
+        inputs,
+        stamps=("ALIGN", "STACKFRM"),
+        keywords=keywords,
     )
     header = stack_header(reference.chips[0], grid)
     header["NOISCORR"], header["NCORR02"], header["NCORR04"] = ratio[8], ratio[2], ratio[4]
@@ -59,6 +66,13 @@ def write_stack(
     )
     context.notify("made", path=path)
     return context.disk.open_frame(path)
+
+
+def product_suffix(inputs: Sequence[FrameRef], context: Context) -> str:
+    """`_image`, but `_stack` where stacks are stacked and the product would take the place of one of them."""
+    image = context.folder / product_name(inputs[0].path, "_image")
+    taken = any(frame.path.resolve() == image.resolve() for frame in inputs)
+    return "_stack" if taken else "_image"
 
 
 EXPOSURE = np.dtype(
