@@ -90,7 +90,7 @@ def _compare(made: FrameRef, previous: Path, context: Context) -> None:
 
 def split_lamps(frames: Sequence[FrameRef]) -> tuple[list[FrameRef], list[FrameRef]]:
     """Frames with light (lamp on, twilight, GCAL) and frames without."""
-    lit = [frame for frame in frames if describe(frame).tags & {"LAMPON", "TWILIGHT", "GCALFLAT"}]
+    lit = [frame for frame in frames if "LAMPON" in describe(frame).tags or _has_own_light(frame)]
     dark = [frame for frame in frames if describe(frame).tags & {"LAMPOFF", "DARK"}]
     others = [frame.path.name for frame in frames if frame not in lit and frame not in dark]
     if others:
@@ -103,7 +103,13 @@ def split_lamps(frames: Sequence[FrameRef]) -> tuple[list[FrameRef], list[FrameR
 
 
 def _needs_no_dark(lit: Sequence[FrameRef]) -> bool:
-    return all(describe(frame).tags & {"TWILIGHT", "GCALFLAT"} for frame in lit)
+    return all(_has_own_light(frame) for frame in lit)
+
+
+def _has_own_light(frame: FrameRef) -> bool:
+    """A twilight or a flat of the calibration unit: no lamp-off frames belong to it."""
+    tags = describe(frame).tags
+    return "FLAT" in tags and "DOMEFLAT" not in tags
 
 
 # --- levels and channel offsets ----------------------------------------------------------------------
@@ -117,7 +123,7 @@ def measure_lamps(frames: Sequence[FrameRef], context: Context) -> Lamp:
     usual = float(np.median(totals))
     kept = []
     for frame, measured, total in zip(frames, found, totals, strict=True):
-        reason = _why_not(measured, float(total), usual)
+        reason = _why_not(measured, float(total), usual, "TWILIGHT" in describe(frame).tags)
         if reason:
             context.notify("refused", name=frame.path.name, reason=reason)
         else:
@@ -127,10 +133,10 @@ def measure_lamps(frames: Sequence[FrameRef], context: Context) -> Lamp:
     return _common_level(kept)
 
 
-def _why_not(measured: Measured, total: float, usual: float) -> str:
+def _why_not(measured: Measured, total: float, usual: float, changes: bool) -> str:
     if measured.lost:
         return f"{measured.lost} pixels are not numbers"
-    away = abs(total / usual - 1.0) if usual else 0.0
+    away = abs(total / usual - 1.0) if usual and not changes else 0.0
     return f"its level of {total:.0f} electrons is {away:.0%} from the others'" if away > LEVEL_LIMIT else ""
 
 

@@ -32,7 +32,8 @@ ANGLE_LIMIT = 2.0
 def prepare(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Repair headers, refuse frames that do not belong, and check and repair the WCS of the others."""
     repaired = accept(frames, context, lambda frame: repair(_raw(frame)))
-    same = like_most(repaired, context)
+    darks = [frame for frame in repaired if "DARK" in describe(frame).tags]
+    same = [*like_most([f for f in repaired if f not in darks], context), *like_most(darks, context)]
     hashes = _hashes(same, context)
     frames = [frame.with_(md5=md5) for frame, md5 in zip(same, hashes, strict=True)]
     return check_pointings(frames, context, parameters.value(context, "prepare", "bad_wcs"))
@@ -98,6 +99,8 @@ def like_most(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
 
     A frame that misses an array agrees if the arrays it has agree; what it lacks is told.
     """
+    if not frames:
+        return []
     settings = [setting(frame) for frame in frames]
     common = {name: _most_common([found[name] for found in settings]) for name in settings[0]}
 

@@ -180,6 +180,30 @@ def test_lamp_frames_that_are_off_are_left_out_by_name(flats: list[Path], tmp_pa
     assert made[0].header["FLATNON"] == 6
 
 
+def test_twilights_are_scaled_frame_by_frame(tmp_path: Path) -> None:
+    cards = {"OBJECT": "Twilight", "OBSCLASS": "dayCal", "EXPTIME": 5.0}
+    plane = np.ones((SIDE, SIDE))
+    paths = [
+        take(tmp_path, n, {a: (20000 - 3000 * n) * plane for a in ARRAYS}, minutes=n, **cards)
+        for n in range(5)
+    ]
+    made = run_recipe(recipes.makeProcessedFlat, frames(paths), Context(tmp_path))
+    chip = read_chip(made[0], 2)
+    ratio = chip.data / (RESPONSE[3] / NORM)
+    assert np.median(ratio[chip.mask == 0]) == pytest.approx(1.0, abs=2e-3)
+
+
+def test_hot_pixels_come_from_darks_of_another_exposure(flats: list[Path], tmp_path: Path) -> None:
+    rate = np.full((SIDE, SIDE), 3.0)
+    rate[50, 60] = 5000.0
+    cards = {"OBSTYPE": "DARK", "OBJECT": "Dark", "FILTER1": "Blocked_G1114", "EXPTIME": 60.0}
+    darks = [take(tmp_path, n, {a: rate for a in ARRAYS}, minutes=n, **cards) for n in range(80, 83)]
+    made = run_recipe(recipes.makeProcessedBPM, frames([*flats, *darks]), Context(tmp_path))
+    mask = read_chip(made[0], 0).data
+    assert mask[50, 60] != 0
+    assert (mask != 0).mean() < 0.01
+
+
 def test_a_flat_that_moved_is_told(flats: list[Path], flat: Path, tmp_path: Path) -> None:
     told: list[str] = []
 
