@@ -7,11 +7,19 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_PLACES = {"run": "goafetch.pipeline", "view": "goafetch.report"}
+_PLACES = {
+    "run": "goafetch.pipeline",
+    "search": "goafetch.archive.job",
+    "fetch": "goafetch.archive.job",
+    "view": "goafetch.report",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """``run`` does the main job, ``view`` shows a product; what is heavy is imported when it is asked for."""
+    """``run``, ``search`` and ``fetch`` do the jobs of the commands, ``view`` shows a product.
+
+    What is heavy is imported when it is asked for.
+    """
     if name in _PLACES:
         return getattr(importlib.import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,10 +8,10 @@ from typing import Protocol
 class Notify(Protocol):
     """A callable that is told what happens: the event's name, and its facts by name.
 
-    Events in use: ``stage`` (name, total), ``progress`` (name, done, total, bytes), ``decision``
+    Events in use: ``stage`` (name, total, group), ``progress`` (name, done, total, bytes), ``decision``
     (what, reason), ``made`` (path), ``reused`` (path), ``refused`` (name, reason), ``warning`` (text),
     ``info`` (text), ``transfer`` (name, done, total: bytes of one file on its way), ``retry`` (path, reason,
-    attempt), ``done`` (name).
+    attempt), ``fault`` (trace), ``done`` (name).
     """
 
     def __call__(self, event: str, /, **facts: object) -> None: ...

@@ -69,7 +69,7 @@ def execute(plan: Plan, work: Work) -> list[Outcome]:
     stages += [(stack, make_stack) for stack in plan.stacks]
     outcomes = []
     for item, act in stages:
-        work.notify("stage", name=_title(item))
+        work.notify("stage", name=_title(item), group=item.name)
         outcomes.append(_attempt(item, act, work))
         work.notify("done", name=_title(item))
         work.verified.save()

@@ -43,6 +43,8 @@ def sentence(event: str, facts: dict[str, object]) -> str:
         text = f"left out {values.get('name', '?')}: {values.get('reason', '')}"
     elif event in ("warning", "info"):
         text = values.get("text", "")
+    elif event == "stage":
+        text = f"begin {values.get('name', '')}"
     else:
         text = " ".join([event, *values.values()])
     return " ".join(text.split())

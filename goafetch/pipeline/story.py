@@ -34,7 +34,7 @@ KINDS = {"_flat": "flat", "_skyCorrected": "on target", "_flatCorrected": "off t
 
 @dataclass
 class Recorder:
-    """Passes every event on, and keeps what the report will tell, each with the stage that it came from."""
+    """Passes every event on, and keeps what the report will tell, each with the group that it is about."""
 
     notify: Notify
     about: str = ""
@@ -44,8 +44,8 @@ class Recorder:
 
     def __call__(self, event: str, /, **facts: object) -> None:
         """Take one event."""
-        if event == "stage":
-            self.about = str(facts["name"])
+        if event == "stage" and "group" in facts:
+            self.about = str(facts["group"])
         elif event == "decision":
             self.decisions.append(Decision(str(facts["what"]), str(facts.get("reason", "")), self.about))
         elif event == "warning":
@@ -161,8 +161,7 @@ def _with_earlier(summary: RunSummary, earlier: RunSummary | None, outcomes: Seq
     if earlier is None:
         return summary
     reused = {outcome.name for outcome in outcomes if outcome.status == REUSED}
-    kept = [d for d in earlier.decisions if any(d.about.endswith(name) for name in reused) and d.about]
-    fresh = [d for d in kept if d not in summary.decisions]
+    fresh = [d for d in earlier.decisions if d.about in reused and d not in summary.decisions]
     return replace(summary, decisions=(*summary.decisions, *fresh))
 
 
