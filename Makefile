@@ -26,6 +26,7 @@ bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/run.py
 
 docs: $(VENV)/installed-test
+	$(BIN)/python docs/generate.py
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
 
 # Every platform and Python that README names must be installable from wheels alone.
