@@ -1,19 +1,25 @@
-"""The archive's part of a job from beginning to end: search, associate, fetch, and renew the lock."""
+"""The archive's part of a job, for scripts and commands: search, fetch with calibrations, renew the lock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from goafetch.archive.associate import Association, associate
 from goafetch.archive.calibrations.calmgr import Listed, look_up
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.download import FetchReport, fetch
+from goafetch.archive.download import FetchReport
+from goafetch.archive.download import fetch as move
+from goafetch.archive.language.position import read_cone
 from goafetch.archive.lock import Lock, LockedFile, differences, renewed
 from goafetch.archive.query import Criteria
 from goafetch.archive.records import Record
-from goafetch.archive.search import nothing_found, search
+from goafetch.archive.search import SearchResult, nothing_found
+from goafetch.archive.search import search as ask
+from goafetch.archive.token import find_token
+from goafetch.config import Settings, load_settings
 from goafetch.errors import UsageError
 from goafetch.events import Notify, silent
 from goafetch.workspace import Workspace
@@ -55,9 +61,79 @@ class Brought:
     differences: list[tuple[str, str]] = field(default_factory=list)
 
 
+def search(
+    program: str | None = None,
+    *,
+    archive: str | None = None,
+    token: str | None = None,
+    notify: Notify = silent,
+    **criteria: Any,
+) -> SearchResult:
+    """Search the archive; ``criteria`` are the fields of ``Criteria``, ``near`` also as ('RA DEC', radius).
+
+    >>> search("GS-2017A-Q-29", date="20170504-20170505", filter="Kshort").to_table()  # doctest: +SKIP
+    """
+    client = connect(load_settings(archive=archive, token=token), notify)
+    return ask(client, make_criteria(program, **criteria))
+
+
+def fetch(
+    program: str | None = None,
+    *,
+    into: Path | str | None = None,
+    locked: bool = False,
+    archive: str | None = None,
+    token: str | None = None,
+    connections: int | None = None,
+    workers: int | None = None,
+    options: Options | None = None,
+    notify: Notify = silent,
+    **criteria: Any,
+) -> Brought:
+    """Fetch what a search finds, with calibrations, into the workspace ``into`` (default: its name).
+
+    Without anything to search for, the query of the workspace's lock is asked again; with ``locked`` its
+    versions are fetched. ``options`` says how; ``criteria`` as for ``search``.
+    """
+    workspace = Workspace(Path(into or (program or "").strip().upper() or "."))
+    lock = None if _asks(program, criteria) else Lock.read(workspace.lock_file)
+    place = archive or (lock.archive if lock else None)
+    settings = load_settings(
+        workspace.root, archive=place, token=token, connections=connections, workers=workers
+    )
+    options = replace(options or Options(), connections=settings.connections, workers=settings.workers)
+    if locked:
+        return bring_locked(connect(settings, notify), workspace, options, notify)
+    sought = lock.criteria if lock else make_criteria(program, **criteria)
+    return bring(connect(settings, notify), workspace, sought, options, notify)
+
+
+def connect(settings: Settings, notify: Notify = silent) -> ArchiveClient:
+    """A client for the archive of the settings, with the token that belongs to it."""
+    return ArchiveClient(settings.archive, find_token(settings.archive, settings.token), notify)
+
+
+def make_criteria(program: str | None, **given: Any) -> Criteria:
+    """Criteria from what was typed, None meaning nothing. Raises UsageError if nothing was asked for."""
+    known = {name: value for name, value in given.items() if value is not None}
+    if not _asks(program, given):
+        raise UsageError(
+            "nothing was asked for", "a program, or at least one option", "goafetch search --help"
+        )
+    if isinstance(known.get("near"), tuple):
+        known["near"] = read_cone(*known["near"])
+    return Criteria(program=program, **known)
+
+
+def _asks(program: str | None, given: Mapping[str, Any]) -> bool:
+    """Whether there is anything to search for: an instrument or a QA state alone is not."""
+    known = {name for name, value in given.items() if value is not None}
+    return program is not None or bool(known - {"instrument", "qa"})
+
+
 def gather(client: ArchiveClient, criteria: Criteria, *, calibrations: bool = True) -> Gathered:
     """Search, and associate calibrations with the science found. Raises NothingFound for an empty result."""
-    found = search(client, criteria)
+    found = ask(client, criteria)
     if not found.records:
         raise nothing_found(client, found.query)
     linked = associate(client, found.records) if calibrations else Association([])
@@ -126,7 +202,7 @@ def _fetch(
 ) -> FetchReport:
     if not options.dry_run:
         workspace.make()
-    return fetch(
+    return move(
         client,
         records,
         workspace.playdata,

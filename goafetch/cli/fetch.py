@@ -18,8 +18,6 @@ from goafetch.cli.search import (
     Qa,
     Radius,
     Type,
-    connect,
-    make_criteria,
 )
 
 if TYPE_CHECKING:
@@ -62,40 +60,35 @@ def fetch(
 
     Repeating it fetches only what is missing. Dates are UTC; a night is the date in file names.
     """
-    from goafetch.archive.job import Options, bring, bring_locked
-    from goafetch.archive.lock import Lock
-    from goafetch.config import load_settings
+    from goafetch.archive.job import Options
+    from goafetch.archive.job import fetch as work
     from goafetch.errors import UsageError
-    from goafetch.workspace import Workspace
 
     if locked and update:
         raise UsageError("--locked and --update contradict each other", "one of them")
-    workspace = Workspace(into or Path((program or "").strip().upper() or "."))
-    asked = any((program is not None, date, night, class_, type_, object, filter, near))
-    lock = None if asked else Lock.read(workspace.lock_file)
-    settings = load_settings(
-        workspace.root,
-        archive=archive or (lock.archive if lock else None),
-        workers=workers,
-        connections=connections,
-    )
-    options = Options(
-        calibrations=not no_calibrations,
-        dry_run=dry_run,
-        unpack=not no_unpack,
-        update=update,
-        connections=settings.connections,
-        workers=settings.workers,
-    )
+    options = Options(not no_calibrations, dry_run, not no_unpack, update)
+    root = into or Path((program or "").strip().upper() or ".")
     with console.Terminal(verbose=verbose, quiet=quiet) as terminal:
-        client = connect(settings, terminal)
-        if locked:
-            brought = bring_locked(client, workspace, options, terminal)
-        else:
-            words = (program, date, night, class_, type_, object, filter, instrument, qa, near, radius)
-            criteria = lock.criteria if lock else make_criteria(*words)
-            brought = bring(client, workspace, criteria, options, terminal)
-    _show(brought, workspace.root, dry_run=dry_run, format="json" if json else format, quiet=quiet)
+        brought = work(
+            program,
+            into=root,
+            locked=locked,
+            archive=archive,
+            connections=connections,
+            workers=workers,
+            options=options,
+            notify=terminal,
+            date=date,
+            night=night,
+            observation_class=class_,
+            observation_type=type_,
+            object=object,
+            filter=filter,
+            instrument=instrument,
+            qa=qa,
+            near=None if near is None else (near, radius),
+        )
+    _show(brought, root, dry_run=dry_run, format="json" if json else format, quiet=quiet)
     return 0 if dry_run else brought.report.exit_code
 
 

@@ -52,7 +52,7 @@ def whoami(
     archive: Archive = None, json: Json = False, verbose: Verbose = False, quiet: Quiet = False
 ) -> int:
     """Tell as whom the archive knows you; exit code 1 if a token is there but not accepted."""
-    from goafetch.cli.search import connect
+    from goafetch.archive.job import connect
     from goafetch.config import load_settings
 
     with console.Terminal(verbose=verbose, quiet=quiet) as terminal:

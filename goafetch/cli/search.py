@@ -12,11 +12,7 @@ from goafetch.cli.run import Archive, Date, Filter, Json, Night, Object, Quiet, 
 
 if TYPE_CHECKING:
     from goafetch.archive.associate import Association
-    from goafetch.archive.client import ArchiveClient
-    from goafetch.archive.query import Criteria
     from goafetch.archive.records import Record
-    from goafetch.config import Settings
-    from goafetch.events import Notify
 
 Program = Annotated[
     str | None, typer.Argument(metavar="[PROGRAM]", help="Program, observation or data label: GS-2017A-Q-29.")
@@ -66,12 +62,22 @@ def search(
     Every word is checked before it is sent, every row when it comes back, and cut answers are made whole.
     """
     from goafetch.archive.associate import associate
+    from goafetch.archive.job import connect, make_criteria
     from goafetch.archive.search import nothing_found
     from goafetch.archive.search import search as find
     from goafetch.config import load_settings
 
     criteria = make_criteria(
-        program, date, night, class_, type_, object, filter, instrument, qa, near, radius
+        program,
+        date=date,
+        night=night,
+        observation_class=class_,
+        observation_type=type_,
+        object=object,
+        filter=filter,
+        instrument=instrument,
+        qa=qa,
+        near=None if near is None else (near, radius),
     )
     shown = "json" if json else format
     with console.Terminal(verbose=verbose, quiet=quiet) as terminal:
@@ -88,50 +94,6 @@ def search(
         rows = [row_of(record) for record in found.records]
         console.show_table(rows, None if shown == "csv" else COLUMNS, format=shown)
     return 0
-
-
-def make_criteria(
-    program: str | None,
-    date: str | None,
-    night: str | None,
-    class_: str | None,
-    type_: str | None,
-    object: str | None,
-    filter: str | None,
-    instrument: str,
-    qa: str,
-    near: str | None,
-    radius: str,
-) -> Criteria:
-    """The search options of a command as criteria; with none at all there is nothing to search for."""
-    from goafetch.archive.language.position import read_cone
-    from goafetch.archive.query import Criteria
-    from goafetch.errors import UsageError
-
-    if not any((program, date, night, class_, type_, object, filter, near)) and program is None:
-        raise UsageError(
-            "nothing was asked for", "a program, or at least one option", "goafetch search --help"
-        )
-    return Criteria(
-        program=program,
-        date=date,
-        night=night,
-        observation_class=class_,
-        observation_type=type_,
-        object=object,
-        filter=filter,
-        instrument=instrument,
-        qa=qa,
-        near=read_cone(near, radius) if near is not None else None,
-    )
-
-
-def connect(settings: Settings, notify: Notify) -> ArchiveClient:
-    """A client for the archive of the settings, with the token that belongs to it."""
-    from goafetch.archive.client import ArchiveClient
-    from goafetch.archive.token import find_token
-
-    return ArchiveClient(settings.archive, find_token(settings.archive, settings.token), notify)
 
 
 def warn(texts: list[str], notify: Callable[..., None]) -> None:

@@ -13,9 +13,10 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from goafetch.archive.job import Options
 from goafetch.archive.token import find_token, forget_token, store_token, token_file
 from goafetch.cli import fetch, login, search, unpack
-from goafetch.errors import WorkspaceError
+from goafetch.errors import UsageError, WorkspaceError
 from goafetch.practice.server import PracticeArchive, serve
 
 TOKEN = "c2VjcmV0LXRva2Vu"
@@ -152,6 +153,20 @@ def test_a_token_belongs_to_one_archive(monkeypatch: pytest.MonkeyPatch, tmp_pat
     token_file().chmod(0o600)
     assert forget_token("https://archive.gemini.edu") and not token_file().exists()
     assert not forget_token("https://archive.gemini.edu")
+
+
+def test_the_same_jobs_from_python(archive: PracticeArchive, tmp_path: Path) -> None:
+    import goafetch
+
+    found = goafetch.search("GS-2017A-Q-29", date="20170505", archive=archive.url)
+    assert len(found.to_table()) == 16
+    assert len(goafetch.search(near=("201.36 -43.03", "0.1d"), archive=archive.url).records) == 30
+    one = {"into": tmp_path / "w", "archive": archive.url, "workers": 1}
+    brought = goafetch.fetch("GS-2017A-Q-29-32-001", options=Options(calibrations=False), **one)
+    assert [name for name, _ in brought.report.done] == ["S20170505S0095.fits"]
+    assert goafetch.fetch(locked=True, **one).report.exit_code == 0
+    with pytest.raises(UsageError, match="nothing was asked for"):
+        goafetch.fetch(into=tmp_path / "empty", archive=archive.url)
 
 
 def test_importing_the_commands_is_light() -> None:
