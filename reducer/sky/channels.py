@@ -18,7 +18,7 @@ Bool = NDArray[np.bool_]
 Move = tuple[float, float]
 
 #: Blocks (of 4x4 pixels) in a cell, rows and columns: 16 pixel columns, so that channels hold whole cells.
-CELL_ROWS, CELL_COLUMNS = 32, 4
+CELL_ROWS, CELL_COLUMNS = 8, 4
 #: Columns of pixels in a cell.
 STEP = BLOCK * CELL_COLUMNS
 #: Expected size of an offset, electrons.
@@ -46,6 +46,11 @@ class Strips:
     weights: F64
     columns: int
     first_column: int
+
+
+def without_level(strips: Strips, level: float) -> Strips:
+    """The cells of an exposure from which a sky level is taken."""
+    return replace(strips, values=strips.values - level)
 
 
 def strips_of(means: F32, free: Bool, columns: int, first_column: int) -> Strips:
@@ -173,9 +178,10 @@ def fit_field(
 ) -> list[dict[int, F32]]:
     """Offsets in exposures of one field, whose extended light is in all of them.
 
-    ``moves``: for each exposure and array the shift (x, y), in cells, from the first exposure's sky to its
-    own. The light is the mean of the exposures, each without its own gradient and offsets; the mean of their
-    offsets, which stays in it, shows in steps at the edges of the channels when no exposure is shifted.
+    ``exposures``: without their sky levels. ``moves``: for each exposure and array the shift (x, y), in
+    cells, from the first exposure's sky to its own. The light is the mean of the exposures, each without its
+    own offsets; the mean of these, which stays in it, shows in steps at the edges of the channels when no
+    exposure is shifted.
     """
     found = [
         {array: np.zeros(strips.columns, np.float32) for array, strips in exposure.items()}
@@ -239,7 +245,7 @@ def _mean_light(
     found: Sequence[Mapping[int, F32]],
     moves: Sequence[Mapping[int, Move]],
 ) -> dict[int, Strips]:
-    """The light on the first exposure's cells: the mean of all, levelled and without their offsets."""
+    """The light on the first exposure's cells: the mean of all, without their offsets."""
     light = {}
     every = {array: strips for exposure in reversed(exposures) for array, strips in exposure.items()}
     for array, first in every.items():
@@ -248,7 +254,6 @@ def _mean_light(
             if array in exposure:
                 strips = _without_offsets(exposure[array], offsets[array])
                 values, weights = _moved(strips, move[array], 1.0)
-                values -= np.average(values, weights=np.maximum(weights, 1e-9))
                 total += values * weights
                 weight += weights
         light[array] = replace(

@@ -22,6 +22,7 @@ from reducer.sky.channels import (
     common_offsets,
     fit_exposure,
     fit_field,
+    without_level,
 )
 from reducer.sky.frames import (
     KeepTask,
@@ -195,14 +196,17 @@ def _correct_group(
     context.notify("decision", what=f"offset_sky={decision.offset}", reason=decision.reason)
     ratios = array_ratios([skies.seen[name] for name in sorted(skies.frames)])
     levels, told = _levels(group, shown, skies, ratios, decision, context)
-    offsets = _offsets(group, shown, skies, decision, context)
+    per_array = [
+        {array: level * ratios.get(array, 1.0) for array in seen_one}
+        for level, seen_one in zip(levels, shown, strict=True)
+    ]
+    offsets = _offsets(group, shown, per_array, skies, decision, context)
     tasks = []
-    for frame, seen_one, level, own in zip(group, shown, levels, offsets, strict=True):
+    for place, (frame, seen_one, level) in enumerate(zip(group, shown, levels, strict=True)):
         members = frozenset(frame.skies)
         inputs = [frame, *(skies.frames[name] for name in sorted(members))]
         facts: dict[str, Any] = {"SKYMODE": decision.reason, "SKYNUM": len(members), **told}
         target = plan_product(context, frame, "_skyCorrected", inputs, stamps=("SKYCORR",), keywords=facts)
-        per_array = {array: level * ratios.get(array, 1.0) for array in seen_one}
         base = np.mean([_frame_level(skies.seen[name], ratios) for name in members])
         factor = level / base if decision.scale else 1.0
         tasks.append(
@@ -210,9 +214,9 @@ def _correct_group(
                 disk=context.disk,
                 frame=frame,
                 pattern=skies.patterns[members],
-                levels=per_array,
+                levels=per_array[place],
                 factors={array: float(factor) for array in seen_one},
-                offsets=own,
+                offsets=offsets[place],
                 target=target,
             )
         )
@@ -220,7 +224,12 @@ def _correct_group(
 
 
 def _offsets(
-    group: Sequence[FrameRef], shown: Sequence[Seens], skies: Skies, decision: Decision, context: Context
+    group: Sequence[FrameRef],
+    shown: Sequence[Seens],
+    levels: Sequence[Mapping[int, float]],
+    skies: Skies,
+    decision: Decision,
+    context: Context,
 ) -> list[dict[int, F32]]:
     """Channel offsets of the frames of a field: each by itself where the field is blank, else together."""
     if not parameters.value(context, "skyCorrect", "channels"):
@@ -236,7 +245,11 @@ def _offsets(
         }
         for place, frame in enumerate(group)
     ]
-    return fit_field([strips_in(seen) for seen in shown], moves, skies.width)
+    strips = [
+        {array: without_level(part.strips, levels[place][array]) for array, part in seen.items()}
+        for place, seen in enumerate(shown)
+    ]
+    return fit_field(strips, moves, skies.width)
 
 
 def decide(shown: Sequence[Seens], roles: Sequence[str], context: Context) -> Decision:
