@@ -15,10 +15,16 @@ from reducer.steps.detect import NO_POSITION, WIDE_RADII, WIDE_RING
 SAME = 0.06
 #: Signal to noise in the widest aperture that a star needs; scatter that photons do not explain, mag.
 LEAST_SIGNAL, OWN_SCATTER = 15.0, 0.01
+#: The same for cores, whose share of a star's light varies with the place in the field.
+CORE_SCATTER = 0.05
 #: Light of the sources around a star, over its own, above which it does not tell how bright an exposure is.
 MOST_NEIGHBOURS = 1.0
 #: Powers of the radius with which the light beyond it may fall.
 POWERS = (2.5, 3.0, 3.5, 4.0)
+#: Error in mag above which the wide apertures have too few stars: cores, which crowding leaves, then decide.
+LEAST_CERTAIN = 0.02
+#: The aperture (index into RADII) that cores are measured in.
+CORE = 1
 #: Transparency further than this from the other exposures' is warned about.
 CLOUDY = 0.7
 
@@ -50,13 +56,18 @@ def total_brightness(frames: Sequence[FrameRef]) -> tuple[F64, F64]:
     """Magnitude offset of each aligned frame and its error, for all of the stars' light; NaN: no shared star.
 
     Measured in each of the wide apertures and carried to infinity: halos differ from exposure to exposure,
-    and what they lose beyond a radius falls with one power of it.
+    and what they lose beyond a radius falls with one power of it. Exposures with too few stars that stand
+    alone (crowded or sparse fields) are compared by the cores of all their stars.
     """
     found = [relative_brightness([_bright(frame, k) for frame in frames]) for k in range(len(WIDE_RADII))]
     offsets, errors = np.stack([f[0] for f in found]), np.stack([f[1] for f in found])
     fits = [_to_infinity(offsets, growth_shape(power)) for power in POWERS]
     totals, _ = min(fits, key=lambda fit: fit[1])
-    return totals, errors[-1]
+    cores, core_errors = relative_brightness([_cores(frame) for frame in frames])
+    unsure = ~np.isfinite(totals) | (errors[-1] > LEAST_CERTAIN)
+    if unsure[0]:
+        return cores, core_errors
+    return np.where(unsure, cores - cores[0] + totals[0], totals), np.where(unsure, core_errors, errors[-1])
 
 
 def growth_shape(power: float) -> F64:
@@ -87,6 +98,21 @@ def _bright(frame: FrameRef, aperture: int) -> tuple[F64, F64, F64, F64]:
         u, v = frame.geometry.evaluate(sources["x"], sources["y"], chip)
         flux, error = sources["wide"][:, aperture], sources["wide_error"][:, aperture]
         found.append((u, v, -2.5 * np.log10(flux), np.hypot(1.0857 * error / flux, OWN_SCATTER)))
+    if not found:
+        return (np.zeros(0),) * 4
+    return tuple(np.concatenate(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
+
+
+def _cores(frame: FrameRef) -> tuple[F64, F64, F64, F64]:
+    """Plane positions, magnitudes and their errors of the cores of all stars with a trusted position."""
+    assert frame.geometry is not None
+    found: list[tuple[F64, F64, F64, F64]] = []
+    for chip, table in enumerate(frame.sources):
+        flux, error = table["flux"][:, CORE], table["flux_error"][:, CORE]
+        strong = ((table["flags"] & NO_POSITION) == 0) & (flux > LEAST_SIGNAL * error)
+        sources, flux, error = table[strong], flux[strong], error[strong]
+        u, v = frame.geometry.evaluate(sources["x"], sources["y"], chip)
+        found.append((u, v, -2.5 * np.log10(flux), np.hypot(1.0857 * error / flux, CORE_SCATTER)))
     if not found:
         return (np.zeros(0),) * 4
     return tuple(np.concatenate(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
