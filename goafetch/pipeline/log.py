@@ -24,7 +24,7 @@ def logged(notify: Notify, path: Path) -> Iterator[Notify]:
     def tell(event: str, /, **facts: object) -> None:
         if event == "fault":
             logger.error("%s", facts["trace"])
-        elif event != "progress":
+        elif event not in ("progress", "transfer"):
             logger.log(LEVELS.get(event, logging.INFO), "%s", sentence(event, facts))
         notify(event, **facts)
 

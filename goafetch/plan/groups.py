@@ -68,7 +68,7 @@ def _no_lamp_off(setup: Setup, dark: Iterable[Setup]) -> str:
     return (
         f"lamp-on flat without lamp-off frames of {setup} in {setup.read_mode}: {found}. "
         "Fetch the missing ones, or make the flat on its own with `goafetch reduce -r makeProcessedFlat "
-        "-p makeFlat:lamp_off=none`"
+        "-p makeFlat:lamp_on_only=True`"
     )
 
 
