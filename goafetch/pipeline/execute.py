@@ -112,7 +112,7 @@ def make_flat(group: Group, work: Work) -> Outcome:
         products.keep_as_calibration(product, work.workspace.calibrations)
         return Outcome(group.name, FLAT, REUSED, (product,))
     made = _run(FLAT_RECIPE, group.frames, work, key, bpm=group.bpm)
-    products.remember(made, key, work.verified, work.notify)
+    products.remember(made, key, work.verified)
     products.keep_as_calibration(product, work.workspace.calibrations)
     return Outcome(group.name, FLAT, MADE, tuple(made), redone=len(made))
 
@@ -129,7 +129,7 @@ def reduce_visit(group: Group, work: Work) -> Outcome:
         made = _run(
             FRAME_RECIPE, group.frames, work, key, refused, flat=group.flat, bpm=group.bpm, wanted=wanted
         )
-        products.remember(made, key, work.verified, work.notify)
+        products.remember(made, key, work.verified)
     work.refused[key] = refused
     done = tuple(p for f in group.frames for p in _current(f, key, work))
     for product in done:
@@ -146,13 +146,18 @@ def make_stack(stack: Stack, work: Work) -> Outcome:
     if not frames:
         raise GoafetchError("none of its frames could be reduced", remedy="see the reasons above")
     key = product_key(STACK_RECIPE, {path.name: work.keys[path] for path in frames}, {}, work.parameters)
-    product = work.workspace.playground / f"{stem(frames[0])}_image.fits"
-    if products.is_current(product, key, work.verified):
-        work.notify("reused", path=product)
-        return Outcome(stack.name, stack.kind, REUSED, (product,))
-    made = _run(STACK_RECIPE, frames, work, key)
-    products.remember(made, key, work.verified, work.notify)
-    return Outcome(stack.name, stack.kind, MADE, tuple(made), redone=len(made))
+    # Named by the first exposure that is in it: not always the first, for some cannot be aligned.
+    names = (work.workspace.playground / f"{stem(frame)}_image.fits" for frame in frames)
+    made = [name for name in names if products.is_current(name, key, work.verified)]
+    refused = dict(work.refused_before.get(key, {})) if made else {}
+    status = REUSED if made else MADE
+    if made:
+        work.notify("reused", path=made[0])
+    else:
+        made = _run(STACK_RECIPE, frames, work, key, refused)
+        products.remember(made, key, work.verified)
+    work.refused[key] = refused
+    return Outcome(stack.name, stack.kind, status, tuple(made), redone=len(made) if status == MADE else 0)
 
 
 # --- what they share ---------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from calstore.record import PROCESSED_FLAT
-from goafetch.events import Notify
 from goafetch.plan.model import stem
 from goafetch.workspace import Verified, Workspace
 
@@ -33,7 +32,7 @@ def is_current(product: Path, key: str, verified: Verified) -> bool:
     return True
 
 
-def remember(made: Iterable[Path], key: str, verified: Verified, notify: Notify) -> None:
+def remember(made: Iterable[Path], key: str, verified: Verified) -> None:
     """Note the key of products that were just written."""
     for product in made:
         verified.remember(product, key)
