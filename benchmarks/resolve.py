@@ -36,7 +36,7 @@ def main() -> int:
         for python in PYTHONS:
             problem = resolve(platform, python)
             failures += bool(problem)
-            print(f"{platform:24} {python}  {'resolved' if not problem else problem}")
+            print(f"{platform:24} {python}  {problem or 'resolved'}")
     return failures
 
 
