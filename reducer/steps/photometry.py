@@ -11,6 +11,9 @@ from reducer.align.match import StarList, pair_up
 from reducer.frame import F64, Context, FrameRef, Table
 from reducer.steps.detect import NO_POSITION, WIDE_RADII, WIDE_RING
 
+#: Of an exposure's stars: u, v on the common plane, magnitude and its error.
+Stars = tuple[F64, F64, F64, F64]
+
 #: Arcsec within which aligned sources are the same star.
 SAME = 0.06
 #: Signal to noise in the widest aperture that a star needs; scatter that photons do not explain, mag.
@@ -89,33 +92,37 @@ def _to_infinity(offsets: F64, shape: F64) -> tuple[F64, float]:
     return totals, float((left**2).sum())
 
 
-def _bright(frame: FrameRef, aperture: int) -> tuple[F64, F64, F64, F64]:
-    """Plane positions, magnitudes and their errors of a frame's good bright stars in a wide aperture."""
+def _bright(frame: FrameRef, aperture: int) -> Stars:
+    """A frame's good bright stars in a wide aperture (see ``_stars``)."""
+    tables = [table[_good(table)] for table in frame.sources]
+    lights = [(table["wide"][:, aperture], table["wide_error"][:, aperture]) for table in tables]
+    return _stars(frame, tables, lights, OWN_SCATTER)
+
+
+def _cores(frame: FrameRef) -> Stars:
+    """The cores of all of a frame's stars with a trusted position (see ``_stars``)."""
+    tables = [table[_has_core(table)] for table in frame.sources]
+    lights = [(table["flux"][:, CORE], table["flux_error"][:, CORE]) for table in tables]
+    return _stars(frame, tables, lights, CORE_SCATTER)
+
+
+def _stars(
+    frame: FrameRef, tables: Sequence[Table], lights: Sequence[tuple[F64, F64]], scatter: float
+) -> Stars:
+    """Plane positions of the sources of each array, their magnitudes and errors, by light and its error."""
     assert frame.geometry is not None
-    found: list[tuple[F64, F64, F64, F64]] = []
-    for chip, table in enumerate(frame.sources):
-        sources = table[_good(table)]
-        u, v = frame.geometry.evaluate(sources["x"], sources["y"], chip)
-        flux, error = sources["wide"][:, aperture], sources["wide_error"][:, aperture]
-        found.append((u, v, -2.5 * np.log10(flux), np.hypot(1.0857 * error / flux, OWN_SCATTER)))
+    found: list[Stars] = []
+    for chip, (table, (flux, error)) in enumerate(zip(tables, lights, strict=True)):
+        u, v = frame.geometry.evaluate(table["x"], table["y"], chip)
+        found.append((u, v, -2.5 * np.log10(flux), np.hypot(1.0857 * error / flux, scatter)))
     if not found:
         return (np.zeros(0),) * 4
     return tuple(np.concatenate(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
 
 
-def _cores(frame: FrameRef) -> tuple[F64, F64, F64, F64]:
-    """Plane positions, magnitudes and their errors of the cores of all stars with a trusted position."""
-    assert frame.geometry is not None
-    found: list[tuple[F64, F64, F64, F64]] = []
-    for chip, table in enumerate(frame.sources):
-        flux, error = table["flux"][:, CORE], table["flux_error"][:, CORE]
-        strong = ((table["flags"] & NO_POSITION) == 0) & (flux > LEAST_SIGNAL * error)
-        sources, flux, error = table[strong], flux[strong], error[strong]
-        u, v = frame.geometry.evaluate(sources["x"], sources["y"], chip)
-        found.append((u, v, -2.5 * np.log10(flux), np.hypot(1.0857 * error / flux, CORE_SCATTER)))
-    if not found:
-        return (np.zeros(0),) * 4
-    return tuple(np.concatenate(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
+def _has_core(table: Table) -> F64:
+    strong = table["flux"][:, CORE] > LEAST_SIGNAL * table["flux_error"][:, CORE]
+    return np.asarray(((table["flags"] & NO_POSITION) == 0) & strong)
 
 
 def _good(table: Table) -> F64:
@@ -140,7 +147,7 @@ def is_isolated(table: Table) -> F64:
     return alone
 
 
-def relative_brightness(rows: Sequence[tuple[F64, F64, F64, F64]]) -> tuple[F64, F64]:
+def relative_brightness(rows: Sequence[Stars]) -> tuple[F64, F64]:
     """Magnitude offset of each exposure and its error, from (u, v, magnitude, error) of its stars.
 
     One robust least squares for all stars and exposures; NaN for exposures that share no star.
@@ -169,7 +176,7 @@ def _means(group: F64, values: F64, weights: F64, count: int) -> F64:
     return np.asarray(np.bincount(group, weights * values, count) / np.maximum(total, 1e-30))
 
 
-def _identify(rows: Sequence[tuple[F64, F64, F64, F64]]) -> tuple[F64, F64, F64, F64]:
+def _identify(rows: Sequence[Stars]) -> tuple[F64, F64, F64, F64]:
     """All measurements of stars that are seen in at least two exposures: frame, star, magnitude, error."""
     known = StarList(np.zeros(0), np.zeros(0), np.zeros(0))
     parts = []
