@@ -20,7 +20,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from scipy import ndimage
 from scipy.spatial import cKDTree
-from truth_image import Truth, render
+from truth_image import Truth, rendering
 
 PEER = {
     "rms after shift+rotation, mas": ("4.5/4.8", "0.6/0.6", "1.2/0.7"),
@@ -365,18 +365,6 @@ def field_map(stack, measured, true, tangent):
         return u - correction[:, 0], v - correction[:, 1]
 
     return to_field
-
-
-def rendering(stack, truth, names, to_field, cache):
-    """The truth at the stack's pixels, from the cache if it has this shape."""
-    if cache and cache.exists():
-        with np.load(cache) as content:
-            if content["model"].shape == stack.data.shape:
-                return content["model"], content["count"]
-    model, count = render(truth, names, stack.data.shape, to_field, stack.scale)
-    if cache:
-        np.savez(cache, model=model, count=count)
-    return model, count
 
 
 def pixel_areas(truth, name, true):

@@ -142,3 +142,15 @@ def _pixel_map(mapping, array, region, to_field, shape):
     rows = slice(max(int(row.min()) - 2, 0), min(int(row.max()) + 3, shape[0]))
     columns = slice(max(int(column.min()) - 2, 0), min(int(column.max()) + 3, shape[1]))
     return fit, rows, columns
+
+
+def rendering(stack, truth, names, to_field, cache):
+    """The truth at the stack's pixels, from the cache if it has this shape."""
+    if cache and cache.exists():
+        with np.load(cache) as content:
+            if content["model"].shape == stack.data.shape:
+                return content["model"], content["count"]
+    model, count = render(truth, names, stack.data.shape, to_field, stack.scale)
+    if cache:
+        np.savez(cache, model=model, count=count)
+    return model, count
