@@ -10,7 +10,7 @@ import numpy as np
 from reducer.align.adjust import adjustWCSToReference
 from reducer.align.grid import Grid
 from reducer.frame import Context, FrameRef
-from reducer.gsaoi import region
+from reducer.headers.gsaoi import region
 from reducer.provenance import product_name
 from reducer.sky.frames import Packed, pack
 from reducer.sky.objects import BLOCK, Bool, block_means, find_objects

@@ -9,7 +9,7 @@ from numba import njit
 
 from reducer import dq
 from reducer.frame import F32, F64, U16
-from reducer.gsaoi import ARRAYS, BORDER, SIDE, Region
+from reducer.headers.gsaoi import ARRAYS, BORDER, SIDE, Region
 
 _NOTHING = np.zeros((1, 1), np.float32)
 _NO_MASK = np.zeros((1, 1), np.uint16)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from reducer.errors import BadFile
 from reducer.frame import Chip, FrameRef, Header, Table
-from reducer.keywords import array_number
+from reducer.headers.keywords import array_number
 
 BLOCK = 2880
 FITS_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}

@@ -12,7 +12,7 @@ from goafetch.events import Notify, silent
 from goafetch.workspace import write_atomically
 
 if TYPE_CHECKING:
-    from reducer.descriptors import Descriptors
+    from reducer.headers.descriptors import Descriptors
 
 
 def expand(names: Iterable[str | Path]) -> list[Path]:
@@ -51,7 +51,7 @@ def describe_files(
 ) -> tuple[list[tuple[Path, Descriptors]], list[Path]]:
     """Files with their descriptors, and those that could not be read, each told as ``refused``."""
     from reducer.errors import BadFile
-    from reducer.select import facts_of
+    from reducer.headers.select import facts_of
 
     known, refused = [], []
     for path in files:

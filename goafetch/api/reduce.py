@@ -20,7 +20,7 @@ from goafetch.pipeline.products import keep_as_calibration
 from goafetch.plan.translate import calibration_of, kind_of, need_of
 
 if TYPE_CHECKING:
-    from reducer.descriptors import Descriptors
+    from reducer.headers.descriptors import Descriptors
 
 Pairs = Iterable[tuple[str, Any]]
 
@@ -50,8 +50,8 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
     """
     from goafetch.engine.pool import Pool
     from reducer import parameters
-    from reducer.descriptors import describe
     from reducer.frame import Context, in_this_process
+    from reducer.headers.descriptors import describe
     from reducer.run import open_frames, run_recipe
 
     if not task.files:
@@ -110,7 +110,7 @@ def _why(answer: NoMatch) -> str:
 
 def _keep(product: Path, folder: Path, store: CalStore) -> None:
     """Give a calibration its second place and enter it in the store."""
-    from reducer.select import facts_of
+    from reducer.headers.select import facts_of
 
     facts = facts_of(product)
     kind = kind_of(facts)

@@ -11,7 +11,7 @@ from goafetch.api.files import describe_files
 from goafetch.workspace import Workspace
 
 if TYPE_CHECKING:
-    from reducer.descriptors import Descriptors
+    from reducer.headers.descriptors import Descriptors
 
 PROGRAM, DATES = "GS-2017A-Q-29", "20170504-20170505"
 MASK = "bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"

@@ -13,7 +13,7 @@ from goafetch.cli.run import Json, Quiet, Verbose
 from goafetch.errors import DONE, FAILED, UsageError
 
 if TYPE_CHECKING:
-    from reducer.descriptors import Descriptors
+    from reducer.headers.descriptors import Descriptors
 
 
 @console.handled
@@ -32,7 +32,7 @@ def showd(
     quiet: Quiet = False,
 ) -> int:
     """Show descriptors of files; without -d, list all descriptors with their meaning and unit."""
-    from reducer.descriptors import MEANINGS
+    from reducer.headers.descriptors import MEANINGS
 
     format = "json" if json else "csv" if csv else "table"
     if not descriptors:

@@ -25,7 +25,7 @@ from reducer.errors import ReducerError
 
 if TYPE_CHECKING:
     from goafetch.pipeline.obtain import Obtained
-    from reducer.descriptors import Descriptors
+    from reducer.headers.descriptors import Descriptors
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ def plan_files(
 
 def survey(files: Sequence[Path]) -> tuple[list[tuple[Path, Descriptors]], list[LeftOut]]:
     """The descriptors of files by their headers, and the files that have none that can be read."""
-    from reducer.descriptors import describe as describe_frame
     from reducer.fitsio import read_headers
+    from reducer.headers.descriptors import describe as describe_frame
 
     facts, unreadable = [], []
     for path in files:

@@ -12,7 +12,7 @@ from goafetch.plan.groups import flat_groups, stacks, visits
 from goafetch.plan.model import FLAT, SCIENCE, STANDARD, Group, LeftOut, Plan
 from goafetch.plan.sort import MASK, Wanted, of_role, sort_frames
 from goafetch.plan.translate import calibration_of
-from reducer.descriptors import Descriptors
+from reducer.headers.descriptors import Descriptors
 
 #: What is said where there is no static mask: the run goes on, as the flat shows most bad pixels itself.
 NO_MASK = "without a static bad-pixel mask, only what the flat itself shows is masked"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from reducer.descriptors import Region
+from reducer.headers.descriptors import Region
 
 FLAT, STANDARD, SCIENCE = "flat", "standard", "science"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from goafetch.plan.model import SCIENCE, STANDARD, LeftOut, Setup
-from reducer.descriptors import Descriptors, Region
+from reducer.headers.descriptors import Descriptors, Region
 
 MASK, PROCESSED_FLAT, LAMP_ON, LAMP_OFF = "mask", "processed flat", "lamp on", "lamp off"
 

@@ -19,8 +19,8 @@ from calstore.record import (
     Need,
 )
 from goafetch.errors import GoafetchError
-from reducer.descriptors import Descriptors
-from reducer.keywords import parse_date
+from reducer.headers.descriptors import Descriptors
+from reducer.headers.keywords import parse_date
 
 #: Which tags, all present, make which kind; the first that fits counts.
 KINDS: Sequence[tuple[frozenset[str], str]] = (
@@ -78,7 +78,7 @@ def valid_from(path: Path, facts: Descriptors) -> dt.datetime | None:
 
 
 def _read(path: Path) -> Descriptors:
-    from reducer.select import facts_of
+    from reducer.headers.select import facts_of
 
     return facts_of(path)
 

@@ -12,8 +12,8 @@ import numpy as np
 from goafetch.report.draw import COLOURS, INK, add_legend, as_svg, new_axes, new_figure
 from goafetch.report.products import as_number, column
 from reducer import dq, fitsio
-from reducer.descriptors import describe
 from reducer.frame import FrameRef, Table
+from reducer.headers.descriptors import describe
 
 #: Rows in the middle of an array that stand for its background.
 ROWS = 48

@@ -15,9 +15,9 @@ from reducer.align.match import StarList, find_offset, pair_up
 from reducer.align.references import References, read_references
 from reducer.align.sky import sky_to_plane
 from reducer.align.solve import DEGREE, FIXED, displacements, prior_sizes
-from reducer.descriptors import describe
 from reducer.errors import BadInput
 from reducer.frame import F64, Context, FrameRef
+from reducer.headers.descriptors import describe
 from reducer.steps.detect import NO_POSITION
 
 #: Fewest reference stars from which rotation, scale and further terms are taken; three for a coefficient.

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from reducer import gsaoi
 from reducer.align import distortion, refraction
 from reducer.align.sky import LinearWcs, Position, mean_position, plane_to_sky, read_wcs, sky_to_plane
-from reducer.descriptors import describe
 from reducer.errors import CannotAlign
 from reducer.frame import F64, FrameRef
+from reducer.headers import gsaoi
+from reducer.headers.descriptors import describe
 
 #: Degree of the polynomial that stands for a chip's whole inverse chain: good to 4e-4 mas.
 INVERSE_DEGREE = 6

@@ -12,7 +12,7 @@ import numpy as np
 from reducer import dq
 from reducer.combine import clipped_mean
 from reducer.frame import F32, U16, Chip, Files, FrameRef
-from reducer.gsaoi import region
+from reducer.headers.gsaoi import region
 from reducer.provenance import Target
 from reducer.sky.channels import Strips, strips_of
 from reducer.sky.objects import (

@@ -11,7 +11,7 @@ from reducer.combine import clipped_mean
 from reducer.detector import correct
 from reducer.errors import BadInput
 from reducer.frame import F32, U16, Chip, Context, FrameRef
-from reducer.gsaoi import region
+from reducer.headers.gsaoi import region
 from reducer.provenance import plan_product
 from reducer.sky.objects import scatter
 from reducer.steps.flat import combine_lamps, exposure_of, measure_lamps, odd_response, split_lamps

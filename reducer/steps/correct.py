@@ -13,7 +13,7 @@ from reducer import parameters
 from reducer.detector import NO_RESPONSE, Exposure, correct, linear_electrons
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import Chip, Context, FrameRef, Header
-from reducer.gsaoi import ARRAYS, region
+from reducer.headers.gsaoi import ARRAYS, region
 from reducer.provenance import Target, plan_product
 from reducer.steps.masks import Calibrations, known_bits, read_response
 from reducer.steps.persistence import Glow, earlier_glows, flag_persistence, saturated_pixels

@@ -15,7 +15,7 @@ from reducer.combine import clipped_mean
 from reducer.detector import Exposure, Response, correct
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import F32, U16, Chip, Context, FrameRef
-from reducer.gsaoi import region
+from reducer.headers.gsaoi import region
 from reducer.provenance import plan_product
 from reducer.sky.columns import column_means, offsets_against
 from reducer.sky.objects import scatter

@@ -12,7 +12,7 @@ from reducer import dq
 from reducer.detector import Response, flag_border
 from reducer.errors import BadInput
 from reducer.frame import U16, Files, FrameRef, Header
-from reducer.gsaoi import SIDE, Region, region
+from reducer.headers.gsaoi import SIDE, Region, region
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reducer import dq
 from reducer.frame import F32, U16, FrameRef
-from reducer.gsaoi import ARRAYS, SIDE, Region
+from reducer.headers.gsaoi import ARRAYS, SIDE, Region
 from reducer.steps.prepare import describe
 
 #: Fewest saturated pixels whose mean afterglow can be judged; fewer are flagged unseen.

@@ -12,11 +12,11 @@ import numpy as np
 
 from reducer import parameters
 from reducer.align.sky import Position, plane_to_sky, sky_to_plane
-from reducer.descriptors import Descriptors
 from reducer.errors import BadInput, ReducerError
 from reducer.frame import Context, FrameRef, Header
-from reducer.gsaoi import region, repair
-from reducer.keywords import scale
+from reducer.headers.descriptors import Descriptors
+from reducer.headers.gsaoi import region, repair
+from reducer.headers.keywords import scale
 from reducer.provenance import file_md5
 
 #: Arcsec by which a WCS may be away from target plus offset (DRAGONS, standardizeWCS of GSAOI).

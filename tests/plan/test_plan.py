@@ -11,7 +11,7 @@ from astropy.io import fits
 from goafetch.plan.decide import make_plan
 from goafetch.plan.model import Plan
 from goafetch.plan.sort import Wanted
-from reducer.descriptors import Descriptors, describe
+from reducer.headers.descriptors import Descriptors, describe
 
 ARRAYS = ("H2RG-032-074", "H2RG-032-064", "H2RG-032-071", "H2RG-032-061")
 SKY = {"FRAME": "FK5", "RATRACK": 0.0, "DECTRACK": 0.0}

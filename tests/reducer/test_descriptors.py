@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from astropy.io import fits
 
-from reducer.descriptors import MEANINGS, Descriptors, describe
+from reducer.headers.descriptors import MEANINGS, Descriptors, describe
 
 ARRAYS = ("H2RG-032-074", "H2RG-032-064", "H2RG-032-071", "H2RG-032-061")
 DETSEC = ("[2049:4096,1:2048]", "[1:2048,1:2048]", "[1:2048,2049:4096]", "[2049:4096,2049:4096]")

@@ -8,7 +8,7 @@ from raw_exposure import ARRAYS, NUMBERS, counts, expose
 
 from reducer import dq
 from reducer.detector import Exposure, Response, correct, flag_border
-from reducer.gsaoi import Region
+from reducer.headers.gsaoi import Region
 
 MODES = ("Bright Objects", "Faint Objects", "Very Faint Objects")
 

@@ -12,7 +12,7 @@ from raw_exposure import array_header, primary_header, write_raw
 from reducer.errors import BadInput
 from reducer.fitsio import Disk, open_frame
 from reducer.frame import Context, FrameRef
-from reducer.gsaoi import Region, region, repair
+from reducer.headers.gsaoi import Region, region, repair
 from reducer.steps.masks import guide_windows
 from reducer.steps.prepare import prepare
 

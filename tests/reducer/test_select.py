@@ -14,8 +14,8 @@ from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reducer.descriptors import Descriptors, describe
-from reducer.select import NAMES, BadExpression, expr_parser, select_data
+from reducer.headers.descriptors import Descriptors, describe
+from reducer.headers.select import NAMES, BadExpression, expr_parser, select_data
 
 SCIENCE = {
     "INSTRUME": "GSAOI",

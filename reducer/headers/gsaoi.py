@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from reducer.descriptors import READS_KNOWN, Descriptors
 from reducer.errors import BadInput
 from reducer.frame import FrameRef, Header
-from reducer.keywords import array_number, parse_section, true_section
+from reducer.headers.descriptors import READS_KNOWN, Descriptors
+from reducer.headers.keywords import array_number, parse_section, true_section
 
 #: Width of the border of reference pixels that see no light.
 BORDER = 4

@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any
 
 from reducer.frame import Header
-from reducer.keywords import (
+from reducer.headers.keywords import (
     Keyword,
     Section,
     array_number,
@@ -28,7 +28,7 @@ from reducer.keywords import (
     without_id,
     years_since_epoch,
 )
-from reducer.tags import tags
+from reducer.headers.tags import tags
 
 #: Array number 1..4 and the rectangle of the full array that was read: x1, x2, y1, y2, half-open.
 Region = tuple[int, int, int, int, int]
@@ -365,7 +365,7 @@ class Descriptors:
 
     @cached_property
     def tags(self) -> frozenset[str]:
-        """The words that say what the frame is (see ``reducer.tags``)."""
+        """The words that say what the frame is (see ``reducer.headers.tags``)."""
         return tags(self.primary, self.chips)
 
     @property

@@ -1,0 +1,1 @@
+"""What a header says: keywords and their repairs, descriptors, tags, selection, the instrument's numbers."""
