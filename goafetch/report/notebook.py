@@ -33,7 +33,7 @@ def view(product: str | Path) -> Picture:
 
     Raises reducer.errors.BadFile for what is not a product or exposure of GSAOI.
     """
-    from goafetch.report.pictures import draw_stack, paint_mosaic
+    from goafetch.report.drawing.pictures import draw_stack, paint_mosaic
     from goafetch.report.products import read_mosaic, read_stack
     from reducer.fitsio import open_frame
 

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goafetch.report import figures, pictures
+from goafetch.report.drawing import figures, pictures
 from goafetch.report.exchange import write_exchange
 from goafetch.report.model import Decision, Product, RunSummary, read_summary
 from goafetch.report.products import Stack, column, read_stack

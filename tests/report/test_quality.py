@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 from small_workspace import SIZE, stack_pixels, wcs_header, write_stack
 
-from goafetch.report.draw import centre_and_spread, shrink
+from goafetch.report.drawing.draw import centre_and_spread, shrink
 from goafetch.report.products import Stack, read_stack
 from goafetch.report.quality import measure
 from goafetch.report.tiles import SIDE, choose_code, make_viewer, pack

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from goafetch.report.draw import COLOURS, INK, add_legend, as_svg, new_axes, new_figure
+from goafetch.report.drawing.draw import COLOURS, INK, add_legend, as_svg, new_axes, new_figure
 from goafetch.report.products import as_number, column
 from reducer import dq, fitsio
 from reducer.frame import FrameRef, Table

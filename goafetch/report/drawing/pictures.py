@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from goafetch.report.draw import INK, as_png, as_svg, centre_and_spread, new_axes, new_figure, shrink
+from goafetch.report.drawing.draw import INK, as_png, as_svg, centre_and_spread, new_axes, new_figure, shrink
 from goafetch.report.products import Mosaic, Stack
 from reducer.frame import F32
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from goafetch.report import graphs, pictures
+from goafetch.report.drawing import graphs, pictures
 from goafetch.report.model import Product, RunSummary
 from goafetch.report.products import Stack, read_mosaic
 
