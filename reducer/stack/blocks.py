@@ -11,6 +11,7 @@ import numpy as np
 from reducer import parameters
 from reducer.align.grid import DEFAULT_SCALE, Grid, common_grid
 from reducer.align.resample import Planes, resample_chip, rows_needed
+from reducer.align.residuals import residual_table
 from reducer.frame import F32, U16, Context, Files, FrameRef, Table
 from reducer.stack.exposures import Exposure, geometry_of, prepare_exposures
 from reducer.stack.product import Stack, write_stack
@@ -105,7 +106,7 @@ def stackFrames(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     grid = output_grid(frames, context)
     exposures = prepare_exposures(frames, grid, context)
     stack = combine_exposures(exposures, grid, context)
-    return [write_stack(stack, exposures, grid, KERNEL, context)]
+    return [write_stack(stack, exposures, grid, KERNEL, residual_table(frames, grid), context)]
 
 
 def combine_exposures(exposures: tuple[Exposure, ...], grid: Grid, context: Context) -> Stack:

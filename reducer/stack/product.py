@@ -30,9 +30,14 @@ class Stack:
 
 
 def write_stack(
-    stack: Stack, exposures: Sequence[Exposure], grid: Grid, kernel: str, context: Context
+    stack: Stack,
+    exposures: Sequence[Exposure],
+    grid: Grid,
+    kernel: str,
+    residuals: Table,
+    context: Context,
 ) -> FrameRef:
-    """Write the product with its catalogue, exposure map and table of correlated noise."""
+    """Write the product with its catalogue, exposure map, residuals and table of correlated noise."""
     reference = exposures[0].frame
     table = noise_table(contributions(exposures, grid), kernel, grid.scale / REFERENCE_SCALE)
     # What is stacked again is correlated already.
@@ -60,6 +65,7 @@ def write_stack(
         "OBJCAT": catalogue(stack.sources, grid),
         "NOISE": table,
         "EXPOSURES": exposure_table(exposures),
+        "RESIDUALS": residuals,
     }
     path = context.disk.write_frame(
         target.path, target.header, [chip], tables=tables, images={"EXPTIME": stack.exposure}
