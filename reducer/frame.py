@@ -135,6 +135,7 @@ class Context:
     ``flat``, ``bpm``: paths of calibrations, or None. ``map``: runs a module-level function over picklable
     tasks, in order, perhaps in other processes. ``wanted``: names of the products to write, None for all.
     ``raw_md5``: file name -> md5 of inputs, where known. ``key``: the cache key that products carry.
+    ``memory``: bytes that the pixels of one task may take; what a product holds does not depend on it.
     ``files`` and ``steps`` (run so far, the present one last) are filled in by ``run_recipe``.
     """
 
@@ -147,13 +148,17 @@ class Context:
     wanted: frozenset[str] | None = None
     raw_md5: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
+    memory: int = 300_000_000
     files: Files | None = None
     steps: tuple[StepRecord, ...] = ()
 
     @property
     def scratch(self) -> Path:
-        """A folder for frames that only later steps of the same run need; ``run_recipe`` removes it."""
-        return self.folder / f".scratch-{os.getpid()}"
+        """A folder for frames that only later steps of the same run need; ``run_recipe`` removes it.
+
+        Recipes that run side by side in one process make products of different keys.
+        """
+        return self.folder / f".scratch-{os.getpid()}-{self.key[:8]}"
 
     @property
     def disk(self) -> Files:
