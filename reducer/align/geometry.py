@@ -86,6 +86,13 @@ class Geometry:
             return xi, eta
         return sky_to_plane(*plane_to_sky(xi, eta, self.pointing), self.tangent)
 
+    def area(self, x: F64, y: F64, chip: int) -> F64:
+        """Square arcsec of sky on the chip's pixels at 0-based places."""
+        x, y = np.asarray(x, float), np.asarray(y, float)
+        east = np.subtract(self.evaluate(x + 0.5, y, chip), self.evaluate(x - 0.5, y, chip))
+        north = np.subtract(self.evaluate(x, y + 0.5, chip), self.evaluate(x, y - 0.5, chip))
+        return np.asarray(np.abs(east[0] * north[1] - east[1] * north[0]), float)
+
     def corners(self, chip: int) -> tuple[F64, F64]:
         """The chip's outline on the common plane: 9 points along each side."""
         region = self.regions[chip]

@@ -109,12 +109,17 @@ def _cores(frame: FrameRef) -> Stars:
 def _stars(
     frame: FrameRef, tables: Sequence[Table], lights: Sequence[tuple[F64, F64]], scatter: float
 ) -> Stars:
-    """Plane positions of the sources of each array, their magnitudes and errors, by light and its error."""
+    """Plane positions of the sources of each array, their magnitudes and errors, by light and its error.
+
+    A flat makes surface brightness of light, so a star's sum over pixels is multiplied by their area on the
+    sky: it differs by 6 % over the field, and a star may move from one array to another.
+    """
     assert frame.geometry is not None
     found: list[Stars] = []
     for chip, (table, (flux, error)) in enumerate(zip(tables, lights, strict=True)):
         u, v = frame.geometry.evaluate(table["x"], table["y"], chip)
-        found.append((u, v, -2.5 * np.log10(flux), np.hypot(1.0857 * error / flux, scatter)))
+        total = flux * frame.geometry.area(table["x"], table["y"], chip)
+        found.append((u, v, -2.5 * np.log10(total), np.hypot(1.0857 * error / flux, scatter)))
     if not found:
         return (np.zeros(0),) * 4
     return tuple(np.concatenate(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
