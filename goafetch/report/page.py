@@ -15,6 +15,7 @@ from goafetch.report.exchange import write_exchange
 from goafetch.report.model import Decision, Product, RunSummary, read_summary
 from goafetch.report.products import Stack, column, read_stack
 from goafetch.report.quality import measure
+from goafetch.report.tables import list_bits, list_exposures
 from goafetch.report.tiles import make_viewer
 from goafetch.report.verdict import Verdict, judge
 from goafetch.workspace import write_atomically
@@ -88,9 +89,8 @@ def _make_page(
     stack = read_stack(folder / product.path)
     used = {exposure.name for exposure in summary.exposures if exposure.group == product.group}
     left_out = sum(exclusion.name in used for exclusion in summary.exclusions)
-    verdicts = judge(
-        measure(stack), corrected=product.kind == "stack", warnings=summary.warnings, left_out=left_out
-    )
+    quality = measure(stack)
+    verdicts = judge(quality, corrected=product.kind == "stack", warnings=summary.warnings, left_out=left_out)
     picture = pictures.draw_stack(stack)
     picture_path = folder / "report" / f"stack_{stack.path.stem}.png"
     write_atomically(picture_path, picture)
@@ -102,11 +102,13 @@ def _make_page(
         verdicts=verdicts,
         picture="data:image/png;base64," + base64.b64encode(picture).decode("ascii"),
         viewer=make_viewer(stack),
-        maps=figures.draw_maps(stack),
+        depth=present([*figures.draw_maps(stack, quality), figures.draw_noise(stack)]),
+        growth=figures.draw_growth(stack, quality.scale),
         sky=figures.draw_sky(folder, summary, product.group),
-        noise=figures.draw_noise(stack),
-        exposures=figures.draw_exposures(stack),
-        inputs=_exposure_rows(stack),
+        sky_choice=stack.text("SKYMODE"),
+        exposures=present([figures.draw_exposures(stack), figures.draw_residuals(stack)]),
+        each=list_exposures(stack),
+        mask=list_bits(stack),
         provenance={table: _rows(stack, table, names) for table, names in PROVENANCE.items()},
         header=[(key, stack.text(key)) for key in SHOWN if stack.text(key)],
         beside=[picture_path.name, *(path.name for path in beside)],
@@ -132,22 +134,9 @@ def _rows(stack: Stack, table: str, names: Sequence[str]) -> list[list[str]]:
     return [[str(value).strip() for value in row] for row in zip(*columns, strict=True)]
 
 
-def _exposure_rows(stack: Stack) -> list[list[str]]:
-    """What each exposure of the stack was like, as text."""
-    return [
-        [
-            str(row["filename"]),
-            str(row["ut"])[:19].replace("T", " "),
-            f"{row['seconds']:g}",
-            f"{row['fwhm'] * 1000:.0f}",
-            f"{row['transparency']:.3f}",
-            f"{row['weight']:.3f}",
-            str(row["matches"]),
-            f"{row['rms'] * 1000:.2f}",
-            str(row["model"]),
-        ]
-        for row in stack.tables.get("EXPOSURES", ())
-    ]
+def present(drawn: Iterable[figures.Figure | None]) -> list[figures.Figure]:
+    """The figures that could be drawn."""
+    return [figure for figure in drawn if figure is not None]
 
 
 def _render(template: str, **facts: Any) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from goafetch.report.products import Stack, column
 from reducer import dq
+from reducer.frame import F32
 
 #: Sources that count as stars of good quality: no flag, and this signal to noise in their smallest aperture.
 LEAST_SIGNAL = 30.0
@@ -23,6 +24,7 @@ class Quality:
     ``depth``: electrons of a point source at 5 sigma in an aperture of one FWHM in radius; ``noise``:
     electrons in a single pixel. ``noise_ratio``: scatter of pixels over what VAR says. ``covered``:
     fraction of the picture with data; ``even``: fraction of that with at least half of the exposure time.
+    ``zeropoint``: Vega magnitude of one electron per second, and its error; ``each``: EXPTIME, seconds.
     ``residual``: median over exposures of the rms residual of alignment per axis, mas; ``unaligned``: the
     number of exposures that no stars aligned. ``catalogue``: what the coordinates were tied to, empty if
     to nothing; ``tied``: by how many stars; ``tie``: their rms residual, mas.
@@ -43,11 +45,26 @@ class Quality:
     covered: float
     even: float | None
     zeropoint: float | None
+    zeropoint_error: float | None
+    each: float | None
     residual: float | None
     unaligned: int
     catalogue: str
     tied: int
     tie: float | None
+
+    def limit(self, electrons: float) -> float | None:
+        """The magnitude of a number of electrons an exposure, None without a zeropoint."""
+        if self.zeropoint is None or not self.each or electrons <= 0:
+            return None
+        return self.zeropoint - 2.5 * float(np.log10(electrons / self.each))
+
+    def faintest(self, noise: F32) -> F32:
+        """The magnitude of a five sigma star where a pixel's noise is ``noise``; only with a ``limit``."""
+        assert self.depth is not None and self.noise
+        limit = self.limit(self.depth)
+        assert limit is not None
+        return np.asarray(limit - 2.5 * np.log10(noise / np.float32(self.noise)), np.float32)
 
 
 def measure(stack: Stack) -> Quality:
@@ -76,7 +93,9 @@ def measure(stack: Stack) -> Quality:
         noise_ratio=_noise_ratio(stack),
         covered=float(np.isfinite(stack.data[::4, ::4]).mean()),
         even=_evenness(stack),
-        zeropoint=stack.value("MAGZERO"),
+        zeropoint=stack.value("PHOTZP"),
+        zeropoint_error=stack.value("PHOTZPER"),
+        each=stack.value("EXPTIME"),
         residual=_alignment(stack),
         unaligned=_unaligned(stack),
         catalogue=stack.text("ASTRCAT"),

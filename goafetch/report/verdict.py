@@ -13,6 +13,8 @@ GOOD, LOOK, BAD, UNKNOWN = "good", "look", "bad", "unknown"
 SHARP, SEEING = 0.13, 0.30
 #: Residuals that well exposed stars stay below with the distortion solved for, mas.
 ALIGNED = 3.0
+#: The error of a zeropoint from a standard in clear weather, mag.
+CALIBRATED = 0.05
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,13 @@ def _judge_sharpness(quality: Quality, corrected: bool) -> Verdict:
 def _judge_depth(quality: Quality) -> Verdict:
     if quality.depth is None:
         return Verdict("Depth", "not measured", UNKNOWN, "Depth needs the width of stars and the variance.")
+    limit = quality.limit(quality.depth)
+    value = f"{quality.depth:.0f} e-" if limit is None else f"{limit:.2f} mag"
     sentence = (
         f"A point source of {quality.depth:.0f} electrons an exposure stands five sigma above the sky "
         f"in an aperture of one FWHM in radius; the noise of a pixel is {quality.noise:.2f} electrons."
     )
-    return Verdict("Depth (5 sigma)", f"{quality.depth:.0f} e-", GOOD, sentence)
+    return Verdict("Depth (5 sigma)", value, GOOD, sentence)
 
 
 def _judge_noise(quality: Quality) -> Verdict:
@@ -179,9 +183,16 @@ def _judge_zeropoint(quality: Quality) -> Verdict:
             "none",
             UNKNOWN,
             "Pixels are electrons per exposure; no magnitude scale was derived.",
-            "Measure the standard star's stack, or stars of a catalogue in the field.",
+            "Give magnitudes of the standard, or of stars in the field.",
         )
-    return Verdict("Zeropoint", f"{quality.zeropoint:.3f} mag", GOOD, "Magnitude of one electron per second.")
+    sentence = "Vega magnitude of a star that gives one electron per second."
+    if quality.zeropoint_error is None:
+        return Verdict("Zeropoint", f"{quality.zeropoint:.3f} mag", GOOD, sentence)
+    value = f"{quality.zeropoint:.3f} ± {quality.zeropoint_error:.3f} mag"
+    if quality.zeropoint_error <= CALIBRATED:
+        return Verdict("Zeropoint", value, GOOD, sentence)
+    remedy = "Less certain than a good standard gives: see the decisions below for what limits it."
+    return Verdict("Zeropoint", value, LOOK, sentence, remedy)
 
 
 def _judge_warnings(warnings: Sequence[str]) -> Verdict:

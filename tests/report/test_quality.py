@@ -53,6 +53,18 @@ def test_width_depth_and_noise_of_a_known_image():
     assert (quality.seconds, quality.exposures, quality.covered, quality.even) == (540, 9, 1, 1)
 
 
+def test_a_zeropoint_turns_depth_into_magnitudes():
+    stack = flat_stack(noise=10, variance=100)
+    stack.header.update({"PHOTZP": 25.0, "PHOTZPER": 0.02, "EXPTIME": 60.0})
+    quality = measure(stack)
+    assert quality.limit(60.0) == pytest.approx(25.0)  # one electron per second
+    at_middle = quality.faintest(np.float32([10.0, 100.0]))
+    assert at_middle == pytest.approx([quality.limit(quality.depth), quality.limit(quality.depth) - 2.5])
+    found = lights(stack)
+    assert found["Depth (5 sigma)"].value.endswith("mag")
+    assert found["Zeropoint"].value == "25.000 ± 0.020 mag" and found["Zeropoint"].light == GOOD
+
+
 def test_noise_is_told_from_stars_and_gradients(stack):
     assert measure(stack).noise_ratio == pytest.approx(1, abs=0.06)
 

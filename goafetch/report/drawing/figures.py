@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from goafetch.report.drawing import graphs, pictures
+from goafetch.report.drawing import graphs, pictures, stars
 from goafetch.report.model import Product, RunSummary
 from goafetch.report.products import Stack, read_mosaic
+from goafetch.report.quality import Quality
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ def _draw_flat(path: Path, group: str, number: int) -> Figure:
     return Figure(svg, f"{path.name} ({group}): {masked:.1%} of its pixels are masked (blue).")
 
 
-def draw_maps(stack: Stack) -> list[Figure]:
-    """Exposure time and noise of each pixel of a stack."""
+def draw_maps(stack: Stack, quality: Quality) -> list[Figure]:
+    """Exposure time and noise of each pixel of a stack, and how faint a star it shows there."""
     figures = []
     if stack.seconds is not None:
         svg = pictures.draw_map(
@@ -47,7 +48,22 @@ def draw_maps(stack: Stack) -> list[Figure]:
         stack.variance, "electrons", "Map of the noise of single pixels.", "noise", change=np.sqrt
     )
     caption = "Noise of a pixel, the square root of VAR: it grows with light and where fewer exposures reach."
-    return [*figures, Figure(svg, caption)]
+    figures.append(Figure(svg, caption))
+    return [*figures, *_draw_depth(stack, quality)]
+
+
+def _draw_depth(stack: Stack, quality: Quality) -> list[Figure]:
+    """The faintest star at each place, where there is a zeropoint: without one the noise says the same."""
+    if quality.depth is None or not quality.noise or quality.limit(quality.depth) is None:
+        return []
+    svg = pictures.draw_map(
+        stack.variance,
+        "mag",
+        "Map of the faintest point source that stands five sigma above the sky.",
+        "depth",
+        change=lambda variance: quality.faintest(np.sqrt(variance)),
+    )
+    return [Figure(svg, "The faintest star at five sigma, in an aperture of one FWHM in radius.")]
 
 
 def draw_sky(folder: Path, summary: RunSummary, group: str) -> Figure | None:
@@ -71,7 +87,7 @@ def draw_exposures(stack: Stack) -> Figure | None:
         return None
     caption = (
         "Width of stars, transparency relative to the first exposure, and the rms residual per axis of the "
-        "stars that aligned it."
+        "stars that aligned it, against time."
     )
     return Figure(graphs.draw_exposures(table, "exposures"), caption)
 
@@ -85,3 +101,29 @@ def draw_noise(stack: Stack) -> Figure | None:
         "VAR over a box by this to get the noise of its sum."
     )
     return Figure(svg, caption) if svg else None
+
+
+def draw_residuals(stack: Stack) -> Figure | None:
+    """What the alignment left, None if the product does not say."""
+    table = stack.tables.get("RESIDUALS")
+    if table is None or not len(table):
+        return None
+    height, width = stack.data.shape
+    caption = (
+        "How far the exposures show stars from their mean places. Arrows that point at random are noise; "
+        "neighbours that agree would be distortion that was not solved for."
+    )
+    return Figure(stars.draw_residuals(table, (height, width), "residuals"), caption)
+
+
+def draw_growth(stack: Stack, scale: float | None) -> Figure | None:
+    """The growth curve of the brightest good star, None without one."""
+    growth = stars.measure_growth(stack)
+    if growth is None:
+        return None
+    unit = f"{growth.holding(0.5) * scale:.3f} arcsec" if scale else f"{growth.holding(0.5):.1f} pixels"
+    caption = (
+        f"Light within a radius of the brightest good star, at x {growth.x:.0f}, y {growth.y:.0f}: "
+        f"{growth.light[-1]:.4g} electrons an exposure in all, half of them within {unit}."
+    )
+    return Figure(stars.draw_growth(growth, scale, "growth"), caption)

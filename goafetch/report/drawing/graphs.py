@@ -17,6 +17,16 @@ from reducer.headers.descriptors import describe
 
 #: Rows in the middle of an array that stand for its background.
 ROWS = 48
+#: Minutes that exposures of one night span at most.
+ONE_NIGHT = 720
+#: Columns of EXPOSURES that are drawn where the product has them: title, factor, colour.
+PANELS = (
+    ("fwhm", "FWHM (mas)", 1000.0, COLOURS[0]),
+    ("strehl", "Strehl", 1.0, COLOURS[3]),
+    ("sky", "sky (electrons)", 1.0, COLOURS[4]),
+    ("transparency", "transparency", 1.0, COLOURS[2]),
+    ("rms", "residual (mas)", 1000.0, COLOURS[1]),
+)
 
 
 @dataclass(frozen=True)
@@ -74,25 +84,31 @@ def draw_sky(points: Sequence[SkyPoint], prefix: str) -> str:
 
 
 def draw_exposures(table: Table, prefix: str) -> str:
-    """An SVG of width, transparency and alignment of the exposures of a stack, in order of time."""
-    panels = (
-        ("fwhm", "FWHM (mas)", 1000.0, COLOURS[0]),
-        ("transparency", "transparency", 1.0, COLOURS[2]),
-        ("rms", "residual (mas)", 1000.0, COLOURS[1]),
-    )
-    table = table[np.argsort(table["ut"])]
-    figure = new_figure(6.4, 4.4)
-    for row, (name, label, factor, colour) in enumerate(panels):
-        axes = new_axes(figure, 311 + row)
-        axes.plot(np.arange(1, len(table) + 1), table[name] * factor, "o", color=colour, markersize=5)
-        axes.set(ylabel=label, xlim=(0.5, len(table) + 0.5))
+    """An SVG of width, transparency and alignment of the exposures of a stack against time."""
+    panels = [panel for panel in PANELS if column(table, panel[0]) is not None]
+    places, label = _times(table)
+    figure = new_figure(6.4, 0.5 + 1.3 * len(panels))
+    for row, (name, title, factor, colour) in enumerate(panels):
+        axes = new_axes(figure, 100 * len(panels) + 11 + row)
+        axes.plot(places, table[name] * factor, "o", color=colour, markersize=5)
+        axes.set(ylabel=title)
+        axes.margins(y=0.15)
         axes.grid(color=INK, alpha=0.15, linewidth=0.5)
-        axes.tick_params(labelbottom=row == 2)
-    axes.set_xlabel("exposure in order of time")
+        axes.tick_params(labelbottom=row == len(panels) - 1)
+    axes.set_xlabel(label)
     widths = table["fwhm"][np.isfinite(table["fwhm"])] * 1000
     span = f"from {widths.min():.0f} to {widths.max():.0f} mas" if widths.size else "not measured"
     alt = f"Width, transparency and alignment residual of {len(table)} exposures; FWHM {span}."
     return as_svg(figure, alt, prefix)
+
+
+def _times(table: Table) -> tuple[np.ndarray, str]:
+    """Where exposures stand on an axis of time, and its label: their order where nights lie between them."""
+    ut = np.array([np.datetime64(str(text)) for text in table["ut"]], "datetime64[ms]")
+    minutes = (ut - ut.min()) / np.timedelta64(60_000, "ms")
+    if minutes.max() < ONE_NIGHT:
+        return minutes, f"minutes after {str(ut.min())[:16].replace('T', ' ')} UT"
+    return np.argsort(np.argsort(ut)) + 1, "exposure in order of time"
 
 
 def draw_noise(table: Table, prefix: str) -> str | None:

@@ -1,0 +1,60 @@
+"""The report's tables: what each exposure of a stack was like, and what its mask says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from goafetch.report.products import Stack, column
+from reducer import dq
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table as text: the names of its columns, and its rows."""
+
+    heads: list[str]
+    rows: list[list[str]]
+
+
+#: Column of EXPOSURES, what it is called, and how a value is written; shown where the product has it.
+COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("filename", "file", str),
+    ("ut", "UT", lambda value: str(value)[:19].replace("T", " ")),
+    ("seconds", "seconds", "{:g}".format),
+    ("fwhm", "FWHM (mas)", lambda value: f"{value * 1000:.0f}"),
+    ("ellipticity", "ellipticity", "{:.2f}".format),
+    ("strehl", "Strehl", "{:.1%}".format),
+    ("sky", "sky (electrons)", "{:.0f}".format),
+    ("transparency", "transparency", "{:.3f}".format),
+    ("weight", "weight", "{:.3f}".format),
+    ("matches", "stars", str),
+    ("rms", "residual (mas)", lambda value: f"{value * 1000:.2f}"),
+    ("model", "model", str),
+)
+
+
+def list_exposures(stack: Stack) -> Listing:
+    """What each exposure of the stack was like."""
+    table = stack.tables.get("EXPOSURES")
+    shown = [(title, write, column(table, name)) for name, title, write in COLUMNS]
+    known = [(title, write, values) for title, write, values in shown if values is not None]
+    rows = [
+        [write(values[row]) for _, write, values in known]
+        for row in range(0 if table is None else len(table))
+    ]
+    return Listing([title for title, _, _ in known], rows)
+
+
+def list_bits(stack: Stack) -> Listing:
+    """The part of the picture that each bit of the mask flags, of every other pixel along x and y."""
+    mask = stack.mask[::2, ::2]
+    parts = {
+        f"{bit}: {name}": float(np.count_nonzero(mask & bit)) / mask.size for bit, name in dq.NAMES.items()
+    }
+    return Listing(
+        ["bit", "part of the picture"], [[name, f"{part:.3%}"] for name, part in parts.items() if part]
+    )
