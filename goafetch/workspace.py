@@ -12,8 +12,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import IO
 
 from goafetch.errors import WorkspaceError
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows, where workers are ended by their watch alone
+    fcntl = None
+
+#: Seconds that a new run waits for the workers of one that was killed.
+PATIENCE = 3.0
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -55,6 +66,11 @@ class Workspace:
     def lock_file(self) -> Path:
         """Exact versions of everything fetched."""
         return self.root / "goafetch.lock"
+
+    @property
+    def workers_lock(self) -> Path:
+        """Shared by every worker process that works here (see ``share``)."""
+        return self.playground / ".workers.lock"
 
     @property
     def report(self) -> Path:
@@ -158,6 +174,7 @@ def held(workspace: Workspace) -> Iterator[None]:
             "wait for it to end, or choose another folder with --into DIR",
         ) from error
     try:
+        _wait_for_workers(workspace)
         started = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
         facts = {"host": platform.node(), "pid": os.getpid(), "started": started}
         write_atomically(holder, json.dumps(facts))
@@ -165,6 +182,34 @@ def held(workspace: Workspace) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def share(lock: Path) -> IO[bytes]:
+    """Share a lock with other workers until the file is closed, or this process ends however it ends."""
+    stream = lock.open("ab")
+    if fcntl is not None:
+        fcntl.flock(stream, fcntl.LOCK_SH)
+    return stream
+
+
+def _wait_for_workers(workspace: Workspace) -> None:
+    """Begin only when no worker of an earlier run lives: they end within a second of their parent."""
+    if fcntl is None:
+        return
+    until = time.monotonic() + PATIENCE
+    with workspace.workers_lock.open("ab") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    raise WorkspaceError(
+                        f"worker processes of an earlier run still work in {workspace.root}",
+                        "one run at a time in a workspace",
+                        "wait for them to end, or end them; then repeat the command",
+                    ) from error
+            time.sleep(0.1)
 
 
 def _read_holder(path: Path) -> str:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from goafetch.archive.moving.decide import Decision, plan, withheld_reason
 from goafetch.archive.moving.expand import Wanted, digest, expand
 from goafetch.archive.moving.incoming import incoming
 from goafetch.archive.records import Record
-from goafetch.engine.pool import Pool
+from goafetch.engine.pool import Desk, Pool
 from goafetch.errors import ARCHIVE, DONE, FAILED, WorkspaceError
 from goafetch.events import Notify, silent
 from goafetch.workspace import Verified, Workspace
@@ -70,7 +69,7 @@ def fetch(
     dry_run: bool = False,
     connections: int = 4,
     workers: int = 0,
-    pool: Pool | None = None,
+    pool: Pool | Desk | None = None,
     unpack: bool = True,
     update: bool = False,
     locked: Mapping[str, str] | None = None,
@@ -148,7 +147,7 @@ class _Fetch:
         client: ArchiveClient,
         folder: Path,
         place: Path,
-        pool: Pool,
+        pool: Pool | Desk,
         unpack: bool,
         verified: Verified,
         report: FetchReport,
@@ -198,7 +197,7 @@ class _Fetch:
             self.file(report.withheld, record, f"{withheld_reason(record)}{self.standing()}")
         except Gone:
             self.file(report.failed, record, "the archive lists it but does not have it (404)")
-        except (Damaged, BrokenProcessPool) as error:
+        except Damaged as error:
             self.file(report.failed, record, str(error))
         except Unreachable as error:
             self.file(report.failed, record, error.found)

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from goafetch.archive.errors import Damaged, Unsafe
 from goafetch.archive.moving.expand import Expanded, Wanted, data_digest, digest, expand, expand_slice
 from goafetch.archive.moving.incoming import incoming
 from goafetch.archive.moving.tarlist import Source, by_name, list_file
-from goafetch.engine.pool import Pool
+from goafetch.engine.pool import Desk, Pool
 from goafetch.errors import DONE, FAILED, WorkspaceError
 from goafetch.events import Notify, silent
 from goafetch.workspace import Verified, Workspace, write_atomically
@@ -64,7 +63,7 @@ def unpack(
     *,
     wanted: Mapping[str, Wanted] | None = None,
     workers: int = 0,
-    pool: Pool | None = None,
+    pool: Pool | Desk | None = None,
     verified: Verified | None = None,
     notify: Notify = silent,
 ) -> UnpackReport:
@@ -152,7 +151,7 @@ class _Unpacking:
         self,
         folder: Path,
         place: Path,
-        pool: Pool,
+        pool: Pool | Desk,
         verified: Verified,
         memory: _Memory,
         report: UnpackReport,
@@ -169,7 +168,7 @@ class _Unpacking:
             source = futures[future]
             try:
                 self.settle(source, future.result())
-            except (Damaged, BrokenProcessPool) as error:
+            except Damaged as error:
                 self.report.failed.append((source.name, f"{source.member} of {source.path.name}: {error}"))
                 self.notify("refused", name=source.name, reason=str(error))
             self.notify("progress", name="unpack", done=done, total=len(todo), bytes=self.report.bytes)

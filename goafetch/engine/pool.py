@@ -1,68 +1,218 @@
-"""A local pool of worker processes that never import the user's script and end when their parent does."""
+"""A pool of local worker processes: they never import the user's script, and lost ones are replaced."""
 
 from __future__ import annotations
 
 import os
+import re
 import threading
-import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
-from typing import Any
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from goafetch.engine.worker import begin, work_in
+from goafetch.errors import GoafetchError
+from goafetch.events import Notify, silent
+
+if TYPE_CHECKING:
+    from loky import ProcessPoolExecutor
 
 #: Threads inside a worker would compete with the other workers.
 ONE_THREAD = {
     name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 }
+#: How often lost workers are replaced before the run gives up.
+REPLACEMENTS = 3
+#: Tasks of one ``map`` that are under way or waiting, for each worker.
+AHEAD = 3
+
+
+class WorkersLost(GoafetchError):
+    """Worker processes ended again and again without the program's doing."""
 
 
 class Pool:
     """Worker processes behind ``submit`` and an ordered ``map``; started when first used.
 
-    ``workers``: number of processes, 0 for one per core that this process may use.
+    ``workers``: number of processes, 0 for one per core that this process may use. ``notify`` is told of
+    tasks that are begun again because their worker was lost. ``modules``: imported by each worker as it
+    starts. ``cold``: the kernels are not compiled yet; the first task of each kind is then done alone, so
+    that one worker compiles what all others read.
     """
 
-    def __init__(self, workers: int = 0) -> None:
+    def __init__(
+        self, workers: int = 0, notify: Notify = silent, modules: tuple[str, ...] = (), cold: bool = False
+    ) -> None:
         self.workers = workers or available_cores()
-        self._executor: Executor | None = None
+        self.notify = notify
+        self._modules = modules
+        self._tried: set[Callable[..., Any]] | None = set() if cold else None
+        self._executor: ProcessPoolExecutor | None = None
+        self._recovery = ThreadPoolExecutor(1)
+        self._lost = 0
+        self._closed = False
+        self._lock = threading.RLock()
+
+    def start(self) -> None:
+        """Start the workers ahead of the first task."""
+        self.submit(os.getpid)
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
-        """Run ``function(*args)`` in a worker."""
-        return self._start().submit(function, *args)
+        """Run ``function(*args)`` in a worker; in a new one if that worker is lost."""
+        outer: Future[Any] = Future()
+        self._send(outer, function, args)
+        return outer
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         """Results of ``function(task)`` in the order of the tasks."""
-        futures = [self.submit(function, task) for task in tasks]
-        try:
-            for future in futures:
-                yield future.result()
-        finally:
-            for future in futures:
-                future.cancel()
+        return self._map(self.submit, function, tasks)
 
-    def close(self) -> None:
-        """End the workers."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=True)
-            self._executor = None
+    def at(self, lock: Path) -> Desk:
+        """The same pool for work in one workspace, whose lock the workers then share."""
+        return Desk(self, lock)
+
+    def close(self, *, at_once: bool = False) -> None:
+        """End the workers, ``at_once`` in the middle of their tasks."""
+        with self._lock:
+            executor, self._executor, self._closed = self._executor, None, True
+        if executor is not None:
+            executor.shutdown(True, at_once)
+        self._recovery.shutdown()
 
     def __enter__(self) -> Pool:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(at_once=kind is not None)
 
-    def _start(self) -> Executor:
-        if self._executor is None:
-            from loky import ProcessPoolExecutor
+    def _map(
+        self, submit: Callable[..., Future[Any]], function: Callable[[Any], Any], tasks: Iterable[Any]
+    ) -> Iterator[Any]:
+        waiting: deque[Future[Any]] = deque()
+        try:
+            for task in tasks:
+                waiting.append(submit(function, task))
+                if self._is_first(function):
+                    waiting[-1].exception()
+                while len(waiting) >= AHEAD * self.workers:
+                    yield _result(waiting.popleft())
+            while waiting:
+                yield _result(waiting.popleft())
+        finally:
+            for future in waiting:
+                future.cancel()
 
-            self._executor = ProcessPoolExecutor(
-                max_workers=self.workers,
-                context=_context(),
-                env=ONE_THREAD,
-                initializer=watch,
-                initargs=(os.getpid(),),
-            )
-        return self._executor
+    def _is_first(self, function: Callable[..., Any]) -> bool:
+        """Whether a task of this kind was never done and its kernels are still to be compiled."""
+        with self._lock:
+            if self._tried is None or function in self._tried:
+                return False
+            self._tried.add(function)
+            return True
+
+    def _send(self, outer: Future[Any], function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        executor = self._start()
+        try:
+            inner = executor.submit(function, *args)
+        except BrokenProcessPool as error:
+            self._again(executor, error, outer, function, args)
+            return
+        outer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
+        inner.add_done_callback(lambda done: self._settle(executor, done, outer, function, args))
+
+    def _settle(
+        self,
+        executor: Executor,
+        inner: Future[Any],
+        outer: Future[Any],
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+    ) -> None:
+        """Pass on what became of a task; one whose worker was lost begins again."""
+        if inner.cancelled():
+            outer.cancel()
+            return
+        error = inner.exception()
+        if isinstance(error, BrokenProcessPool) and not self._closed:
+            # Not in this thread: it belongs to the broken executor, which must end first, so that no two
+            # processes ever do the same task.
+            self._recovery.submit(self._again, executor, error, outer, function, args)
+        elif not outer.set_running_or_notify_cancel():
+            return
+        elif error is not None:
+            outer.set_exception(error)
+        else:
+            outer.set_result(inner.result())
+
+    def _again(
+        self,
+        executor: Executor,
+        error: BrokenProcessPool,
+        outer: Future[Any],
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+    ) -> None:
+        """Begin a task again in new workers."""
+        try:
+            self._replace(executor, error)
+            self.notify("retry", path=name_task(function, args), reason="its worker was lost", attempt=2)
+            self._send(outer, function, args)
+        except Exception as failure:  # noqa: BLE001 - whoever waits for the task is told
+            if outer.set_running_or_notify_cancel():
+                outer.set_exception(failure)
+
+    def _replace(self, executor: Executor, error: BrokenProcessPool) -> None:
+        """Put new workers in the place of a broken executor, once for all its tasks."""
+        with self._lock:
+            if self._executor is executor:
+                executor.shutdown(wait=True)
+                self._executor = None
+                self._lost += 1
+                if self._lost <= REPLACEMENTS:
+                    times = f"replaced {self._lost} of at most {REPLACEMENTS} times"
+                    self.notify("warning", text=f"a worker process was lost ({_why(error)}), {times}")
+            if self._lost > REPLACEMENTS:
+                raise WorkersLost(
+                    f"worker processes were lost {self._lost} times ({_why(error)})",
+                    "workers that live until they are told to end",
+                    "the system may have run out of memory: try --memory with less, or --workers 1",
+                )
+
+    def _start(self) -> ProcessPoolExecutor:
+        with self._lock:
+            if self._closed:
+                raise WorkersLost("the pool of workers is closed")
+            if self._executor is None:
+                from loky import ProcessPoolExecutor
+                from loky.backend import get_context
+
+                self._executor = ProcessPoolExecutor(
+                    max_workers=self.workers,
+                    context=get_context("loky"),
+                    env=ONE_THREAD,
+                    initializer=begin,
+                    initargs=(os.getpid(), self._modules),
+                )
+            return self._executor
+
+
+class Desk:
+    """A pool at work in one workspace: ``submit`` and ``map`` of the pool, under the workspace's lock."""
+
+    wrapper = staticmethod(work_in)
+
+    def __init__(self, pool: Pool, lock: Path) -> None:
+        self.pool, self.lock, self.workers = pool, str(lock), pool.workers
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Run ``function(*args)`` in a worker."""
+        return self.pool.submit(self.wrapper, self.lock, function, *args)
+
+    def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+        """Results of ``function(task)`` in the order of the tasks."""
+        return self.pool._map(self.submit, function, tasks)
 
 
 def available_cores() -> int:
@@ -71,18 +221,33 @@ def available_cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def watch(parent: int) -> None:
-    """In a worker: end at once when the parent is gone, even in the middle of a task."""
+def name_task(function: Callable[..., Any], args: tuple[Any, ...]) -> str:
+    """What to call a task: its function, and the file that it is about where one is named."""
+    if function.__module__ == begin.__module__:  # a task in a workspace: its lock, then the task itself
+        _, function, *rest = args
+        args = tuple(rest)
+    parts = [part for arg in args for part in (arg if isinstance(arg, tuple) else (arg,))]
+    about = [getattr(part, "frame", part) for part in parts]
+    names = [Path(getattr(part, "path", part)).name for part in about if _has_path(part)]
+    return f"{function.__name__}({names[0]})" if names else function.__name__
 
-    def look() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.25)
-        os._exit(1)
 
-    threading.Thread(target=look, daemon=True).start()
+def _has_path(part: Any) -> bool:
+    return isinstance(getattr(part, "path", part), str | Path)
 
 
-def _context() -> Any:
-    from loky.backend import get_context
+def _result(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except CancelledError as error:
+        raise WorkersLost(
+            "a task was given up by the workers' scheduler",
+            "a scheduler that lives as long as the run",
+            "the same command goes on from what is finished",
+        ) from error
 
-    return get_context("loky")
+
+def _why(error: BaseException) -> str:
+    """How a worker ended: its signal or exit code, where the message has it."""
+    codes = re.findall(r"SIG\w+\(-\d+\)|EXIT\(\d+\)", str(error))
+    return ", ".join(codes) or type(error).__name__
