@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from reducer.frame import F32, F64, U16
+
+Bool = NDArray[np.bool_]
 
 
 def clipped_mean(
@@ -25,7 +28,7 @@ def clipped_mean(
     return mean, noise, used
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _clipped_mean(
     data: F32,
     variance: F32,
@@ -39,35 +42,55 @@ def _clipped_mean(
 ) -> None:
     frames, height, width = data.shape
     values, noises, ordered = np.empty(frames), np.empty(frames), np.empty(frames)
-    narrow = 0.8 * min(low, high)
+    far = np.empty(width, np.bool_)
     for y in range(height):
+        _plain_mean(data[:, y], variance[:, y], mask[:, y], unusable, mean[y], noise[y], used[y])
+        # Where nothing is far from the mean nothing is far from the median: no need to sort.
+        _find_far(data[:, y], variance[:, y], mask[:, y], unusable, 0.8 * min(low, high), mean[y], far)
         for x in range(width):
-            count, total, total_noise = 0, 0.0, 0.0
+            if not far[x] or used[y, x] < 3:
+                continue
+            count = 0
             for frame in range(frames):
                 if not mask[frame, y, x] & unusable:
                     values[count] = data[frame, y, x]
                     noises[count] = variance[frame, y, x]
-                    total += values[count]
-                    total_noise += noises[count]
                     count += 1
-            if count == 0:
-                continue
-            # Where nothing is far from the mean nothing is far from the median: no need to sort.
-            if count > 2 and not _agree(values[:count], noises[:count], total / count, narrow):
-                total, total_noise, count = _clip(values[:count], noises[:count], ordered, low, high)
-            if count > 0:
-                mean[y, x] = total / count
-                noise[y, x] = total_noise / (count * count)
-                used[y, x] = count
+            total, total_noise, count = _clip(values[:count], noises[:count], ordered, low, high)
+            mean[y, x] = total / max(count, 1)
+            noise[y, x] = total_noise / max(count * count, 1)
+            used[y, x] = count
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _agree(values: F64, noises: F64, mean: float, limit: float) -> bool:
-    for place in range(values.size):
-        deviation = values[place] - mean
-        if deviation * deviation > limit * limit * noises[place]:
-            return False
-    return True
+# The next two go through the frames one after the other, so that the loops along a row have no branches.
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _plain_mean(data: F32, variance: F32, mask: U16, unusable: int, mean: F32, noise: F32, used: U16) -> None:
+    total, total_noise = np.zeros(mean.size), np.zeros(mean.size)
+    bits = np.uint16(unusable)
+    for frame in range(data.shape[0]):
+        for x in range(mean.size):
+            usable = mask[frame, x] & bits == 0
+            total[x] += data[frame, x] if usable else np.float32(0)
+            total_noise[x] += variance[frame, x] if usable else np.float32(0)
+            used[x] += np.uint16(1) if usable else np.uint16(0)
+    for x in range(mean.size):
+        count = max(float(used[x]), 1.0)
+        mean[x] = total[x] / count
+        noise[x] = total_noise[x] / (count * count)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _find_far(data: F32, variance: F32, mask: U16, unusable: int, limit: float, mean: F32, far: Bool) -> None:
+    """Which columns hold a usable value more than ``limit`` standard deviations from the mean."""
+    bits = np.uint16(unusable)
+    square = np.float32(limit * limit)
+    far[:] = False
+    for frame in range(data.shape[0]):
+        for x in range(mean.size):
+            away = data[frame, x] - mean[x]
+            far[x] |= (mask[frame, x] & bits == 0) & (away * away > square * variance[frame, x])
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -12,6 +12,7 @@ from reducer import dq
 from reducer.frame import F32, F64, U16
 
 Whole = NDArray[np.integer[Any]]
+Bool = NDArray[np.bool_]
 
 #: Columns per output channel: with 32 outputs, and with 4.
 WIDTHS = (64, 512)
@@ -24,32 +25,32 @@ CLIP = 3.0
 def column_means(data: F32, mask: U16) -> F32:
     """The clipped mean of the usable pixels of each column, (nx,); NaN where a column has almost none."""
     usable = mask & dq.UNUSABLE == 0
-    centre, width = _centres(np.ascontiguousarray(data[::SAMPLE].T), np.ascontiguousarray(usable[::SAMPLE].T))
+    centre, width = _centres(data[::SAMPLE], usable[::SAMPLE])
     total, count = _sums(data, usable, centre, width * CLIP)
     return np.where(count >= 10, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _centres(samples: F32, usable: F32) -> tuple[F64, F64]:
-    """Median and robust standard deviation of each row of samples."""
-    columns = samples.shape[0]
-    centre, width = np.zeros(columns), np.zeros(columns)
-    for column in range(columns):
-        values = np.sort(samples[column][usable[column]])
-        if values.size >= 4:
-            centre[column] = values[values.size // 2]
-            width[column] = 0.7413 * (values[(3 * values.size) // 4] - values[values.size // 4])
-    return centre, width
+def _centres(samples: F32, usable: Bool) -> tuple[F64, F64]:
+    """Median and robust standard deviation of each column of samples; zero where almost none is usable."""
+    ordered = np.sort(np.where(usable, samples, np.float32(np.inf)).T, axis=1)
+    count = usable.sum(axis=0)
+    low, middle, high = (
+        np.take_along_axis(ordered, np.minimum(place, samples.shape[0] - 1)[:, None], axis=1)[:, 0]
+        for place in (count // 4, count // 2, (3 * count) // 4)
+    )
+    known = count >= 4
+    spread = np.subtract(high, low, out=np.zeros_like(high), where=known)
+    return np.where(known, middle, 0.0).astype(float), 0.7413 * spread.astype(float)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _sums(data: F32, usable: U16, centre: F64, limit: F64) -> tuple[F64, F64]:
+def _sums(data: F32, usable: Bool, centre: F64, limit: F64) -> tuple[F64, F64]:
     total, count = np.zeros(data.shape[1]), np.zeros(data.shape[1])
     for y in range(data.shape[0]):
         for x in range(data.shape[1]):
-            if usable[y, x] and abs(data[y, x] - centre[x]) <= limit[x]:
-                total[x] += data[y, x]
-                count[x] += 1.0
+            counts = usable[y, x] and abs(data[y, x] - centre[x]) <= limit[x]
+            total[x] += data[y, x] if counts else 0.0
+            count[x] += 1.0 if counts else 0.0
     return total, count
 
 

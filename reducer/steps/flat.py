@@ -158,9 +158,10 @@ def _measure(task: tuple[Calibrations, FrameRef]) -> Measured:
     calibrations, frame = task
     levels, profiles, lost = [], [], 0
     for index, header in enumerate(frame.chips):
-        chip = calibrations.disk.read_chip(frame, index)
+        raw = calibrations.disk.read_chip(frame, index).data
         bits = known_bits(calibrations, frame.header, header)
-        data, _, mask, broken = correct(chip.data, exposure_of(frame, index), static=bits)
+        exposure = exposure_of(frame, index, variance=False)
+        data, _, mask, broken = correct(raw, exposure, static=bits)
         lost += broken
         good = data[::4, ::4][mask[::4, ::4] & dq.UNUSABLE == 0]
         levels.append(float(np.median(good)) if good.size else 0.0)
@@ -219,30 +220,35 @@ def _combine_lamp(calibrations: Calibrations, lamp: Lamp, array: int) -> tuple[F
     bits = known_bits(calibrations, frame.header, header)
     data, variance = np.empty(bits.shape, np.float32), np.empty(bits.shape, np.float32)
     exposures = [exposure_of(frame, index_of(frame, array)) for frame in lamp.frames]
+    shape = (len(exposures), ROWS, bits.shape[1])
+    values, noises = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    masks = np.empty(shape, np.uint16)
     for first in range(0, bits.shape[0], ROWS):
         rows = slice(first, min(first + ROWS, bits.shape[0]))
-        values, noises, masks = _read_rows(calibrations, lamp, exposures, rows)
-        data[rows], variance[rows], used = clipped_mean(values, noises, masks, dq.SATURATED)
+        block = (slice(None), slice(0, rows.stop - first))
+        for place, exposure in enumerate(exposures):
+            into = values[block][place], noises[block][place], masks[block][place]
+            _read_rows(calibrations, lamp, place, exposure, rows, into)
+        data[rows], variance[rows], used = clipped_mean(
+            values[block], noises[block], masks[block], dq.SATURATED
+        )
         bits[rows][used == 0] |= dq.NO_DATA
     return data, variance, bits
 
 
 def _read_rows(
-    calibrations: Calibrations, lamp: Lamp, exposures: Sequence[Exposure], rows: slice
-) -> tuple[F32, F32, U16]:
-    blocks = []
-    for frame, factor, offsets, exposure in zip(
-        lamp.frames, lamp.factors, lamp.offsets, exposures, strict=True
-    ):
-        index = index_of(frame, exposure.array)
-        raw = calibrations.disk.read_chip(frame, index, rows).data
-        data, variance, mask, _ = correct(raw, exposure, offsets=offsets[index])
-        blocks.append((data * np.float32(factor), variance * np.float32(factor**2), mask))
-    return (
-        np.stack([block[0] for block in blocks]),
-        np.stack([block[1] for block in blocks]),
-        np.stack([block[2] for block in blocks]),
-    )
+    calibrations: Calibrations,
+    lamp: Lamp,
+    place: int,
+    exposure: Exposure,
+    rows: slice,
+    into: tuple[F32, F32, U16],
+) -> None:
+    """Electrons of some rows of a frame of a lamp, brought to the common level."""
+    frame = lamp.frames[place]
+    index = index_of(frame, exposure.array)
+    raw = calibrations.disk.read_chip(frame, index, rows).data
+    correct(raw, exposure, offsets=lamp.offsets[place][index], scale=lamp.factors[place], into=into)
 
 
 # --- normalisation and flags -------------------------------------------------------------------------
@@ -282,16 +288,17 @@ def odd_response(response: F32, mask: U16, limits: tuple[float, float] = LOCAL_L
     """
     surroundings = _smooth(response, mask & dq.UNUSABLE == 0)
     low, high = limits
-    odd = np.where((response < low * surroundings) | (response > high * surroundings), dq.BAD, 0)
-    blind = np.where(response < LOWEST_RESPONSE, dq.UNILLUMINATED, 0)
-    return (odd | blind).astype(np.uint16)
+    odd = (response < np.float32(low) * surroundings) | (response > np.float32(high) * surroundings)
+    blind = response < LOWEST_RESPONSE
+    return odd * np.uint16(dq.BAD) | blind * np.uint16(dq.UNILLUMINATED)
 
 
 def _smooth(response: F32, good: Any, size: int = 32) -> F32:
     height, width = (extent - extent % size for extent in response.shape)
-    blocks = np.where(good, response, np.nan)[:height, :width]
-    blocks = blocks.reshape(height // size, size, width // size, size).swapaxes(1, 2)
-    coarse = np.nanmedian(blocks[:, :, ::2, ::2].reshape(height // size, width // size, -1), axis=2)
+    sample = np.where(good[:height:2, :width:2], response[:height:2, :width:2], np.nan)
+    half = size // 2
+    blocks = sample.reshape(height // size, half, width // size, half).swapaxes(1, 2)
+    coarse = np.nanmedian(blocks.reshape(height // size, width // size, -1), axis=2)
     coarse = np.where(np.isfinite(coarse), coarse, np.nanmedian(coarse))
     around = ndimage.median_filter(coarse, size=25, mode="nearest")
     rows = np.minimum(np.arange(response.shape[0]) // size, around.shape[0] - 1)
