@@ -7,7 +7,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ class Pool:
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         """Results of ``function(task)`` in the order of the tasks."""
-        return self._map(self.submit, function, tasks)
+        return self.map_with(self.submit, function, tasks)
 
     def at(self, lock: Path) -> Desk:
         """The same pool for work in one workspace, whose lock the workers then share."""
@@ -87,9 +87,10 @@ class Pool:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(at_once=kind is not None)
 
-    def _map(
+    def map_with(
         self, submit: Callable[..., Future[Any]], function: Callable[[Any], Any], tasks: Iterable[Any]
     ) -> Iterator[Any]:
+        """``map`` by way of a ``submit`` that adds something to each task."""
         waiting: deque[Future[Any]] = deque()
         try:
             for task in tasks:
@@ -97,9 +98,9 @@ class Pool:
                 if self._is_first(function):
                     waiting[-1].exception()
                 while len(waiting) >= AHEAD * self.workers:
-                    yield _result(waiting.popleft())
+                    yield waiting.popleft().result()
             while waiting:
-                yield _result(waiting.popleft())
+                yield waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
@@ -201,18 +202,16 @@ class Pool:
 class Desk:
     """A pool at work in one workspace: ``submit`` and ``map`` of the pool, under the workspace's lock."""
 
-    wrapper = staticmethod(work_in)
-
-    def __init__(self, pool: Pool, lock: Path) -> None:
-        self.pool, self.lock, self.workers = pool, str(lock), pool.workers
+    def __init__(self, pool: Pool, lock: Path, wrapper: Callable[..., Any] = work_in) -> None:
+        self.pool, self.lock, self.workers, self._wrapper = pool, str(lock), pool.workers, wrapper
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Run ``function(*args)`` in a worker."""
-        return self.pool.submit(self.wrapper, self.lock, function, *args)
+        return self.pool.submit(self._wrapper, self.lock, function, *args)
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         """Results of ``function(task)`` in the order of the tasks."""
-        return self.pool._map(self.submit, function, tasks)
+        return self.pool.map_with(self.submit, function, tasks)
 
 
 def available_cores() -> int:
@@ -234,17 +233,6 @@ def name_task(function: Callable[..., Any], args: tuple[Any, ...]) -> str:
 
 def _has_path(part: Any) -> bool:
     return isinstance(getattr(part, "path", part), str | Path)
-
-
-def _result(future: Future[Any]) -> Any:
-    try:
-        return future.result()
-    except CancelledError as error:
-        raise WorkersLost(
-            "a task was given up by the workers' scheduler",
-            "a scheduler that lives as long as the run",
-            "the same command goes on from what is finished",
-        ) from error
 
 
 def _why(error: BaseException) -> str:
