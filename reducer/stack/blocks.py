@@ -15,7 +15,7 @@ from reducer.align.residuals import residual_table
 from reducer.frame import F32, U16, Context, Files, FrameRef, Table
 from reducer.stack.exposures import Exposure, geometry_of, prepare_exposures
 from reducer.stack.product import Stack, write_stack
-from reducer.steps.detect import detect_sources
+from reducer.steps.detect import BLURRED_FWHM, detect_sources
 from reducer.steps.stack import REACH, Combined, Rejection, Samples, combine
 
 #: Bytes of samples that one block of output rows may fill, and the fewest rows that are worth a block.
@@ -136,9 +136,26 @@ def rejection_of(exposures: Sequence[Exposure], context: Context) -> tuple[Rejec
 
     method = {"sigclip": "noise"}.get(value("reject_method"), value("reject_method"))
     rejection = Rejection(
-        method, float(value("lsigma")), float(value("hsigma")), nlow=value("nlow"), nhigh=value("nhigh")
+        method=method,
+        low=float(value("lsigma")),
+        high=float(value("hsigma")),
+        sharpness=sharpness_of([exposure.width for exposure in exposures]),
+        blurred=max(exposure.width for exposure in exposures) > BLURRED_FWHM,
+        nlow=value("nlow"),
+        nhigh=value("nhigh"),
     )
     return rejection, "median" if value("operation") == "median" else "mean"
+
+
+def sharpness_of(widths: Sequence[float]) -> float:
+    """By what part of a star's contrast images of these FWHM may differ, as the deviation of a sample.
+
+    At equal light the core of an image is higher by the square of the width and the wing of a wider one by up
+    to the square of that again, as of a Moffat profile of power 3; rejection begins at some 5 deviations.
+    """
+    ratio = max(widths) / min(widths)
+    wing = 4 if max(widths) > BLURRED_FWHM else 2
+    return max(Rejection.sharpness, (ratio**wing - 1.0) / 3.0)
 
 
 def find_sources(data: F32, variance: F32, mask: U16, context: Context) -> Table:

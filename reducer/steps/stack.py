@@ -22,14 +22,16 @@ class Rejection:
     """How samples are rejected: ``method`` noise, minmax or none.
 
     noise: beyond ``low`` or ``high`` sigmas of the noise model from the samples' median; ``sharpness``: by
-    what part of a star's local contrast exposures may differ because their images do. minmax: the
-    ``nlow`` lowest and ``nhigh`` highest samples.
+    what part of a star's local contrast exposures may differ because their images do; ``blurred``: images so
+    wide that nothing local tells a star's light, and all of it counts as contrast. minmax: the ``nlow``
+    lowest and ``nhigh`` highest samples.
     """
 
     method: str = "noise"
     low: float = 5.0
     high: float = 4.5
     sharpness: float = 0.1
+    blurred: bool = False
     nlow: int = 0
     nhigh: int = 0
 
@@ -71,7 +73,8 @@ def combine(
     state = usable(samples.mask, samples.array)
     if rejection.method == "noise":
         middle, factor = middle_of(samples.data, state)
-        blur = rejection.sharpness * local_contrast(middle)
+        contrast = np.maximum(middle, 0.0) if rejection.blurred else local_contrast(middle)
+        blur = (rejection.sharpness * contrast).astype(np.float32)
         reject_noise(
             samples.data, samples.variance, state, middle, factor, blur, rejection.low, rejection.high
         )

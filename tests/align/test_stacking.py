@@ -7,6 +7,7 @@ from reducer import dq
 from reducer.align.geometry import Inverse
 from reducer.align.resample import KERNELS, Planes, kernel_table, resample_chip
 from reducer.frame import Chip
+from reducer.stack.blocks import sharpness_of
 from reducer.stack.levels import Level
 from reducer.stack.noise import Contribution, noise_table
 from reducer.steps.stack import Rejection, Samples, combine
@@ -107,7 +108,9 @@ def test_saturated_pixels_keep_value_and_flag():
 def samples_of(values, variance=100.0, mask=None):
     data = np.asarray(values, np.float32)
     mask = np.zeros(data.shape, np.uint16) if mask is None else mask
-    return Samples(data, np.full(data.shape, variance, np.float32), mask, np.ones(data.shape, np.uint8))
+    return Samples(
+        data, np.broadcast_to(variance, data.shape).astype(np.float32), mask, np.ones(data.shape, np.uint8)
+    )
 
 
 def test_cosmic_rays_are_rejected_and_stars_are_not():
@@ -122,6 +125,22 @@ def test_cosmic_rays_are_rejected_and_stars_are_not():
     assert made.exposure[10, 12] == 480
     assert made.exposure[29:32, 29:32].min() == 540
     assert made.data.sum() == pytest.approx(truth.sum(), rel=0.01)
+
+
+def test_a_star_in_changing_seeing_keeps_its_light():
+    """Images of 25 to 50 pixels FWHM: what they differ by is no cosmic ray."""
+    gy, gx = np.mgrid[:240, :240] - 120.0
+    frames = []
+    for fwhm in (50.0, 40.0, 36.0, 25.0):
+        alpha = fwhm / (2 * np.sqrt(2 ** (1 / 3) - 1))
+        frames.append(2 * 1e7 / (np.pi * alpha**2) * (1 + (gx**2 + gy**2) / alpha**2) ** -3)
+    data = np.stack(frames) + np.random.default_rng(2).normal(0, 40, (4, 240, 240))
+    data[1, 40, 40] += 5000
+    rejection = Rejection(sharpness=sharpness_of([50.0, 40.0, 36.0, 25.0]), blurred=True)
+    made = combine(samples_of(data, 1600.0 + data), np.ones((4, 5)), np.ones(4), rejection)
+    data[1, 40, 40] -= 5000
+    assert made.data.sum() == pytest.approx(data.mean(axis=0).sum(), rel=2e-3)
+    assert made.exposure[40, 40] == 3
 
 
 def test_of_two_samples_the_ray_is_the_higher():
