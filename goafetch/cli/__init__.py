@@ -72,6 +72,7 @@ def _register() -> None:
     app.add_typer(caldb.app, name="caldb")
     app.command("tutorial")(tutorial.tutorial)
     app.command("report")(report.report)
+    app.command("export")(report.export)
     app.command("login")(login.login)
     app.command("logout")(login.logout)
     app.command("whoami")(login.whoami)

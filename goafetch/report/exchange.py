@@ -1,14 +1,18 @@
-"""The stack's catalogue for other programs: regions for ds9, and a table in ECSV."""
+"""The stack's catalogue for other programs: regions for ds9, and a table in ECSV and FITS."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from goafetch.report.products import Stack, column
 from goafetch.workspace import write_atomically
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 #: Units of OBJCAT's columns, as ECSV spells them.
 UNITS = {
@@ -18,15 +22,19 @@ UNITS = {
 }  # fmt: skip
 
 
-def write_exchange(stack: Stack, folder: Path) -> list[Path]:
-    """Write NAME.reg and NAME.ecsv beside the report; nothing for a stack without a catalogue."""
+def write_catalogues(stack: Stack, folder: Path) -> list[Path]:
+    """Write NAME.reg, NAME.ecsv and NAME_catalogue.fits; nothing for a stack without a catalogue."""
     if column(stack.tables.get("OBJCAT"), "X_IMAGE") is None:
         return []
-    contents = {".reg": as_regions(stack), ".ecsv": as_ecsv(stack)}
-    paths = [folder / f"{stack.path.stem}{ending}" for ending in contents]
-    for path, content in zip(paths, contents.values(), strict=True):
-        write_atomically(path, content)
-    return paths
+    table = with_units(stack)
+    contents = {
+        f"{stack.path.stem}.reg": as_regions(stack).encode(),
+        f"{stack.path.stem}.ecsv": as_ecsv(table).encode(),
+        f"{stack.path.stem}_catalogue.fits": as_fits(table),
+    }
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return [folder / name for name in contents]
 
 
 def as_regions(stack: Stack) -> str:
@@ -39,14 +47,30 @@ def as_regions(stack: Stack) -> str:
     return "\n".join(["# Region file format: DS9 version 4.1", "global color=green", "image", *circles, ""])
 
 
-def as_ecsv(stack: Stack) -> str:
-    """OBJCAT with its units as ECSV, which astropy reads back with the same types."""
+def with_units(stack: Stack) -> Table:
+    """OBJCAT as an astropy table with the units of its columns."""
     from astropy.table import Table
 
     table = Table(stack.tables["OBJCAT"])
     for name in table.colnames:
         table[name].unit = UNITS.get(name.upper())
-    table.meta["product"] = stack.path.name
+    table.meta["PRODUCT"] = stack.path.name
+    return table
+
+
+def as_ecsv(table: Table) -> str:
+    """A table as ECSV, which astropy reads back with the same types and units."""
     page = io.StringIO()
     table.write(page, format="ascii.ecsv")
+    return page.getvalue()
+
+
+def as_fits(table: Table) -> bytes:
+    """A table as a FITS file, which TOPCAT, ds9 and astropy read; FITS has no word for electrons."""
+    page = io.BytesIO()
+    plain = table.copy()
+    for name in plain.colnames:
+        if plain[name].unit == "electron":
+            plain[name].unit = None
+    plain.write(page, format="fits")
     return page.getvalue()

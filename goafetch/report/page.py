@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from goafetch.report.drawing import figures, pictures
-from goafetch.report.exchange import write_exchange
+from goafetch.report.exchange import write_catalogues
 from goafetch.report.model import Decision, Product, RunSummary, read_summary
 from goafetch.report.products import Stack, column, read_stack
 from goafetch.report.quality import measure
+from goafetch.report.repeat import list_steps
 from goafetch.report.tables import list_bits, list_exposures
 from goafetch.report.tiles import make_viewer
 from goafetch.report.verdict import Verdict, judge
@@ -63,6 +64,8 @@ def make_report(folder: Path) -> Path:
         "decisions": _by_subject(summary.decisions),
         "flats": figures.draw_flats(folder, summary.products),
         "pages": pages,
+        "steps": list_steps(summary),
+        "place": str(folder),
     }
     entries, unreadable = [], []
     for product, name in pages.items():
@@ -94,7 +97,7 @@ def _make_page(
     picture = pictures.draw_stack(stack)
     picture_path = folder / "report" / f"stack_{stack.path.stem}.png"
     write_atomically(picture_path, picture)
-    beside = write_exchange(stack, folder / "report")
+    beside = write_catalogues(stack, folder / "report")
     page = _render(
         "page.html",
         product=product,

@@ -1,0 +1,113 @@
+"""What `goafetch export` hands on: lists, calibrations, commands and catalogues that others can use."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from small_workspace import GROUP, story, write_workspace
+from typer.main import get_command
+
+from goafetch.cli import app
+from goafetch.errors import WorkspaceError
+from goafetch.pipeline.export import export
+from goafetch.report.model import Calibration, Product, write_summary
+from goafetch.report.repeat import file_name, list_steps, run_parameters
+
+FLAT = "S20170505S0030_flat.fits"
+SLUG = "NGC5128_Kshort_60s"
+
+
+@pytest.fixture(scope="module")
+def handed_on(tmp_path_factory):
+    """A workspace with spaces in its name, exported to a folder of its own."""
+    root = write_workspace(tmp_path_factory.mktemp("a work space") / "work")
+    frame = "playground/S20170505S0095_skyCorrected.fits"
+    told = story("playground/S20170505S0095_image.fits")
+    write_summary(root, told.__class__(**{
+        **vars(told),
+        "command": "goafetch run X -p skyCorrect:level=first --parameter=prepare:bad_wcs=fix",
+        "products": (*told.products, Product(frame, "on target", GROUP)),
+    }))  # fmt: skip
+    into = root.parent / "steps"
+    export(root, into)
+    return root, into
+
+
+def test_lists_name_files_from_where_they_stand(handed_on):
+    root, into = handed_on
+    names = (into / f"{SLUG}.lis").read_text().splitlines()
+    assert len(names) == 16
+    assert (into / names[0]).resolve() == (root / "playdata/S20170505S0095.fits").resolve()
+    made = (into / f"{SLUG}_stack.lis").read_text().splitlines()
+    assert made == ["../work/playground/S20170505S0095_skyCorrected.fits"]
+
+
+def test_calibrations_lie_where_dragons_looks_and_are_copies(handed_on):
+    root, into = handed_on
+    flat = into / "calibrations/processed_flat" / FLAT
+    original = root / "playground/calibrations/processed_flat" / FLAT
+    assert flat.read_bytes() == original.read_bytes() and not flat.samefile(original)
+    assert re.search(r"databases = /.*/steps/cal_manager.db get store", (into / "dragonsrc").read_text())
+
+
+def test_scripts_are_shell_and_their_commands_exist(handed_on):
+    _, into = handed_on
+    commands = get_command(app).commands
+    for name in ("goafetch.sh", "dragons.sh"):
+        subprocess.run(["sh", "-n", into / name], check=True)
+        assert (into / name).stat().st_mode & 0o100
+    typed = [line for line in (into / "goafetch.sh").read_text().splitlines() if line.startswith("goafetch")]
+    assert [shlex.split(line)[1] for line in typed] == ["caldb", "reduce", "disco"]
+    assert {shlex.split(line)[1] for line in typed} <= set(commands)
+    assert f"reduce @{SLUG}.lis -p skyCorrect:level=first -p prepare:bad_wcs=fix" in typed[1]
+    assert f"caldb add calibrations/processed_flat/{FLAT}" in (into / "dragons.sh").read_text()
+
+
+def test_catalogues_say_the_same_in_every_form(handed_on):
+    _, into = handed_on
+    ecsv = Table.read(into / "S20170505S0095_image.ecsv", format="ascii.ecsv")
+    table = Table.read(into / "S20170505S0095_image_catalogue.fits")
+    circles = re.findall(r"circle\(([\d.]+),", (into / "S20170505S0095_image.reg").read_text())
+    assert len(ecsv) == len(table) == len(circles) == 30
+    assert list(ecsv["X_IMAGE"]) == list(table["X_IMAGE"]) == pytest.approx([float(x) for x in circles])
+    assert ecsv["X_IMAGE"].unit == table["X_IMAGE"].unit == "pix"
+
+
+def test_astrodata_opens_what_is_handed_on(handed_on):
+    astrodata = pytest.importorskip("astrodata")
+    _, into = handed_on
+    opened = astrodata.open(str(into / "calibrations/processed_flat" / FLAT))
+    assert len(opened) == 4
+    for number, chip in enumerate(opened):
+        with fits.open(into / "calibrations/processed_flat" / FLAT) as file:
+            assert (chip.data == file["SCI", number + 1].data).all()
+
+
+def test_a_missing_calibration_is_named(tmp_path):
+    root = write_workspace(tmp_path)
+    told = story("playground/S20170505S0095_image.fits")
+    calibration = Calibration(GROUP, "mask", "bpm_20121104.fits")
+    write_summary(root, told.__class__(**{**vars(told), "calibrations": (calibration,)}))
+    with pytest.raises(WorkspaceError, match=r"bpm_20121104\.fits is not in"):
+        export(root, tmp_path / "out")
+
+
+def test_offset_sky_is_told_to_dragons_as_it_was_decided():
+    told = story("playground/S20170505S0095_image.fits")
+    decided = told.decisions[0].__class__("offset_sky=False", "the target fills the field", GROUP)
+    steps = list_steps(told.__class__(**{**vars(told), "decisions": (decided,)}))
+    assert steps[0].dragons.endswith("-p prepare:bad_wcs=fix skyCorrect:offset_sky=False")
+
+
+def test_names_and_parameters_are_read_from_what_was_typed():
+    assert file_name("NGC 5128 / b Kshort 60 s x 2, visit 2") == "NGC_5128_b_Kshort_60s_x_2_visit_2"
+    assert run_parameters("goafetch run X -p a:b=1 -p 'c:d=x y' --parameter e:f=2") == [
+        "a:b=1",
+        "c:d=x y",
+        "e:f=2",
+    ]
+    assert Path(file_name("../../etc/x")).name == file_name("../../etc/x")
