@@ -150,6 +150,12 @@ STEPS: Mapping[str, Mapping[str, Parameter]] = {
         "pa": Parameter(None, optional(number), "position angle of the output, degrees"),
     },
     "scaleCountsToReference": {},
+    "measureZeropoint": {
+        "standards": Parameter(None, optional(str), "file with magnitudes of standards"),
+        "archive": Parameter(None, optional(str), "file with the archive's magnitudes of standards"),
+        "catalog": Parameter(None, optional(str), "file with magnitudes of stars of the field"),
+        "standard": Parameter(None, optional(str), "the standard's stack, whose zeropoint holds"),
+    },
     "stackFrames": {
         "operation": Parameter("wtmean", choice("wtmean", "mean", "median"), "how values are combined"),
         "reject_method": Parameter(
@@ -159,6 +165,9 @@ STEPS: Mapping[str, Mapping[str, Parameter]] = {
         "hsigma": Parameter(5.0, number, "rejection above, standard deviations"),
         "nlow": Parameter(0, whole, "lowest values left out (minmax)"),
         "nhigh": Parameter(0, whole, "highest values left out (minmax)"),
+        "reject_fwhm": Parameter(
+            None, optional(number), "leave out exposures whose FWHM is this many times the median"
+        ),
     },
 }
 

@@ -8,6 +8,7 @@ from reducer.align.absolute import determineAstrometricSolution
 from reducer.align.adjust import adjustWCSToReference
 from reducer.deep import maskFromStack
 from reducer.frame import Step
+from reducer.photometry.standard import measureZeropoint
 from reducer.stack.blocks import resampleToCommonFrame, stackFrames
 from reducer.steps.badpix import makeBPM
 from reducer.steps.correct import correctDetector
@@ -31,6 +32,7 @@ alignAndStack: Recipe = (
     determineAstrometricSolution,
     resampleToCommonFrame,
     scaleCountsToReference,
+    measureZeropoint,
     stackFrames,
 )
 reduce: Recipe = (*reduce_nostack, leaveOutSkies, *alignAndStack)

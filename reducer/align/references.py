@@ -1,4 +1,4 @@
-"""Read a table of reference stars, whatever its columns are called, and move them to the night's epoch."""
+"""Read tables of stars, whatever their columns are called, and move the stars to the night's epoch."""
 
 from __future__ import annotations
 
@@ -52,48 +52,94 @@ def read_references(path: Path, epoch: float) -> References:
     Right ascension and declination in degrees (or with a unit), proper motions in mas a year, errors in mas.
     BadFile if it cannot be read, or has no columns of positions under any usual name.
     """
-    table = _read(path)
-    columns = {name.lower(): name for name in table.colnames}
-    ra, dec = (_column(table, columns, NAMES[key]) for key in ("ra", "dec"))
+    table = read_table(path)
+    ra, dec = take_position(table)
     if ra is None or dec is None:
         raise BadFile(
             f"{path.name} has the columns {', '.join(table.colnames)}",
             "positions in degrees, in columns such as ra and dec",
             "rename the columns",
         )
-    motion = [_column(table, columns, NAMES[key]) for key in ("pm_ra", "pm_dec")]
-    since = _column(table, columns, NAMES["epoch"])
+    motion = [take_column(table, NAMES[key]) for key in ("pm_ra", "pm_dec")]
+    since = take_column(table, NAMES["epoch"])
     years = epoch - (np.full(len(ra), UNSAID_EPOCH) if since is None else since)
     for k, values in enumerate(motion):
         moved = (
             np.nan_to_num(values) * np.nan_to_num(years) / 3.6e6 if values is not None else np.zeros(len(ra))
         )
         ra, dec = (ra + moved / np.cos(np.radians(dec)), dec) if k == 0 else (ra, dec + moved)
-    error = _column(table, columns, NAMES["error"])
+    error = take_column(table, NAMES["error"])
     error = np.full(len(ra), UNSAID_ERROR) if error is None else np.nan_to_num(error, nan=5.0) / 1e3
     good = np.isfinite(ra) & np.isfinite(dec)
     name = str(table.meta.get("CATALOG") or table.meta.get("catalog") or path.name)
     return References(name, ra[good], dec[good], np.maximum(error[good], 1e-4), epoch)
 
 
-def _read(path: Path) -> Any:
+def read_table(path: Path) -> Any:
+    """An astropy table from a FITS, ECSV, CSV or VOTable file, told apart by the name's end.
+
+    A text file with another ending is read as whatever columns it seems to have. BadFile if it is none.
+    """
     from astropy.table import Table
 
     formats = {".fits": "fits", ".fit": "fits", ".ecsv": "ascii.ecsv", ".csv": "ascii.csv",
                ".vot": "votable", ".xml": "votable", ".votable": "votable"}  # fmt: skip
+    needed = "a table in FITS, ECSV, CSV or VOTable format"
+    if not path.is_file():
+        raise BadFile(f"there is no file {path}", needed)
     kind = formats.get(path.suffix.lower())
     try:
         return Table.read(path, format=kind) if kind else Table.read(path, format="ascii")
-    except (OSError, ValueError, TypeError) as error:
-        raise BadFile(f"{path}: {error}", "a table in FITS, ECSV, CSV or VOTable format") from error
+    except (OSError, ValueError, TypeError, IndexError) as error:
+        raise BadFile(f"{path}: {error}", needed) from error
 
 
-def _column(table: Any, columns: dict[str, str], names: Sequence[str]) -> F64 | None:
-    """A column as plain numbers, in degrees where it has an angle's unit; None if there is none so named."""
-    found = next((columns[name] for name in names if name in columns), None)
-    if found is None:
+def take_position(table: Any) -> tuple[F64 | None, F64 | None]:
+    """Right ascension and declination in degrees, None for one that the table does not have.
+
+    Text such as 13:25:26.1 is read as hours in right ascension.
+    """
+    found: list[F64 | None] = []
+    for key in ("ra", "dec"):
+        column = _named(table, NAMES[key])
+        if column is not None and column.dtype.kind in "UO":
+            found.append(_from_text(column, key == "ra"))
+        else:
+            found.append(take_column(table, NAMES[key]))
+    return found[0], found[1]
+
+
+def take_column(table: Any, names: Sequence[str]) -> F64 | None:
+    """A column as plain numbers, in degrees where it is in radians; None if there is none so named."""
+    values = _named(table, names)
+    if values is None:
         return None
-    values = table[found]
     unit = str(getattr(values, "unit", "") or "")
     plain: F64 = np.ma.filled(np.ma.asarray(values, float), np.nan)
     return np.asarray(np.degrees(plain) if unit == "rad" else plain, float)
+
+
+def take_words(table: Any, names: Sequence[str]) -> list[str] | None:
+    """A column as text, None if there is none so named."""
+    values = _named(table, names)
+    return None if values is None else [str(value).strip() for value in values]
+
+
+def _named(table: Any, names: Sequence[str]) -> Any:
+    columns = {name.lower(): name for name in table.colnames}
+    found = next((columns[name] for name in names if name in columns), None)
+    return None if found is None else table[found]
+
+
+def _from_text(values: Any, in_hours: bool) -> F64:
+    from astropy.coordinates import Angle
+
+    texts = [str(value).strip() for value in values]
+    degrees = [
+        float(t) if _is_number(t) else Angle(t, "hourangle" if in_hours else "deg").degree for t in texts
+    ]
+    return np.asarray(degrees, float)
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).lstrip("+-").isdigit()

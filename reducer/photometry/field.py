@@ -1,0 +1,133 @@
+"""The zeropoint of a stack from stars of a catalogue in its field, and the transparency that it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from reducer import parameters
+from reducer.align.match import StarList, find_offset, pair_up
+from reducer.align.sky import sky_to_plane
+from reducer.frame import F64, Context, FrameRef, Table
+from reducer.headers.descriptors import describe
+from reducer.photometry import nominal
+from reducer.photometry.standard import STEP
+from reducer.photometry.standards import PASSBAND_ERROR, Star, in_filter, read_standards
+from reducer.photometry.zeropoint import Zeropoint, read_zeropoint
+from reducer.steps.detect import NO_POSITION
+
+#: Fewest stars that tie a field; arcsec within which others count as neighbours (2MASS does not resolve them)
+#: and the most light that they may have together; signal to noise of a star.
+FEWEST, REACH, MOST_NEIGHBOURS, LEAST_SIGNAL = 3, 2.0, 0.05, 20.0
+#: Arcsec within which the field's place may be wrong, and within which a star is the catalogue's.
+SEARCH, SAME = 2.0, 0.25
+#: What stars scatter by besides their errors, mag.
+OWN_SCATTER = 0.02
+#: A zeropoint that serves to recognise stars by their brightness where nothing better is known.
+ROUGH = 26.0
+
+
+@dataclass(frozen=True)
+class FieldStars:
+    """Zeropoints that single stars give (n,), and their errors, mag."""
+
+    zeropoints: F64
+    errors: F64
+
+    def mean(self) -> tuple[float, float, int]:
+        """The robust mean, its error, and how many stars agree."""
+        weights = 1.0 / self.errors**2
+        middle = float(np.median(self.zeropoints))
+        for _ in range(20):
+            away = (self.zeropoints - middle) / self.errors
+            pulled = weights / (1.0 + (away / 2.5) ** 2)
+            middle = float(np.sum(pulled * self.zeropoints) / pulled.sum())
+        kept = np.abs(self.zeropoints - middle) < 3.0 * self.errors
+        scatter = float(np.std(self.zeropoints[kept])) if kept.any() else 0.0
+        count = int(kept.sum())
+        return middle, max(float(weights[kept].sum()) ** -0.5, scatter / max(count, 1) ** 0.5), count
+
+
+def find_zeropoint(objects: Table, growth: float, reference: FrameRef, context: Context) -> Zeropoint | None:
+    """The zeropoint of a stack whose sources are ``objects``: of the field's stars where three agree, else
+    what the standard gave; None without either.
+
+    ``growth``: error of the total light that is common to all, mag.
+    """
+    given = read_zeropoint(reference.header)
+    path = parameters.value(context, STEP, "catalog")
+    # A standard's own stack has been measured on a star that is better known than its neighbours.
+    if not path or not len(objects) or (given is not None and given.transparency is not None):
+        return given
+    facts = describe(reference.header, reference.chips, reference.path.name)
+    stars = read_standards(Path(str(path)))
+    seconds = float(reference.header.get("EXPTIME") or 1.0)
+    matched = match_field(objects, stars, facts.filter or "", seconds)
+    mean, error, count = matched.mean() if len(matched.errors) else (0.0, 0.0, 0)
+    source = stars[0].source if stars else Path(str(path)).name
+    if count < FEWEST:
+        text = f"{count} isolated, unsaturated stars of {source} in the field, {FEWEST} are needed to tie it"
+        context.notify("info", text=text)
+        return given
+    k, airmass = nominal.extinction(facts.filter or ""), facts.airmass or float("nan")
+    found = Zeropoint(
+        value=mean,
+        at_zero=mean + k * airmass,
+        k=k,
+        airmass=airmass,
+        parts={"catalogue": float(np.hypot(error, PASSBAND_ERROR)), "growth": growth},
+        stars=count,
+        star=f"{count} stars of the field",
+        source=source,
+    )
+    if given is not None:
+        ratio = 10.0 ** (0.4 * (mean - given.value))
+        found = replace(
+            found, transparency=(ratio, 0.921 * ratio * float(np.hypot(found.error, given.error)))
+        )
+    context.notify("decision", what=f"zeropoint {found.summary()}", reason=f"{found.star} in {source}")
+    return found
+
+
+def match_field(objects: Table, stars: Sequence[Star], filter_name: str, seconds: float) -> FieldStars:
+    """The zeropoint by each isolated source that is a star of the catalogue."""
+    known = [
+        (star.ra, star.dec, *found) for star in stars if (found := in_filter(star.magnitudes, filter_name))
+    ]
+    listed = np.array(known, float).reshape(-1, 4)
+    listed = listed[np.isfinite(listed).all(axis=1)]
+    good = _alone(objects)
+    if not len(listed) or not good.any():
+        return FieldStars(np.zeros(0), np.zeros(0))
+    centre = (float(np.median(objects["RA"])), float(np.median(objects["DEC"])))
+    u, v = sky_to_plane(objects["RA"], objects["DEC"], centre)
+    instrumental = -2.5 * np.log10(objects["FLUX_TOTAL"][good] / seconds)
+    seen = StarList(u[good], v[good], instrumental + (nominal.zeropoint(filter_name) or ROUGH))
+    wanted = StarList(*sky_to_plane(listed[:, 0], listed[:, 1], centre), listed[:, 2])
+    offset = find_offset(wanted, seen, SEARCH)
+    if offset is None:
+        return FieldStars(np.zeros(0), np.zeros(0))
+    index = pair_up(seen.u + offset.du, seen.v + offset.dv, wanted, SAME)
+    paired = index >= 0
+    noise = 1.0857 * objects["FLUXERR_TOTAL"][good][paired] / objects["FLUX_TOTAL"][good][paired]
+    errors = np.sqrt(listed[index[paired], 3] ** 2 + noise**2 + OWN_SCATTER**2)
+    return FieldStars(listed[index[paired], 2] - instrumental[paired], errors)
+
+
+def _alone(objects: Table) -> F64:
+    """Sources with a trusted total light and no bright neighbour."""
+    light = np.maximum(objects["FLUX_APER"][:, 1], 0.0)
+    with np.errstate(invalid="ignore"):
+        good = (objects["FLAGS"] & NO_POSITION == 0) & (
+            objects["FLUX_TOTAL"] > LEAST_SIGNAL * objects["FLUXERR_TOTAL"]
+        )
+    places = np.stack(
+        sky_to_plane(objects["RA"], objects["DEC"], (objects["RA"][0], objects["DEC"][0])), axis=1
+    )
+    near = cKDTree(places).query_ball_point(places, REACH)
+    others = np.array([light[index].sum() for index in near]) - light
+    return np.asarray(good & (others < MOST_NEIGHBOURS * light))

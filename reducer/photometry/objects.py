@@ -1,0 +1,184 @@
+"""OBJCAT, the catalogue of a stack's sources: places, fluxes with honest errors, and total light."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sep
+from scipy.spatial import cKDTree
+
+from reducer.align.grid import Grid
+from reducer.frame import F32, F64, Table
+from reducer.photometry.zeropoint import Zeropoint
+from reducer.steps.detect import NO_POSITION, RADII, WIDE_RADII, is_blurred
+from reducer.steps.photometry import POWERS, growth_shape
+
+OBJECT = np.dtype(
+    [("NUMBER", "i4"), ("X_IMAGE", "f8"), ("Y_IMAGE", "f8"), ("RA", "f8"), ("DEC", "f8"), ("ERR_POS", "f8"),
+     ("FLUX_APER", "f8", (len(RADII),)), ("FLUXERR_APER", "f8", (len(RADII),)), ("FLUX_TOTAL", "f8"),
+     ("FLUXERR_TOTAL", "f8"), ("APERCOR", "f8"), ("PEAK", "f8"), ("BACKGROUND", "f8"), ("FWHM_IMAGE", "f8"),
+     ("ELLIPTICITY", "f8"), ("THETA_IMAGE", "f8"), ("FLAGS", "i4")]
+)  # fmt: skip
+#: The aperture (index into RADII) whose flux becomes total light.
+BASE = 0
+#: Signal to noise of a star that tells the aperture correction, the most light that its neighbours may add to
+#: the innermost wide aperture, how many stars are taken, and how many for each coefficient.
+LEAST_SIGNAL, MOST_NEIGHBOURS, MOST_STARS, PER_COEFFICIENT = 30.0, 0.05, 300, 3
+#: By what part two stars' total light may differ from the correction besides their noise.
+OWN_SCATTER = 0.01
+MAG = 2.5 / np.log(10.0)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """From the light in the BASE aperture to a star's total, in mag, as a polynomial of the place.
+
+    ``order``: of the polynomial, -1 without any star; ``centre`` and ``half`` scale pixels to -1..1;
+    ``covariance``: of the coefficients; ``growth``: error of what lies beyond the widest aperture, mag,
+    common to all stars; ``stars``: how many it is from.
+    """
+
+    order: int
+    coefficients: F64
+    covariance: F64
+    centre: F64
+    half: float
+    growth: float
+    stars: int
+
+    def at(self, x: F64, y: F64) -> tuple[F64, F64]:
+        """The correction at 0-based pixels and its error, mag; NaN without any star."""
+        if self.order < 0:
+            return np.full(len(x), np.nan), np.full(len(x), np.nan)
+        design = _terms((x - self.centre[0]) / self.half, (y - self.centre[1]) / self.half, self.order)
+        error = np.sqrt(np.einsum("ij,jk,ik->i", design, self.covariance, design))
+        return design @ self.coefficients, error
+
+
+def _terms(p: F64, q: F64, order: int) -> F64:
+    return np.stack([p**i * q**j for i in range(order + 1) for j in range(order + 1 - i)], axis=1)
+
+
+def correct_apertures(sources: Table, shape: tuple[int, int]) -> Correction:
+    """The aperture correction that bright isolated stars of an image of a shape (ny, nx) tell.
+
+    Of order 2 from 18 stars, 1 from 9, else constant.
+    """
+    centre, half = np.array([shape[1], shape[0]]) / 2.0, max(shape) / 2.0
+    stars = sources[_isolated(sources)][:MOST_STARS]
+    if not len(stars):
+        return Correction(-1, np.zeros(0), np.zeros((0, 0)), centre, half, np.nan, 0)
+    beyond, growth = _beyond(stars["wide"])
+    size = -MAG * np.log(stars["wide"][:, 0] * beyond / stars["flux"][:, BASE])
+    error = np.hypot(MAG * stars["wide_error"][:, 0] / stars["wide"][:, 0], OWN_SCATTER)
+    order = next(p for p in (2, 1, 0) if p == 0 or len(stars) >= PER_COEFFICIENT * (p + 1) * (p + 2) // 2)
+    design = _terms((stars["x"] - centre[0]) / half, (stars["y"] - centre[1]) / half, order)
+    coefficients, covariance = _fit(design, size, error)
+    return Correction(order, coefficients, covariance, centre, half, growth, len(stars))
+
+
+def _fit(design: F64, values: F64, error: F64) -> tuple[F64, F64]:
+    """Coefficients and their covariance, robust against stars that have hidden neighbours."""
+    scale, coefficients = error, np.zeros(design.shape[1])
+    coefficients[0] = np.median(values)
+    for _ in range(20):
+        left = values - design @ coefficients
+        scale = np.maximum(error, 1.4826 * np.median(np.abs(left)))
+        weights = 1.0 / scale**2 / (1.0 + (left / scale / 2.5) ** 2)
+        normal = (design * weights[:, None]).T @ design
+        coefficients = np.linalg.solve(normal, design.T @ (weights * values))
+    return coefficients, np.asarray(np.linalg.inv(normal))
+
+
+def _isolated(sources: Table) -> F64:
+    """Well measured stars whose neighbours hardly add to the innermost wide aperture."""
+    reach = WIDE_RADII[0] * (2.0 if len(sources) and is_blurred(sources) else 1.0) * 1.3
+    with np.errstate(invalid="ignore"):
+        good = (sources["flags"] & NO_POSITION == 0) & (sources["flux"][:, BASE] > 0)
+        good &= (sources["wide"] > LEAST_SIGNAL * sources["wide_error"]).all(axis=1)
+    if not good.any():
+        return np.asarray(good)
+    places = np.stack([sources["x"], sources["y"]], axis=1)
+    light = np.maximum(sources["flux"][:, 1], 0.0)
+    near = cKDTree(places).query_ball_point(places[good], reach)
+    others = np.array([light[index].sum() for index in near]) - light[good]
+    alone = good.copy()
+    alone[good] = others < MOST_NEIGHBOURS * light[good]
+    return np.asarray(alone)
+
+
+def _beyond(wide: F64) -> tuple[float, float]:
+    """Total light over that in the innermost wide aperture, from the mean growth; its error, mag.
+
+    What is lost beyond a radius falls with a power of it: the powers that may be bound the error.
+    """
+    growth = np.median(wide / wide[:, :1], axis=0)
+    fits = []
+    for power in POWERS:
+        design = np.stack([np.ones(len(growth)), -growth_shape(power)], axis=1)
+        solution = np.linalg.lstsq(design, growth, rcond=None)[0]
+        fits.append((float(np.sum((growth - design @ solution) ** 2)), float(solution[0])))
+    totals = np.array([total for _, total in fits])
+    return min(fits)[1], float(MAG * np.ptp(totals) / totals.mean() / 4.0)
+
+
+def catalogue(sources: Table, grid: Grid, variance: F32, noise: Table, correction: Correction) -> Table:
+    """OBJCAT: 1-based pixels and degrees of the stack's sources, fluxes in electrons, errors in arcsec.
+
+    ``variance``: of the stack's pixels; ``noise``: its table NOISE, by which sums over apertures are noisier
+    than VAR says.
+    """
+    table = np.zeros(len(sources), OBJECT)
+    table["NUMBER"] = np.arange(1, len(sources) + 1)
+    table["X_IMAGE"], table["Y_IMAGE"] = sources["x"] + 1, sources["y"] + 1
+    table["RA"], table["DEC"] = grid.pixel_to_sky(sources["x"], sources["y"])
+    table["ERR_POS"] = sources["error"] * grid.scale
+    pairs = {"FLUX_APER": "flux", "PEAK": "peak", "BACKGROUND": "background", "FWHM_IMAGE": "fwhm",
+             "ELLIPTICITY": "ellipticity", "THETA_IMAGE": "angle", "FLAGS": "flags"}  # fmt: skip
+    for column, name in pairs.items():
+        table[column] = sources[name]
+    for k, radius in enumerate(RADII):
+        total, _, _ = sep.sum_circle(variance, sources["x"], sources["y"], radius, subpix=1)
+        table["FLUXERR_APER"][:, k] = np.sqrt(np.maximum(total, 0.0)) * noise_ratio(noise, radius)
+    size, error = correction.at(sources["x"], sources["y"])
+    factor = 10.0 ** (-0.4 * size)
+    table["APERCOR"] = size
+    table["FLUX_TOTAL"] = table["FLUX_APER"][:, BASE] * factor
+    own = table["FLUXERR_APER"][:, BASE] * factor
+    table["FLUXERR_TOTAL"] = np.hypot(own, np.abs(table["FLUX_TOTAL"]) * error / MAG)
+    return table
+
+
+def noise_ratio(noise: Table, radius: float) -> float:
+    """Noise of a sum over an aperture over sqrt(sum of VAR): that of the square of the same area."""
+    side = np.sqrt(np.pi) * radius
+    return float(np.interp(np.log(side), np.log(noise["n"]), noise["ratio"]))
+
+
+def add_magnitudes(objects: Table, zeropoint: Zeropoint, seconds: float) -> Table:
+    """OBJCAT with Vega magnitudes: MAG_APER of what is in the apertures, MAG_TOTAL of the total light.
+
+    ``seconds``: EXPTIME. Errors are of the fluxes; PHOTZPER is common to all. NaN for no light.
+    """
+    columns: dict[str, Any] = {}
+    for kind in ("APER", "TOTAL"):
+        flux, error = objects[f"FLUX_{kind}"], objects[f"FLUXERR_{kind}"]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            lit = np.where(flux > 0, flux, np.nan)
+            columns[f"MAG_{kind}"] = zeropoint.value - 2.5 * np.log10(lit / seconds)
+            columns[f"MAGERR_{kind}"] = MAG * error / lit
+    kinds = [(name, "f8", values.shape[1:]) for name, values in columns.items()]
+    added = np.zeros(len(objects), kinds)
+    for name, values in columns.items():
+        added[name] = values
+    return _side_by_side(objects, added)
+
+
+def _side_by_side(left: Table, right: Table) -> Table:
+    table = np.empty(len(left), left.dtype.descr + right.dtype.descr)
+    for part in (left, right):
+        for name in part.dtype.names or ():
+            table[name] = part[name]
+    return table

@@ -1,0 +1,268 @@
+"""The zeropoint of exposures: measured on a standard star, or carried over from a standard's stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reducer import dq, parameters
+from reducer.align.geometry import is_stack
+from reducer.align.grid import REFERENCE_SCALE
+from reducer.align.sky import Position, sky_to_plane
+from reducer.errors import BadInput
+from reducer.frame import F64, Context, Files, FrameRef, Table
+from reducer.headers.descriptors import Descriptors, describe
+from reducer.photometry import nominal
+from reducer.photometry.growth import Light, measure_light
+from reducer.photometry.standards import Magnitude, Star, find_magnitude, published, read_standards
+from reducer.photometry.zeropoint import Zeropoint, read_zeropoint, remove_zeropoint, write_zeropoint
+from reducer.steps.detect import AT_EDGE, IS_SATURATED, NOT_CENTRED, ON_BAD_PIXEL, TOO_SHARP
+
+STEP = "measureZeropoint"
+#: Arcsec about the target's place within which the brightest source is the standard.
+SEARCH = 12.0
+#: Of a neighbour's light over the star's: not worth masking; too much where it lies within a FWHM.
+FAINT, BLENDING = 5e-4, 0.03
+#: What exposures of one star scatter by in good weather, mag, and how many exposures that knowledge is worth.
+USUAL_SCATTER, PRIOR_WEIGHT = 0.01, 3
+MAG = 2.5 / np.log(10.0)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The standard in one exposure: its light in electrons on the reference pixel's scale, and the exposure's
+    airmass (NaN if unknown), seconds, and factor to the reference exposure."""
+
+    light: Light
+    airmass: float
+    seconds: float
+    factor: float
+
+
+def measureZeropoint(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """Give the first of scaled exposures, whose flux scale is the stack's, the keywords of its zeropoint.
+
+    Exposures of a standard star are measured on that star; others take the zeropoint at airmass 0 of the
+    standard's stack that the step is given. Without either there is none, and what is missing is said.
+    """
+    facts = describe(frames[0].header, frames[0].chips, frames[0].path.name)
+    if is_stack(frames[0]) and "PHOTZP" in frames[0].header:
+        return list(frames)
+    header = frames[0].header.copy()
+    remove_zeropoint(header)
+    found = _from_star(frames, facts, context) if facts.observation_class != "science" else None
+    if found is None or isinstance(found, str):
+        found = _carried_over(facts, context) or found
+    if isinstance(found, Zeropoint):
+        write_zeropoint(header, found)
+        _tell(found, facts, context)
+    else:
+        header["PHOTMISS"] = found or "no standard star of this filter was reduced with it"
+        context.notify("decision", what="no zeropoint from a standard star", reason=header["PHOTMISS"])
+    return [frames[0].with_(header=header), *frames[1:]]
+
+
+def _tell(found: Zeropoint, facts: Descriptors, context: Context) -> None:
+    text = f"{found.star}, magnitude by {found.source}; {found.summary()}"
+    context.notify("decision", what=f"zeropoint {found.value:.3f} +- {found.error:.3f} mag", reason=text)
+    if found.transparency is None:
+        said = (
+            "the transparency between standard and target is not known, and not part of the zeropoint's error"
+        )
+        context.notify("info", text=said)
+    usual = nominal.zeropoint(facts.filter or "")
+    if usual is not None and abs(found.at_zero - usual) > nominal.SANE:
+        context.notify(
+            "warning",
+            text=f"the zeropoint at airmass 0, {found.at_zero:.2f} mag, is far from the nominal {usual:.2f}: "
+            "was it photometric, and is the standard the right star?",
+        )
+
+
+# --- a standard's exposures -------------------------------------------------------------------------------
+
+
+def _from_star(frames: Sequence[FrameRef], facts: Descriptors, context: Context) -> Zeropoint | str:
+    """The zeropoint of a standard's exposures, or what is missing."""
+    magnitude = _listed(facts, context)
+    if magnitude is None:
+        where = f"{facts.target_ra:.4f} {facts.target_dec:+.4f}" if facts.target_ra is not None else "unknown"
+        return (
+            f"no {facts.filter} magnitude of {facts.object} (at {where}) in any table of standards: "
+            "give one with --standards FILE"
+        )
+    target = (float(facts.target_ra or 0.0), float(facts.target_dec or 0.0))
+    picked = [_pick(frame, target) for frame in frames]
+    for frame, choice in zip(frames, picked, strict=True):
+        if isinstance(choice, str):
+            context.notify("warning", text=f"{frame.path.name}: not used for the zeropoint: {choice}")
+    usable = [(f, choice) for f, choice in zip(frames, picked, strict=True) if not isinstance(choice, str)]
+    tasks = [(context.disk, f.with_(sources=()), *choice) for f, choice in usable]
+    measures = [m for m in context.map(measure_star, tasks) if m is not None]
+    if not measures:
+        return f"{magnitude.star} could not be measured in any exposure: see the warnings"
+    return combine_measures(measures, magnitude, nominal.extinction(facts.filter or ""), frames[0])
+
+
+def _listed(facts: Descriptors, context: Context) -> Magnitude | None:
+    """The standard's magnitude by the first table that has it: user's, published, the archive's, 2MASS."""
+    for stars, by_name in _tables(context):
+        found = find_magnitude(
+            stars, facts.object or "", facts.target_ra, facts.target_dec, facts.filter or "", by_name
+        )
+        if found is not None:
+            return found
+    return None
+
+
+def _tables(context: Context) -> Iterator[tuple[Sequence[Star], bool]]:
+    """Tables of standards in order of trust, and whether a star's name alone identifies it there."""
+    for name, source, by_name in (
+        ("standards", "", True),
+        ("", "", False),
+        ("archive", "the archive's phot_standards", False),
+        ("catalog", "", False),
+    ):
+        path = parameters.value(context, STEP, name) if name else None
+        if path:
+            yield read_standards(Path(path), source), by_name
+        elif not name:
+            yield published(), by_name
+
+
+def _pick(frame: FrameRef, target: Position) -> tuple[int, Table, Table] | str:
+    """Chip, source and neighbours of the star in a frame, or why it cannot be used."""
+    assert frame.geometry is not None
+    u0, v0 = sky_to_plane(np.array([target[0]]), np.array([target[1]]), frame.geometry.tangent)
+    best: tuple[int, Table, Table] | None = None
+    for chip, table in enumerate(frame.sources):
+        real = table[(table["flags"] & (NOT_CENTRED | TOO_SHARP)) == 0]
+        u, v = frame.geometry.evaluate(real["x"], real["y"], chip)
+        near = np.flatnonzero(np.hypot(u - u0, v - v0) < SEARCH)
+        if len(near):
+            k = near[np.argmax(real["flux"][near, -1])]
+            if best is None or real["flux"][k, -1] > best[1]["flux"][-1]:
+                best = (chip, real[k], np.delete(real, k))
+    if best is None:
+        return "the standard is not on it"
+    _, star, others = best
+    flaws = {IS_SATURATED: "saturated", AT_EDGE: "at the edge", ON_BAD_PIXEL: "on bad pixels"}
+    flaw = next((word for bit, word in flaws.items() if star["flags"] & bit), None)
+    if flaw is None and _is_blended(star, others):
+        flaw = "blended with another"
+    return f"the star is {flaw}" if flaw else best
+
+
+def _is_blended(star: Table, others: Table) -> bool:
+    close = np.hypot(others["x"] - star["x"], others["y"] - star["y"]) < star["fwhm"]
+    return bool((others["flux"][close, 1] > BLENDING * star["flux"][1]).any())
+
+
+def measure_star(task: tuple[Files, FrameRef, int, Table, Table]) -> Measure | None:
+    """The star's light in one exposure, in electrons per exposure on the scale of the reference pixel."""
+    files, frame, index, star, others = task
+    chip = files.read_chip(frame, index)
+    usable = (chip.mask & dq.UNUSABLE) == 0
+    _mask_others(usable, star, others)
+    try:
+        light = measure_light(
+            chip.data, chip.variance, usable, float(star["x"]), float(star["y"]), float(star["fwhm"])
+        )
+    except BadInput:
+        return None
+    assert frame.geometry is not None
+    # A flat makes surface brightness of light: a sum over pixels is in units of their own area.
+    area = frame.geometry.area(np.array([star["x"]]), np.array([star["y"]]), index)[0] / REFERENCE_SCALE**2
+    light = replace(
+        light,
+        total=light.total * area,
+        photons=light.photons * area,
+        growth=light.growth * area,
+        sky=light.sky * area,
+    )
+    facts = describe(frame.header, frame.chips, frame.path.name)
+    airmass = facts.airmass if facts.airmass is not None else float("nan")
+    return Measure(light, airmass, float(frame.header.get("EXPTIME") or 1.0), frame.scale)
+
+
+def _mask_others(usable: NDArray[np.bool_], star: Table, others: Table) -> None:
+    """Take the pixels of other sources out, where these are worth it and do not lie on the star itself."""
+    radius = max(float(star["fwhm"]), 12.0)
+    away = np.hypot(others["x"] - star["x"], others["y"] - star["y"])
+    for other in others[(others["flux"][:, 1] > FAINT * star["flux"][1]) & (away > star["fwhm"])]:
+        row, column = int(other["y"]), int(other["x"])
+        reach = int(radius) + 1
+        rows = slice(max(row - reach, 0), row + reach + 1)
+        columns = slice(max(column - reach, 0), column + reach + 1)
+        y, x = np.mgrid[: usable.shape[0], : usable.shape[1]][:, rows, columns]
+        usable[rows, columns] &= np.hypot(x - other["x"], y - other["y"]) > radius
+
+
+def combine_measures(
+    measures: Sequence[Measure], magnitude: Magnitude, k: float, reference: FrameRef
+) -> Zeropoint:
+    """The zeropoint on the reference exposure's scale, and at airmass 0 as the mean of the exposures.
+
+    The exposures put the star on different arrays: their scatter holds that of the arrays and of the weather.
+    """
+    total, seconds, airmass, factor = (
+        np.array(column)
+        for column in zip(*((m.light.total, m.seconds, m.airmass, m.factor) for m in measures), strict=True)
+    )
+    each = magnitude.value + 2.5 * np.log10(total / seconds) + k * np.nan_to_num(airmass, nan=0.0)
+    reference_seconds = float(reference.header.get("EXPTIME") or 1.0)
+    value = magnitude.value + 2.5 * np.log10(np.mean(total * factor) / reference_seconds)
+    count = len(measures)
+    squares = float(np.sum((each - each.mean()) ** 2)) + PRIOR_WEIGHT * USUAL_SCATTER**2
+    here = float(reference.header.get("AIRMASS") or np.nan)
+    parts = {
+        "photons": MAG * _mean_error([m.light.photons for m in measures], total),
+        "growth": MAG * _mean_error([m.light.growth for m in measures], total),
+        "sky": MAG * _mean_error([m.light.sky for m in measures], total),
+        "catalogue": magnitude.error,
+        "arrays": float(np.sqrt(squares / (count - 1 + PRIOR_WEIGHT) / count)),
+    }
+    radius = float(np.mean([m.light.radius for m in measures])) * REFERENCE_SCALE
+    return Zeropoint(
+        value=float(value),
+        at_zero=float(each.mean()),
+        k=k,
+        airmass=here,
+        parts=parts,
+        radius=radius,
+        stars=count,
+        star=magnitude.star,
+        source=magnitude.source,
+        transparency=(1.0, 0.0),
+    )
+
+
+def _mean_error(errors: Sequence[float], total: F64) -> float:
+    return float(np.sqrt(np.sum((np.array(errors) / total) ** 2)) / len(total))
+
+
+# --- other exposures ---------------------------------------------------------------------------------------
+
+
+def _carried_over(facts: Descriptors, context: Context) -> Zeropoint | str | None:
+    """The zeropoint at airmass 0 of a standard's stack, at these exposures' airmass."""
+    path = parameters.value(context, STEP, "standard")
+    if not path:
+        return None
+    found = read_zeropoint(context.disk.open_frame(Path(path)).header)
+    if found is None:
+        return f"the standard's stack {Path(path).name} has no zeropoint"
+    if facts.airmass is None or not np.isfinite(found.airmass):
+        return "the airmass of the standard or of the target is not in the headers"
+    uncertain = nominal.EXTINCTION_ERROR * abs(facts.airmass - found.airmass)
+    return replace(
+        found,
+        value=found.at_zero - found.k * facts.airmass,
+        airmass=facts.airmass,
+        parts={**found.parts, "extinction": uncertain},
+        transparency=None,
+    )
