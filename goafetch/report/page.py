@@ -31,6 +31,13 @@ SHOWN = (
     "NOISCORR", "NCORR02", "NCORR04", "CRVAL1", "CRVAL2", "RADESYS", "ASTRCAT", "ASTRNUM",
     "ASTRRMS", "GOAFVERS", "GOAFKEY",
 )  # fmt: skip
+#: Keywords that tell how the sky was found, in words.
+SKY = {
+    "SKYMODE": "Own sky or sky exposures",
+    "SKYLEVM": "Its level",
+    "SKYNUM": "Sky exposures used",
+    "SKYSIGMA": "Sure to (electrons)",
+}
 #: The columns of a product's provenance tables that the page shows.
 PROVENANCE = {
     "PROVENANCE": ("filename", "md5", "provenance_added_by"),
@@ -105,10 +112,15 @@ def _make_page(
         verdicts=verdicts,
         picture="data:image/png;base64," + base64.b64encode(picture).decode("ascii"),
         viewer=make_viewer(stack),
-        depth=present([*figures.draw_maps(stack, quality), figures.draw_noise(stack)]),
-        growth=figures.draw_growth(stack, quality.scale),
+        depth=present(
+            [
+                *figures.draw_maps(stack, quality),
+                figures.draw_noise(stack),
+                figures.draw_growth(stack, quality.scale),
+            ]
+        ),
         sky=figures.draw_sky(folder, summary, product.group),
-        sky_choice=stack.text("SKYMODE"),
+        sky_choice=[(name, stack.text(key)) for key, name in SKY.items() if stack.text(key)],
         exposures=present([figures.draw_exposures(stack), figures.draw_residuals(stack)]),
         each=list_exposures(stack),
         mask=list_bits(stack),

@@ -94,9 +94,10 @@ def draw_growth(growth: Growth, scale: float | None, prefix: str) -> str:
 def draw_residuals(table: Table, shape: tuple[int, int], prefix: str) -> str:
     """An SVG of RESIDUALS: arrows over the stack of ``shape`` (ny, nx), and their scatter in mas."""
     figure = new_figure(6.4, 3.4)
-    shown = table[:: max(1, -(-len(table) // MOST_ARROWS))]
     dx, dy = (table[name].astype(float) * 1000 for name in ("DX", "DY"))
-    length = float(np.percentile(np.hypot(dx, dy), 95)) or 1.0
+    size = np.hypot(dx, dy)
+    length = float(np.percentile(size, 95)) or 1.0
+    shown = table[size < 3 * length][:: max(1, -(-len(table) // MOST_ARROWS))]
     places = new_axes(figure, 121)
     arrows = places.quiver(
         shown["X_IMAGE"], shown["Y_IMAGE"], shown["DX"] * 1000, shown["DY"] * 1000,

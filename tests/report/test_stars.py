@@ -1,0 +1,76 @@
+"""What is measured on stars for the report: growth curves, and what the alignment left."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from small_workspace import write_stack
+
+from goafetch.report.drawing.figures import draw_growth, draw_residuals
+from goafetch.report.drawing.stars import measure_growth
+from goafetch.report.products import read_stack
+from goafetch.report.tables import list_bits, list_exposures
+
+SIGMA, LIGHT = 3.0, 5e6
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    """The small stack with one bright Gaussian star in a catalogue of its own."""
+    made = read_stack(write_stack(tmp_path_factory.mktemp("stack") / "S20170505S0095_image.fits"))
+    y, x = np.mgrid[: made.data.shape[0], : made.data.shape[1]]
+    star = LIGHT / (2 * np.pi * SIGMA**2) * np.exp(-((x - 450) ** 2 + (y - 170.4) ** 2) / (2 * SIGMA**2))
+    catalogue = np.zeros(
+        2, [("X_IMAGE", "f8"), ("Y_IMAGE", "f8"), ("FLUX_APER", "f8", (4,)), ("FLAGS", "i4")]
+    )
+    catalogue["X_IMAGE"], catalogue["Y_IMAGE"], catalogue["FLUX_APER"] = 451, 171.4, 1e6
+    catalogue[1] = (321, 321, 2e6, 0)  # the brightest stands on the cross of gaps
+    data = np.where(made.mask & 16, np.nan, 10 + 0 * made.data + star).astype(np.float32)
+    return dataclasses.replace(made, data=data, tables={"OBJCAT": catalogue})
+
+
+def test_a_growth_curve_holds_a_gaussian_stars_light(stack):
+    growth = measure_growth(stack)
+    assert (growth.x, growth.y) == (451, 171.4)
+    assert growth.light[-1] == pytest.approx(LIGHT, rel=1e-3)
+    assert growth.holding(0.5) == pytest.approx(SIGMA * np.sqrt(2 * np.log(2)), abs=0.35)
+    # Independent pixels of variance 100 within 60 pixels, times the correlation of 1.4.
+    assert growth.error[-1] == pytest.approx(1.4 * 10 * np.sqrt(np.pi) * 60, rel=0.02)
+    assert "half of them within 0.07" in draw_growth(stack, 0.02).caption
+
+
+def test_no_star_no_growth_curve(stack):
+    assert draw_growth(dataclasses.replace(stack, tables={}), 0.02) is None
+
+
+def test_residuals_are_drawn_and_outliers_do_not_cross_the_picture(stack):
+    rng = np.random.default_rng(4)
+    kind = [("exposure", "i4"), ("X_IMAGE", "f4"), ("Y_IMAGE", "f4"), ("DX", "f4"), ("DY", "f4")]
+    table = np.zeros(500, kind)
+    table["X_IMAGE"], table["Y_IMAGE"] = rng.uniform(1, 640, (2, 500))
+    table["DX"], table["DY"] = rng.normal(0, 1e-3, (2, 500))
+    table["DX"][0] = 0.05
+    figure = draw_residuals(dataclasses.replace(stack, tables={"RESIDUALS": table}))
+    assert "500 residuals" in figure.svg and " mas" in figure.svg
+    assert draw_residuals(stack) is None
+
+
+def test_tables_show_the_columns_that_a_product_has(stack):
+    table = np.array(
+        [("S1.fits", 60.0, 0.0921, 0.314)],
+        [("filename", "U20"), ("seconds", "f8"), ("fwhm", "f8"), ("strehl", "f8")],
+    )
+    listed = list_exposures(dataclasses.replace(stack, tables={"EXPOSURES": table}))
+    assert dict(zip(listed.heads, listed.rows[0], strict=True)) == {
+        "file": "S1.fits", "seconds": "60", "FWHM (mas)": "92", "Strehl": "31.4%",
+    }  # fmt: skip
+    assert list_exposures(stack).rows == []
+
+
+def test_the_masks_bits_are_named_with_their_share(stack):
+    shares = dict(list_bits(stack).rows)
+    assert {name.split(": ")[0] for name in shares} == {"1", "16"}
+    cross = (2 * 18 * 640 - 18**2) / 640**2
+    assert float(next(v for k, v in shares.items() if k.startswith("16")).rstrip("%")) == pytest.approx(
+        100 * cross, rel=0.02
+    )
