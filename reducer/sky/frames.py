@@ -22,6 +22,7 @@ from reducer.sky.objects import (
     cell_map,
     expand,
     find_objects,
+    without_faint,
 )
 from reducer.steps.masks import index_of
 
@@ -104,11 +105,12 @@ def see(data: F32, mask: U16, first_column: int, local: bool, hidden: Bool | Non
     free = known & ~objects
     stars = objects if local else find_objects(means, counts, local=True)
     cells = cell_map(means, known & ~stars)
+    dark = free if local else without_faint(means, known & ~stars)
     return Seen(
         level=float(np.median(means[free])) if free.any() else float("nan"),
         cells=cells,
         free=float(free.sum() / max(known.sum(), 1)),
-        strips=strips_of(means, free, data.shape[1], first_column),
+        strips=strips_of(means, dark, data.shape[1], first_column),
         packed=pack(objects if hidden is None else objects | hidden),
     )
 

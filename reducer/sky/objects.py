@@ -20,6 +20,8 @@ BLOCK = 4
 CELL = 16
 #: Standard deviations above the background at which a block, alone or averaged, belongs to an object.
 THRESHOLD = 4.0
+#: The same for light too faint to be an object, of one block and of 3x3, where sums must be free of it.
+FAINT = (2.5, 2.0)
 #: Sides, in blocks, of the averages in which faint and wide light is looked for.
 SCALES = (1, 3, 9)
 #: Growth of an object by this fraction of its radius, for the light below the threshold.
@@ -77,6 +79,19 @@ def find_objects(means: F32, counts: F32, local: bool) -> Bool:
         noise = scatter(average[free & (weight > 0.5)])
         found |= known & (weight > 0.1) & (average > THRESHOLD * noise)
     return grow(found, known)
+
+
+def without_faint(means: F32, free: Bool) -> Bool:
+    """The free blocks that no faint light seems to be in, judged against their surroundings."""
+    if free.sum() < 100:
+        return free
+    residual = np.where(free, means - local_background(means, free), np.float32(0))
+    weight = ndimage.uniform_filter(free.astype(np.float32), 3, mode="nearest")
+    average = ndimage.uniform_filter(residual, 3, mode="nearest") / np.maximum(weight, 1e-3)
+    noise = scatter(residual[free])
+    single, around = FAINT
+    dark: Bool = free & (np.abs(residual) < single * noise) & (average < around * noise / 3)
+    return dark
 
 
 def grow(found: Bool, known: Bool) -> Bool:

@@ -19,11 +19,10 @@ from reducer.sky.channels import (
     STEP,
     Strips,
     channel_width,
-    common_offsets,
     fit_exposure,
-    fit_field,
-    without_level,
 )
+from reducer.sky.edges import common_offsets
+from reducer.sky.field import fit_field
 from reducer.sky.frames import (
     KeepTask,
     LookTask,
@@ -117,7 +116,7 @@ def make_patterns(frames: Sequence[FrameRef], objects: Sequence[FrameRef], conte
         pattern = look(LookTask(context.disk, context.disk.open_frame(first), None))
         common = common_offsets(strips_in(pattern), skies.width, len(strips))
         for name, found in zip(skies.seen, strips, strict=True):
-            own = fit_exposure(found, skies.width)
+            own = fit_exposure(found, skies.width).offsets
             skies.offsets[name] = {array: own[array] + common[array] for array in own}
     for place, members in enumerate(sorted(sets, key=sorted)):
         skies.patterns[members] = _combine(skies, members, context, f"_sky{place}")
@@ -235,7 +234,7 @@ def _offsets(
     if not parameters.value(context, "skyCorrect", "channels"):
         return [no_offsets(frame) for frame in group]
     if decision.offset:
-        return [fit_exposure(strips_in(seen), skies.width) for seen in shown]
+        return [dict(fit_exposure(strips_in(seen), skies.width).offsets) for seen in shown]
     east, north = positions(group)
     cell = (STEP, CELL_ROWS * BLOCK)
     moves = [
@@ -246,7 +245,7 @@ def _offsets(
         for place, frame in enumerate(group)
     ]
     strips = [
-        {array: without_level(part.strips, levels[place][array]) for array, part in seen.items()}
+        {array: part.strips.less(levels[place][array]) for array, part in seen.items()}
         for place, seen in enumerate(shown)
     ]
     return fit_field(strips, moves, skies.width)
@@ -343,6 +342,10 @@ def _follow(
     ratios: Mapping[int, float],
 ) -> Course:
     maps, places = common_field(group, shown, ratios)
+    alone = [f.path.name for f, cells in zip(group, maps, strict=True) if not np.isfinite(cells).any()]
+    if alone:
+        found = f"no free sky of {', '.join(alone)} is in the other exposures"
+        raise BadInput(found, "64x64 pixels without objects", "set skyCorrect:level=first or offset_sky=True")
     return follow(sky_times, sky_levels, times, differences(maps, places))
 
 

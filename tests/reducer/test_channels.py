@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reducer.sky.channels import channel_width, common_offsets, fit_exposure, fit_field, strips_of
+from reducer.sky.channels import channel_width, fit_exposure, strips_of
 from reducer.sky.columns import column_means, find_width, offsets_against
+from reducer.sky.edges import common_offsets
+from reducer.sky.field import fit_field
 
 BLOCKS = 512
 
@@ -36,7 +38,7 @@ def test_a_blank_exposure_gives_its_offsets_and_their_width(width: int) -> None:
     rng = np.random.default_rng(width)
     strips, true = exposure(rng, width)
     assert channel_width([strips]) == width
-    found = fit_exposure(strips, width)
+    found = fit_exposure(strips, width).offsets
     errors = np.concatenate([found[array] - true[array] for array in true])
     assert errors.std() < 0.3
     assert all(abs(found[array].mean()) < 1e-3 for array in found)
@@ -75,7 +77,7 @@ def test_covered_channels_are_left_alone() -> None:
     free[:, 128:256] = False
     means = (10 * rng.standard_normal(free.shape)).astype(np.float32)
     means[:, 128:256] += 500
-    found = fit_exposure({1: strips_of(means, free, 2048, 0)}, 512)[1]
+    found = fit_exposure({1: strips_of(means, free, 2048, 0)}, 512).offsets[1]
     assert np.abs(found).max() < 1
 
 
