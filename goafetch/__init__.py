@@ -12,11 +12,12 @@ _PLACES = {
     "search": "goafetch.archive.job",
     "fetch": "goafetch.archive.job",
     "view": "goafetch.report",
+    "watch": "goafetch.console.notebook",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """``run``, ``search`` and ``fetch`` do the jobs of the commands, ``view`` shows a product.
+    """``run``, ``search``, ``fetch`` do the jobs of the commands, ``view`` shows a product, ``watch`` a run.
 
     What is heavy is imported when it is asked for.
     """

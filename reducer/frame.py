@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +16,9 @@ from reducer.errors import BadInput
 
 if TYPE_CHECKING:
     from reducer.align.geometry import Geometry
+
+#: Keywords that a frame shows of itself in a notebook.
+SHOWN = ("OBJECT", "OBSCLASS", "FILTER1", "FILTER2", "EXPTIME", "COADDS", "DATE-OBS", "UT", "BUNIT")
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -73,6 +77,15 @@ class FrameRef:
     def with_(self, **changes: Any) -> FrameRef:
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the file, and the keywords by which an astronomer knows it."""
+        known = [(key, self.header[key]) for key in SHOWN if key in self.header]
+        facts = [("arrays", len(self.chips)), *known, *(("repaired", text) for text in self.repairs)]
+        rows = "".join(
+            f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in facts
+        )
+        return f"<table><caption>{escape(self.path.name)}</caption>{rows}</table>"
 
 
 Step = Callable[[Sequence[FrameRef], "Context"], Sequence[FrameRef]]

@@ -12,6 +12,7 @@ from goafetch.archive.language.dates import DAY, Interval, everything
 from goafetch.archive.query import Criteria, Query, build_query
 from goafetch.archive.records import Record, answers, mismatch, read_rows, to_table
 from goafetch.errors import NothingFound
+from goafetch.show import table_html
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -31,6 +32,11 @@ class SearchResult:
     def to_table(self) -> Table:
         """The columns of astroquery.gemini's table, in its order, with true types."""
         return to_table(self.records)
+
+    def _repr_html_(self) -> str:
+        names = ("name", "object", "observation_class", "filter_name", "exposure_time", "ut_datetime")
+        rows = [{name: getattr(record, name) for name in names} for record in self.records]
+        return table_html(rows, f"{len(rows)} files: {self.query}")
 
 
 def search(client: ArchiveClient, criteria: Criteria) -> SearchResult:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from goafetch.show import table_html
 from reducer.headers.descriptors import Region
 
 FLAT, STANDARD, SCIENCE = "flat", "standard", "science"
@@ -96,6 +97,21 @@ class Plan:
         """Flats first, then standards and science."""
         yield from self.flats
         yield from self.visits
+
+    def _repr_html_(self) -> str:
+        groups = [
+            {
+                "group": group.name,
+                "kind": group.kind,
+                "frames": len(group.frames),
+                "flat": group.flat.name if group.flat else "",
+                "mask": group.bpm.name if group.bpm else "",
+                "why": "; ".join(group.reasons),
+            }
+            for group in self.groups()
+        ]
+        left_out = [{"file": left.path.name, "reason": left.reason} for left in self.left_out]
+        return table_html(groups, "plan") + (table_html(left_out, "left out") if left_out else "")
 
 
 def stem(path: Path) -> str:

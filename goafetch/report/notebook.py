@@ -1,13 +1,11 @@
-"""Pictures and tables that show themselves in a notebook."""
+"""Pictures of products that show themselves in a notebook."""
 
 from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -42,14 +40,3 @@ def view(product: str | Path) -> Picture:
     if len(frame.chips) == 1 and "TEXPTIME" in frame.header:
         return Picture(draw_stack(read_stack(path)), f"{path.name}: stack, asinh stretch; blue: no data")
     return Picture(paint_mosaic(read_mosaic(path)), f"{path.name}: the arrays as they lie on the focal plane")
-
-
-def table_html(rows: Sequence[Mapping[str, Any]], caption: str) -> str:
-    """Records as an HTML table, for ``_repr_html_``."""
-    names = list(rows[0]) if rows else []
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(row[name]))}</td>" for name in names) + "</tr>"
-        for row in rows
-    )
-    return f"<table><caption>{html.escape(caption)}</caption><tr>{head}</tr>{body}</table>"

@@ -1,11 +1,24 @@
-"""Products and tables show themselves in a notebook."""
+"""Products, frames, plans, searches and runs show themselves in a notebook."""
+
+import dataclasses
+import sys
+import types
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 from matplotlib.image import imread
 
+from goafetch import watch
+from goafetch.archive.query import Criteria, build_query
+from goafetch.archive.search import SearchResult
+from goafetch.console.notebook import Cell
+from goafetch.console.terminal import Terminal
+from goafetch.plan.model import Group, LeftOut, Plan, Setup
 from goafetch.report import view
-from goafetch.report.notebook import table_html
+from goafetch.show import MOST_ROWS, table_html
 from reducer.errors import BadFile
+from reducer.fitsio import open_frame
 
 
 @pytest.mark.parametrize(
@@ -29,6 +42,82 @@ def test_what_is_no_product_is_refused(tmp_path):
         view(tmp_path / "x.fits")
 
 
-def test_a_table_escapes_what_it_shows():
+def test_a_table_escapes_what_it_shows_and_says_how_much_it_leaves_out():
     text = table_html([{"name": "<b>", "n": 1}], "A & B")
     assert "&lt;b&gt;" in text and "A &amp; B" in text and "<b>" not in text
+    long = table_html([{"n": number} for number in range(MOST_ROWS + 7)], "")
+    assert long.count("<tr>") == MOST_ROWS + 1 and "and 7 more" in long
+
+
+def test_a_frame_shows_what_it_is(workspace):
+    frame = open_frame(workspace / "playground/S20170505S0095_image.fits")
+    text = dataclasses.replace(frame, repairs=("BUNIT <put> in its place",))._repr_html_()
+    assert "S20170505S0095_image.fits" in text and "<td>NGC5128</td>" in text
+    assert "BUNIT &lt;put&gt; in its place" in text
+
+
+def test_a_plan_shows_its_groups_and_what_it_leaves_out():
+    setup = Setup("Kshort", 60.0, 1, "FOWLER", ())
+    group = Group("science", "NGC5128", setup, datetime(2017, 5, 5), (Path("S1.fits"),), Path("S2_flat.fits"),
+                  reasons=("flat S2_flat.fits: the nearest",))  # fmt: skip
+    text = Plan(visits=(group,), left_out=(LeftOut(Path("S9.fits"), "no lamp-off"),))._repr_html_()
+    for word in ("NGC5128 Kshort 60 s", "S2_flat.fits", "the nearest", "S9.fits", "no lamp-off"):
+        assert word in text
+
+
+def test_a_search_says_what_was_asked():
+    text = SearchResult([], build_query(Criteria(program="GS-2017A-Q-29")))._repr_html_()
+    assert "0 files" in text and "GS-2017A-Q-29" in text
+
+
+def tell_a_run(notify):
+    notify("stage", name="stack <b>", total=4)
+    notify("progress", name="stack <b>", done=1, total=4)
+    notify("decision", what="offset_sky=False", reason="the target fills the field")
+    notify("refused", name="S9.fits", reason="it is broken")
+    notify("made", path="S1_flat.fits")
+
+
+def test_a_cell_has_a_line_for_what_was_decided_and_a_bar_for_what_runs(monkeypatch):
+    shown = []
+    fake = types.SimpleNamespace(
+        HTML=str,
+        display=lambda page, display_id: shown.append(page) or types.SimpleNamespace(update=shown.append),
+    )
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(display=fake))
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    cell = Cell()
+    tell_a_run(cell)
+    text = cell.as_html()
+    assert '<progress value="1" max="4"></progress> stack &lt;b&gt; 1/4' in text
+    assert (
+        "→ offset_sky=False: the target fills the field" in text
+        and "✗ left out S9.fits: it is broken" in text
+    )
+    assert "S1_flat.fits" not in text
+    cell("done", name="stack <b>")
+    assert "<progress" not in cell.as_html() and "✓ stack &lt;b&gt;" in cell.as_html()
+    assert shown[-1] == cell.as_html()
+
+
+def test_outside_a_notebook_a_run_is_watched_in_lines(capsys):
+    watching = watch()
+    assert isinstance(watching, Terminal)
+    tell_a_run(watching)
+    assert "offset_sky=False: the target fills the field" in capsys.readouterr().err
+
+
+@pytest.mark.prove
+def test_a_notebook_shows_a_run(workspace):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    product = str(workspace / "playground/S20170505S0095_image.fits")
+    cells = [
+        "from goafetch import view, watch\ntell = watch()\nassert type(tell).__name__ == 'Cell'",
+        "tell('stage', name='stack', total=2)\ntell('decision', what='yes')\ntell('done', name='stack')",
+        f"view({product!r})",
+    ]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
+    nbclient.NotebookClient(book, timeout=120).execute()
+    assert "✓ stack" in book.cells[1].outputs[0]["data"]["text/html"]
+    assert "data:image/png" in book.cells[2].outputs[0]["data"]["text/html"]
