@@ -7,13 +7,14 @@ import json
 import os
 import platform
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import IO
+from typing import IO, Any
 
 from goafetch.errors import WorkspaceError
 
@@ -68,6 +69,11 @@ class Workspace:
         return self.root / "goafetch.lock"
 
     @property
+    def ledger(self) -> Path:
+        """What the keys of products stand for."""
+        return self.playground / "keys.json"
+
+    @property
     def workers_lock(self) -> Path:
         """Shared by every worker process that works here (see ``share``)."""
         return self.playground / ".workers.lock"
@@ -109,8 +115,9 @@ class Verified:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._known: dict[str, list[int | str]] = _read_json(path)
+        self._known: dict[str, list[int | str]] = read_json(path)
         self._changed = False
+        self._lock = threading.RLock()
 
     def proof(self, path: Path) -> str | None:
         """The remembered md5, or None where the file is not as it was."""
@@ -121,8 +128,9 @@ class Verified:
 
     def remember(self, path: Path, md5: str) -> None:
         """Note that the file, as it stands, has this md5."""
-        self._known[path.name] = [*_marks(path), md5]
-        self._changed = True
+        with self._lock:
+            self._known[path.name] = [*_marks(path), md5]
+            self._changed = True
 
     def md5(self, path: Path) -> str:
         """The file's md5: remembered where that is proof, else computed and remembered."""
@@ -139,9 +147,10 @@ class Verified:
 
     def save(self) -> None:
         """Write what was learnt, if anything."""
-        if self._changed and self.path.parent.is_dir():
-            write_atomically(self.path, json.dumps(self._known, indent=0, sort_keys=True))
-            self._changed = False
+        with self._lock:
+            if self._changed and self.path.parent.is_dir():
+                write_atomically(self.path, json.dumps(self._known, indent=0, sort_keys=True))
+                self._changed = False
 
 
 def _marks(path: Path) -> list[int | str]:
@@ -149,8 +158,8 @@ def _marks(path: Path) -> list[int | str]:
     return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
-def _read_json(path: Path) -> dict[str, list[int | str]]:
-    """A damaged record proves nothing and is begun anew: every file is then hashed again."""
+def read_json(path: Path) -> dict[str, Any]:
+    """A record of earlier runs; a damaged one proves nothing and is begun anew."""
     try:
         known = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):

@@ -213,6 +213,10 @@ class Desk:
         """Results of ``function(task)`` in the order of the tasks."""
         return self.pool.map_with(self.submit, function, tasks)
 
+    def abandon(self) -> None:
+        """End all work of the pool at once: whoever waits for a task is told."""
+        self.pool.close(at_once=True)
+
 
 def available_cores() -> int:
     """Cores that this process may run on."""

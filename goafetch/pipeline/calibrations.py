@@ -8,7 +8,7 @@ from pathlib import Path
 from calstore.record import PROCESSED_FLAT, Calibration
 from calstore.store import CalStore
 from goafetch.config import Settings
-from goafetch.pipeline.execute import MADE, Outcome
+from goafetch.pipeline.stages import MADE, Outcome
 from goafetch.plan.decide import promise
 from goafetch.plan.model import Plan
 from goafetch.workspace import Workspace

@@ -13,10 +13,11 @@ from goafetch.errors import DONE, FAILED
 from goafetch.events import Notify, silent
 from goafetch.pipeline import story
 from goafetch.pipeline.calibrations import add_to_store, store_of, stored_calibrations
-from goafetch.pipeline.execute import Outcome, Work, execute
+from goafetch.pipeline.execute import execute
 from goafetch.pipeline.folder import is_workspace, take_folder
 from goafetch.pipeline.log import logged
 from goafetch.pipeline.result import RunReport
+from goafetch.pipeline.stages import Outcome, Work
 from goafetch.plan.decide import make_plan
 from goafetch.plan.model import LeftOut, Plan
 from goafetch.plan.sort import Wanted
@@ -26,6 +27,10 @@ from reducer.errors import ReducerError
 if TYPE_CHECKING:
     from goafetch.pipeline.obtain import Obtained
     from reducer.headers.descriptors import Descriptors
+
+
+#: What workers import as they start, beside the planning.
+MODULES = ("reducer.recipes",)
 
 
 @dataclass(frozen=True)
@@ -89,8 +94,10 @@ def perform(request: Request, workspace: Workspace, settings: Settings, tell: st
     files, obtained = _raw_files(request, workspace, settings, tell)
     verified = workspace.verified()
     plan = plan_files(files, workspace, settings, request.wanted, tell)
-    with Pool(settings.workers) as pool:
-        work = Work(workspace, pool, tell, request.parameters, verified, story.refused_before(earlier))
+    with Pool(settings.workers, tell, MODULES) as pool:
+        desk = pool.at(workspace.workers_lock)
+        before = story.refused_before(earlier)
+        work = Work(workspace, desk, tell, request.parameters, verified, refused_before=before)
         outcomes = execute(plan, work)
     add_to_store(store_of(workspace, settings), plan, outcomes, workspace)
     verified.save()

@@ -35,7 +35,11 @@ def logged(notify: Notify, path: Path) -> Iterator[Notify]:
 
 
 def sentence(event: str, facts: dict[str, object]) -> str:
-    """An event in words, on one line."""
+    """An event in words, on one line, after the group that it is about."""
+    about = facts.get("group") if event not in ("stage", "done") else None
+    if about:
+        rest = {key: value for key, value in facts.items() if key != "group"}
+        return f"[{about}] {sentence(event, rest)}"
     values = {key: str(value) for key, value in facts.items() if value not in (None, "")}
     if event == "decision":
         text = ": ".join(values[key] for key in ("what", "reason") if key in values)

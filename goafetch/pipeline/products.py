@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
 from calstore.record import PROCESSED_FLAT
+from goafetch.plan.keys import Facts, product_key
 from goafetch.plan.model import stem
-from goafetch.workspace import Verified, Workspace
+from goafetch.workspace import Verified, Workspace, read_json, write_atomically
+
+
+class Ledger:
+    """What each key of this workspace's products stands for, so that a change can be told in words."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._facts: dict[str, Facts] = read_json(path)
+        self._lock = threading.Lock()
+
+    def enter(self, facts: Facts) -> str:
+        """Note what a product depends on; returns its key."""
+        key = product_key(facts)
+        with self._lock:
+            self._facts[key] = facts
+        return key
+
+    def facts(self, key: str | None) -> Facts | None:
+        """What a key stands for, None where that is not known."""
+        return self._facts.get(key or "")
+
+    def save(self) -> None:
+        """Write what is known."""
+        with self._lock:
+            write_atomically(self.path, json.dumps(self._facts, indent=0, default=str))
 
 
 def of_frame(frame: Path, workspace: Workspace) -> tuple[Path, Path]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from goafetch.pipeline.execute import REFUSED, Outcome
+from goafetch.pipeline.stages import REFUSED, Outcome
 from goafetch.plan.model import FLAT, Plan
 from goafetch.report.model import RunSummary
 from goafetch.workspace import Workspace
@@ -81,7 +81,7 @@ class RunReport:
         return f"{done}. Report: {self.report}"
 
     def _repr_html_(self) -> str:
-        from goafetch.report.notebook import table_html
+        from goafetch.show import table_html
 
         return table_html(self.table(), self.conclusion())
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from goafetch import __version__
 from goafetch.errors import WorkspaceError
 from goafetch.events import Notify
-from goafetch.pipeline.execute import REFUSED, REUSED, Outcome
+from goafetch.pipeline.stages import REFUSED, REUSED, Outcome
 from goafetch.plan.model import SCIENCE, Group, Plan
 from goafetch.report.model import (
     Calibration,
@@ -37,17 +37,15 @@ class Recorder:
     """Passes every event on, and keeps what the report will tell, each with the group that it is about."""
 
     notify: Notify
-    about: str = ""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     decisions: list[Decision] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def __call__(self, event: str, /, **facts: object) -> None:
         """Take one event."""
-        if event == "stage" and "group" in facts:
-            self.about = str(facts["group"])
-        elif event == "decision":
-            self.decisions.append(Decision(str(facts["what"]), str(facts.get("reason", "")), self.about))
+        if event == "decision":
+            about = str(facts.get("group", ""))
+            self.decisions.append(Decision(str(facts["what"]), str(facts.get("reason", "")), about))
         elif event == "warning":
             self.warnings.append(str(facts["text"]))
         self.notify(event, **facts)

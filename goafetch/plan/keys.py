@@ -20,6 +20,7 @@ STEPS_OF: Mapping[str, tuple[str, ...]] = {
         "determineAstrometricSolution",
         "resampleToCommonFrame",
         "scaleCountsToReference",
+        "measureZeropoint",
         "stackFrames",
     ),
 }
@@ -27,26 +28,56 @@ STEPS_OF: Mapping[str, tuple[str, ...]] = {
 LIBRARIES = ("numpy", "scipy", "numba", "sep")
 
 
-def product_key(
+Facts = Mapping[str, Any]
+
+
+def facts_of(
     recipe: str,
     inputs: Mapping[str, str],
     calibrations: Mapping[str, str],
     parameters: Mapping[str, Mapping[str, Any]],
-) -> str:
-    """A short hash of all that a product depends on.
+) -> Facts:
+    """All that a product depends on.
 
     ``inputs`` and ``calibrations`` map names to an md5 or to the key of a product; of ``parameters`` only
     those of the recipe's steps count.
     """
-    facts = {
+    return {
         "recipe": recipe,
         "inputs": dict(inputs),
         "calibrations": dict(calibrations),
         "parameters": {step: dict(parameters[step]) for step in STEPS_OF[recipe] if parameters.get(step)},
         "code": code_version(),
     }
+
+
+def product_key(facts: Facts) -> str:
+    """A short hash of all that a product depends on."""
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def what_changed(before: Facts, now: Facts) -> str:
+    """In words, how what a product was made from differs from what it would be made from now."""
+    told = [f"{name} is new" for name in now["inputs"] if name not in before["inputs"]]
+    told += [f"{name} is gone" for name in before["inputs"] if name not in now["inputs"]]
+    told += [f"{name} is another" for name, key in now["inputs"].items()
+             if before["inputs"].get(name, key) != key]  # fmt: skip
+    kinds = {**before["calibrations"], **now["calibrations"]}
+    told += [f"another {kind}" for kind in kinds
+             if before["calibrations"].get(kind) != now["calibrations"].get(kind)]  # fmt: skip
+    old, new = _settings(before), _settings(now)
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            told.append(f"{name} was {old.get(name, 'not set')}, is {new.get(name, 'not set')}")
+    if before["code"] != now["code"]:
+        told.append("another version of the program or its libraries")
+    return "; ".join(told) or "made otherwise"
+
+
+def _settings(facts: Facts) -> dict[str, str]:
+    steps = facts["parameters"].items()
+    return {f"{step}:{name}": str(value) for step, values in steps for name, value in values.items()}
 
 
 @cache

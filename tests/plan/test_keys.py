@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from goafetch.plan.keys import STEPS_OF, product_key
+from goafetch.plan.keys import STEPS_OF, Facts, facts_of, product_key, what_changed
 from reducer.parameters import STEPS
 
 BASE = {"inputs": {"a.fits": "1"}, "calibrations": {"flat": "2"}, "parameters": {}}
 
 
 def key(recipe: str = "reduce_nostack", **changes: object) -> str:
-    return product_key(recipe, **(BASE | changes))  # type: ignore[arg-type]
+    return product_key(facts(recipe, **changes))
+
+
+def facts(recipe: str = "reduce_nostack", **changes: object) -> Facts:
+    return facts_of(recipe, **(BASE | changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -36,3 +40,11 @@ def test_parameters_of_later_steps_do_not_concern_a_product() -> None:
 def test_every_step_that_has_parameters_concerns_some_product() -> None:
     concerned = {step for steps in STEPS_OF.values() for step in steps}
     assert set(STEPS) - concerned == {"makeBPM"}
+
+
+def test_what_changed_is_said_by_name() -> None:
+    now = facts(inputs={"a.fits": "3", "b.fits": "1"}, parameters={"skyCorrect": {"level": "first"}})
+    told = what_changed(facts(), now)
+    assert told == "b.fits is new; a.fits is another; skyCorrect:level was not set, is first"
+    assert what_changed(now, facts()).startswith("b.fits is gone")
+    assert what_changed(facts(), facts(calibrations={"flat": "9"})) == "another flat"

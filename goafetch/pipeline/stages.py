@@ -1,0 +1,194 @@
+"""The three stages of a plan, each making what is missing or changed of one group and reusing the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from goafetch.errors import GoafetchError
+from goafetch.events import Notify
+from goafetch.pipeline import products
+from goafetch.pipeline.products import Ledger
+from goafetch.plan.keys import facts_of
+from goafetch.plan.model import FLAT, Group, Stack, stem
+from goafetch.workspace import Verified, Workspace, md5_of
+
+if TYPE_CHECKING:
+    from goafetch.engine.pool import Desk
+
+Parameters = Mapping[str, Mapping[str, Any]]
+
+FLAT_RECIPE, FRAME_RECIPE, STACK_RECIPE = "makeProcessedFlat", "reduce_nostack", "alignAndStack"
+MADE, REUSED, REFUSED = "made", "reused", "refused"
+#: Bytes for the pixels of one task unless the user's --memory says otherwise.
+TASK_MEMORY = 300_000_000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a group or stack: 'made', 'reused' or 'refused', its products and the reason.
+
+    ``redone`` counts the products that were written in this run.
+    """
+
+    name: str
+    kind: str
+    status: str
+    products: tuple[Path, ...] = ()
+    reason: str = ""
+    redone: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Work:
+    """All that carrying out a plan needs, and what became known on the way.
+
+    ``memory``: bytes for the pixels of one task. ``refused``: frame -> reason, of frames that a recipe
+    refused, from earlier runs under the same key too (``refused_before`` maps a key to them). ``keys``:
+    product -> the key that it carries. ``early``: master flats that were made while other files were on
+    their way.
+    """
+
+    workspace: Workspace
+    pool: Desk
+    notify: Notify
+    parameters: Parameters
+    verified: Verified
+    memory: int = TASK_MEMORY
+    refused_before: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    refused: dict[str, dict[str, str]] = field(default_factory=dict)
+    keys: dict[Path, str] = field(default_factory=dict)
+    failed: dict[Path, str] = field(default_factory=dict)
+    on_target: dict[Group, tuple[Path, ...]] = field(default_factory=dict)
+    early: dict[Path, Outcome] = field(default_factory=dict)
+    ledger: Ledger = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.workspace.ledger)
+
+
+def make_flat(group: Group, work: Work, notify: Notify) -> Outcome:
+    """A master flat from its lamp-on and lamp-off frames, kept in the calibrations' folder too."""
+    key = group_key(FLAT_RECIPE, group, work)
+    product = work.workspace.playground / group.product
+    work.keys[product] = key
+    if products.is_current(product, key, work.verified):
+        products.keep_as_calibration(product, work.workspace.calibrations)
+        if product in work.early:
+            return work.early[product]
+        notify("reused", path=product)
+        return Outcome(group.name, FLAT, REUSED, (product,))
+    made = _run(FLAT_RECIPE, group.frames, work, notify, key, bpm=group.bpm)
+    products.remember(made, key, work.verified)
+    products.keep_as_calibration(product, work.workspace.calibrations)
+    return Outcome(group.name, FLAT, MADE, tuple(made), redone=len(made))
+
+
+def reduce_visit(group: Group, work: Work, notify: Notify) -> Outcome:
+    """The sky-subtracted frames of one visit and the flat-corrected ones off target."""
+    if group.flat in work.failed:
+        raise GoafetchError(f"its flat {group.flat.name} could not be made", remedy=work.failed[group.flat])
+    key = group_key(FRAME_RECIPE, group, work)
+    refused = dict(work.refused_before.get(key, {}))
+    todo = [f for f in group.frames if f.name not in refused and not current(f, key, work)]
+    if todo:
+        wanted = frozenset(name.name for frame in todo for name in products.of_frame(frame, work.workspace))
+        calibrations: dict[str, Any] = {"flat": group.flat, "bpm": group.bpm}
+        made = _run(FRAME_RECIPE, group.frames, work, notify, key, refused, **calibrations, wanted=wanted)
+        products.remember(made, key, work.verified)
+    work.refused[key] = refused
+    done = tuple(p for f in group.frames for p in current(f, key, work))
+    for product in done:
+        work.keys[product] = key
+        if stem(product) not in {stem(f) for f in todo}:
+            notify("reused", path=product)
+    work.on_target[group] = tuple(p for p in done if p.stem.endswith("_skyCorrected"))
+    return Outcome(group.name, group.kind, MADE if todo else REUSED, done, redone=len(todo))
+
+
+def make_stack(stack: Stack, work: Work, notify: Notify) -> Outcome:
+    """One image from the sky-subtracted frames of all visits."""
+    frames = [path for group in stack.groups for path in work.on_target.get(group, ())]
+    if not frames:
+        raise GoafetchError("none of its frames could be reduced", remedy="see the reasons above")
+    key = stack_key(frames, work)
+    # Named by the first exposure that is in it: not always the first, for some cannot be aligned.
+    names = (work.workspace.playground / f"{stem(frame)}_image.fits" for frame in frames)
+    made = [name for name in names if products.is_current(name, key, work.verified)]
+    refused = dict(work.refused_before.get(key, {})) if made else {}
+    status = REUSED if made else MADE
+    if made:
+        notify("reused", path=made[0])
+    else:
+        made = _run(STACK_RECIPE, frames, work, notify, key, refused)
+        products.remember(made, key, work.verified)
+    work.refused[key] = refused
+    return Outcome(stack.name, stack.kind, status, tuple(made), redone=len(made) if status == MADE else 0)
+
+
+# --- what they share ---------------------------------------------------------------------------------
+
+
+def current(frame: Path, key: str, work: Work) -> tuple[Path, ...]:
+    """The products of a raw frame that carry the key: one, or none."""
+    names = products.of_frame(frame, work.workspace)
+    return tuple(name for name in names if products.is_current(name, key, work.verified))
+
+
+def group_key(recipe: str, group: Group, work: Work) -> str:
+    """The key of what a recipe makes of a group, by its frames and calibrations."""
+    calibrations = {}
+    if group.flat is not None:
+        calibrations["flat"] = work.keys.get(group.flat) or work.verified.md5(group.flat)
+    if group.bpm is not None:
+        calibrations["bpm"] = work.verified.md5(group.bpm)
+    return work.ledger.enter(facts_of(recipe, md5s(group.frames, work), calibrations, work.parameters))
+
+
+def stack_key(frames: Sequence[Path], work: Work) -> str:
+    """The key of a stack, by those of its frames."""
+    inputs = {path.name: work.keys[path] for path in frames}
+    return work.ledger.enter(facts_of(STACK_RECIPE, inputs, {}, work.parameters))
+
+
+def md5s(files: Sequence[Path], work: Work) -> dict[str, str]:
+    """The md5 of each file by name; those that are not known yet are read by all workers together."""
+    unknown = [path for path in files if work.verified.proof(path) is None]
+    for path, md5 in zip(unknown, work.pool.map(md5_of, unknown), strict=True):
+        work.verified.remember(path, md5)
+    return {path.name: work.verified.md5(path) for path in files}
+
+
+def _run(
+    recipe: str,
+    frames: Sequence[Path],
+    work: Work,
+    notify: Notify,
+    key: str,
+    refused: dict[str, str] | None = None,
+    **given: Any,
+) -> list[Path]:
+    """Run a recipe over files; returns the products that it wrote, and notes the frames that it refused."""
+    from reducer import recipes
+    from reducer.frame import Context
+    from reducer.run import open_frames, run_recipe
+
+    def tell(event: str, /, **facts: object) -> None:
+        if event == "refused" and refused is not None:
+            refused[str(facts["name"])] = str(facts["reason"])
+        notify(event, **facts)
+
+    context = Context(
+        folder=work.workspace.playground,
+        parameters=work.parameters,
+        notify=tell,
+        map=work.pool.map,
+        raw_md5=md5s(frames, work),
+        key=key,
+        memory=work.memory,
+        **given,
+    )
+    return [ref.path for ref in run_recipe(getattr(recipes, recipe), open_frames(frames, tell), context)]
