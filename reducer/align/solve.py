@@ -122,6 +122,16 @@ def solve_together(observations: Observations, star: Index, priors: F64, rounds:
     return Solution(parameters, stars[:, 0], stars[:, 1], residuals, weights)
 
 
+def fitted_parameters(own: Observations, weights: F64, priors: F64) -> float:
+    """How many parameters the stars of one exposure determine: less than there are where priors hold them.
+
+    The trace of the matrix that takes observations to their fitted values.
+    """
+    moves = displacements(own.xs, own.ys, own.array).reshape(2 * len(own.u), -1)
+    normal = (moves * np.repeat(weights, 2)[:, None]).T @ moves
+    return float(np.trace(np.linalg.solve(normal + np.diag(1.0 / priors**2), normal)))
+
+
 def fit_to_stars(own: Observations, place: F64, priors: F64) -> tuple[F64, F64]:
     """One exposure's parameters that lay it on known ``place`` (n, 2), and the residuals (n, 2) in arcsec.
 

@@ -17,6 +17,7 @@ from reducer.align.solve import (
     Solution,
     displacements,
     fit_to_stars,
+    fitted_parameters,
     prior_sizes,
     solve_together,
     to_coefficients,
@@ -38,6 +39,8 @@ COARSE, FINE = 0.30, 0.12
 MOST_OBSERVATIONS = 60_000
 LEAST_SIGNAL = 8.0
 ARCSEC_PER_PIXEL = 0.0197
+#: The part of its coordinates that a fit must leave over for its residuals to say something.
+LEAST_LEFT_OVER = 0.1
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ def align_exposures(frames: Sequence[FrameRef], notify: Notify, limits: Limits =
     models = ["header offsets" if reason else "full" for reason in reasons]
     solution, star, observations = _refine(observations, star, models, limits)
     solution, models = _guard(observations, star, solution, models, names, notify, limits)
-    geometries = _geometries(nominal, observations, solution, models, reasons, limits)
+    shared = np.bincount(star)[star]
+    geometries = _geometries(nominal, observations, shared, solution, models, reasons, limits)
     if all(reasons):
         return _by_headers(frames, nominal, notify)
     for frame, geometry, reason in zip(frames, geometries, reasons, strict=True):
@@ -290,10 +294,13 @@ def least_departure(moved: F64, rigid: F64) -> float:
 
 
 def _geometries(
-    nominal: Sequence[Geometry], observations: Observations, solution: Solution,
+    nominal: Sequence[Geometry], observations: Observations, shared: Index, solution: Solution,
     models: Sequence[str], reasons: list[str], limits: Limits,
 ) -> list[Geometry | None]:  # fmt: skip
-    """The geometries, with the exposures' median pointing left where the headers put it."""
+    """The geometries, with the exposures' median pointing left where the headers put it.
+
+    ``shared``: by how many exposures the star of each observation is seen.
+    """
     good = [n for n, reason in enumerate(reasons) if not reason]
     anchor = np.median(solution.parameters[good, :2], axis=0)
     found: list[Geometry | None] = []
@@ -307,16 +314,23 @@ def _geometries(
         parameters = solution.parameters[number].copy()
         parameters[:2] -= anchor
         coefficients, shifts = to_coefficients(parameters)
+        fitted = fitted_parameters(
+            observations.select(rows), solution.weights[rows], prior_sizes(models[number], limits.order)
+        )
+        over = (1.0 - fitted / (2.0 * rows.sum())) * (1.0 - np.mean(1.0 / shared[rows]))
+        rms = _rms(solution.residuals[rows], solution.weights[rows], over)
         found.append(
             replace(geometry, degree=DEGREE, coefficients=coefficients, shifts=shifts, model=models[number],
-                    rms=_rms(solution.residuals[rows], solution.weights[rows]), matches=int(rows.sum()))
+                    rms=rms, matches=int(rows.sum()))
         )  # fmt: skip
     return found
 
 
-def _rms(residuals: F64, weights: F64) -> float:
-    """Weighted rms per axis, arcsec."""
-    return float(np.sqrt(np.average(np.mean(residuals**2, axis=1), weights=weights)))
+def _rms(residuals: F64, weights: F64, over: float) -> float:
+    """Weighted rms per axis, arcsec, of which the fit left a part of ``over``; NaN if that is too little."""
+    if over < LEAST_LEFT_OVER:
+        return float("nan")
+    return float(np.sqrt(np.average(np.mean(residuals**2, axis=1), weights=weights) / over))
 
 
 def _by_headers(frames: Sequence[FrameRef], nominal: Sequence[Geometry], notify: Notify) -> Alignment:
@@ -330,5 +344,7 @@ def _tell(frame: FrameRef, geometry: Geometry | None, reason: str, notify: Notif
     if geometry is None:
         notify("refused", name=frame.path.name, reason=reason)
         return
-    text = f"{geometry.matches} matches, residuals {geometry.rms * 1e3:.2f} mas per axis, {geometry.model}"
+    known = np.isfinite(geometry.rms)
+    left = f"residuals {geometry.rms * 1e3:.2f} mas per axis" if known else "too few to leave residuals"
+    text = f"{geometry.matches} matches, {left}, {geometry.model}"
     notify("info", text=f"{frame.path.name}: {text}")

@@ -12,8 +12,10 @@ from reducer import parameters
 from reducer.align.grid import DEFAULT_SCALE, Grid, common_grid
 from reducer.align.resample import Planes, resample_chip, rows_needed
 from reducer.align.residuals import residual_table
+from reducer.errors import BadParameter
 from reducer.frame import F32, U16, Context, Files, FrameRef, Table
-from reducer.stack.exposures import Exposure, geometry_of, prepare_exposures
+from reducer.stack.exposures import Exposure, geometry_of, known_widths, prepare_exposures
+from reducer.stack.images import StarImage, measure_images
 from reducer.stack.product import Stack, write_stack
 from reducer.steps.detect import BLURRED_FWHM, detect_sources
 from reducer.steps.stack import REACH, Combined, Rejection, Samples, combine
@@ -103,10 +105,33 @@ def output_grid(frames: Sequence[FrameRef], context: Context) -> Grid:
 
 def stackFrames(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Combine aligned, scaled frames into one `_image`, named after the first of them."""
+    frames, images = keep_sharp(frames, measure_images(frames, context), context)
     grid = output_grid(frames, context)
-    exposures = prepare_exposures(frames, grid, context)
+    exposures = prepare_exposures(frames, images, grid, context)
     stack = combine_exposures(exposures, grid, context)
     return [write_stack(stack, exposures, grid, KERNEL, residual_table(frames, grid), context)]
+
+
+def keep_sharp(
+    frames: Sequence[FrameRef], images: Sequence[StarImage], context: Context
+) -> tuple[list[FrameRef], list[StarImage]]:
+    """Leave out, by name, frames whose FWHM is more than ``reject_fwhm`` times the median, if that is set.
+
+    The first that is kept becomes the reference of the stack's fluxes.
+    """
+    factor = parameters.value(context, "stackFrames", "reject_fwhm")
+    widths = known_widths(images)
+    limit = np.inf if factor is None else float(factor) * float(np.median(widths))
+    kept = [number for number, width in enumerate(widths) if width <= limit]
+    for number in sorted(set(range(len(frames))) - set(kept)):
+        times = widths[number] / np.median(widths)
+        reason = f"its stars are {times:.2f} times as wide as the median, reject_fwhm={factor:g}"
+        context.notify("refused", name=frames[number].path.name, reason=reason)
+    if not kept:
+        raise BadParameter(f"reject_fwhm={factor:g} leaves no exposure", "a factor above 1")
+    scale = frames[kept[0]].scale
+    rescaled = [frames[number].with_(scale=frames[number].scale / scale) for number in kept]
+    return rescaled, [images[number] for number in kept]
 
 
 def combine_exposures(exposures: tuple[Exposure, ...], grid: Grid, context: Context) -> Stack:

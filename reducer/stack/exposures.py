@@ -11,8 +11,8 @@ from reducer.align.geometry import Geometry, Inverse
 from reducer.align.grid import Grid
 from reducer.errors import BadInput
 from reducer.frame import F64, Context, FrameRef
+from reducer.stack.images import StarImage
 from reducer.stack.levels import Level, Survey, lattice, solve_levels, survey_exposure
-from reducer.steps.detect import NO_POSITION
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Exposure:
     ``inverses``: from the stack's pixels to each chip's; ``levels``: residual sky in the exposure's own
     electrons; ``factor`` brings it to the reference's transparency and exposure time; ``weights``
     (5,): by array number; ``variance``: of a pixel of the sky, so scaled; ``seconds``: EXPTIME x COADDS;
-    ``width``: FWHM of its stars in its own pixels.
+    ``width``: FWHM of its stars in its own pixels, the other exposures' where it has none; ``image``: what
+    its stars look like.
     """
 
     frame: FrameRef
@@ -34,19 +35,24 @@ class Exposure:
     variance: float
     seconds: float
     width: float
+    image: StarImage
 
 
-def prepare_exposures(frames: Sequence[FrameRef], grid: Grid, context: Context) -> tuple[Exposure, ...]:
-    """Levels, weights and inverse maps of all exposures."""
+def prepare_exposures(
+    frames: Sequence[FrameRef], images: Sequence[StarImage], grid: Grid, context: Context
+) -> tuple[Exposure, ...]:
+    """Levels, weights and inverse maps of all exposures, whose stars look like ``images``."""
     light = [frame.with_(sources=()) for frame in frames]
     points = lattice(grid)
     surveys = list(context.map(survey_exposure, [(context.disk, frame, points) for frame in light]))
     geometries = [geometry_of(frame) for frame in frames]
     factors = [frame.scale for frame in frames]
     levels = solve_levels(surveys, factors, geometries, points)
-    widths = np.array([image_width(frame) for frame in frames])
+    widths = known_widths(images)
     exposures = []
-    for frame, geometry, survey, level, width in zip(light, geometries, surveys, levels, widths, strict=True):
+    for frame, geometry, survey, level, width, image in zip(
+        light, geometries, surveys, levels, widths, images, strict=True
+    ):
         exposures.append(
             Exposure(
                 frame=frame,
@@ -58,6 +64,7 @@ def prepare_exposures(frames: Sequence[FrameRef], grid: Grid, context: Context) 
                 variance=float(np.nanmedian(survey.variance)) * frame.scale**2,
                 seconds=exposure_seconds(frame),
                 width=float(width),
+                image=image,
             )
         )
         middles = zip(level, geometry.regions, strict=True)
@@ -81,11 +88,11 @@ def weigh(survey: Survey, scale: float, width: float) -> F64:
     return np.where(np.isfinite(weights), weights, 0.0)
 
 
-def image_width(frame: FrameRef) -> float:
-    """The median FWHM of a frame's bright good stars in pixels, 1 without any."""
-    widths = [table["fwhm"][(table["flags"] & NO_POSITION) == 0][:40] for table in frame.sources]
-    every = np.concatenate(widths) if widths else np.zeros(0)
-    return float(np.median(every)) if len(every) else 1.0
+def known_widths(images: Sequence[StarImage]) -> F64:
+    """FWHM in pixels; where an exposure has no star to measure, the median of the others, 1 without any."""
+    widths = np.array([image.width for image in images])
+    known = widths[np.isfinite(widths)]
+    return np.where(np.isfinite(widths), widths, np.median(known) if len(known) else 1.0)
 
 
 def exposure_seconds(frame: FrameRef) -> float:

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reducer import dq
 from reducer.align.distortion import FIELD_CENTRE
 from reducer.align.grid import REFERENCE_SCALE, Grid
 from reducer.frame import F32, U16, Chip, Context, FrameRef, Header, Table
+from reducer.photometry.field import find_zeropoint
+from reducer.photometry.objects import add_magnitudes, catalogue, correct_apertures
+from reducer.photometry.zeropoint import write_zeropoint
 from reducer.provenance import plan_product, product_name
 from reducer.stack.exposures import Exposure, geometry_of
 from reducer.stack.noise import Contribution, noise_table
+from reducer.stack.quality import exposure_table
 
 #: The middle of the field in the static plane.
 FIELD = (np.array(FIELD_CENTRE[0]), np.array(FIELD_CENTRE[1]))
@@ -59,10 +64,11 @@ def write_stack(
     )
     header = stack_header(reference.chips[0], grid)
     header["NOISCORR"], header["NCORR02"], header["NCORR04"] = ratio[8], ratio[2], ratio[4]
+    objects = calibrate(stack, grid, table, reference, [target.header, header], context)
     chip = Chip(stack.data, stack.variance, stack.mask, header)
     tables = {
         **target.tables,
-        "OBJCAT": catalogue(stack.sources, grid),
+        "OBJCAT": objects,
         "NOISE": table,
         "EXPOSURES": exposure_table(exposures),
         "RESIDUALS": residuals,
@@ -74,36 +80,28 @@ def write_stack(
     return context.disk.open_frame(path)
 
 
+def calibrate(
+    stack: Stack, grid: Grid, noise: Table, reference: FrameRef, headers: Sequence[Header], context: Context
+) -> Table:
+    """OBJCAT with total light, and magnitudes where there is a zeropoint, which goes into the headers."""
+    usable = (stack.mask & dq.UNUSABLE) == 0
+    correction = correct_apertures(stack.sources, stack.data, stack.variance, usable)
+    objects = catalogue(stack.sources, grid, stack.variance, noise, correction)
+    said = f"aperture correction from {correction.stars} isolated stars, order {max(correction.order, 0)}"
+    context.notify("info", text=f"{said}, {correction.growth:.3f} mag uncertain for all alike")
+    zeropoint = find_zeropoint(objects, correction.growth, reference, context)
+    if zeropoint is None:
+        return objects
+    for header in headers:
+        write_zeropoint(header, zeropoint)
+    return add_magnitudes(objects, zeropoint, float(reference.header.get("EXPTIME") or 1.0))
+
+
 def product_suffix(inputs: Sequence[FrameRef], context: Context) -> str:
     """`_image`, but `_stack` where stacks are stacked and the product would take the place of one of them."""
     image = context.folder / product_name(inputs[0].path, "_image")
     taken = any(frame.path.resolve() == image.resolve() for frame in inputs)
     return "_stack" if taken else "_image"
-
-
-EXPOSURE = np.dtype(
-    [("filename", "U68"), ("ut", "U24"), ("seconds", "f8"), ("fwhm", "f8"), ("transparency", "f8"),
-     ("weight", "f8"), ("matches", "i4"), ("rms", "f8"), ("model", "U16")]
-)  # fmt: skip
-
-
-def exposure_table(exposures: Sequence[Exposure]) -> Table:
-    """EXPOSURES, what each input was like: FWHM in arcsec (NaN without stars), transparency relative to the
-    first, weight (sum 1), stars that aligned it, their rms residual (arcsec), and its geometry's model."""
-    table = np.zeros(len(exposures), EXPOSURE)
-    weights = np.array([np.max(exposure.weights) for exposure in exposures])
-    rates = np.array([exposure.frame.scale * exposure.seconds for exposure in exposures])
-    table["weight"] = weights / max(float(weights.sum()), 1e-30)
-    table["transparency"] = rates[0] / rates
-    table["seconds"] = [exposure.seconds for exposure in exposures]
-    widths = np.array([exposure.width for exposure in exposures])
-    table["fwhm"] = np.where(widths > 1, widths * REFERENCE_SCALE, np.nan)
-    for row, exposure in zip(table, exposures, strict=True):
-        geometry, header = geometry_of(exposure.frame), exposure.frame.header
-        row["filename"], row["model"] = exposure.frame.path.name, geometry.model
-        row["ut"] = f"{header.get('DATE-OBS', '')}T{header.get('UT', '')}"
-        row["matches"], row["rms"] = geometry.matches, geometry.rms
-    return table
 
 
 def contributions(exposures: Sequence[Exposure], grid: Grid) -> list[Contribution]:
@@ -151,25 +149,3 @@ def stack_header(chip: Header, grid: Grid) -> Header:
     header["EXTVER"], header["BUNIT"] = 1, "electron"
     grid.write_wcs(header)
     return header
-
-
-OBJECT = np.dtype(
-    [("NUMBER", "i4"), ("X_IMAGE", "f8"), ("Y_IMAGE", "f8"), ("RA", "f8"), ("DEC", "f8"), ("ERR_POS", "f8"),
-     ("FLUX_APER", "f8", (4,)), ("FLUXERR_APER", "f8", (4,)), ("PEAK", "f8"), ("BACKGROUND", "f8"),
-     ("FWHM_IMAGE", "f8"), ("ELLIPTICITY", "f8"), ("THETA_IMAGE", "f8"), ("FLAGS", "i4")]
-)  # fmt: skip
-
-
-def catalogue(sources: Table, grid: Grid) -> Table:
-    """OBJCAT: 1-based pixels and degrees of the stack's sources, fluxes in electrons, errors in arcsec."""
-    table = np.zeros(len(sources), OBJECT)
-    table["NUMBER"] = np.arange(1, len(sources) + 1)
-    table["X_IMAGE"], table["Y_IMAGE"] = sources["x"] + 1, sources["y"] + 1
-    table["RA"], table["DEC"] = grid.pixel_to_sky(sources["x"], sources["y"])
-    table["ERR_POS"] = sources["error"] * grid.scale
-    pairs = {"FLUX_APER": "flux", "FLUXERR_APER": "flux_error", "PEAK": "peak", "BACKGROUND": "background",
-             "FWHM_IMAGE": "fwhm", "ELLIPTICITY": "ellipticity", "THETA_IMAGE": "angle",
-             "FLAGS": "flags"}  # fmt: skip
-    for column, name in pairs.items():
-        table[column] = sources[name]
-    return table

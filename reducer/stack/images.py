@@ -1,0 +1,127 @@
+"""How sharp an exposure's stars are: width, shape and Strehl ratio, measured on their pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.polynomial import polynomial
+from numpy.typing import NDArray
+from scipy.special import j1
+
+from reducer import dq
+from reducer.align.grid import REFERENCE_SCALE
+from reducer.frame import F32, F64, Context, Files, FrameRef, Table
+from reducer.headers.descriptors import describe
+from reducer.steps.detect import BLENDED, NO_POSITION, WIDE_RADII
+from reducer.steps.photometry import is_isolated
+
+#: Stars of an array that are measured at most, the brightest first, and their least signal to noise.
+MOST_STARS, LEAST_SIGNAL = 12, 30.0
+#: The aperture of ``WIDE_RADII`` whose light is called all of a star's light.
+ALL_LIGHT = len(WIDE_RADII) - 1
+#: Diameter of the entrance pupil and of what the secondary hides of it, metres (gemini.edu, telescope).
+PUPIL, HIDDEN = 7.9, 1.2
+RADIANS = np.pi / 180.0 / 3600.0
+
+
+@dataclass(frozen=True)
+class StarImage:
+    """The medians of an exposure's bright single stars, NaN without any: FWHM in pixels, ellipticity,
+    and an estimate of the Strehl ratio (NaN also where no star stands alone)."""
+
+    width: float
+    ellipticity: float
+    strehl: float
+
+
+def measure_images(frames: Sequence[FrameRef], context: Context) -> list[StarImage]:
+    """What the stars of each frame with measured sources look like."""
+    return list(context.map(_measure_frame, [(context.disk, frame) for frame in frames]))
+
+
+def _measure_frame(task: tuple[Files, FrameRef]) -> StarImage:
+    files, frame = task
+    found = [(np.zeros(0), np.zeros(0), np.zeros(0))]
+    perfect = peak_of_perfect_image(wavelength_of(frame))
+    for index, table in enumerate(frame.sources):
+        stars = _single_stars(table)
+        alone = is_isolated(stars)
+        pairs = np.array([_profile(files, frame, index, star) for star in stars]).reshape(-1, 2)
+        light = np.where(alone, stars["wide"][:, ALL_LIGHT], np.nan)
+        found.append((pairs[:, 0], stars["ellipticity"], pairs[:, 1] / light / perfect))
+    widths, ellipticities, strehls = (np.concatenate(column) for column in zip(*found, strict=True))
+    return StarImage(_median(widths), _median(ellipticities), _median(strehls))
+
+
+def _single_stars(table: Table) -> Table:
+    """The brightest stars with nothing amiss."""
+    strong = table["flux"][:, 0] > LEAST_SIGNAL * table["flux_error"][:, 0]
+    kept: Table = table[((table["flags"] & (NO_POSITION | BLENDED)) == 0) & strong][:MOST_STARS]
+    return kept
+
+
+def _profile(files: Files, frame: FrameRef, index: int, star: Table) -> tuple[float, float]:
+    """FWHM in pixels and peak in electrons per pixel of one star, read from the disk."""
+    reach = int(1.3 * star["fwhm"]) + 2
+    x, y = round(float(star["x"])), round(float(star["y"]))
+    height, width = int(frame.chips[index]["NAXIS2"]), int(frame.chips[index]["NAXIS1"])
+    rows = slice(max(y - reach, 0), min(y + reach + 1, height))
+    columns = slice(max(x - reach, 0), min(x + reach + 1, width))
+    chip = files.read_chip(frame, index, rows, variance=False)
+    cut = chip.data[:, columns] - np.float32(star["background"])
+    bad = (chip.mask[:, columns] & dq.UNUSABLE) != 0
+    middle = float(star["x"]) - columns.start, float(star["y"]) - rows.start
+    return half_width(cut, bad, *middle, float(star["fwhm"]))
+
+
+def half_width(image: F32, bad: NDArray[np.bool_], x: float, y: float, guess: float) -> tuple[float, float]:
+    """FWHM in pixels of a star at 0-based (x, y) on no background, and its peak: NaN if it cannot be told.
+
+    The logarithm of the profile is a polynomial of the radius squared, fitted to the pixels within 0.8 of
+    the FWHM ``guess``; nothing is assumed of the profile beyond.
+    """
+    row, column = np.indices(image.shape)
+    r2 = np.asarray((column - x) ** 2 + (row - y) ** 2)
+    near = (r2 < (0.8 * guess) ** 2) & (image > 0) & ~bad
+    if near.sum() < 8:
+        return np.nan, np.nan
+    scaled = r2[near] / guess**2
+    top, slope, bend = polynomial.polyfit(scaled, np.log(image[near]), 2, w=image[near])
+    inside = slope * slope - 4.0 * bend * np.log(2.0)
+    if slope >= 0 or inside < 0:
+        return np.nan, np.nan
+    # The nearer of the radii squared where the profile has fallen to half.
+    half = 2.0 * np.log(2.0) / (np.sqrt(inside) - slope)
+    return float(2.0 * guess * np.sqrt(half)), float(np.exp(top))
+
+
+def peak_of_perfect_image(wavelength: float) -> float:
+    """The share of a star's light in the middle pixel if only the pupil and the pixel widened its image.
+
+    ``wavelength``: metres. The image of an annular pupil (Born & Wolf, Principles of Optics, 8.6.2), averaged
+    over a square of the reference pixel's size.
+    """
+    ratio = HIDDEN / PUPIL
+    middles = (np.arange(21) - 10) / 21.0 * REFERENCE_SCALE * RADIANS
+    radius = np.hypot(*np.meshgrid(middles, middles))
+    argument = np.maximum(np.pi * PUPIL * radius / wavelength, 1e-9)
+
+    def disc(v: F64) -> F64:
+        return np.asarray(2.0 * j1(v) / v)
+
+    amplitude = (disc(argument) - ratio**2 * disc(ratio * argument)) / (1.0 - ratio**2)
+    collecting = np.pi / 4.0 * PUPIL**2 * (1.0 - ratio**2)
+    return float(np.mean(amplitude**2) * collecting * (REFERENCE_SCALE * RADIANS / wavelength) ** 2)
+
+
+def wavelength_of(frame: FrameRef) -> float:
+    """The filter's effective wavelength in metres, NaN for a filter that is not known."""
+    found = describe(frame.header, frame.chips).effective_wavelength
+    return np.nan if found is None else float(found)
+
+
+def _median(values: F64) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else np.nan

@@ -1,0 +1,72 @@
+"""What the table of exposures says of their stars, and which exposures are left out for it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reducer.align.together import align_exposures
+from reducer.errors import BadParameter
+from reducer.frame import Context, FrameRef, tell_nobody
+from reducer.stack.blocks import keep_sharp
+from reducer.stack.images import StarImage, half_width, peak_of_perfect_image
+from reducer.stack.quality import EXPOSURE, outliers
+
+
+@pytest.mark.parametrize("fwhm", [3.2, 5.0, 36.0])
+@pytest.mark.parametrize("power", [2.5, 4.0])
+def test_the_width_is_that_at_half_of_the_peak(fwhm, power):
+    half = int(1.5 * fwhm) + 3
+    gy, gx = np.mgrid[-half : half + 1, -half : half + 1]
+    alpha = fwhm / (2 * np.sqrt(2 ** (1 / power) - 1))
+    image = 5000 * (1 + ((gx - 0.3) ** 2 + (gy + 0.2) ** 2) / alpha**2) ** -power
+    width, peak = half_width(image, np.zeros(image.shape, bool), half + 0.3, half - 0.2, 1.1 * fwhm)
+    assert width == pytest.approx(fwhm, rel=0.01)
+    assert peak == pytest.approx(5000, rel=0.01)
+
+
+def test_a_perfect_image_holds_nine_hundredths_of_a_star_in_a_pixel_at_2_micron():
+    """An open pupil's peak brightness is its area over the wavelength squared; pixels and hole lower it."""
+    pixel = 0.0197 * np.pi / 180 / 3600
+    opened = np.pi / 4 * (7.9 * pixel / 2.15e-6) ** 2
+    assert 0.9 * opened < peak_of_perfect_image(2.15e-6) < 0.97 * opened
+
+
+def test_exposures_that_stand_out_are_told():
+    table = np.zeros(5, EXPOSURE)
+    table["fwhm"], table["ellipticity"], table["transparency"] = 0.08, 0.03, 1.0
+    table["matches"], table["rms"] = 400, 5e-4
+    table["fwhm"][1], table["transparency"][2], table["rms"][3] = 0.14, 0.5, 4e-3
+    table["matches"][3] = 20
+    assert outliers(table) == ["", "fwhm", "transparency", "matches,rms", ""]
+    assert outliers(table[:2]) == ["", ""]
+
+
+def frames_of(count):
+    return [FrameRef(Path(f"S{k}.fits"), {}, (), scale=1.0 + 0.1 * k) for k in range(count)]
+
+
+def test_wide_exposures_are_left_out_by_name_if_that_is_asked():
+    images = [StarImage(width, 0.0, 0.2) for width in (9.0, 4.0, 4.2, np.nan)]
+    told = []
+    context = Context(Path(), {"stackFrames": {"reject_fwhm": 1.5}}, notify=lambda event, **f: told.append(f))
+    kept, left = keep_sharp(frames_of(4), images, context)
+    assert [frame.path.name for frame in kept] == ["S1.fits", "S2.fits", "S3.fits"]
+    assert [fact["name"] for fact in told] == ["S0.fits"]
+    assert kept[0].scale == 1.0 and kept[1].scale == pytest.approx(1.2 / 1.1)
+    assert len(left) == 3
+
+
+def test_all_exposures_are_kept_unless_asked_and_none_left_is_an_error():
+    images = [StarImage(width, 0.0, 0.2) for width in (9.0, 4.0)]
+    assert len(keep_sharp(frames_of(2), images, Context(Path()))[0]) == 2
+    with pytest.raises(BadParameter, match="leaves no exposure"):
+        keep_sharp(frames_of(2), images, Context(Path(), {"stackFrames": {"reject_fwhm": 0.1}}))
+
+
+def test_residuals_are_those_of_stars_not_of_a_fit_to_them(field):
+    """Centres are 0.02 pixels uncertain: residuals say so with few stars as with many."""
+    for stars in (60, 700):
+        frames, _, _ = field(5, stars, 12)
+        found = [g.rms for g in align_exposures(frames, tell_nobody).geometries]
+        assert np.median(found) == pytest.approx(0.02 * 0.0197, rel=0.35)
