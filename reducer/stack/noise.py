@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reducer.align.resample import KERNELS
+from reducer.align.kernels import KERNELS
 from reducer.frame import F64, Table
 
 #: Sizes n of the n x n boxes for which the table NOISE gives the ratio.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from reducer import dq
 from reducer.frame import F32, F64, U16
+from reducer.steps.order import CHUNK, sort_chunk
 
 #: Pixels around which the local contrast and the neighbours of a cosmic ray are looked at.
 REACH = 2
@@ -73,18 +74,17 @@ def combine(
     state = usable(samples.mask, samples.array)
     if rejection.method == "noise":
         middle, factor = middle_of(samples.data, state)
-        contrast = np.maximum(middle, 0.0) if rejection.blurred else local_contrast(middle)
-        blur = (rejection.sharpness * contrast).astype(np.float32)
-        reject_noise(
-            samples.data, samples.variance, state, middle, factor, blur, rejection.low, rejection.high
-        )
+        contrast = np.maximum(middle, np.float32(0.0)) if rejection.blurred else local_contrast(middle)
+        blur = np.float32(rejection.sharpness) * contrast
+        limits = np.float32(rejection.low), np.float32(rejection.high)
+        reject_noise(samples.data, samples.variance, state, middle, factor, blur, *limits)
         reject_neighbours(samples.data, samples.variance, state, middle, factor, blur)
     elif rejection.method == "minmax":
         reject_extremes(samples.data, state, rejection.nlow, rejection.nhigh)
-    return Combined(
-        *average(samples.data, samples.variance, samples.mask, samples.array, state, weights, seconds,
-                 operation == "median")
-    )  # fmt: skip
+    made = average(samples.data, samples.variance, samples.mask, samples.array, state, weights, seconds)
+    if operation == "median":
+        replace_by_median(samples.data, state, made[0], made[1])
+    return Combined(*made)
 
 
 @njit(cache=True, nogil=True)
@@ -94,39 +94,17 @@ def usable(mask, array):  # type: ignore[no-untyped-def]
     A saturated sample is used only if all samples of its pixel are saturated.
     """
     count, height, width = mask.shape
-    state = np.zeros((count, height, width), np.uint8)
+    state, clean = np.zeros((count, height, width), np.uint8), np.zeros(width, np.uint8)
     for j in range(height):
-        for i in range(width):
-            clean = False
-            for n in range(count):
-                if array[n, j, i] and not mask[n, j, i] & dq.SATURATED:
-                    state[n, j, i] = 1
-                    clean = True
-            if not clean:
-                for n in range(count):
-                    state[n, j, i] = 1 if array[n, j, i] else 0
+        clean[:] = 0
+        for n in range(count):
+            for i in range(width):
+                clean[i] |= (array[n, j, i] != 0) & (mask[n, j, i] & dq.SATURATED == 0)
+        for n in range(count):
+            for i in range(width):
+                unsaturated = mask[n, j, i] & dq.SATURATED == 0
+                state[n, j, i] = (array[n, j, i] != 0) & (unsaturated | (clean[i] == 0))
     return state
-
-
-@njit(cache=True, nogil=True)
-def _sort(values, count):  # type: ignore[no-untyped-def]
-    """Sort the first values of a buffer in place: by insertion while there are few."""
-    if count > 24:
-        values[:count] = np.sort(values[:count])
-        return
-    for k in range(1, count):
-        value, m = values[k], k - 1
-        while m >= 0 and values[m] > value:
-            values[m + 1] = values[m]
-            m -= 1
-        values[m + 1] = value
-
-
-@njit(cache=True, nogil=True)
-def _median(values, count):  # type: ignore[no-untyped-def]
-    _sort(values, count)
-    half = count // 2
-    return values[half] if count % 2 else 0.5 * (values[half - 1] + values[half])
 
 
 @njit(cache=True, nogil=True)
@@ -135,38 +113,39 @@ def middle_of(data, state):  # type: ignore[no-untyped-def]
     multiplied to give that of its distance from it."""
     count, height, width = data.shape
     middle, factor = np.zeros((height, width), np.float32), np.ones((height, width), np.float32)
-    values = np.empty(count)
+    rows, found = np.empty((count, CHUNK), np.float32), np.zeros(CHUNK, np.int32)
     for j in range(height):
-        for i in range(width):
-            found = 0
-            for n in range(count):
-                if state[n, j, i] == 1:
-                    values[found] = data[n, j, i]
-                    found += 1
-            if found:
-                middle[j, i] = _median(values, found)
-            if found == 2:
-                middle[j, i], factor[j, i] = values[0], 2.0
+        for first in range(0, width, CHUNK):
+            for i in range(sort_chunk(data, state, j, first, rows, found)):
+                if found[i] == 2:
+                    middle[j, first + i], factor[j, first + i] = rows[0, i], 2.0
+                elif found[i] > 0:
+                    middle[j, first + i] = _median(rows, found[i], i)
     return middle, factor
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _median(rows, count, pixel):  # type: ignore[no-untyped-def]
+    return np.float32(0.5) * (rows[(count - 1) // 2, pixel] + rows[count // 2, pixel])
 
 
 @njit(cache=True, nogil=True)
 def local_contrast(middle):  # type: ignore[no-untyped-def]
     """How far each pixel stands above the lowest one near it, (ny, nx)."""
     height, width = middle.shape
-    lowest, out = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
+    lowest, out = middle.copy(), middle.copy()
     for j in range(height):
-        for i in range(width):
-            least = middle[j, i]
-            for ii in range(max(i - REACH, 0), min(i + REACH + 1, width)):
-                least = min(least, middle[j, ii])
-            lowest[j, i] = least
+        for shift in range(1, REACH + 1):
+            for i in range(width - shift):
+                lowest[j, i] = min(lowest[j, i], middle[j, i + shift])
+            for i in range(shift, width):
+                lowest[j, i] = min(lowest[j, i], middle[j, i - shift])
     for j in range(height):
+        for near in range(max(j - REACH, 0), min(j + REACH + 1, height)):
+            for i in range(width):
+                out[j, i] = min(out[j, i], lowest[near, i])
         for i in range(width):
-            least = lowest[j, i]
-            for jj in range(max(j - REACH, 0), min(j + REACH + 1, height)):
-                least = min(least, lowest[jj, i])
-            out[j, i] = middle[j, i] - least
+            out[j, i] = middle[j, i] - out[j, i]
     return out
 
 
@@ -177,12 +156,11 @@ def reject_noise(data, variance, state, middle, factor, blur, low, high):  # typ
     for n in range(count):
         for j in range(height):
             for i in range(width):
-                if state[n, j, i] != 1:
-                    continue
-                sigma = np.sqrt(factor[j, i] * variance[n, j, i] + blur[j, i] ** 2)
                 excess = data[n, j, i] - middle[j, i]
-                if excess > high * sigma or excess < -low * sigma:
-                    state[n, j, i] = 2
+                limit = high if excess > 0 else low
+                square = factor[j, i] * variance[n, j, i] + blur[j, i] * blur[j, i]
+                far = excess * excess > limit * limit * square
+                state[n, j, i] += far & (state[n, j, i] == 1)
 
 
 @njit(cache=True, nogil=True)
@@ -206,51 +184,60 @@ def reject_neighbours(data, variance, state, middle, factor, blur):  # type: ign
 def reject_extremes(data, state, nlow, nhigh):  # type: ignore[no-untyped-def]
     """Mark with 2 the lowest and highest samples of each pixel that has more samples than are rejected."""
     count, height, width = data.shape
-    values = np.empty(count)
+    rows, found = np.empty((count, CHUNK), np.float32), np.zeros(CHUNK, np.int32)
     for j in range(height):
-        for i in range(width):
-            found = 0
-            for n in range(count):
-                if state[n, j, i] == 1:
-                    values[found] = data[n, j, i]
-                    found += 1
-            if found <= nlow + nhigh:
-                continue
-            _sort(values, found)
-            least, most = values[nlow], values[found - 1 - nhigh]
-            for n in range(count):
-                if state[n, j, i] == 1 and not least <= data[n, j, i] <= most:
-                    state[n, j, i] = 2
+        for first in range(0, width, CHUNK):
+            for i in range(sort_chunk(data, state, j, first, rows, found)):
+                if found[i] <= nlow + nhigh:
+                    continue
+                least, most = rows[nlow, i], rows[found[i] - 1 - nhigh, i]
+                for n in range(count):
+                    inside = least <= data[n, j, first + i] <= most
+                    if state[n, j, first + i] == 1 and not inside:
+                        state[n, j, first + i] = 2
 
 
 @njit(cache=True, nogil=True)
-def average(data, variance, mask, array, state, weights, seconds, is_median):  # type: ignore[no-untyped-def]
-    """Mean or median of the used samples, its variance, mask and exposure: four planes (ny, nx)."""
+def average(data, variance, mask, array, state, weights, seconds):  # type: ignore[no-untyped-def]
+    """Weighted mean of the used samples, its variance, mask and exposure: four planes (ny, nx)."""
     count, height, width = data.shape
     out, spread = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
     flags, exposure = np.zeros((height, width), np.uint16), np.zeros((height, width), np.float32)
-    values = np.empty(count)
+    sums, rejected = np.zeros((3, width)), np.zeros(width, np.uint16)
     for j in range(height):
+        sums[:], rejected[:] = 0.0, 0
+        for n in range(count):
+            for i in range(width):
+                used = state[n, j, i] == 1
+                w = weights[n, array[n, j, i]] if used else 0.0
+                sums[0, i] += w
+                sums[1, i] += w * data[n, j, i]
+                sums[2, i] += w * w * variance[n, j, i]
+            for i in range(width):
+                used = state[n, j, i] == 1
+                ray = dq.COSMIC_RAY if state[n, j, i] > 1 else 0
+                exposure[j, i] += np.float32(seconds[n]) if used else np.float32(0.0)
+                flags[j, i] |= mask[n, j, i] if used else 0
+                rejected[i] |= 0 if used else mask[n, j, i] | ray
         for i in range(width):
-            total, value, noise, time, found = 0.0, 0.0, 0.0, 0.0, 0
-            bits, rejected = 0, 0
-            for n in range(count):
-                if state[n, j, i] != 1:
-                    rejected |= mask[n, j, i] | (dq.COSMIC_RAY if state[n, j, i] >= 2 else 0)
-                    continue
-                w = weights[n, array[n, j, i]]
-                total += w
-                value += w * data[n, j, i]
-                noise += w * w * variance[n, j, i]
-                time += seconds[n]
-                values[found] = data[n, j, i]
-                found += 1
-                bits |= mask[n, j, i]
-            if found == 0 or total <= 0.0:
-                flags[j, i] = rejected | dq.NO_DATA
-                continue
-            out[j, i] = _median(values, found) if is_median else value / total
-            # A median of many has pi/2 times the variance of their mean; of two it is the mean.
-            spread[j, i] = noise / (total * total) * (np.pi / 2.0 if is_median and found > 2 else 1.0)
-            flags[j, i], exposure[j, i] = bits, time
+            if sums[0, i] > 0.0:
+                out[j, i] = sums[1, i] / sums[0, i]
+                spread[j, i] = sums[2, i] / (sums[0, i] * sums[0, i])
+            else:
+                flags[j, i], exposure[j, i] = rejected[i] | dq.NO_DATA, 0.0
     return out, spread, flags, exposure
+
+
+@njit(cache=True, nogil=True)
+def replace_by_median(data, state, mean, variance):  # type: ignore[no-untyped-def]
+    """Put medians in the place of means, in place."""
+    count, height, width = data.shape
+    rows, found = np.empty((count, CHUNK), np.float32), np.zeros(CHUNK, np.int32)
+    for j in range(height):
+        for first in range(0, width, CHUNK):
+            for i in range(sort_chunk(data, state, j, first, rows, found)):
+                if found[i] > 0:
+                    mean[j, first + i] = _median(rows, found[i], i)
+                # A median of many has pi/2 times the variance of their mean; of two it is the mean.
+                if found[i] > 2:
+                    variance[j, first + i] *= np.float32(np.pi / 2.0)
