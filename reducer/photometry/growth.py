@@ -1,14 +1,15 @@
-"""The total light of one star: summed in an aperture and carried beyond it along a wing fitted to rings."""
+"""The total light of stars: summed in an aperture and carried beyond it along a wing fitted to rings."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from reducer.errors import BadInput
-from reducer.frame import F32, F64
+from reducer.frame import F32, F64, Table
 
 #: Everything scales with the star's FWHM, but at least with this many pixels: the halo of a corrected image.
 LEAST_SCALE = 28.0
@@ -22,6 +23,10 @@ LEAST_SEEN = 0.3
 WING_ERROR = 0.1
 #: How far a ring's mean may depart from a Moffat profile that fits, as a part of itself.
 RING_ERROR = 0.01
+#: Neighbours with less than this part of the star's light are not worth hiding; a neighbour of WEAK times the
+#: star's light is hidden within so many pixels, a brighter one further.
+FAINT, WEAK, NEIGHBOUR = 5e-4, 2e-2, 14.0
+#: Parts of a ring by direction.
 SECTORS = 8
 
 
@@ -56,27 +61,66 @@ class Rings:
     sectors: F64
 
 
-def measure_light(image: F32, variance: F32, usable: F32, x: float, y: float, fwhm: float) -> Light:
-    """The total light of a star alone at 0-based (x, y) of an image whose large-scale sky is subtracted.
+def measure_light(image: F32, variance: F32, usable: F32, star: Table, others: Table) -> Light:
+    """The total light of a star of an image whose large-scale sky is subtracted.
 
-    ``usable``: True where a pixel counts: neither bad nor of another star. The light within the aperture is
-    summed over the fitted sky; beyond it, that of a Moffat profile (Moffat 1969, A&A 3, 455) fitted to the
-    rings from the wing outwards. BadInput if too few rings are seen.
+    ``usable``: False where a pixel is bad; ``others``: the sources beside the star, whose pixels are left
+    out. The light within the aperture is summed over the fitted sky; beyond it, that of a Moffat profile
+    (Moffat 1969, A&A 3, 455) fitted to the rings from the wing outwards. BadInput if too few rings are seen.
     """
-    scale = max(fwhm, LEAST_SCALE)
-    rings = sum_rings(image, variance, usable, (x, y), ring_edges(scale))
+    scale = max(float(star["fwhm"]), LEAST_SCALE)
+    rings = sum_rings(image, variance, usable, star, others, ring_edges(scale))
     total, beyond, edge = _with_wing(rings, scale, WING)
     other = _with_wing(rings, scale, OTHER_WING)[0]
-    inside = rings.outer <= edge
-    area = float(rings.area[inside].sum())
-    photons = float(np.sqrt(np.sum((rings.noise * rings.area)[inside] ** 2)))
-    far = rings.inner >= 1.6 * edge
-    by_sector = np.nanmean(rings.sectors[:, far], axis=1)
-    # Opposite halves of a tilted sky cancel under a round aperture: what is left is its unevenness.
-    uneven = (by_sector[: SECTORS // 2] + by_sector[SECTORS // 2 :]) / 2
-    uncertain = float(np.nanstd(uneven) / np.sqrt(len(uneven)))
+    photons, sky = _noise(rings, edge)
     growth = np.hypot(WING_ERROR * beyond, 0.5 * (total - other))
-    return Light(total, photons, float(growth), uncertain * area, edge, (total - beyond) / total)
+    return Light(total, photons, float(growth), sky, edge, (total - beyond) / total)
+
+
+def compare_light(
+    image: F32, variance: F32, usable: F32, stars: Table, others: Table
+) -> tuple[F64, F64, float]:
+    """Total light of many stars and its errors, NaN where it cannot be measured, and the error of the wing
+    beyond the aperture, common to all, as a part of the light.
+
+    One wing is fitted to the median of all stars' rings: in a crowd that of a single star is not to be seen.
+    """
+    scale = max(float(np.median(stars["fwhm"])), LEAST_SCALE)
+    edges = ring_edges(scale)
+    every = [sum_rings(image, variance, usable, star, others, edges) for star in stars]
+    means = np.array([_without_neighbours(rings, scale) for rings in every])
+    means -= np.nanmean(means[:, -3:], axis=1, keepdims=True)
+    area, outer = every[0].area, every[0].outer
+    inside = outer <= APERTURE * scale
+    within = (means[:, inside] * area[inside]).sum(axis=1)
+    good = np.isfinite(within) & (within > 0)
+    if not good.any():
+        return within * np.nan, within * np.nan, np.nan
+    profile = np.nanmedian(means[good] / within[good, None], axis=0)
+    noise = np.nanmedian([r.noise / w for r, w in zip(every, within, strict=True)], axis=0)
+    typical = replace(every[0], mean=profile, noise=noise / np.sqrt(good.sum()))
+    total, beyond, edge = _with_wing(typical, scale, WING)
+    other = _with_wing(typical, scale, OTHER_WING)[0]
+    errors = np.array([np.hypot(*_noise(rings, edge)) for rings in every])
+    return within * total, errors, float(np.hypot(WING_ERROR * beyond, 0.5 * (total - other)) / total)
+
+
+def _without_neighbours(rings: Rings, scale: float) -> F64:
+    """Ring means, in the wing the median of the sectors: an unseen neighbour lies in one of them."""
+    return np.where(rings.inner < WING * scale, rings.mean, np.nanmedian(rings.sectors, axis=0))
+
+
+def _noise(rings: Rings, edge: float) -> tuple[float, float]:
+    """Noise of the light within the aperture by photons, and by the sky under it."""
+    inside, far = rings.outer <= edge, rings.inner >= 1.6 * edge
+    photons = float(np.sqrt(np.nansum((rings.noise * rings.area)[inside] ** 2)))
+    seen = np.isfinite(rings.sectors[:, far])
+    total = np.where(seen, rings.sectors[:, far], 0.0).sum(axis=1)
+    by_sector = total[seen.any(axis=1)] / seen.sum(axis=1)[seen.any(axis=1)]
+    if len(by_sector) < SECTORS // 2:
+        return photons, float("nan")
+    sky = float(np.std(by_sector) / np.sqrt(len(by_sector))) * float(rings.area[inside].sum())
+    return photons, sky
 
 
 def ring_edges(scale: float) -> F64:
@@ -87,18 +131,22 @@ def ring_edges(scale: float) -> F64:
     return np.concatenate([core, core[-1] * RING_GROWTH ** np.arange(1, count + 1)])
 
 
-def sum_rings(image: F32, variance: F32, usable: F32, centre: tuple[float, float], edges: F64) -> Rings:
-    """Means over the pixels whose centres lie in each ring; what is off the image is not seen."""
+def sum_rings(image: F32, variance: F32, usable: F32, star: Table, others: Table, edges: F64) -> Rings:
+    """Means over the pixels whose centres lie in each ring.
+
+    What is not usable, of another source, or off the image, is not seen.
+    """
     reach = int(edges[-1]) + 1
-    column, row = round(centre[0]), round(centre[1])
+    column, row = round(float(star["x"])), round(float(star["y"]))
     y, x = np.mgrid[row - reach : row + reach + 1, column - reach : column + reach + 1]
-    dx, dy = x - centre[0], y - centre[1]
+    dx, dy = x - star["x"], y - star["y"]
     ring = np.digitize(np.hypot(dx, dy), edges) - 1
     count = len(edges) - 1
     inside = ring < count
     area = np.bincount(ring[inside], minlength=count).astype(float)
     on = inside & (x >= 0) & (y >= 0) & (x < image.shape[1]) & (y < image.shape[0])
     on[on] = usable[y[on], x[on]]
+    _hide(others, star, on, (column - reach, row - reach))
     ring, values = ring[on], image[y[on], x[on]].astype(float)
     sector = ((np.arctan2(dy[on], dx[on]) / (2 * np.pi) + 1.0) * SECTORS).astype(int) % SECTORS
     seen = np.bincount(ring, minlength=count)
@@ -107,10 +155,23 @@ def sum_rings(image: F32, variance: F32, usable: F32, centre: tuple[float, float
         noise = np.sqrt(np.bincount(ring, variance[y[on], x[on]].astype(float), count)) / seen
         each = np.bincount(sector * count + ring, values, SECTORS * count)
         sectors = each / np.bincount(sector * count + ring, minlength=SECTORS * count)
-    good = seen > LEAST_SEEN * area
-    return Rings(
-        edges[:-1], edges[1:], area, np.where(good, mean, np.nan), noise, sectors.reshape(SECTORS, count)
-    )
+    mean = np.where(seen > LEAST_SEEN * area, mean, np.nan)
+    return Rings(edges[:-1], edges[1:], area, mean, noise, sectors.reshape(SECTORS, count))
+
+
+def _hide(others: Table, star: Table, seen: NDArray[np.bool_], corner: tuple[int, int]) -> None:
+    """Take out of a cutout what other sources cover, if that is worth it and not the star itself."""
+    away = np.hypot(others["x"] - star["x"], others["y"] - star["y"])
+    share = others["flux"][:, 1] / max(float(star["flux"][1]), 1e-30)
+    for k in np.flatnonzero((share > FAINT) & (away > 1.2 * star["fwhm"]) & (away < len(seen))):
+        radius = max(0.7 * float(star["fwhm"]), NEIGHBOUR) * max(share[k] / WEAK, 1.0) ** (1 / 3)
+        # Never so far that the star's own core is lost behind a bright neighbour.
+        radius = min(radius, away[k] - 0.4 * star["fwhm"])
+        column, row = others["x"][k] - corner[0], others["y"][k] - corner[1]
+        rows = slice(max(int(row - radius), 0), max(int(row + radius) + 2, 0))
+        columns = slice(max(int(column - radius), 0), max(int(column + radius) + 2, 0))
+        y, x = np.mgrid[: seen.shape[0], : seen.shape[1]][:, rows, columns]
+        seen[rows, columns] &= np.hypot(x - column, y - row) > radius
 
 
 def _with_wing(rings: Rings, scale: float, start: float) -> tuple[float, float, float]:

@@ -11,9 +11,9 @@ from scipy.spatial import cKDTree
 
 from reducer.align.grid import Grid
 from reducer.frame import F32, F64, Table
+from reducer.photometry.growth import LEAST_SCALE, compare_light
 from reducer.photometry.zeropoint import Zeropoint
-from reducer.steps.detect import NO_POSITION, RADII, WIDE_RADII, is_blurred
-from reducer.steps.photometry import POWERS, growth_shape
+from reducer.steps.detect import NO_POSITION, RADII
 
 OBJECT = np.dtype(
     [("NUMBER", "i4"), ("X_IMAGE", "f8"), ("Y_IMAGE", "f8"), ("RA", "f8"), ("DEC", "f8"), ("ERR_POS", "f8"),
@@ -23,9 +23,11 @@ OBJECT = np.dtype(
 )  # fmt: skip
 #: The aperture (index into RADII) whose flux becomes total light.
 BASE = 0
-#: Signal to noise of a star that tells the aperture correction, the most light that its neighbours may add to
-#: the innermost wide aperture, how many stars are taken, and how many for each coefficient.
-LEAST_SIGNAL, MOST_NEIGHBOURS, MOST_STARS, PER_COEFFICIENT = 30.0, 0.05, 300, 3
+#: Signal to noise of a star that tells the aperture correction; the part of its light that its neighbours may
+#: have within REACH times the scale of its image; how many are taken, and how many for each coefficient.
+LEAST_SIGNAL, MOST_NEIGHBOURS, REACH, MOST_STARS, PER_COEFFICIENT = 50.0, 0.3, 3.5, 100, 3
+#: The largest error, as a part of a star's light, with which it still tells something.
+LEAST_CERTAIN = 0.1
 #: By what part two stars' total light may differ from the correction besides their noise.
 OWN_SCATTER = 0.01
 MAG = 2.5 / np.log(10.0)
@@ -61,22 +63,26 @@ def _terms(p: F64, q: F64, order: int) -> F64:
     return np.stack([p**i * q**j for i in range(order + 1) for j in range(order + 1 - i)], axis=1)
 
 
-def correct_apertures(sources: Table, shape: tuple[int, int]) -> Correction:
-    """The aperture correction that bright isolated stars of an image of a shape (ny, nx) tell.
+def correct_apertures(sources: Table, data: F32, variance: F32, usable: F32) -> Correction:
+    """The aperture correction that bright isolated stars of an image (ny, nx) tell.
 
-    Of order 2 from 18 stars, 1 from 9, else constant.
+    ``usable``: False where a pixel is bad. Of order 2 from 18 stars, 1 from 9, else constant.
     """
-    centre, half = np.array([shape[1], shape[0]]) / 2.0, max(shape) / 2.0
-    stars = sources[_isolated(sources)][:MOST_STARS]
+    centre, half = np.array([data.shape[1], data.shape[0]]) / 2.0, max(data.shape) / 2.0
+    stars = _most_isolated(sources)
     if not len(stars):
         return Correction(-1, np.zeros(0), np.zeros((0, 0)), centre, half, np.nan, 0)
-    beyond, growth = _beyond(stars["wide"])
-    size = -MAG * np.log(stars["wide"][:, 0] * beyond / stars["flux"][:, BASE])
-    error = np.hypot(MAG * stars["wide_error"][:, 0] / stars["wide"][:, 0], OWN_SCATTER)
+    total, noise, growth = compare_light(data, variance, usable, stars, sources)
+    good = np.isfinite(total) & (noise < LEAST_CERTAIN * total)
+    if not good.any():
+        return Correction(-1, np.zeros(0), np.zeros((0, 0)), centre, half, np.nan, 0)
+    stars, total, noise = stars[good], total[good], noise[good]
+    size = -MAG * np.log(total / stars["flux"][:, BASE])
+    error = np.hypot(MAG * noise / total, OWN_SCATTER)
     order = next(p for p in (2, 1, 0) if p == 0 or len(stars) >= PER_COEFFICIENT * (p + 1) * (p + 2) // 2)
     design = _terms((stars["x"] - centre[0]) / half, (stars["y"] - centre[1]) / half, order)
     coefficients, covariance = _fit(design, size, error)
-    return Correction(order, coefficients, covariance, centre, half, growth, len(stars))
+    return Correction(order, coefficients, covariance, centre, half, float(MAG * growth), len(stars))
 
 
 def _fit(design: F64, values: F64, error: F64) -> tuple[F64, F64]:
@@ -92,36 +98,21 @@ def _fit(design: F64, values: F64, error: F64) -> tuple[F64, F64]:
     return coefficients, np.asarray(np.linalg.inv(normal))
 
 
-def _isolated(sources: Table) -> F64:
-    """Well measured stars whose neighbours hardly add to the innermost wide aperture."""
-    reach = WIDE_RADII[0] * (2.0 if len(sources) and is_blurred(sources) else 1.0) * 1.3
-    with np.errstate(invalid="ignore"):
-        good = (sources["flags"] & NO_POSITION == 0) & (sources["flux"][:, BASE] > 0)
-        good &= (sources["wide"] > LEAST_SIGNAL * sources["wide_error"]).all(axis=1)
+def _most_isolated(sources: Table) -> Table:
+    """The well measured stars whose neighbours have least light beside theirs, at most MOST_STARS."""
+    good = (sources["flags"] & NO_POSITION == 0) & (
+        sources["flux"][:, 1] > LEAST_SIGNAL * sources["flux_error"][:, 1]
+    )
     if not good.any():
-        return np.asarray(good)
-    places = np.stack([sources["x"], sources["y"]], axis=1)
+        return sources[good]
     light = np.maximum(sources["flux"][:, 1], 0.0)
-    near = cKDTree(places).query_ball_point(places[good], reach)
-    others = np.array([light[index].sum() for index in near]) - light[good]
-    alone = good.copy()
-    alone[good] = others < MOST_NEIGHBOURS * light[good]
-    return np.asarray(alone)
-
-
-def _beyond(wide: F64) -> tuple[float, float]:
-    """Total light over that in the innermost wide aperture, from the mean growth; its error, mag.
-
-    What is lost beyond a radius falls with a power of it: the powers that may be bound the error.
-    """
-    growth = np.median(wide / wide[:, :1], axis=0)
-    fits = []
-    for power in POWERS:
-        design = np.stack([np.ones(len(growth)), -growth_shape(power)], axis=1)
-        solution = np.linalg.lstsq(design, growth, rcond=None)[0]
-        fits.append((float(np.sum((growth - design @ solution) ** 2)), float(solution[0])))
-    totals = np.array([total for _, total in fits])
-    return min(fits)[1], float(MAG * np.ptp(totals) / totals.mean() / 4.0)
+    places = np.stack([sources["x"], sources["y"]], axis=1)
+    scale = max(float(np.median(sources["fwhm"][good][:MOST_STARS])), LEAST_SCALE)
+    near = cKDTree(places).query_ball_point(places[good], REACH * scale)
+    others = np.array([light[index].sum() for index in near]) / light[good] - 1.0
+    best = np.argsort(others, kind="stable")[:MOST_STARS]
+    alone = best[others[best] < MOST_NEIGHBOURS]
+    return sources[good][alone if len(alone) else best[:1]]
 
 
 def catalogue(sources: Table, grid: Grid, variance: F32, noise: Table, correction: Correction) -> Table:

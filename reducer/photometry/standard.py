@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reducer import dq, parameters
 from reducer.align.geometry import is_stack
@@ -25,8 +24,8 @@ from reducer.steps.detect import AT_EDGE, IS_SATURATED, NOT_CENTRED, ON_BAD_PIXE
 STEP = "measureZeropoint"
 #: Arcsec about the target's place within which the brightest source is the standard.
 SEARCH = 12.0
-#: Of a neighbour's light over the star's: not worth masking; too much where it lies within a FWHM.
-FAINT, BLENDING = 5e-4, 0.03
+#: The part of the star's light that a neighbour within a FWHM may have.
+BLENDING = 0.03
 #: What exposures of one star scatter by in good weather, mag, and how many exposures that knowledge is worth.
 USUAL_SCATTER, PRIOR_WEIGHT = 0.01, 3
 MAG = 2.5 / np.log(10.0)
@@ -167,11 +166,8 @@ def measure_star(task: tuple[Files, FrameRef, int, Table, Table]) -> Measure | N
     files, frame, index, star, others = task
     chip = files.read_chip(frame, index)
     usable = (chip.mask & dq.UNUSABLE) == 0
-    _mask_others(usable, star, others)
     try:
-        light = measure_light(
-            chip.data, chip.variance, usable, float(star["x"]), float(star["y"]), float(star["fwhm"])
-        )
+        light = measure_light(chip.data, chip.variance, usable, star, others)
     except BadInput:
         return None
     assert frame.geometry is not None
@@ -187,19 +183,6 @@ def measure_star(task: tuple[Files, FrameRef, int, Table, Table]) -> Measure | N
     facts = describe(frame.header, frame.chips, frame.path.name)
     airmass = facts.airmass if facts.airmass is not None else float("nan")
     return Measure(light, airmass, float(frame.header.get("EXPTIME") or 1.0), frame.scale)
-
-
-def _mask_others(usable: NDArray[np.bool_], star: Table, others: Table) -> None:
-    """Take the pixels of other sources out, where these are worth it and do not lie on the star itself."""
-    radius = max(float(star["fwhm"]), 12.0)
-    away = np.hypot(others["x"] - star["x"], others["y"] - star["y"])
-    for other in others[(others["flux"][:, 1] > FAINT * star["flux"][1]) & (away > star["fwhm"])]:
-        row, column = int(other["y"]), int(other["x"])
-        reach = int(radius) + 1
-        rows = slice(max(row - reach, 0), row + reach + 1)
-        columns = slice(max(column - reach, 0), column + reach + 1)
-        y, x = np.mgrid[: usable.shape[0], : usable.shape[1]][:, rows, columns]
-        usable[rows, columns] &= np.hypot(x - other["x"], y - other["y"]) > radius
 
 
 def combine_measures(
