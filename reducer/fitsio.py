@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,11 +20,19 @@ from numpy.typing import NDArray
 
 from reducer.errors import BadFile
 from reducer.frame import Chip, FrameRef, Header, Table
-from reducer.headers.keywords import array_number
+from reducer.headers.keywords import array_number, read
 
-BLOCK = 2880
+BLOCK, CARD = 2880, 80
+#: Longest header that is read: ten thousand cards.
+LONGEST_HEADER = 800_000
 FITS_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
-SCALING = ("BZERO", "BSCALE", "BLANK", "CHECKSUM", "DATASUM")
+#: Cards as the standard has them: a comment, or a key with a string, logical or number.
+_STANDARD = re.compile(
+    r"(COMMENT |HISTORY | {8}|CONTINUE|END {5}).*|(?=.{8}= )[A-Z0-9_-]+ *= *('([^']|'')*' *|[TF]"
+    r"|[+-]?\d{1,18}|[+-]?(\d+\.\d*|\.\d+)([ED][+-]?\d{1,3})?) *(/.*)?"
+)
+STORED = ("BZERO", "BSCALE", "BLANK", "CHECKSUM", "DATASUM", "SIMPLE", "XTENSION", "BITPIX", "NAXIS",
+          "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "EXTEND", "GROUPS")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,9 @@ def _read_header_text(file: BinaryIO, position: int, path: Path) -> str:
         if len(block) < BLOCK or not block.isascii():
             raise BadFile(f"{path.name} breaks off within a header", "an END card", "fetch the file again")
         blocks.append(block)
-        if any(block[at : at + 80].rstrip() == b"END" for at in range(0, BLOCK, 80)):
+        if len(blocks) * BLOCK > LONGEST_HEADER:
+            raise BadFile(f"{path.name} has a header without end", "an END card", "fetch the file again")
+        if any(block[at : at + CARD].rstrip() == b"END" for at in range(0, BLOCK, CARD)):
             return b"".join(blocks).decode("ascii")
 
 
@@ -97,28 +109,59 @@ def _remedy(path: Path) -> str:
 
 
 def _unit(text: str, start: int, path: Path) -> Unit:
+    text = _legible(text)
     header = fits.Header.fromstring(text)
     try:
-        shape = tuple(int(header[f"NAXIS{axis}"]) for axis in range(header["NAXIS"], 0, -1))
+        axes = _whole(header, "NAXIS", highest=999)
+        shape = tuple(_whole(header, f"NAXIS{axis}") for axis in range(axes, 0, -1))
         dtype = FITS_TYPES[header["BITPIX"]]
+        groups, extra = _whole(header, "GCOUNT", 1), _whole(header, "PCOUNT", 0)
+        version = _whole(header, "EXTVER", 1)
+        zero, scale = read(header, "BZERO", float), read(header, "BSCALE", float)
+        if (zero is None and "BZERO" in header) or (not scale and "BSCALE" in header):
+            raise ValueError("BZERO and BSCALE")
     except (KeyError, ValueError, TypeError) as error:
         raise BadFile(
-            f"{path.name}: a header without valid {error}", "BITPIX and NAXIS", "fetch the file again"
+            f"{path.name}: a header without valid {error}", "the form of its pixels", "fetch the file again"
         ) from error
-    elements = int(np.prod(shape)) if shape else 0
-    groups, extra = int(header.get("GCOUNT", 1)), int(header.get("PCOUNT", 0))
     return Unit(
         text=text,
         name=str(header.get("EXTNAME", "")).strip().upper(),
-        version=int(header.get("EXTVER", 1)),
+        version=version,
         start=start,
-        size=abs(int(header["BITPIX"])) // 8 * groups * (extra + elements),
+        size=abs(header["BITPIX"]) // 8 * groups * (extra + (math.prod(shape) if shape else 0)),
         shape=shape,
         dtype=dtype,
-        zero=float(header.get("BZERO", 0.0)),
-        scale=float(header.get("BSCALE", 1.0)),
-        is_image=header.get("XTENSION", "IMAGE").strip() == "IMAGE" and len(shape) == 2,
+        zero=zero or 0.0,
+        scale=scale or 1.0,
+        is_image=str(header.get("XTENSION", "IMAGE")).strip() == "IMAGE" and len(shape) == 2 and all(shape),
     )
+
+
+def _whole(header: fits.Header, key: str, default: int | None = None, highest: int = 2**40) -> int:
+    """A count or size in a header; ValueError for anything else."""
+    value = header.get(key, default)
+    if type(value) is not int or not 0 <= value <= highest:
+        raise ValueError(key)
+    return value
+
+
+def _legible(text: str) -> str:
+    """A header's text in which cards that are not FITS are put right, or blank, as if they were missing."""
+    cards = [text[at : at + CARD] for at in range(0, len(text), CARD)]
+    return "".join(card if _STANDARD.fullmatch(card) else _put_right(card) for card in cards)
+
+
+def _put_right(text: str) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyUserWarning)
+        try:
+            card = fits.Card.fromstring(text)
+            card.verify("silentfix")
+            right = str(fits.Card(card.keyword, card.value))
+        except (ValueError, fits.VerifyError):
+            return " " * CARD
+    return right if len(right) == CARD else " " * CARD
 
 
 def read_headers(path: Path) -> tuple[Header, list[Header]]:
@@ -341,8 +384,8 @@ def _big_endian(array: NDArray[Any], dtype: type | None = None) -> NDArray[Any]:
 def _plain(header: Header) -> fits.Header:
     """A header's copy without what describes the stored form of its old pixels."""
     copy = fits.Header(header, copy=True)
-    for key in SCALING:
-        copy.remove(key, ignore_missing=True)
+    for key in STORED:
+        copy.remove(key, ignore_missing=True, remove_all=True)
     return copy
 
 

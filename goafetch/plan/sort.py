@@ -10,7 +10,7 @@ from pathlib import Path
 from goafetch.plan.model import SCIENCE, STANDARD, LeftOut, Setup
 from reducer.headers.descriptors import Descriptors, Region
 
-MASK, PROCESSED_FLAT, LAMP_ON, LAMP_OFF = "mask", "processed flat", "lamp on", "lamp off"
+MASK, LAMP_ON, LAMP_OFF = "mask", "lamp on", "lamp off"
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,7 @@ def _role(facts: Descriptors, wanted: Wanted) -> tuple[str, str]:
     if "BPM" in tags:
         return MASK, ""
     if "PROCESSED" in tags or "PREPARED" in tags:
-        is_flat = {"PROCESSED", "FLAT"} <= tags
-        return (PROCESSED_FLAT, "") if is_flat else ("", "a product, not a raw frame")
+        return "", "a product, not a raw frame; `goafetch caldb add` makes a master flat known"
     return _role_of_raw(facts, tags, wanted)
 
 

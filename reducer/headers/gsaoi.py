@@ -12,7 +12,7 @@ from typing import Any
 from reducer.errors import BadInput
 from reducer.frame import FrameRef, Header
 from reducer.headers.descriptors import READS_KNOWN, Descriptors
-from reducer.headers.keywords import array_number, parse_section, true_section
+from reducer.headers.keywords import array_number, parse_section, read, true_section
 
 #: Width of the border of reference pixels that see no light.
 BORDER = 4
@@ -20,6 +20,11 @@ BORDER = 4
 SIDE = 2048
 #: Arcsec per pixel of the reference pixel, by which fluxes are defined.
 PIXEL_SCALE = 0.0197
+#: Keywords of a WCS, and the largest absolute value that each can have.
+WCS_KEYS = {
+    **{"CRVAL1": 360.0, "CRVAL2": 90.0, "CRPIX1": 1e6, "CRPIX2": 1e6},
+    **dict.fromkeys(("CD1_1", "CD1_2", "CD2_1", "CD2_2"), 1.0),
+}
 MJD_ZERO = dt.datetime(1858, 11, 17)
 
 
@@ -126,6 +131,7 @@ def repair(frame: FrameRef) -> FrameRef:
     described = Descriptors(frame.header, frame.chips, frame.path.name)
     done: list[str] = []
     repairs: tuple[Callable[[Header, tuple[Header, ...], Descriptors], str | None], ...] = (
+        _wcs,
         _filters,
         _reads,
         _central_window,
@@ -138,6 +144,29 @@ def repair(frame: FrameRef) -> FrameRef:
         if said:
             done.append(said)
     return frame.with_(header=header, chips=chips, repairs=(*frame.repairs, *done))
+
+
+def _wcs(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:
+    """What is no number, or no number that a position can have, counts as missing."""
+    senseless = [(chip, key) for chip in chips for key in WCS_KEYS if key in chip and not _can_be(key, chip)]
+    for chip, key in senseless:
+        del chip[key]
+    keys = dict.fromkeys(key for _, key in senseless)
+    return f"{', '.join(keys)} removed: not numbers that a WCS can have" if keys else None
+
+
+def _can_be(key: str, chip: Header) -> bool:
+    value = read(chip, key, float)
+    return value is not None and not isinstance(chip[key], str) and abs(value) <= WCS_KEYS[key]
+
+
+def has_wcs(chip: Header) -> bool:
+    """Whether an array's header has a whole tangential WCS, numbers alone, whose matrix can be inverted."""
+    values = {key: read(chip, key, float) for key in WCS_KEYS}
+    if any(value is None for value in values.values()):
+        return False
+    (a, b), (c, d) = ((values[f"CD{row}_1"] or 0.0, values[f"CD{row}_2"] or 0.0) for row in (1, 2))
+    return abs(a * d - b * c) > 1e-3 * (PIXEL_SCALE / 3600) ** 2
 
 
 def _filters(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:

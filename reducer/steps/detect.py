@@ -128,6 +128,9 @@ def _measure_wide(sources: Table, image: F32, noise: F32, unusable: U16, widened
     sources["wide"], sources["wide_error"] = np.nan, np.nan
     some = np.flatnonzero((sources["flags"] & (NOT_CENTRED | TOO_SHARP)) == 0)[:WIDE_COUNT]
     ring = (WIDE_RING[0] * widened, WIDE_RING[1] * widened)
+    usable = (~unusable).astype(np.float32)
+    shown, _, _ = sep.sum_circann(usable, sources["x"][some], sources["y"][some], *ring, subpix=1)
+    some = some[shown > 0]  # where the whole ring is off the array, or bad, nothing can be said
     for k, radius in enumerate(WIDE_RADII):
         flux, error, _ = sep.sum_circle(
             image, sources["x"][some], sources["y"][some], radius * widened, err=noise, mask=unusable,

@@ -121,9 +121,12 @@ def measure_lamps(frames: Sequence[FrameRef], context: Context) -> Lamp:
     found = list(context.map(_measure, [(calibrations, frame) for frame in frames]))
     totals = np.array([np.median(measured.levels) for measured in found])
     usual = float(np.median(totals))
+    arrays = set().union(*map(_arrays, frames))
     kept = []
     for frame, measured, total in zip(frames, found, totals, strict=True):
         reason = _why_not(measured, float(total), usual, "TWILIGHT" in describe(frame).tags)
+        if missing := arrays - _arrays(frame):
+            reason = f"array {', '.join(map(str, sorted(missing)))} is missing"
         if reason:
             context.notify("refused", name=frame.path.name, reason=reason)
         else:
@@ -131,6 +134,10 @@ def measure_lamps(frames: Sequence[FrameRef], context: Context) -> Lamp:
     if not kept:
         raise BadInput("no lamp frame is usable", "frames of one level without broken pixels")
     return _common_level(kept)
+
+
+def _arrays(frame: FrameRef) -> set[int]:
+    return {int(chip["EXTVER"]) for chip in frame.chips}
 
 
 def _why_not(measured: Measured, total: float, usual: float, changes: bool) -> str:

@@ -15,7 +15,7 @@ from reducer.align.sky import Position, plane_to_sky, sky_to_plane
 from reducer.errors import BadInput, ReducerError
 from reducer.frame import Context, FrameRef, Header
 from reducer.headers.descriptors import Descriptors
-from reducer.headers.gsaoi import region, repair
+from reducer.headers.gsaoi import has_wcs, region, repair
 from reducer.headers.keywords import scale
 from reducer.provenance import file_md5
 
@@ -27,6 +27,7 @@ RELATIVE_LIMIT = 5.0
 SCALE_LIMIT = 0.1
 #: Degrees between the CD matrix and that of the other frames that no true WCS has.
 ANGLE_LIMIT = 2.0
+UNREADABLE = "its WCS cannot be read"
 
 
 def prepare(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
@@ -146,7 +147,8 @@ def _hash(path: Path) -> str:
 class Pointing:
     """Where a frame's headers say it looked: arcsec east and north of its target.
 
-    ``offset``: by the offset keywords. ``by_wcs``: by the reference point of each array's WCS.
+    ``offset``: by the offset keywords. ``by_wcs``: by the reference point of each array's WCS; empty if it
+    cannot be read.
     """
 
     target: Position
@@ -160,17 +162,26 @@ class Pointing:
 
 
 def pointing(frame: FrameRef) -> Pointing | None:
-    """The pointing of a frame on the sky; None if it has no target or no WCS (a flat, a dark)."""
+    """The pointing of a frame on the sky; None if it has no target (a flat, a dark).
+
+    BadInput where the headers leave open where an exposure of the sky looked.
+    """
     described = describe(frame)
     if described.tags & {"FLAT", "DARK", "BPM"} and "TWILIGHT" not in described.tags:
         return None
-    ra, dec = described.target_ra, described.target_dec
-    values = [(chip.get("CRVAL1"), chip.get("CRVAL2")) for chip in frame.chips]
-    if ra is None or dec is None or any(x is None or y is None for x, y in values):
+    ra, dec, offset = described.target_ra, described.target_dec, header_offset(frame)
+    readable = all(has_wcs(chip) for chip in frame.chips)
+    if not readable and (ra is None or dec is None or offset is None):
+        raise BadInput(
+            "neither its WCS nor its target and offsets can be read", "one of them", "leave it out"
+        )
+    if ra is None or dec is None:
         return None
+    if not readable and offset is not None:
+        return Pointing((ra, dec), offset, ())
+    values = [(chip["CRVAL1"], chip["CRVAL2"]) for chip in frame.chips]
     east, north = sky_to_plane(np.array([x for x, _ in values]), np.array([y for _, y in values]), (ra, dec))
     by_wcs = tuple((float(e), float(n)) for e, n in zip(east, north, strict=True))
-    offset = header_offset(frame)
     return Pointing((ra, dec), offset if offset is not None else by_wcs[0], by_wcs)
 
 
@@ -191,29 +202,42 @@ def header_offset(frame: FrameRef) -> tuple[float, float] | None:
 
 def check_pointings(frames: list[FrameRef], context: Context, bad_wcs: str) -> list[FrameRef]:
     """Check each WCS against target plus offset and against the other frames; repair or refuse as told."""
+    frames = accept(frames, context, _locatable)
     pointings = [pointing(frame) for frame in frames]
-    if bad_wcs == "ignore":
-        return frames
     wrong = {place: why for place, why in enumerate(what_is_wrong(frames, pointings)) if why}
+    if bad_wcs == "ignore":
+        wrong = {place: UNREADABLE for place, found in enumerate(pointings) if found and not found.by_wcs}
     if bad_wcs == "new":
         wrong = {place: "a new WCS was asked for" for place, found in enumerate(pointings) if found}
     if wrong and bad_wcs == "exit":
         names = ", ".join(frames[place].path.name for place in wrong)
         raise BadInput(f"the WCS of {names} contradicts the offsets", "", "set prepare:bad_wcs=fix")
     good = [place for place, found in enumerate(pointings) if found and place not in wrong]
-    repaired = list(frames)
-    for place, why in wrong.items():
+
+    places = {frame.path: place for place, frame in enumerate(frames)}
+
+    def put_right(frame: FrameRef) -> FrameRef:
+        place = places[frame.path]
+        if place not in wrong:
+            return frame
         like = min(good, key=lambda other: abs(other - place), default=None)
-        repaired[place] = rebuild_wcs(
-            frames[place], pointings[place], None if like is None else (frames[like], pointings[like])
+        rebuilt = rebuild_wcs(
+            frame, pointings[place], None if like is None else (frames[like], pointings[like])
         )
-        context.notify("decision", what=f"WCS of {frames[place].path.name} rebuilt", reason=why)
-    return repaired
+        context.notify("decision", what=f"WCS of {frame.path.name} rebuilt", reason=wrong[place])
+        return rebuilt
+
+    return accept(frames, context, put_right)
+
+
+def _locatable(frame: FrameRef) -> FrameRef:
+    pointing(frame)
+    return frame
 
 
 def what_is_wrong(frames: Sequence[FrameRef], pointings: Sequence[Pointing | None]) -> list[str]:
     """For each frame, why its WCS cannot be right; '' where it can."""
-    known = [found for found in pointings if found]
+    known = [found for found in pointings if found and found.by_wcs]
     excesses = np.array([found.excess() for found in known]).reshape(-1, 2)
     near = np.hypot(*excesses.T) < ABSOLUTE_LIMIT
     usual = np.median(excesses[near], axis=0) if near.sum() >= 3 else np.zeros(2)
@@ -228,6 +252,8 @@ def what_is_wrong(frames: Sequence[FrameRef], pointings: Sequence[Pointing | Non
 
 
 def _why_wrong(frame: FrameRef, found: Pointing, usual: Any, limit: float, turned: float) -> str:
+    if not found.by_wcs:
+        return UNREADABLE
     away = float(np.hypot(*np.subtract(found.excess(), usual)))
     if away > limit:
         return f"it is {away:.1f} arcsec from target plus offset"
@@ -274,6 +300,9 @@ def rebuild_wcs(
                 chip[key] = source[key]
         ra, dec = plane_to_sky(np.array([east]), np.array([north]), found.target)
         chip["CRVAL1"], chip["CRVAL2"] = float(ra[0]), float(dec[0])
+        chip["CTYPE1"], chip["CTYPE2"] = "RA---TAN", "DEC--TAN"
+    if not all(has_wcs(chip) for chip in chips):
+        raise BadInput(UNREADABLE, "a frame of the same pointing angle to take it from", "leave it out")
     said = "WCS rebuilt from target and offsets"
     return frame.with_(chips=chips, repairs=(*frame.repairs, said))
 

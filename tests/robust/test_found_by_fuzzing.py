@@ -1,0 +1,110 @@
+"""What fuzzing found, each by name: headers and files that once ended in an error nobody had foreseen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mutants import Change, changed_headers
+from raw_exposure import array_header, primary_header, write_raw
+from tiny_program import LAMPS_ON, ON_TARGET, SIDE, name_of
+
+from reducer.errors import BadFile
+from reducer.fitsio import open_frame, read_headers
+from reducer.frame import Context
+from reducer.headers.descriptors import Descriptors
+from reducer.headers.gsaoi import has_wcs, repair
+from reducer.recipes import makeProcessedFlat
+from reducer.run import open_frames, run_recipe
+from reducer.steps.detect import detect_sources
+from reducer.steps.prepare import prepare
+
+SIZES = (0, *[SIDE * SIDE * 4] * 4)
+
+
+def changed(source: Path, target: Path, *changes: Change) -> Path:
+    target.write_bytes(changed_headers(source.read_bytes(), SIZES, list(changes)))
+    return target
+
+
+@pytest.mark.parametrize("value", ["fij,fj->fi", "NaN", "0.0", "'a'", "1E999"])
+def test_a_scale_that_is_no_number_is_refused(tiny_night: Path, tmp_path: Path, value: str) -> None:
+    file = changed(tiny_night / name_of(11), tmp_path / "a.fits", Change(2, "BSCALE", value))
+    try:
+        headers = read_headers(file)[1]
+    except BadFile as error:
+        assert "BSCALE" in str(error) or "BZERO" in str(error)
+    else:
+        assert "BSCALE" not in headers[1]  # not legible: as if it were not there
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("NAXIS", "999999999"), ("NAXIS", "-1"), ("NAXIS1", "-64"), ("NAXIS2", "'64'"), ("NAXIS1", "1E9"),
+     ("PCOUNT", "-32768"), ("GCOUNT", "0.5"), ("NAXIS1", "9999999999999"), ("EXTVER", "'x'")],
+)  # fmt: skip
+def test_impossible_sizes_are_refused_at_once(tiny_night: Path, tmp_path: Path, key: str, value: str) -> None:
+    file = changed(tiny_night / name_of(11), tmp_path / "a.fits", Change(1, key, value))
+    with pytest.raises(BadFile):
+        read_headers(file)
+
+
+def test_a_header_without_end_is_given_up(tmp_path: Path) -> None:
+    file = tmp_path / "endless.fits"
+    file.write_bytes(b"SIMPLE  =                    T".ljust(2880) + b" " * 2880 * 500)
+    with pytest.raises(BadFile, match="without end"):
+        read_headers(file)
+
+
+@pytest.mark.parametrize("value", [None, "'abc'", "NaN", "1E308", "T"])
+@pytest.mark.parametrize("key", ["CD1_1", "CRVAL2", "CRPIX1"])
+def test_a_wcs_that_cannot_be_read_is_rebuilt(
+    tiny_night: Path, tmp_path: Path, key: str, value: str | None
+) -> None:
+    bad = changed(tiny_night / name_of(11), tmp_path / "bad.fits", Change(2, key, value))
+    frames = open_frames([bad, *(tiny_night / name_of(number) for number in ON_TARGET[1:])])
+    ready = prepare(frames, Context(tmp_path))
+    assert len(ready) == 3
+    assert all(has_wcs(chip) for frame in ready for chip in frame.chips)
+    assert abs(ready[0].chips[1]["CRVAL2"] - ready[1].chips[1]["CRVAL2"]) * 3600 < 0.1
+
+
+def test_a_frame_whose_place_nothing_tells_is_refused_alone(tiny_night: Path, tmp_path: Path) -> None:
+    lost = [Change(0, "RA", None), Change(1, "CD1_1", None)]
+    bad = changed(tiny_night / name_of(11), tmp_path / "bad.fits", *lost)
+    told = []
+    frames = open_frames([bad, *(tiny_night / name_of(number) for number in ON_TARGET[1:])])
+    ready = prepare(frames, Context(tmp_path, notify=lambda event, **facts: told.append((event, facts))))
+    assert len(ready) == 2
+    assert [facts["name"] for event, facts in told if event == "refused"] == ["bad.fits"]
+
+
+def test_a_lamp_frame_without_one_array_is_refused_alone(tiny_night: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    images = {array: rng.normal(9000, 90, (SIDE, SIDE)).astype(np.float32) for array in (1, 2, 3)}
+    cards = {"OBJECT": "Domeflat", "OBSCLASS": "dayCal", "FRAME": "AZEL_TOPO", "TRKFRAME": "AZEL_TOPO"}
+    short = write_raw(tmp_path / "short.fits", primary_header(EXPTIME=15.0, **cards), images, 992)
+    told = []
+    files = [short, *(tiny_night / name_of(number) for number in range(1, 7))]
+    context = Context(tmp_path, notify=lambda event, **facts: told.append((event, facts)))
+    made = run_recipe(makeProcessedFlat, open_frames(files), context)
+    assert made[0].path.exists()
+    assert [facts["reason"] for event, facts in told if event == "refused"] == ["array 4 is missing"]
+
+
+def test_stars_whose_whole_ring_is_off_the_array_are_measured() -> None:
+    y, x = np.mgrid[:SIDE, :SIDE]
+    star = 5000 * np.exp(-((x - 30) ** 2 + (y - 33) ** 2) / 6)
+    image = (np.random.default_rng(1).normal(0, 5, (SIDE, SIDE)) + star).astype(np.float32)
+    found = detect_sources(image, np.full_like(image, 25.0), np.zeros(image.shape, np.uint16))
+    assert len(found) == 1
+    assert np.isnan(found["wide"]).all()
+
+
+def test_cards_that_are_not_fits_are_as_if_missing(tiny_night: Path, tmp_path: Path) -> None:
+    unreadable = [Change(0, "EXPTIME", "= = ="), Change(1, "NAXIS", "'x'", twice=True)]
+    file = changed(tiny_night / name_of(LAMPS_ON[0]), tmp_path / "a.fits", *unreadable)
+    frame = repair(open_frame(file))
+    assert Descriptors(frame.header, frame.chips).exposure_time is None
+    assert array_header(1, primary_header())["ARRAYID"] == frame.chips[0]["ARRAYID"]

@@ -1,0 +1,84 @@
+"""Limits within which every fuzzed case must end: seconds, memory, and errors of the house alone."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SECONDS, MEMORY = 10, 1_500_000_000
+
+
+class Here:
+    """A pool whose tasks run in this process, one after the other."""
+
+    def __init__(self, workers: int = 0) -> None:
+        self.workers = 1
+
+    def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+        return map(function, tasks)
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(function(*args))
+        except Exception as error:  # noqa: BLE001 - handed on to who asks for the result
+            done.set_exception(error)
+        return done
+
+    def close(self) -> None:
+        pass
+
+    abandon = close
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class TooLong(BaseException):
+    """A case that did not end in time; no `except Exception` can hide it."""
+
+
+@contextmanager
+def memory_limit(more: int = MEMORY) -> Iterator[None]:
+    """No more address space than there is now and so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@contextmanager
+def time_limit(seconds: int = SECONDS) -> Iterator[None]:
+    """TooLong after so many seconds."""
+
+    def ring(*_: object) -> None:
+        raise TooLong(f"did not end within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def refuse_faults(event: str, /, **facts: object) -> None:
+    """A notify for which an unforeseen error, though survived, is a failure of the test."""
+    if event == "fault":
+        raise Unforeseen(str(facts["trace"]))
+
+
+class Unforeseen(BaseException):
+    """An error outside the error tree that the program survived."""
