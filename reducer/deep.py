@@ -60,5 +60,10 @@ def _before_sky(frame: FrameRef, masks: Mapping[int, Packed], context: Context) 
     scratch = context.scratch / name
     found = context.disk.open_frame(scratch if scratch.exists() else context.folder / name)
     return found.with_(
-        repairs=frame.repairs, md5=frame.md5, role=frame.role, skies=frame.skies, hidden=dict(masks)
+        repairs=frame.repairs,
+        md5=frame.md5,
+        role=frame.role,
+        skies=frame.skies,
+        hidden=dict(masks),
+        border=frame.border,
     )

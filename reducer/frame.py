@@ -58,7 +58,8 @@ class FrameRef:
     ``chips`` holds the header of each image array in array order 1..4 (a missing array is left out; the
     header's EXTVER says which it is). ``md5``: of the raw file. ``role``: 'object', 'sky' or 'both', set
     by separateSky. ``skies``: names of the frames that serve as its sky, set by associateSky.
-    ``hidden``: by array, packed masks of objects known from a stack. ``sources``, ``geometry`` and
+    ``hidden``: by array, packed masks of objects known from a stack. ``border``: by array, electrons of the
+    reference pixels for each 64 columns, from correctDetector. ``sources``, ``geometry`` and
     ``scale`` are set by the steps that measure them.
     """
 
@@ -70,6 +71,7 @@ class FrameRef:
     role: str = ""
     skies: tuple[str, ...] = ()
     hidden: Mapping[int, tuple[bytes, tuple[int, int]]] = field(default_factory=dict)
+    border: Mapping[int, F64] = field(default_factory=dict)
     sources: tuple[Table, ...] = ()
     geometry: Geometry | None = None
     scale: float = 1.0

@@ -104,7 +104,7 @@ def fit_exposure(exposure: Mapping[int, Strips], width: int, light: Sequence[Map
     for maps in light:
         shape = np.concatenate([maps[array].ravel() for array in exposure])
         columns.append(shape[:, None] / max(float(np.abs(shape).max()), 1.0))
-    smooth = np.hstack(columns)
+    smooth = np.asfortranarray(np.hstack(columns))
     labels, places = _channels(exposure, width)
     values = np.concatenate([strips.values.ravel() for strips in exposure.values()])
     weights = np.concatenate([strips.weights.ravel() for strips in exposure.values()])
@@ -184,7 +184,7 @@ def _clipped_fit(smooth: F64, labels: NDArray[Any], values: F64, weights: F64) -
     kept = weights > LEAST
     ridge = 1e-3
     solution: F64 = np.zeros(smooth.shape[1] + int(labels.max()) + 1)
-    for _ in range(4):
+    for _ in range(3):
         solution = _solve(smooth, labels, values, np.where(kept, weights, 0.0), ridge)
         model = smooth @ solution[: smooth.shape[1]] + solution[smooth.shape[1] :][labels]
         residual = (values - model) * np.sqrt(weights)
@@ -197,13 +197,13 @@ def _clipped_fit(smooth: F64, labels: NDArray[Any], values: F64, weights: F64) -
 def _solve(smooth: F64, labels: NDArray[Any], values: F64, weights: F64, ridge: float) -> F64:
     """Least squares whose channels are drawn to zero; each cell lies in one channel, so sums suffice."""
     free, count = smooth.shape[1], int(labels.max()) + 1
-    weighted = smooth * weights[:, None]
+    weighted = smooth.T * weights
     normal = 1e-9 * np.eye(free + count)
-    normal[:free, :free] += smooth.T @ weighted
+    normal[:free, :free] += weighted @ smooth
     for place in range(free):
-        normal[place, free:] = normal[free:, place] = np.bincount(labels, weighted[:, place], count)
+        normal[place, free:] = normal[free:, place] = np.bincount(labels, weighted[place], count)
     channel = np.arange(free, free + count)
     normal[channel, channel] += np.bincount(labels, weights, count) + ridge
-    right = np.concatenate([weighted.T @ values, np.bincount(labels, weights * values, count)])
+    right = np.concatenate([weighted @ values, np.bincount(labels, weights * values, count)])
     solution: F64 = np.asarray(np.linalg.solve(normal, right), float)
     return solution

@@ -57,7 +57,7 @@ def _from_steps(strips: Strips, width: int, expected: float) -> F32:
     offsets: F64 = np.zeros(design.shape[1])
     for number in range(ROUNDS):
         common = design @ offsets
-        if number == 1:
+        if number:
             bands = [replace(band, stiffness=_likely_stiffness(band, common)) for band in bands]
         bands = [replace(band, kept=_agreeing(band, common)) for band in bands]
         normal, right = np.eye(offsets.size) / expected**2, np.zeros(offsets.size)

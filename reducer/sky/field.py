@@ -15,7 +15,7 @@ from reducer.sky.edges import common_offsets
 Move = tuple[float, float]
 
 #: Rounds in which offsets and the light of the field are told apart.
-ROUNDS = 4
+ROUNDS = 3
 #: Cells over which the light is smoothed before its slope is taken, and the scatter of the exposures.
 SMOOTHING, NEIGHBOURS = 2.0, 5
 #: What the weight of a quiet cell may be, relative to that of a usual one.

@@ -12,9 +12,10 @@ import numpy as np
 from reducer import parameters
 from reducer.detector import NO_RESPONSE, Exposure, correct, linear_electrons
 from reducer.errors import BadInput, MissingCalibration
-from reducer.frame import Chip, Context, FrameRef, Header
+from reducer.frame import F64, Chip, Context, FrameRef, Header
 from reducer.headers.gsaoi import ARRAYS, region
 from reducer.provenance import Target, plan_product
+from reducer.sky.border import border_means
 from reducer.steps.masks import Calibrations, known_bits, read_response
 from reducer.steps.persistence import Glow, earlier_glows, flag_persistence, saturated_pixels
 from reducer.steps.prepare import accept, describe
@@ -58,7 +59,9 @@ def correctDetector(frames: Sequence[FrameRef], context: Context) -> list[FrameR
     surveys = list(context.map(_survey, [(calibrations, frame) for frame in frames]))
     lost = {frame.path: survey.lost for frame, survey in zip(frames, surveys, strict=True)}
     frames_left = accept(frames, context, lambda frame: _refuse_lost(frame, lost[frame.path]))
-    glows = [survey.glow for frame, survey in zip(frames, surveys, strict=True) if frame in frames_left]
+    borders = {frame.path: survey.border for frame, survey in zip(frames, surveys, strict=True)}
+    frames_left = [frame.with_(border=borders[frame.path]) for frame in frames_left]
+    glows = [survey.glow for frame, survey in zip(frames, surveys, strict=True) if not survey.lost]
     for step in [step for step in SUFFIXES if parameters.value(context, step, "write_outputs")]:
         if step != "flatCorrect":
             _run(frames_left, context, calibrations, _switches(context, until=step), SUFFIXES[step], glows)
@@ -137,7 +140,9 @@ def _keywords(calibrations: Calibrations) -> dict[str, Any]:
 
 def _opened(context: Context, frame: FrameRef, path: Path) -> FrameRef:
     made = context.disk.open_frame(path)
-    return made.with_(repairs=frame.repairs, md5=frame.md5, role=frame.role, skies=frame.skies)
+    return made.with_(
+        repairs=frame.repairs, md5=frame.md5, role=frame.role, skies=frame.skies, border=frame.border
+    )
 
 
 # --- tasks -------------------------------------------------------------------------------------------
@@ -145,21 +150,24 @@ def _opened(context: Context, frame: FrameRef, path: Path) -> FrameRef:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a look at the raw pixels shows: how many are not numbers, and which are saturated."""
+    """What a look at the raw pixels shows: how many are lost, which are saturated, the reference rows."""
 
     lost: int
     glow: Glow
+    border: Mapping[int, F64]
 
 
 def _survey(task: tuple[Calibrations, FrameRef]) -> Survey:
     calibrations, frame = task
-    lost, saturated = 0, {}
+    lost, saturated, border = 0, {}, {}
     for index, header in enumerate(frame.chips):
         raw = calibrations.disk.read_chip(frame, index).data
         lost += int(raw.size - np.isfinite(raw).sum())
         bits = known_bits(calibrations, frame.header, header)
-        saturated[int(header["EXTVER"])] = saturated_pixels(raw, bits, region(header), int(header["EXTVER"]))
-    return Survey(lost, Glow.of(frame, saturated))
+        array = int(header["EXTVER"])
+        saturated[array] = saturated_pixels(raw, bits, region(header), array)
+        border[array] = border_means(raw, region(header), array)
+    return Survey(lost, Glow.of(frame, saturated), border)
 
 
 def _refuse_lost(frame: FrameRef, lost: int) -> FrameRef:

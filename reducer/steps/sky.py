@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from reducer import parameters
 from reducer.errors import BadInput, BadParameter
 from reducer.frame import F32, F64, Context, FrameRef
 from reducer.provenance import plan_product, product_name
+from reducer.sky.border import Reference, judge, weigh_in
 from reducer.sky.channels import (
     CELL_ROWS,
     STEP,
@@ -27,7 +27,6 @@ from reducer.sky.frames import (
     KeepTask,
     LookTask,
     PatternTask,
-    Seen,
     SubtractTask,
     combine_skies,
     keep_sky,
@@ -35,7 +34,8 @@ from reducer.sky.frames import (
     subtract,
 )
 from reducer.sky.level import Course, differences, follow
-from reducer.sky.objects import BLOCK, CELL, scatter
+from reducer.sky.objects import BLOCK, scatter
+from reducer.steps.field import Seens, common_field, shift
 from reducer.steps.separate import FIELD, link, positions, seconds
 
 #: Fraction of the field that must be free for an object frame's own median to be its sky.
@@ -44,8 +44,6 @@ FREE_FIELD = 0.5
 UNEVEN_FIELD = 0.002
 #: What the sky's level in one array can be relative to the mean of the arrays, after the flat.
 RATIOS = (0.8, 1.25)
-
-Seens = Mapping[int, Seen]
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,11 @@ def _write(
         if task.target.path.exists():
             found = context.disk.open_frame(task.target.path)
             made[frame.path.name] = found.with_(
-                repairs=frame.repairs, md5=frame.md5, role=frame.role, skies=frame.skies
+                repairs=frame.repairs,
+                md5=frame.md5,
+                role=frame.role,
+                skies=frame.skies,
+                border=frame.border,
             )
     return made
 
@@ -239,7 +241,7 @@ def _offsets(
     cell = (STEP, CELL_ROWS * BLOCK)
     moves = [
         {
-            array: _shift(frame, array, east[0] - east[place], north[0] - north[place], cell)
+            array: shift(frame, array, east[0] - east[place], north[0] - north[place], cell)
             for array in shown[place]
         }
         for place, frame in enumerate(group)
@@ -248,7 +250,18 @@ def _offsets(
         {array: part.strips.less(levels[place][array]) for array, part in seen.items()}
         for place, seen in enumerate(shown)
     ]
-    return fit_field(strips, moves, skies.width)
+    found = fit_field(strips, moves, skies.width)
+    reference = _reference(skies)
+    if reference is None:
+        return found
+    return weigh_in(found, [frame.border for frame in group], reference, skies.width)
+
+
+def _reference(skies: Skies) -> Reference | None:
+    """What the skies show of the reference pixels; None where these do not follow the offsets."""
+    names = sorted(skies.frames)
+    borders = [skies.frames[name].border for name in names]
+    return judge(borders, [skies.offsets[name] for name in names], skies.width)
 
 
 def decide(shown: Sequence[Seens], roles: Sequence[str], context: Context) -> Decision:
@@ -347,51 +360,3 @@ def _follow(
         found = f"no free sky of {', '.join(alone)} is in the other exposures"
         raise BadInput(found, "64x64 pixels without objects", "set skyCorrect:level=first or offset_sky=True")
     return follow(sky_times, sky_levels, times, differences(maps, places))
-
-
-def common_field(
-    group: Sequence[FrameRef], shown: Sequence[Seens], ratios: Mapping[int, float]
-) -> tuple[list[F64], F64]:
-    """The background cells of each frame, shifted to show the same sky, and their places in the field.
-
-    Levels of arrays are brought to the mean array. Shifts follow the pointings of the headers.
-    """
-    east, north = positions(group)
-    arrays = sorted(set.intersection(*(set(seens) for seens in shown)))
-    maps, places = [], []
-    for place, (frame, seens) in enumerate(zip(group, shown, strict=True)):
-        rows = []
-        for array in arrays:
-            size = (CELL * BLOCK, CELL * BLOCK)
-            moved = _shift(frame, array, east[0] - east[place], north[0] - north[place], size)
-            sky = np.nanmedian(seens[array].cells) * (1 - 1 / ratios.get(array, 1.0))
-            rows.append(_shifted(seens[array].cells.astype(float) - sky, moved).ravel())
-        maps.append(np.concatenate(rows))
-    for array in arrays:
-        places.append(_places(array, shown[0][array].cells.shape))
-    return maps, np.concatenate(places)
-
-
-def _shift(
-    frame: FrameRef, array: int, east: float, north: float, cell: tuple[int, int]
-) -> tuple[float, float]:
-    """The shift (x, y), in cells of so many pixels, that a shift on the sky (arcsec) makes on an array."""
-    header = next(chip for chip in frame.chips if int(chip["EXTVER"]) == array)
-    matrix = np.array([[header["CD1_1"], header["CD1_2"]], [header["CD2_1"], header["CD2_2"]]]) * 3600.0
-    x, y = np.linalg.solve(matrix, [east, north])
-    return float(x) / cell[0], float(y) / cell[1]
-
-
-def _shifted(cells: F64, moved: tuple[float, float]) -> F64:
-    y, x = np.mgrid[0 : cells.shape[0], 0 : cells.shape[1]].astype(float)
-    shifted: F64 = ndimage.map_coordinates(
-        cells, [y + moved[1], x + moved[0]], order=1, mode="constant", cval=np.nan
-    )
-    return shifted
-
-
-def _places(array: int, shape: tuple[int, ...]) -> F64:
-    """Places of an array's cells in the field, x and y from -1 to 1."""
-    right, upper = {1: (0.0, -1.0), 2: (-1.0, -1.0), 3: (-1.0, 0.0), 4: (0.0, 0.0)}[array]
-    y, x = np.mgrid[0 : shape[0], 0 : shape[1]] + 0.5
-    return np.stack([right + x.ravel() / shape[1], upper + y.ravel() / shape[0]], axis=1)

@@ -1,0 +1,64 @@
+"""Exposures of one field laid over each other, by the pointings of their headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from reducer.frame import F64, FrameRef
+from reducer.sky.channels import CORNERS
+from reducer.sky.frames import Seen
+from reducer.sky.objects import BLOCK, CELL
+from reducer.steps.separate import positions
+
+Seens = Mapping[int, Seen]
+
+
+def common_field(
+    group: Sequence[FrameRef], shown: Sequence[Seens], ratios: Mapping[int, float]
+) -> tuple[list[F64], F64]:
+    """The background cells of each frame, shifted to show the same sky, and their places in the field.
+
+    Levels of arrays are brought to the mean array. Shifts follow the pointings of the headers.
+    """
+    east, north = positions(group)
+    arrays = sorted(set.intersection(*(set(seens) for seens in shown)))
+    maps, places = [], []
+    for place, (frame, seens) in enumerate(zip(group, shown, strict=True)):
+        rows = []
+        for array in arrays:
+            size = (CELL * BLOCK, CELL * BLOCK)
+            moved = shift(frame, array, east[0] - east[place], north[0] - north[place], size)
+            sky = np.nanmedian(seens[array].cells) * (1 - 1 / ratios.get(array, 1.0))
+            rows.append(_shifted(seens[array].cells.astype(float) - sky, moved).ravel())
+        maps.append(np.concatenate(rows))
+    for array in arrays:
+        places.append(_places(array, shown[0][array].cells.shape))
+    return maps, np.concatenate(places)
+
+
+def shift(
+    frame: FrameRef, array: int, east: float, north: float, cell: tuple[int, int]
+) -> tuple[float, float]:
+    """The shift (x, y), in cells of so many pixels, that a shift on the sky (arcsec) makes on an array."""
+    header = next(chip for chip in frame.chips if int(chip["EXTVER"]) == array)
+    matrix = np.array([[header["CD1_1"], header["CD1_2"]], [header["CD2_1"], header["CD2_2"]]]) * 3600.0
+    x, y = np.linalg.solve(matrix, [east, north])
+    return float(x) / cell[0], float(y) / cell[1]
+
+
+def _shifted(cells: F64, moved: tuple[float, float]) -> F64:
+    y, x = np.mgrid[0 : cells.shape[0], 0 : cells.shape[1]].astype(float)
+    shifted: F64 = ndimage.map_coordinates(
+        cells, [y + moved[1], x + moved[0]], order=1, mode="constant", cval=np.nan
+    )
+    return shifted
+
+
+def _places(array: int, shape: tuple[int, ...]) -> F64:
+    """Places of an array's cells in the field, x and y from -1 to 1."""
+    right, upper = CORNERS[array]
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]] + 0.5
+    return np.stack([right + x.ravel() / shape[1], upper + y.ravel() / shape[0]], axis=1)
