@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
+KEPT = "everything finished so far is kept; run the same command again"
 DONE, FAILED, USAGE, NOTHING, ARCHIVE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
@@ -57,11 +59,25 @@ class Failure:
     needed: str = ""
     remedy: str = ""
 
+    def __str__(self) -> str:
+        parts = [self.found, f"needed: {self.needed}" if self.needed else "", self.remedy]
+        return "; ".join(part for part in parts if part)
 
-def describe(error: Exception) -> Failure | None:
-    """Turn an error of any of the three packages into a Failure; None for anything unexpected."""
+
+def describe(error: BaseException) -> Failure | None:
+    """Turn an error of any of the three packages, or a refusal of the system, into a Failure.
+
+    None for anything unexpected.
+    """
     found = getattr(error, "found", None)
-    if not isinstance(found, str):
-        return None
-    code = getattr(error, "exit_code", FAILED)
-    return Failure(code, found, getattr(error, "needed", ""), getattr(error, "remedy", ""))
+    if isinstance(found, str):
+        code = getattr(error, "exit_code", FAILED)
+        return Failure(code, found, getattr(error, "needed", ""), getattr(error, "remedy", ""))
+    if isinstance(error, MemoryError):
+        return Failure(FAILED, "there is not enough memory", "", f"use fewer --workers; {KEPT}")
+    if isinstance(error, OSError) and error.errno is not None:
+        # No space, no permission: nobody's bug.
+        where = f": {error.filename}" if error.filename is not None else ""
+        remedy = f"{KEPT} when this is put right"
+        return Failure(FAILED, f"{error.strerror or os.strerror(error.errno)}{where}", "", remedy)
+    return None

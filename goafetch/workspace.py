@@ -69,6 +69,16 @@ class Workspace:
         return self.root / "goafetch.lock"
 
     @property
+    def log(self) -> Path:
+        """What the runs said, for people."""
+        return self.playground / "reduce.log"
+
+    @property
+    def events(self) -> Path:
+        """The same for machines: a JSON object a line."""
+        return self.playground / "events.jsonl"
+
+    @property
     def ledger(self) -> Path:
         """What the keys of products stand for."""
         return self.playground / "keys.json"

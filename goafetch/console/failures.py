@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from typing import Any
 from goafetch.console.output import console_on, emit_json, is_terminal, say
 from goafetch.errors import FAILED, INTERRUPTED, Failure, describe
 
-#: With this set in the environment an unforeseen error shows its traceback at once.
+#: With this set in the environment, as --debug does, every error shows its traceback.
 DEBUG = "GOAFETCH_DEBUG"
 
 
@@ -32,18 +33,33 @@ def handled(command: Callable[..., Any]) -> Callable[..., None]:
     """Make a command end in words and an exit code, never in a traceback.
 
     The command may return its exit code (None is 0). Whether its errors are JSON is read from its own
-    parameters: ``json`` or ``as_json`` true, or ``format`` (or ``format_``) equal to ``json``.
+    parameters: ``json`` or ``as_json`` true, or ``format`` (or ``format_``) equal to ``json``. Every command
+    gets the option ``--debug``.
     """
 
     @functools.wraps(command)
-    def run(*args: Any, **options: Any) -> None:
+    def run(*args: Any, debug: bool = False, **options: Any) -> None:
+        if debug:
+            os.environ[DEBUG] = "1"
         json = bool(options.get("json") or options.get("as_json"))
         json = json or "json" in (options.get("format"), options.get("format_"))
         code = run_to_exit_code(lambda: command(*args, **options), json=json)
         if code:
             raise SystemExit(code)
 
+    signature = inspect.signature(command, eval_str=True)
+    parameters = [*signature.parameters.values(), _debug_parameter()]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {**command.__annotations__, "debug": bool}
     return run
+
+
+def _debug_parameter() -> inspect.Parameter:
+    """The option that all commands have, as typer reads it from a signature."""
+    import typer
+
+    option = typer.Option(False, "--debug", help="Show the traceback of any error.")
+    return inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=option, annotation=bool)
 
 
 def run_to_exit_code(work: Callable[[], int | None], *, json: bool = False) -> int:
@@ -61,7 +77,9 @@ def run_to_exit_code(work: Callable[[], int | None], *, json: bool = False) -> i
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - the last resort: everything ends in words
-        failure = describe(error) or _describe_system(error) or _describe_unforeseen(error)
+        if os.environ.get(DEBUG):
+            say("".join(traceback.format_exception(error)))
+        failure = describe(error) or _describe_unforeseen(error)
     fail(failure, json=json)
     return failure.exit_code
 
@@ -88,29 +106,18 @@ def _draw_panel(failure: Failure) -> None:
     console_on(sys.stderr).print(Panel(body, title=title, title_align="left", border_style=colour))
 
 
-def _describe_system(error: Exception) -> Failure | None:
-    """The operating system's refusals (no space, no permission) are nobody's bug."""
-    if not isinstance(error, OSError) or error.errno is None:
-        return None
-    where = f": {error.filename}" if error.filename is not None else ""
-    return Failure(
-        FAILED,
-        f"{error.strerror or os.strerror(error.errno)}{where}",
-        remedy="everything finished so far is kept; run the same command again when this is put right",
-    )
-
-
 def _describe_unforeseen(error: Exception) -> Failure:
+    found = f"sorry, this was not foreseen: {type(error).__name__}: {error}"
     story = "".join(traceback.format_exception(error))
-    if os.environ.get(DEBUG):
-        say(story)
-        return Failure(FAILED, f"{type(error).__name__}: {error}")
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="goafetch-error-", suffix=".txt", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(story)
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="goafetch-error-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(story)
+    except OSError:
+        return Failure(FAILED, found, remedy="everything finished so far is kept; --debug shows the details")
     return Failure(
         FAILED,
-        f"sorry, this was not foreseen: {type(error).__name__}: {error}",
+        found,
         remedy=f"everything finished so far is kept; {file.name} has the details for a report of the fault",
     )

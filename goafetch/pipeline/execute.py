@@ -73,8 +73,9 @@ def _attempt(stage: Stage, needed: Sequence[Future[Outcome]], work: Work) -> Out
     try:
         outcome = stage.act(item, work, tell)
     except Exception as error:  # noqa: BLE001 - told in full, and ends as a refusal with exit code 1
-        reason = str(error)
-        if describe(error) is None:
+        failure = describe(error)
+        reason = str(failure)
+        if failure is None:
             reason = f"unforeseen {type(error).__name__}: {error}; the details are in reduce.log"
             tell("fault", trace=traceback.format_exc())
         tell("refused", name=stage.title, reason=reason)

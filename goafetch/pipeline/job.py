@@ -78,7 +78,7 @@ def run_job(request: Request, settings: Settings | None = None, notify: Notify =
     if request.dry_run:
         return rehearse(request, workspace, settings, notify)
     workspace.make()
-    with held(workspace), logged(notify, workspace.playground / "reduce.log") as tell:
+    with held(workspace), logged(notify, workspace.log, workspace.events) as tell:
         return perform(request, workspace, settings, story.Recorder(tell))
 
 

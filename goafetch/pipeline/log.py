@@ -1,37 +1,46 @@
-"""reduce.log: what a run was told, a line each, with the time."""
+"""reduce.log and events.jsonl: what a run was told, a line each, with the time, for people and machines."""
 
 from __future__ import annotations
 
-import logging
+import json
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from goafetch.events import Notify
 
-LEVELS = {"warning": logging.WARNING, "refused": logging.WARNING}
-FORM = "%(asctime)s %(levelname)-7s %(message)s"
+LEVELS = {"warning": "WARNING", "refused": "WARNING", "retry": "WARNING", "fault": "ERROR"}
+#: Events that come many times a second: no line of reduce.log, and bytes on their way no event either.
+FREQUENT, TOO_FREQUENT = ("progress", "transfer"), ("transfer",)
 
 
 @contextmanager
-def logged(notify: Notify, path: Path) -> Iterator[Notify]:
-    """A notify that also writes to a log file, appended to."""
-    logger = logging.Logger("goafetch")
-    handler = logging.FileHandler(path, delay=True)
-    handler.setFormatter(logging.Formatter(FORM, "%Y-%m-%d %H:%M:%S"))
-    logger.addHandler(handler)
+def logged(notify: Notify, path: Path, events: Path | None = None) -> Iterator[Notify]:
+    """A notify that also appends to a log file and, as JSON, to ``events``; each line is written at once.
 
-    def tell(event: str, /, **facts: object) -> None:
-        if event == "fault":
-            logger.error("%s", facts["trace"])
-        elif event not in ("progress", "transfer"):
-            logger.log(LEVELS.get(event, logging.INFO), "%s", sentence(event, facts))
-        notify(event, **facts)
+    May be called from several threads.
+    """
+    lock = threading.Lock()
+    with ExitStack() as stack:
+        log = stack.enter_context(path.open("a", encoding="utf-8", errors="backslashreplace"))
+        record = stack.enter_context(events.open("a", encoding="utf-8")) if events else None
 
-    try:
+        def tell(event: str, /, **facts: object) -> None:
+            now = datetime.now(UTC)
+            with lock:
+                if event not in FREQUENT:
+                    text = str(facts["trace"]) if event == "fault" else sentence(event, facts)
+                    log.write(f"{now:%Y-%m-%d %H:%M:%S} {LEVELS.get(event, 'INFO'):7} {text}\n")
+                    log.flush()
+                if record and event not in TOO_FREQUENT:
+                    document = {"time": now.isoformat(timespec="milliseconds"), "event": event, **facts}
+                    record.write(f"{json.dumps(document, default=str)}\n")
+                    record.flush()
+            notify(event, **facts)
+
         yield tell
-    finally:
-        handler.close()
 
 
 def sentence(event: str, facts: dict[str, object]) -> str:
