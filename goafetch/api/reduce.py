@@ -16,7 +16,9 @@ from goafetch.api.files import expand
 from goafetch.api.recipes import find_recipe
 from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Notify, silent
+from goafetch.pipeline.calibrations import stored_calibrations
 from goafetch.pipeline.products import keep_as_calibration
+from goafetch.plan.previous import previous_flat
 from goafetch.plan.translate import calibration_of, kind_of, need_of
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
         context = Context(
             folder=task.folder,
             parameters=chosen,
-            flat=found.get(PROCESSED_FLAT),
+            flat=found.get(PROCESSED_FLAT) or _flat_before(facts, store),
             bpm=found.get(PROCESSED_BPM),
             notify=notify,
             map=in_this_process if workers == 1 else stack.enter_context(Pool(workers)).map,
@@ -101,6 +103,13 @@ def needed_kinds(facts: Descriptors) -> set[str]:
         return set()
     on_sky = kind_of(facts) in (None, STANDARD)
     return {PROCESSED_FLAT, PROCESSED_BPM} if on_sky else {PROCESSED_BPM}
+
+
+def _flat_before(facts: Descriptors, store: CalStore) -> Path | None:
+    """The flat of the store that a flat about to be made is compared with."""
+    if "FLAT" not in facts.tags:
+        return None
+    return previous_flat(need_of(facts, PROCESSED_FLAT), stored_calibrations(store))
 
 
 def _why(answer: NoMatch) -> str:

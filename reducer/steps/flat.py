@@ -75,7 +75,10 @@ def makeFlat(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
 def _compare(made: FrameRef, previous: Path, context: Context) -> None:
     """Say how far the flat moved since the previous one, given as the context's flat; warn if it did."""
     moved = {}
+    known = {int(chip["EXTVER"]) for chip in context.disk.open_frame(previous).chips}
     for index, header in enumerate(made.chips):
+        if int(header["EXTVER"]) not in known:
+            continue
         old = read_response(context.disk, previous, header)
         new = context.disk.read_chip(made, index)
         good = ((new.mask | old.mask) & dq.UNUSABLE == 0)[::4, ::4]

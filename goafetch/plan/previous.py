@@ -1,0 +1,16 @@
+"""The flat that a new one is compared with: the latest before it that the store's rules accept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from calstore.associate import suiting
+from calstore.record import PROCESSED_FLAT, Calibration, Need, Traits
+
+
+def previous_flat(made: Traits, stored: Iterable[Calibration]) -> Path | None:
+    """The stored flat of the same filter, taken before the frames of a new one; None without any."""
+    need = Need(kind=PROCESSED_FLAT, when=made.when, filter_name=made.filter_name, region=made.region)
+    fitting = suiting(need, [known for known in stored if known.when < made.when])
+    return Path(max(fitting, key=lambda known: known.when).path) if fitting else None
