@@ -1,14 +1,20 @@
-"""Positions of reference stars from Gaia or 2MASS, over the network if it is there, as a table in a file."""
+"""Positions and magnitudes of stars from Gaia or 2MASS, over the network if it is there, kept in files."""
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
-#: Seconds after which a catalogue service that does not answer is given up.
-PATIENCE = 8.0
+#: VizieR at the CDS (Ochsenbein et al. 2000, A&AS 143, 23).
+SERVER = "https://vizier.cds.unistra.fr"
+#: Seconds after which a network that is not there is given up, and a service that was reached but is silent.
+REACH, PATIENCE = 2.0, 10.0
 #: Arcmin about the field within which stars are fetched.
 RADIUS = 1.6
 
@@ -31,52 +37,116 @@ SERVICES = {
         ("RA_ICRS", "DE_ICRS", "e_RA_ICRS", "e_DE_ICRS", "pmRA", "pmDE", "Gmag"),
         2016.0,
     ),
-    "2mass": Service("2MASS", "II/246/out", ("RAJ2000", "DEJ2000", "Jmag", "Hmag", "Kmag"), 1999.5),
+    "2mass": Service(
+        "2MASS",
+        "II/246/out",
+        ("RAJ2000", "DEJ2000", "Jmag", "e_Jmag", "Hmag", "e_Hmag", "Kmag", "e_Kmag"),
+        1999.5,
+    ),
 }
 #: What 2MASS positions are good to, mas (Skrutskie et al. 2006, section 6).
 ERROR_2MASS = 80.0
+#: The words of --catalog and --phot-catalog that are no files, and the services that each asks in turn.
+POSITIONS = {"auto": ("gaia", "2mass"), "gaia": ("gaia",), "2mass": ("2mass",), "none": ()}
+MAGNITUDES = {"auto": ("2mass",), "2mass": ("2mass",), "none": ()}
 
 
 def find_positions(
-    wanted: str, ra: float, dec: float, folder: Path, notify: Callable[..., None], server: str | None = None
+    wanted: str, ra: float, dec: float, folder: Path, notify: Callable[..., None], server: str = SERVER
 ) -> Path | None:
     """The file with reference stars that ``--catalog`` means, None for no catalogue.
 
     ``wanted``: auto (Gaia, else 2MASS), gaia, 2mass, none, or a file, which is returned as it is. ``ra``,
-    ``dec``: the field in degrees. A service that is not reached within seconds is given up, and it is said;
+    ``dec``: the field in degrees. A service that is not reached is given up within seconds, and it is said;
     with ``auto`` that is no failure. ``server``: another VizieR mirror.
     """
-    if wanted == "none":
-        return None
-    if wanted not in ("auto", *SERVICES):
+    if wanted not in POSITIONS:
         return Path(wanted)
-    for name in ("gaia", "2mass") if wanted == "auto" else (wanted,):
-        table = _query(SERVICES[name], ra, dec, notify, server)
-        if table is not None and len(table):
-            return _keep(table, SERVICES[name], folder / f"positions_{name}.ecsv")
-    notify("warning", text="no catalogue of positions could be had: the headers' pointing stands")
+    names = POSITIONS[wanted]
+    found = kept(names, ra, dec, folder)
+    if found is None and names and not is_reachable(server):
+        notify("info", text=f"{server} cannot be reached")
+    elif found is None:
+        found = fetch(names, ra, dec, folder, notify, server)
+    if found is None and names:
+        notify("warning", text="no catalogue of positions could be had: the headers' pointing stands")
+    return found
+
+
+def kept(names: tuple[str, ...], ra: float, dec: float, folder: Path) -> Path | None:
+    """The stars about a position in degrees that the first of some services gave before, None for none."""
+    paths = (place_of(name, ra, dec, folder) for name in names)
+    return next((path for path in paths if path.exists()), None)
+
+
+def fetch(
+    names: tuple[str, ...],
+    ra: float,
+    dec: float,
+    folder: Path,
+    notify: Callable[..., None],
+    server: str = SERVER,
+) -> Path | None:
+    """The stars about a position in degrees from the first of some services that has any, None if none has."""
+    for name in names:
+        path = place_of(name, ra, dec, folder)
+        _ask(SERVICES[name], ra, dec, path, notify, server)
+        if path.exists():
+            return path
     return None
 
 
-def _query(service: Service, ra: float, dec: float, notify: Callable[..., None], server: str | None) -> Any:
-    """The service's stars around a position, None if it does not answer."""
+def place_of(name: str, ra: float, dec: float, folder: Path) -> Path:
+    """Where the stars of a service about a position are kept."""
+    return folder / f"{name}_{ra:.4f}{dec:+.4f}.ecsv"
+
+
+def is_reachable(server: str) -> bool:
+    """Whether a connection to a server, or to the proxy on the way, opens within ``REACH`` seconds in all."""
+    address = urlsplit(getproxies().get(urlsplit(server).scheme) or server)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    opened = threading.Event()
+
+    def connect() -> None:
+        try:
+            socket.create_connection((address.hostname, port), REACH).close()
+        except OSError:
+            return
+        opened.set()
+
+    # Looking up a name has no time limit of its own: a thread is left behind instead of waited for.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(REACH)
+    return opened.is_set()
+
+
+def _ask(
+    service: Service, ra: float, dec: float, path: Path, notify: Callable[..., None], server: str
+) -> None:
+    """Ask a service for the stars around a position and keep what it has, if it has any."""
     from astropy import units
     from astropy.coordinates import SkyCoord
-    from astroquery.vizier import Vizier
+    from astroquery.vizier import VizierClass
 
-    client = Vizier(columns=list(service.columns), row_limit=5000, timeout=PATIENCE)
-    if server:
-        client.VIZIER_SERVER = server
+    class Client(VizierClass):  # type: ignore[misc]
+        def _server_to_url(self, return_type: str = "votable") -> str:
+            return f"{server}/viz-bin/{return_type}"
+
+    client = Client(columns=list(service.columns), row_limit=5000, timeout=PATIENCE)
     try:
         place = SkyCoord(ra, dec, unit="deg")
         found = client.query_region(place, radius=RADIUS * units.arcmin, catalog=service.table, cache=False)
     except (OSError, ValueError, IndexError) as error:
-        notify("info", text=f"{service.label} was not reached ({type(error).__name__})")
-        return None
-    return found[0] if len(found) else None
+        notify("info", text=f"{service.label} did not answer ({type(error).__name__})")
+        return
+    stars = len(found[0]) if len(found) else 0
+    notify("info", text=f"{service.label} has {stars} stars within {RADIUS} arcmin of the field")
+    if stars:
+        _keep(found[0], service, path)
 
 
-def _keep(table: Any, service: Service, path: Path) -> Path:
+def _keep(table: Any, service: Service, path: Path) -> None:
     """Write a service's stars with what the table itself does not say: name, epoch, errors."""
     table.meta = {"CATALOG": service.label}
     table["ref_epoch"] = service.epoch
@@ -85,4 +155,4 @@ def _keep(table: Any, service: Service, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     half_made = path.with_suffix(".part")
     table.write(half_made, format="ascii.ecsv", overwrite=True)
-    return half_made.replace(path)
+    half_made.replace(path)

@@ -32,6 +32,7 @@ class LockedFile:
     qa_state: str
     data_label: str
     role: str
+    standards: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def of(cls, record: Record, role: str) -> LockedFile:
@@ -48,6 +49,7 @@ class LockedFile:
             qa_state=record.qa_state or "",
             data_label=record.data_label or "",
             role=role,
+            standards=record.phot_standards or (),
         )
 
 
@@ -144,7 +146,9 @@ def _changes(old: LockedFile, new: LockedFile) -> str:
 
 
 def _exactly(kind: type[LockedFile], entry: Any) -> LockedFile:
-    return kind(**{f.name: _typed(entry[f.name], int if f.type == "int" else str) for f in fields(kind)})
+    plain = [f for f in fields(kind) if f.name != "standards"]
+    values = {f.name: _typed(entry[f.name], int if f.type == "int" else str) for f in plain}
+    return kind(**values, standards=tuple(_typed(star, dict) for star in entry.get("standards", ())))
 
 
 def _typed(value: Any, kind: type) -> Any:

@@ -100,6 +100,7 @@ class Record:
     reduction: str | None
     types: frozenset[str] | None
     phot_standard: bool | None
+    phot_standards: tuple[dict[str, Any], ...] | None
 
     @property
     def remote(self) -> str:
@@ -274,6 +275,14 @@ def _tags(value: object) -> frozenset[str]:
     return frozenset(str(tag) for tag in found)
 
 
+def _stars(value: object) -> tuple[dict[str, Any], ...]:
+    """Photometric standards, in FitsStorage's columns: name, ra and dec in degrees, j_mag and such."""
+    if not isinstance(value, list):
+        raise TypeError(value)
+    stars = [{str(k): v for k, v in dict(star).items() if isinstance(v, (str, float))} for star in value]
+    return tuple(star for star in stars if {"name", "ra", "dec"} <= set(star))
+
+
 def _md5(value: object) -> str:
     if not re.fullmatch(r"[0-9a-f]{32}", _text(value)):
         raise ValueError(value)
@@ -288,6 +297,7 @@ _BY_TYPE: dict[str, Callable[[Any], Any]] = {
     "datetime": _moment,
     "date": _day,
     "frozenset[str]": _tags,
+    "tuple[dict[str, Any], ...]": _stars,
 }
 _MD5S = {"file_md5", "data_md5", "md5"}
 _REQUIRED = {f.name for f in fields(Record) if not str(f.type).endswith("| None")}

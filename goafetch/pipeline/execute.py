@@ -41,14 +41,18 @@ def stages(plan: Plan, work: Work) -> list[Stage]:
         Stage(group, reduce_visit, (flats[group.flat],) if group.flat in flats else ())
         for group in sorted(plan.visits, key=lambda group: group.kind != SCIENCE)
     ]
-    stacks = [Stage(stack, make_stack, stack.groups) for stack in plan.stacks]
-    last = sorted(stacks, key=lambda stage: stage.item.kind != SCIENCE)
+    # A science stack takes its zeropoint from a standard's.
+    last = [
+        Stage(stack, make_stack, (*stack.groups, *filter(None, [work.references.standard_of(stack)])))
+        for stack in sorted(plan.stacks, key=lambda stack: stack.kind == SCIENCE)
+    ]
     return [*(Stage(group, make_flat) for group in plan.flats), *visits, *last]
 
 
 def execute(plan: Plan, work: Work) -> list[Outcome]:
     """Reduce every group of a plan; one that fails takes only those with it that depend on it."""
     running: dict[Group | Stack, Future[Outcome]] = {}
+    work.references.begin(plan.stacks)
     items: list[Group | Stack] = [*plan.groups(), *plan.stacks]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
         try:

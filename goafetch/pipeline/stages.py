@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calstore.record import Calibration
 from goafetch.errors import GoafetchError
 from goafetch.events import Notify
 from goafetch.pipeline import products
 from goafetch.pipeline.products import Ledger
+from goafetch.pipeline.references import Choices, Given, References
+from goafetch.plan.decide import promise
 from goafetch.plan.keys import facts_of
 from goafetch.plan.model import FLAT, Group, Stack, stem
+from goafetch.plan.previous import previous_flat
 from goafetch.workspace import Verified, Workspace, md5_of
 
 if TYPE_CHECKING:
@@ -49,7 +53,7 @@ class Work:
     ``memory``: bytes for the pixels of one task. ``refused``: frame -> reason, of frames that a recipe
     refused, from earlier runs under the same key too (``refused_before`` maps a key to them). ``keys``:
     product -> the key that it carries. ``early``: master flats that were made while other files were on
-    their way.
+    their way. ``stored``: what the store held when the work began.
     """
 
     workspace: Workspace
@@ -64,10 +68,14 @@ class Work:
     failed: dict[Path, str] = field(default_factory=dict)
     on_target: dict[Group, tuple[Path, ...]] = field(default_factory=dict)
     early: dict[Path, Outcome] = field(default_factory=dict)
+    choices: Choices = field(default_factory=Choices)
+    stored: Sequence[Calibration] = ()
     ledger: Ledger = field(init=False)
+    references: References = field(init=False)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.workspace.ledger)
+        self.references = References(self.choices, self.workspace)
 
 
 def make_flat(group: Group, work: Work, notify: Notify) -> Outcome:
@@ -81,7 +89,8 @@ def make_flat(group: Group, work: Work, notify: Notify) -> Outcome:
             return work.early[product]
         notify("reused", path=product)
         return Outcome(group.name, FLAT, REUSED, (product,))
-    made = _run(FLAT_RECIPE, group.frames, work, notify, key, bpm=group.bpm)
+    previous = previous_flat(promise(group, work.workspace.playground), work.stored)
+    made = _run(FLAT_RECIPE, group.frames, work, notify, key, bpm=group.bpm, flat=previous)
     products.remember(made, key, work.verified)
     products.keep_as_calibration(product, work.workspace.calibrations)
     return Outcome(group.name, FLAT, MADE, tuple(made), redone=len(made))
@@ -114,7 +123,8 @@ def make_stack(stack: Stack, work: Work, notify: Notify) -> Outcome:
     frames = [path for group in stack.groups for path in work.on_target.get(group, ())]
     if not frames:
         raise GoafetchError("none of its frames could be reduced", remedy="see the reasons above")
-    key = stack_key(frames, work)
+    given = work.references.of_stack(stack, work.parameters, notify)
+    key = stack_key(frames, given, work)
     # Named by the first exposure that is in it: not always the first, for some cannot be aligned.
     names = (work.workspace.playground / f"{stem(frame)}_image.fits" for frame in frames)
     made = [name for name in names if products.is_current(name, key, work.verified)]
@@ -123,9 +133,10 @@ def make_stack(stack: Stack, work: Work, notify: Notify) -> Outcome:
     if made:
         notify("reused", path=made[0])
     else:
-        made = _run(STACK_RECIPE, frames, work, notify, key, refused)
+        made = _run(STACK_RECIPE, frames, work, notify, key, refused, parameters=given.parameters)
         products.remember(made, key, work.verified)
     work.refused[key] = refused
+    work.references.made[stack] = (made[0], key)
     return Outcome(stack.name, stack.kind, status, tuple(made), redone=len(made) if status == MADE else 0)
 
 
@@ -148,10 +159,10 @@ def group_key(recipe: str, group: Group, work: Work) -> str:
     return work.ledger.enter(facts_of(recipe, md5s(group.frames, work), calibrations, work.parameters))
 
 
-def stack_key(frames: Sequence[Path], work: Work) -> str:
-    """The key of a stack, by those of its frames."""
+def stack_key(frames: Sequence[Path], given: Given, work: Work) -> str:
+    """The key of a stack, by those of its frames and the content of catalogues."""
     inputs = {path.name: work.keys[path] for path in frames}
-    return work.ledger.enter(facts_of(STACK_RECIPE, inputs, {}, work.parameters))
+    return work.ledger.enter(facts_of(STACK_RECIPE, inputs, given.contents, work.parameters))
 
 
 def md5s(files: Sequence[Path], work: Work) -> dict[str, str]:
@@ -183,12 +194,11 @@ def _run(
 
     context = Context(
         folder=work.workspace.playground,
-        parameters=work.parameters,
         notify=tell,
         map=work.pool.map,
         raw_md5=md5s(frames, work),
         key=key,
         memory=work.memory,
-        **given,
+        **{"parameters": work.parameters, **given},
     )
     return [ref.path for ref in run_recipe(getattr(recipes, recipe), open_frames(frames, tell), context)]

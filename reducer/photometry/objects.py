@@ -103,8 +103,9 @@ def _most_isolated(sources: Table) -> Table:
     good = (sources["flags"] & NO_POSITION == 0) & (
         sources["flux"][:, 1] > LEAST_SIGNAL * sources["flux_error"][:, 1]
     )
-    if not good.any():
-        return sources[good]
+    stars: Table = sources[good]
+    if not len(stars):
+        return stars
     light = np.maximum(sources["flux"][:, 1], 0.0)
     places = np.stack([sources["x"], sources["y"]], axis=1)
     scale = max(float(np.median(sources["fwhm"][good][:MOST_STARS])), LEAST_SCALE)
@@ -112,7 +113,8 @@ def _most_isolated(sources: Table) -> Table:
     others = np.array([light[index].sum() for index in near]) / light[good] - 1.0
     best = np.argsort(others, kind="stable")[:MOST_STARS]
     alone = best[others[best] < MOST_NEIGHBOURS]
-    return sources[good][alone if len(alone) else best[:1]]
+    chosen: Table = stars[alone if len(alone) else best[:1]]
+    return chosen
 
 
 def catalogue(sources: Table, grid: Grid, variance: F32, noise: Table, correction: Correction) -> Table:

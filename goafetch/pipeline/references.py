@@ -1,0 +1,189 @@
+"""Stars with known places and magnitudes for a run's stacks: files, and catalogues sought beside the work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from goafetch import catalog
+from goafetch.catalog import MAGNITUDES, POSITIONS, SERVER
+from goafetch.events import Notify
+from goafetch.plan.model import SCIENCE, STANDARD, Stack
+from goafetch.workspace import Workspace, md5_of, write_atomically
+
+#: The folder of playground/ in which catalogues are kept.
+FOLDER = "catalogs"
+#: Seconds that a stack waits for a catalogue that was reached but has not come.
+LONGEST = 30.0
+Place = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user wants positions and magnitudes from: words of ``--catalog`` and such, or files."""
+
+    catalog: str = "auto"
+    phot_catalog: str = "auto"
+    standards: str | None = None
+
+    def check(self) -> None:
+        """Read the files that are named: BadFile, before anything is done, for one that will not do."""
+        from reducer.align.references import read_references
+        from reducer.photometry.standards import read_standards
+
+        if self.catalog not in POSITIONS:
+            read_references(Path(self.catalog), 2000.0)
+        if self.phot_catalog not in MAGNITUDES:
+            read_standards(Path(self.phot_catalog))
+        if self.standards:
+            read_standards(Path(self.standards))
+
+
+@dataclass(frozen=True)
+class Given:
+    """Parameters of a stack's steps that name files, and what a product's key says of their content."""
+
+    parameters: Mapping[str, Mapping[str, Any]]
+    contents: Mapping[str, str]
+
+
+@dataclass
+class References:
+    """The files for each stack of a plan.
+
+    ``made``: stacks of standards by now: their product and its key.
+    """
+
+    choices: Choices
+    workspace: Workspace
+    server: str = SERVER
+    made: dict[Stack, tuple[Path, str]] = field(default_factory=dict)
+    _standards: tuple[Stack, ...] = ()
+    _places: dict[Stack, Place | None] = field(default_factory=dict)
+    _said: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    _thread: threading.Thread | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self, stacks: Iterable[Stack], *, seek: bool = True) -> None:
+        """Begin to seek the catalogues of a plan's stacks in a thread; not at all with ``seek`` False."""
+        stacks = tuple(stacks)
+        self._standards = tuple(stack for stack in stacks if stack.kind == STANDARD)
+        self._places = {stack: _place_of(stack) for stack in stacks}
+        if seek:
+            self._thread = threading.Thread(target=self._seek, daemon=True)
+            self._thread.start()
+
+    def standard_of(self, stack: Stack) -> Stack | None:
+        """The standard's stack whose zeropoint a science stack takes: of the same filter, nearest in time."""
+        if stack.kind != SCIENCE:
+            return None
+        fitting = [each for each in self._standards if each.setup.filter == stack.setup.filter]
+        when = stack.groups[0].when
+        return min(fitting, key=lambda each: abs(each.groups[0].when - when), default=None)
+
+    def of_stack(self, stack: Stack, parameters: Mapping[str, Mapping[str, Any]], notify: Notify) -> Given:
+        """What a stack's steps are given: the files, beside the user's own parameters, which win."""
+        self._await(notify)
+        files = self._files(stack)
+        own = [parameters.get(step, {}).get(name) for step, name in files]
+        contents = {
+            f"{step}:{name}": md5_of(Path(str(mine or path)))
+            for ((step, name), path), mine in zip(files.items(), own, strict=True)
+            if (mine or path) and Path(str(mine or path)).is_file() and name != "standard"
+        }
+        standard = self.made.get(self.standard_of(stack) or stack)
+        if standard and stack.kind == SCIENCE:
+            files["measureZeropoint", "standard"] = standard[0]
+            contents["measureZeropoint:standard"] = standard[1]
+        merged = {step: dict(values) for step, values in parameters.items()}
+        for (step, name), path in files.items():
+            if path is not None:
+                merged.setdefault(step, {}).setdefault(name, str(path))
+        return Given(merged, contents)
+
+    def _files(self, stack: Stack) -> dict[tuple[str, str], Path | None]:
+        place = self._places.get(stack)
+        standards = self.choices.standards
+        return {
+            ("determineAstrometricSolution", "catalog"): self._kept(POSITIONS, self.choices.catalog, place),
+            ("measureZeropoint", "catalog"): self._kept(MAGNITUDES, self.choices.phot_catalog, place),
+            ("measureZeropoint", "standards"): Path(standards).absolute() if standards else None,
+            ("measureZeropoint", "archive"): self._of_archive(),
+        }
+
+    def _kept(self, words: Mapping[str, tuple[str, ...]], wanted: str, place: Place | None) -> Path | None:
+        if wanted not in words:
+            return Path(wanted).absolute()
+        return catalog.kept(words[wanted], *place, self._folder) if place else None
+
+    @property
+    def _folder(self) -> Path:
+        return self.workspace.playground / FOLDER
+
+    def _seek(self) -> None:
+        """Fetch what is missing; where the network is not there, find that out once."""
+        words = (POSITIONS.get(self.choices.catalog, ()), MAGNITUDES.get(self.choices.phot_catalog, ()))
+        places = dict.fromkeys(place for place in self._places.values() if place)
+        missing = [
+            (names, place)
+            for place in places
+            for names in words
+            if names and catalog.kept(names, *place, self._folder) is None
+        ]
+        if missing and not catalog.is_reachable(self.server):
+            reason = (
+                f"{self.server} cannot be reached; files given with --catalog and --phot-catalog do as well"
+            )
+            self._said.append(("decision", {"what": "no catalogue of stars was fetched", "reason": reason}))
+            return
+        for names, place in missing:
+            catalog.fetch(names, *place, self._folder, self._note, self.server)
+
+    def _note(self, event: str, /, **facts: Any) -> None:
+        self._said.append((event, facts))
+
+    def _await(self, notify: Notify) -> None:
+        """Wait for the search to end, and say once how it went."""
+        with self._lock:
+            if self._thread is not None:
+                self._thread.join(LONGEST)
+            told, self._said = list(self._said), []
+        for event, facts in told:
+            notify(event, **facts)
+
+    def _of_archive(self) -> Path | None:
+        """A table of the magnitudes that the archive's records gave, which the lock keeps."""
+        from goafetch.archive.lock import Lock
+
+        lock = Lock.read(self.workspace.lock_file)
+        stars = (
+            {star["name"]: star for file in lock.files.values() for star in file.standards} if lock else {}
+        )
+        if not stars:
+            return None
+        columns = ("name", "ra", "dec", "z_mag", "j_mag", "h_mag", "k_mag")
+        rows = [
+            [str(star.get(c) if star.get(c) is not None else "nan") for c in columns]
+            for star in stars.values()
+        ]
+        path = self._folder / "archive_standards.csv"
+        text = "\n".join(",".join(row) for row in (list(columns), *rows)) + "\n"
+        if not path.exists() or path.read_text() != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, text)
+        return path
+
+
+def _place_of(stack: Stack) -> Place | None:
+    """Where a stack's first exposure points, degrees."""
+    from reducer.fitsio import read_headers
+    from reducer.headers.descriptors import describe
+
+    primary, chips = read_headers(stack.groups[0].frames[0])
+    facts = describe(primary, chips)
+    if facts.target_ra is None or facts.target_dec is None:
+        return None
+    return facts.target_ra, facts.target_dec
