@@ -11,7 +11,6 @@ from reducer.align.adjust import adjustWCSToReference
 from reducer.align.grid import Grid
 from reducer.frame import Context, FrameRef
 from reducer.headers.gsaoi import region
-from reducer.provenance import product_name
 from reducer.sky.frames import Packed, pack
 from reducer.sky.objects import BLOCK, Bool, block_means, find_objects
 from reducer.stack.blocks import output_grid, stackFrames
@@ -37,7 +36,7 @@ def maskFromStack(frames: Sequence[FrameRef], context: Context) -> list[FrameRef
         "decision", what="objects of the stack masked", reason=f"they cover {light.mean():.1%} of it"
     )
     masks = {frame.path.name: _masks(frame, grid, light) for frame in scaled}
-    return [_before_sky(frame, masks.get(frame.path.name, {}), context) for frame in frames]
+    return [_before_sky(frame, masks.get(frame.path.name, {})) for frame in frames]
 
 
 def _masks(frame: FrameRef, grid: Grid, light: Bool) -> dict[int, Packed]:
@@ -54,16 +53,7 @@ def _masks(frame: FrameRef, grid: Grid, light: Bool) -> dict[int, Packed]:
     return masks
 
 
-def _before_sky(frame: FrameRef, masks: Mapping[int, Packed], context: Context) -> FrameRef:
+def _before_sky(frame: FrameRef, masks: Mapping[int, Packed]) -> FrameRef:
     """The flat-fielded frame that a sky-subtracted one was made of."""
-    name = product_name(frame.path, "_flatCorrected")
-    scratch = context.scratch / name
-    found = context.disk.open_frame(scratch if scratch.exists() else context.folder / name)
-    return found.with_(
-        repairs=frame.repairs,
-        md5=frame.md5,
-        role=frame.role,
-        skies=frame.skies,
-        hidden=dict(masks),
-        border=frame.border,
-    )
+    assert frame.before is not None
+    return frame.before.with_(hidden=dict(masks))

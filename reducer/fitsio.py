@@ -221,8 +221,11 @@ def read_chip(frame: FrameRef, index: int, rows: slice | None = None, variance: 
     """One array of a frame, or some of its rows: raw files have zero variance and an empty mask.
 
     The header is the one of ``frame.chips[index]``, with what was repaired there. With ``variance=False``
-    the variance is not read, and zero.
+    the variance is not read, and zero. A frame with a source has its pixels from there.
     """
+    if frame.source is not None:
+        data, noise, mask = frame.source.pixels(frame, index, rows, variance)
+        return Chip(data, noise, mask, frame.chips[index])
     number = int(frame.chips[index]["EXTVER"])
     science = chip_units(frame.path)[number]
     beside = {
@@ -340,6 +343,15 @@ def write_frame(
     return Path(path)
 
 
+def save_frame(frame: FrameRef, folder: Path) -> FrameRef:
+    """Write a frame that a source makes, with its tables, and return it as it is on disk."""
+    assert frame.source is not None
+    chips = (read_chip(frame, index) for index in range(len(frame.chips)))
+    path = write_frame(folder / frame.path.name, frame.header, chips, tables=frame.source.tables)
+    saved = open_frame(path)
+    return frame.with_(path=path, header=saved.header, chips=saved.chips, source=None)
+
+
 def _chip_units(chip: Chip, version: int) -> Iterator[Any]:
     unit = str(chip.header.get("BUNIT", ""))
     header = _plain(chip.header)
@@ -395,4 +407,5 @@ class Disk:
 
     open_frame = staticmethod(open_frame)
     read_chip = staticmethod(read_chip)
+    save_frame = staticmethod(save_frame)
     write_frame = staticmethod(write_frame)

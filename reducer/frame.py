@@ -51,6 +51,19 @@ class Chip:
     header: Header
 
 
+class Source(Protocol):
+    """Makes the pixels of a frame that is on no disk whenever they are read; picklable."""
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """What is written beside the pixels where the frame is saved."""
+        ...
+
+    def pixels(self, frame: FrameRef, index: int, rows: slice | None, variance: bool) -> tuple[F32, F32, U16]:
+        """Data, variance (zero unless asked for) and mask of one array of the frame, or of some rows."""
+        ...
+
+
 @dataclass(frozen=True)
 class FrameRef:
     """A frame on disk, by path, with its headers, repaired where wrong, and what was learnt about it.
@@ -60,7 +73,9 @@ class FrameRef:
     by separateSky. ``skies``: names of the frames that serve as its sky, set by associateSky.
     ``hidden``: by array, packed masks of objects known from a stack. ``border``: by array, electrons of the
     reference pixels for each 64 columns, from correctDetector. ``sources``, ``geometry`` and
-    ``scale`` are set by the steps that measure them.
+    ``scale`` are set by the steps that measure them. ``source``: what makes the pixels of a frame that is
+    not written, or not yet; its path is then the one it would have. ``before``: the flat-fielded frame that
+    a sky-subtracted one was made of.
     """
 
     path: Path
@@ -75,6 +90,8 @@ class FrameRef:
     sources: tuple[Table, ...] = ()
     geometry: Geometry | None = None
     scale: float = 1.0
+    source: Source | None = None
+    before: FrameRef | None = None
 
     def with_(self, **changes: Any) -> FrameRef:
         """A copy with some fields changed."""
@@ -109,6 +126,10 @@ class Files(Protocol):
         self, frame: FrameRef, index: int, rows: slice | None = None, variance: bool = True
     ) -> Chip:
         """One array of a frame, or a block of its rows; its variance only if asked for."""
+        ...
+
+    def save_frame(self, frame: FrameRef, folder: Path) -> FrameRef:
+        """Write a frame that a source makes, and return it as it is on disk."""
         ...
 
     def write_frame(

@@ -10,7 +10,7 @@ from pathlib import Path
 from reducer import parameters
 from reducer.errors import BadFile, BadInput, ReducerError
 from reducer.fitsio import Disk, open_frame
-from reducer.frame import Context, FrameRef, Step, StepRecord, tell_nobody
+from reducer.frame import Context, Files, FrameRef, Step, StepRecord, tell_nobody
 
 
 def open_frames(paths: Iterable[Path], notify: Callable[..., None] = tell_nobody) -> list[FrameRef]:
@@ -44,7 +44,10 @@ def run_recipe(recipe: Sequence[Step], frames: Sequence[FrameRef], context: Cont
     ]
     context = replace(context, files=context.files or Disk(), parameters=parameters.parse(given))
     try:
-        return [_kept(frame, context) for frame in _run_steps(recipe, list(frames), context)]
+        made = _run_steps(recipe, list(frames), context)
+        return list(
+            context.map(_keep, [(context.disk, frame, context.folder, context.scratch) for frame in made])
+        )
     finally:
         shutil.rmtree(context.scratch, ignore_errors=True)
 
@@ -66,11 +69,14 @@ def _run_steps(recipe: Sequence[Step], frames: list[FrameRef], context: Context)
     return frames
 
 
-def _kept(frame: FrameRef, context: Context) -> FrameRef:
-    """A frame that a recipe ends with, moved out of the scratch folder if it is still there."""
-    if frame.path.parent != context.scratch:
+def _keep(task: tuple[Files, FrameRef, Path, Path]) -> FrameRef:
+    """A frame that a recipe ends with: written if it is not yet, moved if it is in the scratch folder."""
+    disk, frame, folder, scratch = task
+    if frame.source is not None:
+        return disk.save_frame(frame, folder)
+    if frame.path.parent != scratch:
         return frame
-    return frame.with_(path=frame.path.replace(context.folder / frame.path.name))
+    return frame.with_(path=frame.path.replace(folder / frame.path.name))
 
 
 def name_of(step: Callable[..., object]) -> str:

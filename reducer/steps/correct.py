@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from reducer import parameters
-from reducer.detector import NO_RESPONSE, Exposure, correct, linear_electrons
+from reducer import dq, parameters
+from reducer.detector import NO_RESPONSE, Exposure, Response, correct, linear_electrons
 from reducer.errors import BadInput, MissingCalibration
-from reducer.frame import F64, Chip, Context, FrameRef, Header
+from reducer.frame import F32, F64, U16, Context, Files, FrameRef, Header, Table
 from reducer.headers.gsaoi import ARRAYS, region
-from reducer.provenance import Target, plan_product
+from reducer.provenance import plan_product
 from reducer.sky.border import border_means
 from reducer.steps.masks import Calibrations, known_bits, read_response
-from reducer.steps.persistence import Glow, earlier_glows, flag_persistence, saturated_pixels
+from reducer.steps.persistence import Glow, earlier_glows, glowing_pixels, saturated_pixels
 from reducer.steps.prepare import accept, describe
 
 #: The detector steps in order, with the suffix of what each makes.
@@ -37,35 +38,52 @@ SWITCHES = {
 }
 
 
+Pixels = NDArray[np.int32]
+
+
 @dataclass(frozen=True)
-class Work:
-    """One frame's task: what to read, which corrections to make, and where the result goes."""
+class Correction:
+    """Makes a frame's corrected pixels from its raw ones whenever they are read: quicker than a file.
+
+    ``raw``: path of the raw file. ``switches``: which corrections to make. ``glowing``: array number -> flat
+    indexes, in the frame's region, of pixels that still show an earlier exposure. ``tables``: provenance.
+    """
 
     calibrations: Calibrations
-    frame: FrameRef
-    target: Target
+    raw: Path
     switches: Mapping[str, bool]
-    lasting: bool
-    glows: tuple[Glow, ...] = field(default=())
+    glowing: Mapping[int, Pixels]
+    tables: Mapping[str, Table]
+
+    def pixels(self, frame: FrameRef, index: int, rows: slice | None, variance: bool) -> tuple[F32, F32, U16]:
+        """Data, variance and mask of one array of the frame, or of some of its rows."""
+        raw = read_raw(self.calibrations, self.raw, frame, index, rows)
+        view = View.of(self.calibrations, self.switches, frame, index)
+        data, noise, mask = view.correct(raw, rows or slice(None), variance)
+        first = (rows.start if rows else 0) * raw.shape[1]
+        glowing = self.glowing.get(view.exposure.array, np.empty(0, np.int32)) - first
+        mask.reshape(-1)[glowing[(glowing >= 0) & (glowing < mask.size)]] |= dq.BAD
+        return data, noise, mask
 
 
 def correctDetector(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Raw counts to flat-fielded electrons with variance and mask: ``_flatCorrected``.
 
-    They are intermediate, and go to a scratch folder unless asked for; skyCorrect keeps the off-target ones.
+    They are intermediate, and made when read, not written, unless asked for; skyCorrect keeps the off-target
+    ones.
     """
-    flat = _flat_of(context)
-    calibrations = Calibrations(context.disk, context.bpm, flat)
+    calibrations = Calibrations(context.disk, context.bpm, _flat_of(context))
     surveys = list(context.map(_survey, [(calibrations, frame) for frame in frames]))
     lost = {frame.path: survey.lost for frame, survey in zip(frames, surveys, strict=True)}
-    frames_left = accept(frames, context, lambda frame: _refuse_lost(frame, lost[frame.path]))
+    left = accept(frames, context, lambda frame: _refuse_lost(frame, lost[frame.path]))
     borders = {frame.path: survey.border for frame, survey in zip(frames, surveys, strict=True)}
-    frames_left = [frame.with_(border=borders[frame.path]) for frame in frames_left]
+    left = [frame.with_(border=borders[frame.path]) for frame in left]
     glows = [survey.glow for frame, survey in zip(frames, surveys, strict=True) if not survey.lost]
     for step in [step for step in SUFFIXES if parameters.value(context, step, "write_outputs")]:
         if step != "flatCorrect":
-            _run(frames_left, context, calibrations, _switches(context, until=step), SUFFIXES[step], glows)
-    return _run(frames_left, context, calibrations, _switches(context), "_flatCorrected", glows)
+            _save(_corrected(left, context, calibrations, step, glows), context)
+    made = _corrected(left, context, calibrations, "flatCorrect", glows)
+    return _save(made, context) if parameters.value(context, "flatCorrect", "write_outputs") else made
 
 
 def _flat_of(context: Context) -> Path | None:
@@ -83,7 +101,7 @@ def _flat_of(context: Context) -> Path | None:
     return context.flat
 
 
-def _switches(context: Context, until: str = "flatCorrect") -> dict[str, bool]:
+def _switches(context: Context, until: str) -> dict[str, bool]:
     steps = list(SUFFIXES)
     wanted = steps[: steps.index(until) + 1]
     return {
@@ -92,43 +110,42 @@ def _switches(context: Context, until: str = "flatCorrect") -> dict[str, bool]:
     } | {"flat": until == "flatCorrect"}
 
 
-def _run(
+def _corrected(
     frames: Sequence[FrameRef],
     context: Context,
     calibrations: Calibrations,
-    switches: Mapping[str, bool],
-    suffix: str,
+    until: str,
     glows: Sequence[Glow],
 ) -> list[FrameRef]:
+    """The frames as they are after a detector step."""
+    switches = _switches(context, until)
     latency = parameters.value(context, "addDQ", "latency")
     window = parameters.value(context, "addDQ", "time")
-    lasting = suffix != "_flatCorrected" or parameters.value(context, "flatCorrect", "write_outputs")
-    works = []
-    for frame in frames:
-        works.append(
-            Work(
-                calibrations=calibrations,
-                frame=frame,
-                target=plan_product(
-                    context,
-                    frame,
-                    suffix,
-                    [frame],
-                    stamps=("FLATCORR",) if calibrations.flat else (),
-                    keywords=_keywords(calibrations),
-                    folder=None if lasting else context.scratch,
-                ),
-                switches=switches,
-                lasting=lasting,
-                glows=earlier_glows(frame, frames, glows, window) if latency else (),
-            )
+    tasks = [
+        (calibrations, switches, frame, earlier_glows(frame, frames, glows, window) if latency else ())
+        for frame in frames
+    ]
+    made = []
+    for frame, glowing in zip(frames, context.map(_judge_glows, tasks), strict=True):
+        target = plan_product(
+            context,
+            frame,
+            SUFFIXES[until],
+            [frame],
+            stamps=("FLATCORR",) if calibrations.flat else (),
+            keywords=_keywords(calibrations),
         )
-    paths = context.map(_correct_frame, works)
-    made = [_opened(context, work.frame, path) for work, path in zip(works, paths, strict=True)]
-    if lasting:
-        for work in works:
-            context.notify("made", path=work.target.path)
+        source = Correction(calibrations, frame.path, switches, glowing, target.tables)
+        chips = tuple(_described(chip, switches) for chip in frame.chips)
+        made.append(frame.with_(path=target.path, header=target.header, chips=chips, source=source))
     return made
+
+
+def _save(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    saved = list(context.map(_save_frame, [(context.disk, frame, context.folder) for frame in frames]))
+    for frame in saved:
+        context.notify("made", path=frame.path)
+    return saved
 
 
 def _keywords(calibrations: Calibrations) -> dict[str, Any]:
@@ -138,14 +155,61 @@ def _keywords(calibrations: Calibrations) -> dict[str, Any]:
     }
 
 
-def _opened(context: Context, frame: FrameRef, path: Path) -> FrameRef:
-    made = context.disk.open_frame(path)
-    return made.with_(
-        repairs=frame.repairs, md5=frame.md5, role=frame.role, skies=frame.skies, border=frame.border
-    )
+def _described(chip: Header, switches: Mapping[str, bool]) -> Header:
+    """An array's header as it is after the corrections: unit, and saturation levels in electrons."""
+    header = chip.copy()
+    header["BUNIT"] = "electron" if switches["electrons"] else "adu"
+    if switches["electrons"] and switches["linearize"]:
+        array = int(chip["EXTVER"])
+        levels = (("SATLEVEL", ARRAYS[array - 1].saturation), ("NONLINEA", ARRAYS[array - 1].non_linear))
+        for key, counts in levels:
+            header[key] = round(linear_electrons(counts, array), 1)
+    return header
 
 
 # --- tasks -------------------------------------------------------------------------------------------
+
+
+def read_raw(
+    calibrations: Calibrations, path: Path, frame: FrameRef, index: int, rows: slice | None = None
+) -> F32:
+    """The raw counts of an array of a frame, or of some of its rows."""
+    return calibrations.disk.read_chip(frame.with_(path=path, source=None), index, rows, variance=False).data
+
+
+@dataclass(frozen=True)
+class View:
+    """What turns the raw counts of one array, or of some places in it, into electrons."""
+
+    exposure: Exposure
+    static: U16 | None
+    response: Response
+
+    @staticmethod
+    def of(calibrations: Calibrations, switches: Mapping[str, bool], frame: FrameRef, index: int) -> View:
+        """The view of an array of a frame."""
+        described, header = describe(frame), frame.chips[index]
+        steps = {name: on for name, on in switches.items() if name != "flat"}
+        exposure = Exposure.of(int(header["EXTVER"]), described.coadds, described.read_speed_setting, **steps)
+        response = NO_RESPONSE
+        if switches["flat"] and calibrations.flat is not None:
+            response = read_response(calibrations.disk, calibrations.flat, header)
+        static = known_bits(calibrations, frame.header, header) if exposure.mask else None
+        return View(exposure, static, response)
+
+    def correct(self, raw: F32, where: Any, variance: bool) -> tuple[F32, F32, U16]:
+        """Data, variance and mask of raw counts, in two dimensions, at these indexes of the array."""
+        static = None if self.static is None else self._at(self.static, where, raw.shape)
+        response = self.response
+        if response.data.size:
+            planes = (response.data, response.variance, response.mask)
+            response = Response(*(self._at(plane, where, raw.shape) for plane in planes))
+        exposure = replace(self.exposure, variance=self.exposure.variance and variance)
+        return correct(raw, exposure, static=static, response=response)[:3]
+
+    @staticmethod
+    def _at(plane: Any, where: Any, shape: tuple[int, ...]) -> Any:
+        return np.ascontiguousarray(plane[where].reshape(shape))
 
 
 @dataclass(frozen=True)
@@ -161,10 +225,10 @@ def _survey(task: tuple[Calibrations, FrameRef]) -> Survey:
     calibrations, frame = task
     lost, saturated, border = 0, {}, {}
     for index, header in enumerate(frame.chips):
-        raw = calibrations.disk.read_chip(frame, index).data
-        lost += int(raw.size - np.isfinite(raw).sum())
-        bits = known_bits(calibrations, frame.header, header)
         array = int(header["EXTVER"])
+        raw = read_raw(calibrations, frame.path, frame, index)
+        lost += raw.size - int(np.count_nonzero(np.isfinite(raw)))
+        bits = known_bits(calibrations, frame.header, header)
         saturated[array] = saturated_pixels(raw, bits, region(header), array)
         border[array] = border_means(raw, region(header), array)
     return Survey(lost, Glow.of(frame, saturated), border)
@@ -176,33 +240,27 @@ def _refuse_lost(frame: FrameRef, lost: int) -> FrameRef:
     return frame
 
 
-def _carry_levels(header: Header, array: int) -> None:
-    """Note the saturation and non-linear levels as the data now have them, electrons."""
-    numbers = ARRAYS[array - 1]
-    for key, counts in (("SATLEVEL", numbers.saturation), ("NONLINEA", numbers.non_linear)):
-        header[key] = round(linear_electrons(counts, array), 1)
+def _judge_glows(
+    task: tuple[Calibrations, Mapping[str, bool], FrameRef, Sequence[Glow]],
+) -> dict[int, Pixels]:
+    """By array, the pixels in which earlier exposures still show."""
+    calibrations, switches, frame, glows = task
+    glowing = {}
+    for index, header in enumerate(frame.chips):
+        array = int(header["EXTVER"])
+        if any(glow.pixels[array].size for glow in glows if array in glow.pixels):
+            raw = read_raw(calibrations, frame.path, frame, index)
+            view = View.of(calibrations, switches, frame, index)
+
+            def look(where: Any, raw: F32 = raw, view: View = view) -> tuple[F32, U16]:
+                counts = np.ascontiguousarray(np.atleast_2d(raw[where]))
+                data, _, mask = view.correct(counts, where, variance=False)
+                return data.reshape(-1), mask.reshape(-1)
+
+            glowing[array] = glowing_pixels(look, glows, array, region(header))
+    return glowing
 
 
-def _correct_frame(work: Work) -> Path:
-    chips = (_correct_chip(work, index) for index in range(len(work.frame.chips)))
-    return work.calibrations.disk.write_frame(
-        work.target.path, work.target.header, chips, tables=work.target.tables, lasting=work.lasting
-    )
-
-
-def _correct_chip(work: Work, index: int) -> Chip:
-    frame, header = work.frame, work.frame.chips[index].copy()
-    raw = work.calibrations.disk.read_chip(frame, index).data
-    described = describe(frame)
-    switches = {name: on for name, on in work.switches.items() if name != "flat"}
-    exposure = Exposure.of(int(header["EXTVER"]), described.coadds, described.read_speed_setting, **switches)
-    static = known_bits(work.calibrations, frame.header, header) if exposure.mask else None
-    response = NO_RESPONSE
-    if work.switches["flat"] and work.calibrations.flat is not None:
-        response = read_response(work.calibrations.disk, work.calibrations.flat, header)
-    data, variance, mask, _ = correct(raw, exposure, static=static, response=response)
-    flag_persistence(data, mask, work.glows, int(header["EXTVER"]), region(header))
-    header["BUNIT"] = "electron" if exposure.electrons else "adu"
-    if exposure.electrons and exposure.linearize:
-        _carry_levels(header, exposure.array)
-    return Chip(data, variance, mask, header)
+def _save_frame(task: tuple[Files, FrameRef, Path]) -> FrameRef:
+    disk, frame, folder = task
+    return disk.save_frame(frame, folder)

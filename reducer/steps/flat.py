@@ -227,7 +227,7 @@ def _combine_array(task: tuple[Calibrations, Sequence[Lamp], int]) -> Response:
 def _combine_lamp(calibrations: Calibrations, lamp: Lamp, array: int) -> tuple[F32, F32, U16]:
     frame = lamp.frames[0]
     header = frame.chips[index_of(frame, array)]
-    bits = known_bits(calibrations, frame.header, header)
+    bits = known_bits(calibrations, frame.header, header).copy()
     data, variance = np.empty(bits.shape, np.float32), np.empty(bits.shape, np.float32)
     exposures = [exposure_of(frame, index_of(frame, array)) for frame in lamp.frames]
     shape = (len(exposures), ROWS, bits.shape[1])

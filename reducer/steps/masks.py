@@ -33,37 +33,62 @@ def index_of(frame: FrameRef, array: int) -> int:
 
 
 def known_bits(calibrations: Calibrations, primary: Header, chip: Header) -> U16:
-    """The mask an array starts with, (ny, nx) of its region: static bad pixels, border, guide windows."""
-    where = region(chip)
-    mask = np.zeros(where.shape, np.uint16)
-    if calibrations.bpm is not None:
-        mask |= static_bits(calibrations.disk, calibrations.bpm, int(chip["EXTVER"]), where)
-    flag_border(mask, where)
-    for window in guide_windows(primary, int(chip["EXTVER"]), where):
-        mask[window] |= dq.BAD
-    return mask
+    """The mask an array starts with, (ny, nx) of its region: static bad pixels, border, guide windows.
+
+    It is kept for the next frame, and not the caller's to change.
+    """
+    array, where = int(chip["EXTVER"]), region(chip)
+    windows = tuple(
+        (rows.start, rows.stop, columns.start, columns.stop)
+        for rows, columns in guide_windows(primary, array, where)
+    )
+    return _known_bits(calibrations.disk, _as_of(calibrations.bpm), array, where, windows)
 
 
-def static_bits(disk: Files, path: Path, array: int, where: Region) -> U16:
-    """A static bad-pixel mask (any value but 0 is bad), cropped to a region; not the caller's to change."""
-    return _static_bits(disk, path, path.stat().st_mtime_ns, array, where)
+#: A calibration file, and its time of change, so that what was read of it is not taken for a later one.
+Dated = tuple[Path, int] | None
+
+
+def _as_of(path: Path | None) -> Dated:
+    return None if path is None else (path, path.stat().st_mtime_ns)
+
+
+# Frame after frame needs the same four arrays of the calibrations.
 
 
 @lru_cache(maxsize=4)
-def _static_bits(disk: Files, path: Path, _mtime: int, array: int, where: Region) -> U16:
+def _known_bits(
+    disk: Files, bpm: Dated, array: int, where: Region, windows: tuple[tuple[int, int, int, int], ...]
+) -> U16:
+    mask = np.zeros(where.shape, np.uint16) if bpm is None else _static_bits(disk, bpm[0], array, where)
+    flag_border(mask, where)
+    for top, bottom, left, right in windows:
+        mask[top:bottom, left:right] |= dq.BAD
+    return mask
+
+
+def _static_bits(disk: Files, path: Path, array: int, where: Region) -> U16:
+    """A static bad-pixel mask (any value but 0 is bad), cropped to a region."""
     frame = disk.open_frame(path)
     index = index_of(frame, array)
     rows, columns = where.within(region(frame.chips[index]))
     chip = disk.read_chip(frame, index, rows)
-    values = np.where(np.isfinite(chip.data), chip.data, 1.0)[:, columns]
-    return np.where(values != 0, np.uint16(dq.BAD), np.uint16(0))
+    # What is not a number is not 0 either.
+    bits: U16 = (chip.data[:, columns] != 0) * np.uint16(dq.BAD)
+    return bits
 
 
 def read_response(disk: Files, path: Path, chip: Header) -> Response:
-    """A flat, cropped to the region of an array."""
-    frame = disk.open_frame(path)
-    index = index_of(frame, int(chip["EXTVER"]))
-    rows, columns = region(chip).within(region(frame.chips[index]))
+    """A flat, cropped to the region of an array; not the caller's to change."""
+    return _response(disk, _as_of(path), int(chip["EXTVER"]), region(chip))
+
+
+@lru_cache(maxsize=4)
+def _response(disk: Files, flat: Dated, array: int, where: Region) -> Response:
+    assert flat is not None
+    frame = disk.open_frame(flat[0])
+    index = index_of(frame, array)
+    rows, columns = where.within(region(frame.chips[index]))
     stored = disk.read_chip(frame, index, rows)
     return Response(stored.data, stored.variance, stored.mask).crop(slice(None), columns)
 

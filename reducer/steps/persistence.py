@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,10 @@ from reducer import dq
 from reducer.frame import F32, U16, FrameRef
 from reducer.headers.gsaoi import ARRAYS, SIDE, Region
 from reducer.steps.prepare import describe
+
+Pixels = NDArray[np.int32]
+#: Electrons and mask bits, each in one dimension, at an index of an array.
+Look = Callable[[Any], tuple[F32, U16]]
 
 #: Fewest saturated pixels whose mean afterglow can be judged; fewer are flagged unseen.
 FEWEST = 30
@@ -28,10 +33,10 @@ class Glow:
 
     start: float
     end: float
-    pixels: Mapping[int, NDArray[np.int32]]
+    pixels: Mapping[int, Pixels]
 
     @staticmethod
-    def of(frame: FrameRef, pixels: Mapping[int, NDArray[np.int32]]) -> Glow:
+    def of(frame: FrameRef, pixels: Mapping[int, Pixels]) -> Glow:
         """The glow that a frame leaves."""
         described = describe(frame)
         when = described.ut_datetime
@@ -39,10 +44,12 @@ class Glow:
         return Glow(start, start + (described.exposure_time or 0.0) * described.coadds, pixels)
 
 
-def saturated_pixels(raw: F32, bits: U16, region: Region, array: int) -> NDArray[np.int32]:
+def saturated_pixels(raw: F32, bits: U16, region: Region, array: int) -> Pixels:
     """Flat indexes, on the full array, of the pixels that saturated and are not bad anyway."""
-    y, x = np.nonzero((raw >= ARRAYS[array - 1].saturation) & (bits & dq.UNUSABLE == 0))
-    return ((y + region.y1) * SIDE + x + region.x1).astype(np.int32)
+    bright = np.flatnonzero(raw >= np.float32(ARRAYS[array - 1].saturation))
+    y, x = np.divmod(bright[bits.reshape(-1)[bright] & dq.UNUSABLE == 0], raw.shape[1])
+    pixels: Pixels = ((y + region.y1) * SIDE + x + region.x1).astype(np.int32)
+    return pixels
 
 
 def earlier_glows(
@@ -57,33 +64,33 @@ def earlier_glows(
     )
 
 
-def flag_persistence(
-    data: F32, mask: U16, glows: Sequence[Glow], array: int, region: Region
-) -> dict[float, float]:
-    """Flag, in place, the pixels of earlier saturation that stand out above their surroundings.
+def glowing_pixels(look: Look, glows: Sequence[Glow], array: int, region: Region) -> Pixels:
+    """Flat indexes, in the region, of pixels of earlier saturation that stand out above their surroundings.
 
-    Each earlier exposure is judged by the median excess of its pixels over the array's median: where
-    nothing glows nothing is lost. Returns the excess (electrons) by the end of the earlier exposure.
+    ``look``: gives electrons and mask bits at an index of the array. Each earlier exposure is judged by the
+    median excess of its pixels over the array's median: where nothing glows nothing is lost.
     """
-    good = data[::8, ::8][mask[::8, ::8] & dq.UNUSABLE == 0]
-    if not good.size or not glows:
-        return {}
+    data, mask = look((slice(None, None, 8), slice(None, None, 8)))
+    good = data[mask & dq.UNUSABLE == 0]
+    found = np.empty(0, np.int32)
+    if not good.size:
+        return found
     low, middle, high = np.percentile(good, (25, 50, 75))
     noise = 0.7413 * (high - low)
-    excesses = {}
     for glow in glows:
-        y, x = _inside(glow.pixels.get(array, np.empty(0, np.int32)), region)
-        fresh = mask[y, x] & (dq.UNUSABLE | dq.NON_LINEAR) == 0
-        y, x = y[fresh], x[fresh]
-        excess = float(np.median(data[y, x]) - middle) if y.size else 0.0
-        if y.size < FEWEST or excess > FAINT * noise:
-            mask[y, x] |= dq.BAD
-            excesses[glow.end] = excess
-    return excesses
+        pixels = np.setdiff1d(_inside(glow.pixels.get(array, found), region), found)
+        data, mask = look(np.divmod(pixels, region.shape[1]))
+        fresh = mask & (dq.UNUSABLE | dq.NON_LINEAR) == 0
+        excess = float(np.median(data[fresh]) - middle) if fresh.any() else 0.0
+        if fresh.sum() < FEWEST or excess > FAINT * noise:
+            found = np.union1d(found, pixels[fresh])
+    return found
 
 
-def _inside(pixels: NDArray[np.int32], region: Region) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _inside(pixels: Pixels, region: Region) -> Pixels:
+    """Flat indexes of the full array as those of a region; the ones outside it are left out."""
     y, x = pixels // SIDE - region.y1, pixels % SIDE - region.x1
     height, width = region.shape
     within = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    return y[within], x[within]
+    inside: Pixels = y[within] * np.int32(width) + x[within]
+    return inside

@@ -178,6 +178,7 @@ def _write(
                 role=frame.role,
                 skies=frame.skies,
                 border=frame.border,
+                before=frame,
             )
     return made
 
