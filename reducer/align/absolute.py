@@ -10,6 +10,7 @@ import numpy as np
 
 from reducer import parameters
 from reducer.align import distortion
+from reducer.align.export import write_if_asked
 from reducer.align.geometry import Geometry
 from reducer.align.match import StarList, find_offset, pair_up
 from reducer.align.references import References, read_references
@@ -39,6 +40,13 @@ class Tie:
 
 def determineAstrometricSolution(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Shift and bend all aligned frames together onto the catalogue that the step is given, if any."""
+    tied = tie_frames(frames, context)
+    write_if_asked(tied, "determineAstrometricSolution", "_astrometryCorrected", context)
+    return tied
+
+
+def tie_frames(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """The frames with their geometries laid on the catalogue; as they are if none is there or matches."""
     name = parameters.value(context, "determineAstrometricSolution", "catalog")
     if not name or str(name).lower() == "none":
         context.notify("info", text="no catalogue: the headers' pointing stands, good to some 0.3 arcsec")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from reducer import parameters
+from reducer.align.export import write_if_asked
 from reducer.align.together import DEFAULT, Limits, align_exposures
 from reducer.errors import CannotAlign
 from reducer.frame import Context, FrameRef
@@ -26,6 +27,7 @@ def adjustWCSToReference(frames: Sequence[FrameRef], context: Context) -> list[F
     ]
     if not aligned:
         raise CannotAlign("; ".join(sorted(set(found.reasons))), "exposures that share stars")
+    write_if_asked(aligned, "adjustWCSToReference", "_wcsCorrected", context)
     return aligned
 
 
