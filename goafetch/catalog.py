@@ -87,7 +87,7 @@ def fetch(
     notify: Callable[..., None],
     server: str = SERVER,
 ) -> Path | None:
-    """The stars about a position in degrees from the first of some services that has any, None if none has."""
+    """The stars about a position in degrees, of the first of some services that has any; None if none has."""
     for name in names:
         path = place_of(name, ra, dec, folder)
         _ask(SERVICES[name], ra, dec, path, notify, server)

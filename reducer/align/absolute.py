@@ -12,7 +12,7 @@ from reducer import parameters
 from reducer.align import distortion
 from reducer.align.export import write_if_asked
 from reducer.align.geometry import Geometry
-from reducer.align.match import StarList, find_offset, pair_up
+from reducer.align.match import SEARCH_RADIUS, Offset, StarList, find_offset, pair_up
 from reducer.align.references import References, read_references
 from reducer.align.sky import sky_to_plane
 from reducer.align.solve import DEGREE, FIXED, displacements, prior_sizes
@@ -25,6 +25,12 @@ from reducer.steps.detect import NO_POSITION
 FOR_ROTATION, FOR_SCALE, PER_COEFFICIENT = 3, 5, 3
 #: Parameters of ``displacements`` up to shift, rotation, scale, all linear terms; then per axis by degree.
 SHIFT, ROTATION, SCALE, LINEAR = 2, 3, 4, 6
+#: Arcsec about the field within which a catalogue's stars count; in units of the tie's rms, how near its star
+#: has to be in the end.
+FIELD_REACH, NEARER = 90.0, 6.0
+#: How many of a catalogue's stars are used to recognise the field, and how many pairs are compared.
+MOST_LISTED, MOST_PAIRS = 200, 100_000
+STEP = "determineAstrometricSolution"
 #: An error of this size or more in arcsec (2MASS) never fixes more than shift and rotation.
 COARSE_ERROR = 0.05
 
@@ -47,7 +53,7 @@ def determineAstrometricSolution(frames: Sequence[FrameRef], context: Context) -
 
 def tie_frames(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """The frames with their geometries laid on the catalogue; as they are if none is there or matches."""
-    name = parameters.value(context, "determineAstrometricSolution", "catalog")
+    name = parameters.value(context, STEP, "catalog")
     if not name or str(name).lower() == "none":
         context.notify("info", text="no catalogue: the headers' pointing stands, good to some 0.3 arcsec")
         return list(frames)
@@ -67,26 +73,45 @@ def tie_to(frames: Sequence[FrameRef], references: References, context: Context)
     geometry = _geometry(frames[0])
     u, v = sky_to_plane(references.ra, references.dec, geometry.tangent)
     stars = merge(frames)
-    reach = np.hypot(u - np.median(stars.u), v - np.median(stars.v)) < 90.0
-    listed = StarList(u[reach], v[reach], np.zeros(int(reach.sum())))
-    tolerance = float(parameters.value(context, "determineAstrometricSolution", "final"))
-    fewest = int(parameters.value(context, "determineAstrometricSolution", "min_matches") or 1)
-    offset = find_offset(listed, replace(stars, magnitude=np.zeros(len(stars.u)))) if len(listed.u) else None
+    near = np.hypot(u - np.median(stars.u), v - np.median(stars.v)) < FIELD_REACH
+    listed = StarList(u[near], v[near], references.magnitude[near])
+    if not len(listed.u):
+        context.notify("info", text=f"no star of {references.name} lies in this field")
+        return None
+    offset = recognise(listed, stars)
     if offset is None:
-        context.notify(
-            "warning", text=f"no star of {references.name} was recognised: the headers' pointing stands"
-        )
+        text = f"no star of {references.name} was recognised: the headers' pointing stands"
+        context.notify("warning", text=text)
         return None
-    index = pair_up(stars.u + offset.du, stars.v + offset.dv, listed, tolerance)
-    found = index >= 0
-    if found.sum() < fewest:
-        context.notify(
-            "warning", text=f"only {found.sum()} stars of {references.name}: the headers' pointing stands"
-        )
-        return None
-    gap = np.stack([listed.u[index[found]] - stars.u[found], listed.v[index[found]] - stars.v[found]], axis=1)
-    error = references.error[reach][index[found]]
-    return fit_tie(stars.u[found], stars.v[found], gap, error)
+    tolerance = float(parameters.value(context, STEP, "final"))
+    fewest = int(parameters.value(context, STEP, "min_matches") or 1)
+    tie, index = None, pair_up(stars.u + offset.du, stars.v + offset.dv, listed, tolerance)
+    for _ in range(2):
+        found = index >= 0
+        if found.sum() < max(fewest, 1):
+            text = f"only {found.sum()} stars of {references.name}: the headers' pointing stands"
+            context.notify("warning", text=text)
+            return None
+        place = np.stack([listed.u, listed.v], axis=1)[index[found]]
+        gap = place - np.stack([stars.u, stars.v], axis=1)[found]
+        tie = fit_tie(stars.u[found], stars.v[found], gap, references.error[near][index[found]])
+        # Once tied, a star has to lie much nearer to be the catalogue's.
+        moved = _moves(stars.u, stars.v) @ tie.parameters
+        closer = min(tolerance, max(NEARER * tie.rms, 3.0 * float(np.median(references.error[near]))))
+        index = pair_up(stars.u + moved[:, 0], stars.v + moved[:, 1], listed, closer)
+    return tie
+
+
+def recognise(listed: StarList, stars: StarList) -> Offset | None:
+    """The offset of stars from a catalogue that has few of them, or many that are too faint to be seen.
+
+    Brightness does not count: catalogues are of other bands.
+    """
+    some = listed.brightest(MOST_LISTED)
+    others = stars.brightest(max(MOST_PAIRS // len(some.u), 1))
+    plain = [replace(each, magnitude=np.zeros(len(each.u))) for each in (some, others)]
+    tries = (find_offset(plain[0], plain[1], radius, voters=MOST_PAIRS) for radius in (1.0, SEARCH_RADIUS))
+    return next((offset for offset in tries if offset is not None), None)
 
 
 def fit_tie(u: F64, v: F64, gap: F64, error: F64) -> Tie:

@@ -56,18 +56,20 @@ class Offset:
     reason: str
 
 
-def find_offset(reference: StarList, stars: StarList, radius: float = SEARCH_RADIUS) -> Offset | None:
+def find_offset(
+    reference: StarList, stars: StarList, radius: float = SEARCH_RADIUS, voters: int = VOTERS
+) -> Offset | None:
     """The offset of ``stars`` from ``reference`` within ``radius`` arcsec, or None if nothing clearly speaks
-    for one."""
+    for one. ``voters``: how many of the brightest of each list are compared."""
     if not len(stars.u) or not len(reference.u):
         return None
     nearby = reference.near(stars, radius)
-    return _vote(nearby, stars, radius) or _by_brightest(nearby, stars, radius)
+    return _vote(nearby, stars, radius, voters) or _by_brightest(nearby, stars, radius)
 
 
-def _vote(reference: StarList, stars: StarList, radius: float) -> Offset | None:
+def _vote(reference: StarList, stars: StarList, radius: float, voters: int) -> Offset | None:
     """The most voted-for cell of pair differences, if chance hardly ever fills a cell so."""
-    first, second = reference.brightest(VOTERS), stars.brightest(VOTERS)
+    first, second = reference.brightest(voters), stars.brightest(voters)
     du = (first.u[:, None] - second.u[None, :]).ravel()
     dv = (first.v[:, None] - second.v[None, :]).ravel()
     colour = (first.magnitude[:, None] - second.magnitude[None, :]).ravel()

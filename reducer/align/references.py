@@ -29,6 +29,7 @@ NAMES = {
     "pm_ra": ("pmra", "pm_ra", "pmra_cosdec"),
     "pm_dec": ("pmdec", "pmde", "pm_dec"),
     "epoch": ("ref_epoch", "epoch", "obsepoch"),
+    "magnitude": ("gmag", "phot_g_mean_mag", "mag", "magnitude", "kmag", "ks", "ksmag", "k", "hmag", "jmag"),
     "error": ("ra_error", "e_ra_icrs", "error_mas", "pos_error"),
 }
 #: The epoch and the error in arcsec of a table that does not say them; Gaia DR3's epoch, 5 mas.
@@ -37,12 +38,16 @@ UNSAID_EPOCH, UNSAID_ERROR = 2016.0, 0.005
 
 @dataclass(frozen=True)
 class References:
-    """Reference stars at ``epoch`` (year): right ascension and declination in degrees, error in arcsec."""
+    """Reference stars at ``epoch`` (year): right ascension and declination in degrees, error in arcsec.
+
+    ``magnitude``: in any band, to know the bright ones; 0 where the table has none.
+    """
 
     name: str
     ra: F64
     dec: F64
     error: F64
+    magnitude: F64
     epoch: float
 
 
@@ -71,8 +76,10 @@ def read_references(path: Path, epoch: float) -> References:
     error = take_column(table, NAMES["error"])
     error = np.full(len(ra), UNSAID_ERROR) if error is None else np.nan_to_num(error, nan=5.0) / 1e3
     good = np.isfinite(ra) & np.isfinite(dec)
+    magnitude = take_column(table, NAMES["magnitude"])
+    magnitude = np.zeros(len(ra)) if magnitude is None else np.nan_to_num(magnitude, nan=99.0)
     name = str(table.meta.get("CATALOG") or table.meta.get("catalog") or path.name)
-    return References(name, ra[good], dec[good], np.maximum(error[good], 1e-4), epoch)
+    return References(name, ra[good], dec[good], np.maximum(error[good], 1e-4), magnitude[good], epoch)
 
 
 def read_table(path: Path) -> Any:

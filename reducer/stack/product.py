@@ -63,6 +63,10 @@ def write_stack(
         keywords=keywords,
     )
     header = stack_header(reference.chips[0], grid)
+    if "ASTRCAT" in reference.header:
+        # Catalogues of this century are on the ICRS.
+        header["RADESYS"] = "ICRS"
+        del header["EQUINOX"]
     header["NOISCORR"], header["NCORR02"], header["NCORR04"] = ratio[8], ratio[2], ratio[4]
     objects = calibrate(stack, grid, table, reference, [target.header, header], context)
     chip = Chip(stack.data, stack.variance, stack.mask, header)
