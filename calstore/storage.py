@@ -36,7 +36,9 @@ class AtomicStorage(Storage):
         return {TABLE: _migrated(_parsed(text, self.path), self.path)[TABLE]}
 
     def write(self, data: Mapping[str, Mapping[str, Any]]) -> None:
-        """Replace the file, one record a line."""
+        """Replace the file, one record a line. The caller holds the lock: what killed writers left goes."""
+        for leftover in self.path.parent.glob(f".{self.path.name}.*.part"):
+            leftover.unlink()
         records = data.get(TABLE, {}).items()
         lines = ",\n".join(f"  {json.dumps(str(number))}: {json.dumps(record)}" for number, record in records)
         write_atomically(self.path, f'{{"schema": {SCHEMA},\n "{TABLE}": {{\n{lines}\n }}\n}}\n')
@@ -44,7 +46,7 @@ class AtomicStorage(Storage):
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file whole or not at all, and be sure that it is on the disk."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import platform
+import re
+import shutil
 import tempfile
 import threading
 import time
@@ -31,7 +33,7 @@ PATIENCE = 3.0
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all."""
     data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(".part", f".{path.name}.{os.getpid()}.", path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
@@ -194,6 +196,7 @@ def held(workspace: Workspace) -> Iterator[None]:
         ) from error
     try:
         _wait_for_workers(workspace)
+        sweep(workspace)
         started = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
         facts = {"host": platform.node(), "pid": os.getpid(), "started": started}
         write_atomically(holder, json.dumps(facts))
@@ -201,6 +204,37 @@ def held(workspace: Workspace) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+#: What a process that was killed leaves behind, with its number: half-made files and scratch folders.
+_LEFTOVER = re.compile(r"\..+?\.(?P<writer>\d+)(\.\w+)?\.part|\.scratch-(?P<runner>\d+)(-\w+)?|\..+\.fits\.new")
+
+
+def sweep(workspace: Workspace) -> None:
+    """Remove what earlier runs that were killed have left half-made; the caller holds the workspace."""
+    folders = (workspace.root, workspace.playground, *_below(workspace.calibrations), workspace.report)
+    for folder in filter(Path.is_dir, folders):
+        for path in folder.iterdir():
+            match = _LEFTOVER.fullmatch(path.name)
+            if match and not _is_alive(int(match["writer"] or match["runner"] or 0)):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _below(folder: Path) -> list[Path]:
+    return [Path(found) for found, _, _ in os.walk(folder)]
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process of that number runs here; only then can what bears its number be in use."""
+    if pid == 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def share(lock: Path) -> IO[bytes]:

@@ -1,0 +1,93 @@
+"""A run that ends at its N-th change of a file, whichever, is finished by the same command, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from caged import Here
+from crashing.sitecustomize import arm
+from same_products import differences, leftovers
+
+from goafetch.config import Settings
+from goafetch.pipeline.job import Request, run_job
+
+GOAFETCH = Path(sys.executable).with_name("goafetch")
+STARTUP = Path(__file__).resolve().parents[1] / "support" / "crashing"
+
+
+def run_in_child(raw: Path, workspace: Path, crash_at: int, count: Path) -> int:
+    """The run in a forked process without workers; its exit code, 137 where it crashed."""
+    count.unlink(missing_ok=True)
+    pid = os.fork()
+    if pid == 0:
+        code = 99
+        try:
+            os.environ["PYTHONWARNINGS"] = "ignore"
+            arm(str(workspace), crash_at, str(count))
+            code = run_job(Request(str(raw), into=workspace), Settings(), pool=Here()).exit_code
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_night: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = tmp_path_factory.mktemp("whole") / "ws"
+    assert run_job(Request(str(tiny_night), into=workspace), Settings(), pool=Here()).exit_code == 0
+    return workspace
+
+
+def test_crashing_again_and_again_loses_nothing(tiny_night: Path, undisturbed: Path, tmp_path: Path) -> None:
+    workspace, crashes = tmp_path / "ws", 0
+    while (code := run_in_child(tiny_night, workspace, 15 * (crashes + 1), tmp_path / "count")) == 137:
+        crashes += 1
+    assert code == 0
+    assert crashes >= 3
+    assert differences(undisturbed, workspace) == []
+    assert leftovers(workspace) == []
+
+
+@pytest.mark.prove
+def test_crashing_at_every_change_of_a_file_loses_nothing(
+    tiny_night: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    for number in range(1, 10_000):
+        workspace = tmp_path / str(number)
+        code = run_in_child(tiny_night, workspace, number, tmp_path / "count")
+        if code == 0:
+            assert number > 50
+            return
+        assert code == 137
+        assert run_in_child(tiny_night, workspace, 0, tmp_path / "count") == 0
+        assert differences(undisturbed, workspace) == [], number
+        assert leftovers(workspace) == [], number
+        shutil.rmtree(workspace)
+
+
+@pytest.mark.prove
+def test_crashing_of_workers_and_their_parent_loses_nothing(
+    tiny_night: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """Every tenth change, in real processes with a worker: either of them ends."""
+    command = [str(GOAFETCH), "run", str(tiny_night), "--workers", "1", "--quiet", "--into"]
+    for number in range(5, 10_000, 10):
+        workspace, count = tmp_path / str(number), tmp_path / f"count{number}"
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(STARTUP),
+            "CRASH_BELOW": str(workspace),
+            "CRASH_AT": str(number),
+            "CRASH_COUNT": str(count),
+        }
+        subprocess.run([*command, str(workspace)], env=environment, capture_output=True, timeout=300)
+        again = subprocess.run([*command, str(workspace)], capture_output=True, text=True, timeout=300)
+        assert again.returncode == 0, again.stderr
+        assert differences(undisturbed, workspace) == [], number
+        assert leftovers(workspace) == [], number
+        if count.stat().st_size < number:
+            return
