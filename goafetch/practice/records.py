@@ -9,6 +9,7 @@ from typing import Any
 from goafetch.practice.exposure.headers import BROAD_BANDS, CLASSES, commanded_position
 from goafetch.practice.exposure.night import Exposure
 from goafetch.practice.exposure.optics import read_data
+from goafetch.practice.exposure.scene import Field
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,20 @@ class FileFacts:
     compressed: bool
 
 
-def holding(exposure: Exposure, facts: FileFacts) -> dict[str, Any]:
-    """One record; ``_extra`` holds what the server must know and never sends."""
+#: Magnitudes in the archive's table of photometric standards.
+BANDS = ("u", "v", "g", "r", "i", "z", "y", "j", "h", "k", "lprime", "m")
+
+
+def archive_standards(field: Field) -> list[dict[str, Any]]:
+    """What the archive says of a standard's field: its first star, of the same magnitude in J, H and K."""
+    known = {f"{band}_mag": None for band in BANDS} | {
+        f"{band}_mag": round(float(field.magnitude[0]), 3) for band in "jhk"
+    }
+    return [{"name": field.name, "field": field.name, "ra": field.ra, "dec": field.dec, **known}]
+
+
+def holding(exposure: Exposure, facts: FileFacts, field: Field | None) -> dict[str, Any]:
+    """One record; ``_extra`` holds what the server must know and sends not at all, or elsewhere."""
     return {
         **_file_keys(exposure, facts),
         **_program_keys(exposure),
@@ -34,6 +47,7 @@ def holding(exposure: Exposure, facts: FileFacts) -> dict[str, Any]:
         "_extra": {
             "proprietary_coordinates": exposure.coordinates_withheld,
             "associated": exposure.kind != "mask",
+            "standards": archive_standards(field) if exposure.kind == "standard" and field else [],
         },
     }
 

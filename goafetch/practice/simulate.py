@@ -151,7 +151,7 @@ def _store(studio: Studio, exposure: Exposure, images: Sequence[NDArray[Any]]) -
     facts = FileFacts(
         filename, len(stored), _md5(stored), len(content), _md5(content), studio.program.night.compress
     )
-    return holding(exposure, facts)
+    return holding(exposure, facts, studio.program.fields.get(exposure.field or ""))
 
 
 def to_fits(

@@ -19,6 +19,9 @@ from goafetch.practice.exposure.render import ChipStars, Frame, extinction
 
 F64 = NDArray[np.float64]
 
+#: What published magnitudes of standards are wrong by, mag.
+STANDARD_ERROR = 0.005
+
 
 def write_catalogues(folder: Path, program: Program) -> None:
     """One ``catalogue_FIELD.npz`` for each field."""
@@ -42,13 +45,15 @@ def write_catalogues(folder: Path, program: Program) -> None:
 
 
 def write_standards(folder: Path, program: Program) -> None:
-    """``standards.csv``: the true magnitudes of the standard stars, in the form that users give them."""
+    """``standards.csv``: magnitudes of the standards as users give them, off by their error."""
     lines = ["name,ra,dec,filter,mag,error"]
     for name in sorted({e.target for e in program.exposures if e.kind == "standard"}):
         field = program.fields[name]
         for filter_name in program.zeropoints:
+            rng = np.random.default_rng([program.night.seed, 8, *name.encode(), *filter_name.encode()])
+            magnitude = field.magnitude[0] + STANDARD_ERROR * rng.standard_normal()
             lines.append(
-                f"{name},{field.ra:.6f},{field.dec:.6f},{filter_name},{field.magnitude[0]:.4f},0.005"
+                f"{name},{field.ra:.6f},{field.dec:.6f},{filter_name},{magnitude:.4f},{STANDARD_ERROR}"
             )
     (folder / "standards.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -93,6 +93,7 @@ class Holding:
     file: Path
     proprietary_coordinates: bool = False
     associated: bool = True
+    standards: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
@@ -156,6 +157,7 @@ def _read_holding(entry: Mapping[str, Any], folder: Path) -> Holding:
         file=folder / (row["path"] or "") / row["filename"],
         proprietary_coordinates=extra.get("proprietary_coordinates", False),
         associated=extra.get("associated", True),
+        standards=tuple(extra.get("standards", ())),
     )
 
 

@@ -34,7 +34,7 @@ def summary(archive: Archive, ask: Ask) -> Answer:
     """/jsonsummary: whole records; the last one of every open query is marked as truncated, true or not."""
     selection = _canonical(archive.selection(ask.words))
     rows = [
-        _with_standards(holding.shown_to(ask.user, archive.clock()))
+        _with_standards(holding, holding.shown_to(ask.user, archive.clock()))
         for holding in _found(archive, selection, ask.query.get("orderby", ()))
     ]
     if selection.is_open and rows:
@@ -42,8 +42,8 @@ def summary(archive: Archive, ask: Ask) -> Answer:
     return as_json(rows)
 
 
-def _with_standards(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, "phot_standards": []} if row["phot_standard"] else row
+def _with_standards(holding: Holding, row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "phot_standards": list(holding.standards)} if row["phot_standard"] else row
 
 
 def file_list(archive: Archive, ask: Ask) -> Answer:
