@@ -110,7 +110,7 @@ def recognise(listed: StarList, stars: StarList) -> Offset | None:
     some = listed.brightest(MOST_LISTED)
     others = stars.brightest(max(MOST_PAIRS // len(some.u), 1))
     plain = [replace(each, magnitude=np.zeros(len(each.u))) for each in (some, others)]
-    tries = (find_offset(plain[0], plain[1], radius, voters=MOST_PAIRS) for radius in (1.0, SEARCH_RADIUS))
+    tries = (find_offset(plain[0], plain[1], radius, voters=(MOST_PAIRS,)) for radius in (1.0, SEARCH_RADIUS))
     return next((offset for offset in tries if offset is not None), None)
 
 

@@ -22,7 +22,7 @@ from reducer.steps.detect import NO_POSITION
 
 #: Fewest stars that tie a field; arcsec within which others count as neighbours (2MASS does not resolve them)
 #: and the most light that they may have together; signal to noise of a star.
-FEWEST, REACH, MOST_NEIGHBOURS, LEAST_SIGNAL = 3, 2.0, 0.05, 20.0
+FEWEST, REACH, MOST_NEIGHBOURS, LEAST_SIGNAL = 3, 1.5, 0.1, 20.0
 #: Arcsec within which the field's place may be wrong, and within which a star is the catalogue's.
 SEARCH, SAME = 2.0, 0.25
 #: What stars scatter by besides their errors, mag.
@@ -33,10 +33,11 @@ ROUGH = 26.0
 
 @dataclass(frozen=True)
 class FieldStars:
-    """Zeropoints that single stars give (n,), and their errors, mag."""
+    """Zeropoints that single stars give (n,), their errors, and the error that they share, mag."""
 
     zeropoints: F64
     errors: F64
+    common: float = 0.0
 
     def mean(self) -> tuple[float, float, int]:
         """The robust mean, its error, and how many stars agree."""
@@ -79,7 +80,10 @@ def find_zeropoint(objects: Table, growth: float, reference: FrameRef, context: 
         at_zero=mean + k * airmass,
         k=k,
         airmass=airmass,
-        parts={"catalogue": float(np.hypot(error, PASSBAND_ERROR)), "growth": growth},
+        parts={
+            "catalogue": float(np.hypot(error, PASSBAND_ERROR)),
+            "growth": float(np.hypot(growth, matched.common)),
+        },
         stars=count,
         star=f"{count} stars of the field",
         source=source,
@@ -113,9 +117,15 @@ def match_field(objects: Table, stars: Sequence[Star], filter_name: str, seconds
         return FieldStars(np.zeros(0), np.zeros(0))
     index = pair_up(seen.u + offset.du, seen.v + offset.dv, wanted, SAME)
     paired = index >= 0
-    noise = 1.0857 * objects["FLUXERR_TOTAL"][good][paired] / objects["FLUX_TOTAL"][good][paired]
+    if not paired.any():
+        return FieldStars(np.zeros(0), np.zeros(0))
+    mine = objects[good][paired]
+    noise = 1.0857 * mine["FLUXERR_APER"][:, 0] / mine["FLUX_APER"][:, 0]
+    every = 1.0857 * mine["FLUXERR_TOTAL"] / mine["FLUX_TOTAL"]
     errors = np.sqrt(listed[index[paired], 3] ** 2 + noise**2 + OWN_SCATTER**2)
-    return FieldStars(listed[index[paired], 2] - instrumental[paired], errors)
+    # The aperture correction of neighbouring stars is wrong alike.
+    common = float(np.sqrt(np.median(np.maximum(every**2 - noise**2, 0.0))))
+    return FieldStars(listed[index[paired], 2] - instrumental[paired], errors, common)
 
 
 def _alone(objects: Table) -> F64:
