@@ -14,11 +14,11 @@ from reducer.align.resample import Planes, resample_chip, rows_needed
 from reducer.align.residuals import residual_table
 from reducer.errors import BadParameter
 from reducer.frame import F32, U16, Context, Files, FrameRef, Table
+from reducer.stack.combine import REACH, Combined, Rejection, Samples, combine
 from reducer.stack.exposures import Exposure, geometry_of, known_widths, prepare_exposures
 from reducer.stack.images import StarImage, measure_images
 from reducer.stack.product import Stack, write_stack
 from reducer.steps.detect import BLURRED_FWHM, detect_sources
-from reducer.steps.stack import REACH, Combined, Rejection, Samples, combine
 
 #: Bytes of samples that one block of output rows may fill, and the fewest rows that are worth a block.
 BLOCK_BYTES, FEWEST_ROWS = 110_000_000, 16

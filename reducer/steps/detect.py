@@ -6,10 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import sep
+from numpy.typing import NDArray
 
 from reducer import dq
 from reducer.frame import F32, F64, U16, Context, Files, FrameRef, Table
+from reducer.steps.apertures import sum_apertures
 from reducer.steps.centre import centre_sources
+from reducer.steps.significance import SIDE, significance
+
+U8 = NDArray[np.uint8]
 
 #: Radii of the apertures in pixels; fluxes stand in ``flux`` in this order.
 RADII = (8.0, 16.0, 32.0, 50.0)
@@ -52,8 +57,8 @@ MOST_MASKED = 0.04
 #: broad top is no neighbour.
 SHARP_CONTRAST, BLURRED_CONTRAST = 0.005, 0.1
 _GAUSSIAN = 2.0 * np.sqrt(2.0 * np.log(2.0))
-#: A 5x5 Gaussian of 4 pixels FWHM, the detection filter.
-_FILTER = np.exp(-0.5 * sum(grid**2 for grid in np.mgrid[-2:3, -2:3]) / (4.0 / _GAUSSIAN) ** 2)
+#: The detection filter along each axis: a Gaussian of 4 pixels FWHM.
+_PROFILE = np.exp(-0.5 * np.arange(-SIDE, SIDE + 1) ** 2 / (4.0 / _GAUSSIAN) ** 2).astype(np.float32)
 
 
 def detectSources(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
@@ -104,62 +109,55 @@ def is_blurred(sources: Table) -> bool:
 
 def _detect(data: F32, variance: F32, mask: U16, threshold: float, mesh: int, widened: float = 1.0) -> Table:
     unusable = (mask & (dq.UNUSABLE & ~dq.SATURATED)) != 0
-    image = np.where(unusable, np.float32(0.0), data)
-    background = sep.Background(image, mask=unusable, bw=mesh, bh=mesh, fw=3, fh=3)
+    whole = np.where(unusable, np.float32(0.0), data)
+    background = sep.Background(whole, mask=unusable, bw=mesh, bh=mesh, fw=3, fh=3)
     level = background.back()
-    image = image - level
-    noise = np.sqrt(np.where(variance > 0, variance, background.globalrms**2)).astype(np.float32)
+    roughness = np.float32(background.globalrms) ** 2
+    noise = np.where(variance > 0, variance, roughness)
     # A wider threshold than the propagated noise only where the background itself is rougher.
-    noise = np.maximum(noise, np.float32(0.7 * background.globalrms))
+    np.maximum(noise, np.float32(0.49) * roughness, out=noise)
+    image = whole - level
+    image[unusable] = noise[unusable] = 0.0
     sep.set_extract_pixstack(2_000_000)
+    bad = unusable.view(np.uint8)
     found = sep.extract(
-        image, threshold, err=noise, mask=unusable, minarea=5, filter_kernel=_FILTER,
+        significance(image, noise, _PROFILE), threshold, minarea=5, filter_kernel=None,
         deblend_nthresh=16, deblend_cont=SHARP_CONTRAST if widened == 1.0 else BLURRED_CONTRAST,
     )  # fmt: skip
-    found = found[np.argsort(-found["flux"], kind="stable")]
-    sources = _measure(image, noise, mask, unusable, found, level)
-    _measure_wide(sources, image + level, noise, unusable, widened)
+    sources = _measure(image, noise, mask, bad, found, level)
+    _measure_wide(sources, whole, noise, bad, widened)
     return sources
 
 
-def _measure_wide(sources: Table, image: F32, noise: F32, unusable: U16, widened: float) -> None:
+def _measure_wide(sources: Table, image: F32, noise: F32, bad: U8, widened: float) -> None:
     """Total light of the brightest sources in wide apertures, over the mean of a ring: linear in the light,
     so that the ratio of two exposures does not depend on what else is there."""
     sources["wide"], sources["wide_error"] = np.nan, np.nan
     some = np.flatnonzero((sources["flags"] & (NOT_CENTRED | TOO_SHARP)) == 0)[:WIDE_COUNT]
-    ring = (WIDE_RING[0] * widened, WIDE_RING[1] * widened)
-    usable = (~unusable).astype(np.float32)
-    shown, _, _ = sep.sum_circann(usable, sources["x"][some], sources["y"][some], *ring, subpix=1)
-    some = some[shown > 0]  # where the whole ring is off the array, or bad, nothing can be said
-    for k, radius in enumerate(WIDE_RADII):
-        flux, error, _ = sep.sum_circle(
-            image, sources["x"][some], sources["y"][some], radius * widened, err=noise, mask=unusable,
-            bkgann=ring, subpix=1,
-        )  # fmt: skip
-        sources["wide"][some, k], sources["wide_error"][some, k] = flux, error
+    radii, ring = np.array(WIDE_RADII) * widened, (WIDE_RING[0] * widened, WIDE_RING[1] * widened)
+    x, y = np.ascontiguousarray(sources["x"][some]), np.ascontiguousarray(sources["y"][some])
+    sources["wide"][some], sources["wide_error"][some] = sum_apertures(image, noise, bad, x, y, radii, ring)
 
 
-def _measure(image: F32, noise: F32, mask: U16, unusable: F32, found: Table, level: F32) -> Table:
+def _measure(image: F32, noise: F32, mask: U16, bad: U8, found: Table, level: F32) -> Table:
     sources = np.zeros(len(found), SOURCE)
     if not len(found):
         return sources
     start = np.clip(np.sqrt(found["a"] * found["b"]), 1.0, 20.0)
-    shape = centre_sources(image, noise, unusable, found["xpeak"], found["ypeak"], start)
+    row, column = found["ypeak"].astype(np.int64), found["xpeak"].astype(np.int64)
+    shape = centre_sources(image, noise, bad, column, row, start)
     settled = shape[:, 6] > 0
-    sources["x"] = np.where(settled, shape[:, 0], found["x"])
-    sources["y"] = np.where(settled, shape[:, 1], found["y"])
+    x, y = np.where(settled, shape[:, 0], found["x"]), np.where(settled, shape[:, 1], found["y"])
+    sources["x"], sources["y"] = x, y
     sources["error"], sources["fwhm"] = shape[:, 2], shape[:, 3] * _GAUSSIAN
     sources["ellipticity"], sources["angle"] = shape[:, 4], shape[:, 5]
-    for k, radius in enumerate(RADII):
-        sources["flux"][:, k], sources["flux_error"][:, k], _ = sep.sum_circle(
-            image, sources["x"], sources["y"], radius, err=noise, mask=unusable, subpix=5
-        )
-    row, column = found["ypeak"], found["xpeak"]
+    light, error = sum_apertures(image, noise, bad, x, y, np.array(RADII), (0.0, 0.0))
+    sources["flux"], sources["flux_error"] = np.nan_to_num(light), np.nan_to_num(error)
     sources["peak"], sources["background"] = image[row, column], level[row, column]
     sources["flags"] = _flags(sources, found, mask) | np.where(settled, 0, NOT_CENTRED)
     sources["flags"] |= np.where(shape[:, 7] > MOST_MASKED, ON_BAD_PIXEL, 0)
     sources["flags"] |= np.where(settled & (sources["fwhm"] < LEAST_FWHM), TOO_SHARP, 0)
-    return sources
+    return sources[np.argsort(-sources["flux"][:, 0], kind="stable")]
 
 
 def _flags(sources: Table, found: Table, mask: U16) -> F64:

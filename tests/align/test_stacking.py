@@ -9,9 +9,9 @@ from reducer.align.kernels import KERNELS, STEPS, TAPS, kernel_table
 from reducer.align.resample import Planes, resample_chip
 from reducer.frame import Chip
 from reducer.stack.blocks import sharpness_of
+from reducer.stack.combine import Rejection, Samples, combine
 from reducer.stack.levels import Level
 from reducer.stack.noise import Contribution, noise_table
-from reducer.steps.stack import Rejection, Samples, combine
 
 
 def linear_map(scale, x0, y0, turn=0.0):

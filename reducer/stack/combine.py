@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reducer import dq
 from reducer.frame import F32, F64, U16
-from reducer.steps.order import CHUNK, sort_chunk
+from reducer.stack.order import CHUNK, sort_chunk
 
 #: Pixels around which the local contrast and the neighbours of a cosmic ray are looked at.
 REACH = 2
