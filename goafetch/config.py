@@ -21,14 +21,16 @@ class Settings:
     """Everything that can be configured.
 
     ``archive``: base URL. ``workers``: processes, 0 for one per core. ``connections``: parallel downloads.
-    ``memory``: bytes, 0 for a quarter of the machine, at most 2 GB. ``store``: file of the calibration
-    store, None for the workspace's own. ``token``: the archive's session token; never shown.
+    ``memory``: bytes that a run may take, 0 for a quarter of the machine, at most 2 GB. ``cluster``: address
+    of a dask scheduler, 'local' for one on this machine, empty for the local pool. ``store``: file of the
+    calibration store, None for the workspace's own. ``token``: the archive's session token; never shown.
     """
 
     archive: str = ARCHIVE
     workers: int = 0
     connections: int = 4
     memory: int = 0
+    cluster: str = ""
     store: Path | None = None
     token: str | None = None
 

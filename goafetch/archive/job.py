@@ -20,9 +20,10 @@ from goafetch.archive.search import SearchResult, nothing_found
 from goafetch.archive.search import search as ask
 from goafetch.archive.token import find_token
 from goafetch.config import Settings, load_settings
+from goafetch.engine.pool import Desk, Pool
 from goafetch.errors import UsageError
 from goafetch.events import Notify, silent
-from goafetch.workspace import Workspace
+from goafetch.workspace import Verified, Workspace
 
 #: The role of a file that was searched for; calibrations have the archive's name of their type.
 SOUGHT = "search"
@@ -41,7 +42,10 @@ class Gathered:
 
 @dataclass(frozen=True)
 class Options:
-    """How to fetch, as in ``download.fetch``; ``calibrations``: with those that belong to the science."""
+    """How to fetch, as in ``download.fetch``; ``calibrations``: with those that belong to the science.
+
+    ``on_gathered`` is told what is coming before the first byte is moved.
+    """
 
     calibrations: bool = True
     dry_run: bool = False
@@ -49,6 +53,9 @@ class Options:
     update: bool = False
     connections: int = 4
     workers: int = 0
+    pool: Pool | Desk | None = None
+    verified: Verified | None = None
+    on_gathered: Callable[[Gathered], None] = lambda gathered: None
     on_file: Callable[[Path], None] = lambda path: None
 
 
@@ -157,6 +164,7 @@ def bring(
     gathered = gather(client, criteria, calibrations=options.calibrations)
     for text in gathered.warnings:
         notify("warning", text=text)
+    options.on_gathered(gathered)
     report = _fetch(client, workspace, gathered.records, options, old, notify)
     if not options.dry_run:
         got = [name for name, _ in report.done]
@@ -209,10 +217,11 @@ def _fetch(
         dry_run=options.dry_run,
         connections=options.connections,
         workers=options.workers,
+        pool=options.pool,
         unpack=options.unpack,
         update=options.update,
         locked=lock.versions if lock else {},
-        verified=workspace.verified(),
+        verified=options.verified or workspace.verified(),
         on_file=options.on_file,
         notify=notify,
     )

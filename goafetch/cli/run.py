@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from goafetch import console
 
 if TYPE_CHECKING:
-    from goafetch.pipeline import RunReport
+    from goafetch.pipeline import Failed, RunReport
 
-Programs = Annotated[list[str], typer.Argument(metavar="PROGRAM...|FOLDER", help="Program IDs, or a folder.")]
+Programs = Annotated[
+    list[str], typer.Argument(metavar="PROGRAM...|FOLDER", help="Program IDs, @LIST of them, or a folder.")
+]
 Date = Annotated[str | None, typer.Option(help="UTC date D, or range D1-D2 (YYYYMMDD).")]
 Night = Annotated[str | None, typer.Option(help="Night D, as in file names: D-1 18:00 to D 18:00 UT.")]
 Object = Annotated[str | None, typer.Option(help="Only this target; * at either end for anything.")]
@@ -23,6 +26,20 @@ Parameters = Annotated[
     list[str] | None, typer.Option("--parameter", "-p", metavar="STEP:PARAM=VALUE", help="Repeatable.")
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes (default: one per core).")]
+Memory = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Memory of the run (default: a quarter of the machine, up to 2G)."),
+]
+Cluster = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="A dask scheduler, or 'local' for one on this machine.")
+]
+Catalog = Annotated[
+    str, typer.Option(metavar="auto|gaia|2mass|none|FILE", help="Stars that positions are tied to.")
+]
+PhotCatalog = Annotated[
+    str, typer.Option(metavar="auto|2mass|none|FILE", help="Magnitudes of stars in the field.")
+]
+Standards = Annotated[str | None, typer.Option(metavar="FILE", help="Magnitudes of standard stars.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Every file that is made or reused.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only what went wrong.")]
@@ -44,6 +61,11 @@ def run(
     verify: Annotated[bool, typer.Option("--verify", help="Hash every file again.")] = False,
     keep: Annotated[list[str] | None, typer.Option(metavar="STEP", help="Keep what a step made.")] = None,
     workers: Workers = None,
+    memory: Memory = None,
+    cluster: Cluster = None,
+    catalog: Catalog = "auto",
+    phot_catalog: PhotCatalog = "auto",
+    standards: Standards = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -54,40 +76,50 @@ def run(
     """
     import sys
 
+    from goafetch.pipeline import read_targets, run_many
     from goafetch.pipeline import run as run_main_job
 
-    reports = []
+    targets = read_targets(programs)
+    choices: dict[str, Any] = {
+        "date": date,
+        "night": night,
+        "object": object,
+        "filter": filter,
+        "into": into,
+        "archive": archive,
+        "dry_run": dry_run,
+        "parameters": parameters or (),
+        "verify": verify,
+        "keep": keep or (),
+        "workers": workers,
+        "memory": memory,
+        "cluster": cluster,
+        "catalog": catalog,
+        "phot_catalog": phot_catalog,
+        "standards": standards,
+        "command": " ".join(["goafetch", *sys.argv[1:]]),
+    }
+    reports: list[RunReport | Failed]
     with console.Terminal(verbose=verbose, quiet=quiet) as terminal:
-        for program in programs:
-            reports.append(
-                run_main_job(
-                    program,
-                    date=date,
-                    night=night,
-                    object=object,
-                    filter=filter,
-                    into=into / program.upper() if into and len(programs) > 1 else into,
-                    archive=archive,
-                    dry_run=dry_run,
-                    parameters=parameters or (),
-                    verify=verify,
-                    keep=keep or (),
-                    workers=workers,
-                    notify=terminal,
-                    command=" ".join(["goafetch", *sys.argv[1:]]),
-                )
-            )
+        if len(targets) == 1:
+            reports = [run_main_job(targets[0], **choices, notify=terminal)]
+        else:
+            reports = run_many(targets, **choices, notify=terminal)
     show(reports, json=json, quiet=quiet)
     return max(report.exit_code for report in reports)
 
 
-def show(reports: list[RunReport], *, json: bool, quiet: bool) -> None:
+def show(reports: Sequence[RunReport | Failed], *, json: bool, quiet: bool) -> None:
     """The closing table: what was made and where; in JSON, the whole summary."""
     if json:
         documents = [report.as_document() for report in reports]
         console.emit_json(documents[0] if len(documents) == 1 else documents)
         return
+    from goafetch.pipeline import Failed
+
     for report in reports:
-        if not quiet:
+        if isinstance(report, Failed):
+            console.say(f"{report.program}: {report.failure.found}")
+        elif not quiet:
             console.show_table(report.table(), format="table", title=report.summary.program)
             console.say(report.conclusion())

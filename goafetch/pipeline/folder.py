@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from goafetch.engine.pool import Desk
 from goafetch.errors import NothingFound, WorkspaceError
 from goafetch.events import Notify
 from goafetch.workspace import Workspace
@@ -18,7 +19,9 @@ def is_workspace(folder: Path) -> bool:
     return (folder / "playdata").is_dir()
 
 
-def take_folder(folder: Path, workspace: Workspace, notify: Notify, *, dry_run: bool = False) -> list[Path]:
+def take_folder(
+    folder: Path, workspace: Workspace, notify: Notify, pool: Desk, *, dry_run: bool = False
+) -> list[Path]:
     """The raw files of a folder as paths in playdata/, linked or unpacked there unless they live there.
 
     With ``dry_run`` they stay where they are; packed ones are then left out, which is said.
@@ -30,7 +33,7 @@ def take_folder(folder: Path, workspace: Workspace, notify: Notify, *, dry_run: 
         plain = [path for path in files if path.suffix == ".fits"]
         if dry_run and len(plain) < len(files):
             notify("warning", text=f"{len(files) - len(plain)} packed files are not looked into")
-        files = plain if dry_run else _bring_in(files, workspace, notify)
+        files = plain if dry_run else _bring_in(files, workspace, notify, pool)
     if not files:
         raise NothingFound(
             f"no .fits or .fits.bz2 file in {folder}",
@@ -58,7 +61,7 @@ def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def _bring_in(files: Sequence[Path], workspace: Workspace, notify: Notify) -> list[Path]:
+def _bring_in(files: Sequence[Path], workspace: Workspace, notify: Notify, pool: Desk) -> list[Path]:
     packed = [path for path in files if path.suffix == ".bz2"]
     for path in files:
         if path.suffix == ".fits":
@@ -66,7 +69,7 @@ def _bring_in(files: Sequence[Path], workspace: Workspace, notify: Notify) -> li
     if packed:
         from goafetch.archive.unpack import unpack
 
-        unpack(packed, workspace.playdata, notify=notify)
+        unpack(packed, workspace.playdata, pool=pool, notify=notify)
     names = (path.name.removesuffix(".bz2") for path in files)
     return [workspace.playdata / name for name in names if (workspace.playdata / name).exists()]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,10 @@ from goafetch.pipeline import story
 from goafetch.pipeline.calibrations import add_to_store, store_of, stored_calibrations
 from goafetch.pipeline.execute import execute
 from goafetch.pipeline.folder import is_workspace, take_folder
+from goafetch.pipeline.forecast import forecast
 from goafetch.pipeline.log import logged
+from goafetch.pipeline.places import InThisProcess, check_cluster, open_pool, share_of
+from goafetch.pipeline.references import Choices
 from goafetch.pipeline.result import RunReport
 from goafetch.pipeline.stages import Outcome, Work
 from goafetch.plan.decide import make_plan
@@ -25,12 +29,9 @@ from goafetch.workspace import Workspace, held
 from reducer.errors import ReducerError
 
 if TYPE_CHECKING:
+    from goafetch.engine.pool import Pool
     from goafetch.pipeline.obtain import Obtained
     from reducer.headers.descriptors import Descriptors
-
-
-#: What workers import as they start, beside the planning.
-MODULES = ("reducer.recipes",)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ class Request:
     dry_run: bool = False
     verify: bool = False
     command: str = ""
+    catalog: str | Path = "auto"
+    phot_catalog: str | Path = "auto"
+    standards: str | Path | None = None
+
+    @property
+    def choices(self) -> Choices:
+        """What positions and magnitudes are to come from."""
+        return Choices(
+            str(self.catalog), str(self.phot_catalog), str(self.standards) if self.standards else None
+        )
 
     @property
     def wanted(self) -> Wanted:
@@ -71,34 +82,63 @@ class Request:
         return Workspace(folder if is_workspace(folder) else Path(f"{folder.resolve().name}-reduced"))
 
 
-def run_job(request: Request, settings: Settings | None = None, notify: Notify = silent) -> RunReport:
-    """Do the main job for one program or folder."""
-    workspace = request.workspace
-    settings = settings or load_settings(workspace.root)
+def run_job(
+    request: Request,
+    settings: Settings | None = None,
+    notify: Notify = silent,
+    pool: Pool | None = None,
+    fetching: AbstractContextManager[Any] | None = None,
+) -> RunReport:
+    """Do the main job for one program or folder.
+
+    ``pool``: the workers, by default some of its own. ``fetching`` is entered while files are fetched, so
+    that of several programs one at a time burdens the archive.
+    """
+    request.choices.check()
+    settings = settings or load_settings(request.workspace.root)
+    # A cluster's workers start in folders of their own.
+    workspace = Workspace(request.workspace.root.absolute()) if settings.cluster else request.workspace
     if request.dry_run:
         return rehearse(request, workspace, settings, notify)
     workspace.make()
-    with held(workspace), logged(notify, workspace.log, workspace.events) as tell:
-        return perform(request, workspace, settings, story.Recorder(tell))
+    with held(workspace), logged(notify, workspace.log, workspace.events) as told:
+        tell = story.Recorder(told)
+        with nullcontext(pool) if pool else open_pool(settings, tell) as workers:
+            return perform(request, workspace, settings, tell, workers, fetching or nullcontext())
 
 
-def perform(request: Request, workspace: Workspace, settings: Settings, tell: story.Recorder) -> RunReport:
+def perform(
+    request: Request,
+    workspace: Workspace,
+    settings: Settings,
+    tell: story.Recorder,
+    pool: Pool,
+    fetching: AbstractContextManager[Any],
+) -> RunReport:
     """Fetch or link the raw files, plan, reduce, and tell the story."""
-    from goafetch.engine.pool import Pool
     from goafetch.report.model import write_summary
 
     begun = time.perf_counter()
     earlier = story.earlier_summary(workspace.root)
-    if request.verify:
-        _forget(workspace)
-    files, obtained = _raw_files(request, workspace, settings, tell)
     verified = workspace.verified()
+    if request.verify:
+        verified.forget()
+    work = Work(
+        workspace,
+        pool.at(workspace.workers_lock),
+        tell,
+        request.parameters,
+        verified,
+        share_of(settings, pool.workers),
+        story.refused_before(earlier),
+        choices=request.choices,
+        stored=stored_calibrations(store_of(workspace, settings)),
+    )
+    check_cluster(pool, workspace)
+    with fetching:
+        files, obtained = _raw_files(request, work, settings)
     plan = plan_files(files, workspace, settings, request.wanted, tell)
-    with Pool(settings.workers, tell, MODULES) as pool:
-        desk = pool.at(workspace.workers_lock)
-        before = story.refused_before(earlier)
-        work = Work(workspace, desk, tell, request.parameters, verified, refused_before=before)
-        outcomes = execute(plan, work)
+    outcomes = execute(plan, work)
     add_to_store(store_of(workspace, settings), plan, outcomes, workspace)
     verified.save()
     account = story.Account(request.target, request.command, plan, outcomes, work.refused, obtained)
@@ -110,13 +150,23 @@ def perform(request: Request, workspace: Workspace, settings: Settings, tell: st
 
 
 def rehearse(request: Request, workspace: Workspace, settings: Settings, notify: Notify) -> RunReport:
-    """Say what would be fetched and reduced, and touch nothing."""
+    """Say what would be fetched and reduced, and why, and touch nothing."""
     tell = story.Recorder(notify)
-    files, obtained = _raw_files(request, workspace, settings, tell)
+    before = story.refused_before(story.earlier_summary(workspace.root))
+    work = Work(
+        workspace,
+        InThisProcess(),
+        tell,
+        request.parameters,
+        workspace.verified(),
+        refused_before=before,
+        choices=request.choices,
+    )
+    files, obtained = _raw_files(request, work, settings)
     plan = plan_files(files, workspace, settings, request.wanted, tell)
     account = story.Account(request.target, request.command, plan, [], {}, obtained)
     summary = story.summarise(account, workspace, tell, None)
-    return RunReport(workspace, plan, (), summary, None, _exit_code(account))
+    return RunReport(workspace, plan, tuple(forecast(plan, work)), summary, None, _exit_code(account))
 
 
 def plan_files(
@@ -151,12 +201,14 @@ def survey(files: Sequence[Path]) -> tuple[list[tuple[Path, Descriptors]], list[
     return facts, unreadable
 
 
-def _raw_files(
-    request: Request, workspace: Workspace, settings: Settings, notify: Notify
-) -> tuple[Sequence[Path], Obtained | None]:
+def _raw_files(request: Request, work: Work, settings: Settings) -> tuple[Sequence[Path], Obtained | None]:
+    """The raw files of a folder, or of a program; its master flats begin as soon as their frames are here."""
     if not request.is_program:
-        return take_folder(Path(request.target), workspace, notify, dry_run=request.dry_run), None
+        folder = Path(request.target)
+        return take_folder(folder, work.workspace, work.notify, work.pool, dry_run=request.dry_run), None
+    from goafetch.archive.job import Options
     from goafetch.archive.query import Criteria
+    from goafetch.pipeline.early import EarlyFlats
     from goafetch.pipeline.obtain import obtain
 
     criteria = Criteria(
@@ -166,15 +218,16 @@ def _raw_files(
         object=request.object,
         filter=request.filter,
     )
-    obtained = obtain(criteria, workspace, settings, notify, dry_run=request.dry_run)
+    with EarlyFlats(work, lambda files: survey(files)[0]) as early:
+        options = Options(
+            dry_run=request.dry_run,
+            pool=work.pool,
+            verified=work.verified,
+            on_gathered=early.expect,
+            on_file=early.arrived,
+        )
+        obtained = obtain(criteria, work.workspace, settings, work.notify, options)
     return obtained.files, obtained
-
-
-def _forget(workspace: Workspace) -> None:
-    """Make every file prove itself anew."""
-    verified = workspace.verified()
-    verified.forget()
-    verified.save()
 
 
 def _report(workspace: Workspace, outcomes: Sequence[Outcome], notify: Notify) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from goafetch.workspace import Workspace
 if TYPE_CHECKING:
     from goafetch.archive.associate import Association
     from goafetch.archive.download import FetchReport
+    from goafetch.archive.job import Options
     from goafetch.archive.query import Criteria
 
 
@@ -32,15 +33,13 @@ class Obtained:
 
 
 def obtain(
-    criteria: Criteria, workspace: Workspace, settings: Settings, notify: Notify, *, dry_run: bool = False
+    criteria: Criteria, workspace: Workspace, settings: Settings, notify: Notify, options: Options
 ) -> Obtained:
     """Search the archive, associate calibrations, fetch what is not in playdata/ yet, renew the lock."""
-    from goafetch.archive.client import ArchiveClient
-    from goafetch.archive.job import SOUGHT, Options, bring
-    from goafetch.archive.token import find_token
+    from goafetch.archive.job import SOUGHT, bring, connect
 
-    client = ArchiveClient(settings.archive, find_token(settings.archive, settings.token), notify)
-    options = Options(dry_run=dry_run, connections=settings.connections, workers=settings.workers)
+    client = connect(settings, notify)
+    options = replace(options, connections=settings.connections, workers=settings.workers)
     brought = bring(client, workspace, criteria, options, notify)
     gathered = brought.gathered
     found = sum(role == SOUGHT for role in gathered.roles.values())

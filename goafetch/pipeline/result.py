@@ -51,6 +51,7 @@ class RunReport:
                 "products": len(outcome.products),
                 "seconds": round(outcome.seconds, 1),
                 "file": str(outcome.products[0]) if len(outcome.products) == 1 else "",
+                "why": outcome.reason,
             }
             for outcome in self.outcomes
         ]

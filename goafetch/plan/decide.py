@@ -10,7 +10,7 @@ from calstore.associate import Match, NoMatch, best
 from calstore.record import PROCESSED_BPM, PROCESSED_FLAT, Calibration, Need
 from goafetch.plan.groups import flat_groups, stacks, visits
 from goafetch.plan.model import FLAT, SCIENCE, STANDARD, Group, LeftOut, Plan
-from goafetch.plan.sort import MASK, Wanted, of_role, sort_frames
+from goafetch.plan.sort import MASK, Frame, Wanted, of_role, sort_frames
 from goafetch.plan.translate import calibration_of
 from reducer.headers.descriptors import Descriptors
 
@@ -30,7 +30,7 @@ def make_plan(
     ``processed``: finished calibrations that are at hand besides (the store's).
     """
     sorted_frames, left_out = sort_frames(frames, wanted)
-    masks = [calibration_of(frame.path, frame.facts) for frame in of_role(sorted_frames, MASK)]
+    masks = _masks(sorted_frames)
     raw_flats, no_flats = flat_groups(sorted_frames)
     flats = [_with_mask(group, masks) for group in raw_flats]
     promised = [promise(flat, playground) for flat in flats]
@@ -55,6 +55,17 @@ def make_plan(
         tuple([*left_out, *no_flats, *refused]),
         tuple(sorted({NO_MASK for group in groups if group.bpm is None})),
     )
+
+
+def plan_flats(frames: Iterable[tuple[Path, Descriptors]]) -> list[Group]:
+    """The master flats that calibrations alone make, as ``make_plan`` would have them."""
+    sorted_frames, _ = sort_frames(frames)
+    masks = _masks(sorted_frames)
+    return [_with_mask(group, masks) for group in flat_groups(sorted_frames)[0]]
+
+
+def _masks(frames: Sequence[Frame]) -> list[Calibration]:
+    return [calibration_of(frame.path, frame.facts) for frame in of_role(frames, MASK)]
 
 
 def promise(flat: Group, playground: Path) -> Calibration:

@@ -82,7 +82,7 @@ def make_report(folder: Path) -> Path:
             unreadable.append((product.path, str(error)))
     index = folder / "report/index.html"
     if index.name not in [entry.page for entry in entries]:
-        write_atomically(index, _render("index.html", entries=entries, unreadable=unreadable, **common))
+        write_atomically(index, render("index.html", entries=entries, unreadable=unreadable, **common))
     return index
 
 
@@ -105,7 +105,7 @@ def _make_page(
     picture_path = folder / "report" / f"stack_{stack.path.stem}.png"
     write_atomically(picture_path, picture)
     beside = write_catalogues(stack, folder / "report")
-    page = _render(
+    page = render(
         "page.html",
         product=product,
         title=product.group or stack.path.stem,
@@ -154,7 +154,8 @@ def present(drawn: Iterable[figures.Figure | None]) -> list[figures.Figure]:
     return [figure for figure in drawn if figure is not None]
 
 
-def _render(template: str, **facts: Any) -> str:
+def render(template: str, **facts: Any) -> str:
+    """A page of HTML from its template."""
     return _environment().get_template(template).render(**facts)
 
 
