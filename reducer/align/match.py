@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +18,12 @@ SEARCH_RADIUS = 5.5
 CELL = 0.15
 #: The most that one star's magnitude may differ between two exposures.
 MAGNITUDE_TOLERANCE = 0.75
-#: How many of the brightest sources vote, and how improbable a chance agreement must be.
-VOTERS = 150
-CHANCE = 1e-4
+#: How many of the brightest sources vote, few at first: what is faint in a sparse field is mostly no star
+#: that others see. How improbable a chance agreement must be, and within how many arcsec of the header's
+#: pointing it is looked for by itself.
+VOTERS = (12, 40, 150)
+CHANCE = 0.01
+LIKELY = 0.6
 
 
 @dataclass(frozen=True)
@@ -57,18 +61,22 @@ class Offset:
 
 
 def find_offset(
-    reference: StarList, stars: StarList, radius: float = SEARCH_RADIUS, voters: int = VOTERS
+    reference: StarList, stars: StarList, radius: float = SEARCH_RADIUS, voters: Sequence[int] = VOTERS
 ) -> Offset | None:
     """The offset of ``stars`` from ``reference`` within ``radius`` arcsec, or None if nothing clearly speaks
     for one. ``voters``: how many of the brightest of each list are compared."""
     if not len(stars.u) or not len(reference.u):
         return None
     nearby = reference.near(stars, radius)
-    return _vote(nearby, stars, radius, voters) or _by_brightest(nearby, stars, radius)
+    for count in voters:
+        found = _vote(nearby, stars, radius, count)
+        if found is not None:
+            return found
+    return _by_brightest(nearby, stars, radius)
 
 
 def _vote(reference: StarList, stars: StarList, radius: float, voters: int) -> Offset | None:
-    """The most voted-for cell of pair differences, if chance hardly ever fills a cell so."""
+    """The most voted-for cell of the brightest stars' pair differences, if chance hardly ever fills it so."""
     first, second = reference.brightest(voters), stars.brightest(voters)
     du = (first.u[:, None] - second.u[None, :]).ravel()
     dv = (first.v[:, None] - second.v[None, :]).ravel()
@@ -79,14 +87,18 @@ def _vote(reference: StarList, stars: StarList, radius: float, voters: int) -> O
         return None
     tree = cKDTree(np.stack([du, dv], axis=1))
     counts = tree.query_ball_point(tree.data, CELL, return_length=True)
-    best = int(np.argmax(counts))
-    expected = len(du) * (CELL / radius) ** 2
-    votes = int(counts[best])
-    # A pair itself stands in the middle of its cell, so chance has to bring one vote fewer.
-    if votes < 2 or poisson.sf(votes - 2, expected) * len(du) > CHANCE * max(len(du), 100):
-        return None
-    inside = tree.query_ball_point(tree.data[best], CELL)
-    return Offset(float(np.median(du[inside])), float(np.median(dv[inside])), votes, f"{votes} stars agree")
+    likely = np.hypot(du, dv) < LIKELY
+    for among in (np.ones(len(du), bool), likely):
+        best = int(np.argmax(np.where(among, counts, 0)))
+        votes = int(counts[best])
+        expected = (len(du) - votes) * (CELL / radius) ** 2
+        # A pair itself stands in the middle of its cell, so chance has to bring one vote fewer.
+        chance = float(poisson.sf(votes - 2, expected)) * (among.sum() - votes + 1)
+        if votes >= 2 and chance < CHANCE:
+            inside = tree.query_ball_point(tree.data[best], CELL)
+            middle = float(np.median(du[inside])), float(np.median(dv[inside]))
+            return Offset(*middle, votes, f"{votes} stars agree")
+    return None
 
 
 def _by_brightest(reference: StarList, stars: StarList, radius: float) -> Offset | None:
