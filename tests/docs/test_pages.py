@@ -2,19 +2,15 @@
 
 import importlib.util
 import re
-import shlex
 import warnings
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
-from goafetch.cli import app
-from reducer.parameters import COMMON, STEPS, parse
+from reducer.parameters import COMMON, STEPS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-COMMANDS = get_command(app).commands
 
 
 def generate():
@@ -30,30 +26,8 @@ def test_generated_pages_are_current(page):
     assert text == generate().PAGES[page](), "run `python docs/generate.py`"
 
 
-def typed(page):
-    """Lines of a page's code blocks that are commands of this program."""
-    blocks = re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.S | re.M)
-    lines = [line for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("goafetch ")]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
-def test_every_command_of_a_page_exists_with_its_options(page):
-    for line in typed(page):
-        words = shlex.split(line, comments=True)[1:]
-        command = COMMANDS[words[0]]
-        if hasattr(command, "commands"):
-            command = command.commands[words[1]]
-        known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
-        used = {word.split("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)}
-        assert used <= known | {"--help", "-h"}, line
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_every_parameter_of_a_page_exists(page):
-    for line in typed(page):
-        if line.startswith(("goafetch run", "goafetch reduce")):
-            parse(tuple(pair.split("=", 1)) for pair in re.findall(r"-p (\S+=\S+)", line))
     for step, name in re.findall(r"`([a-z][a-zA-Z]+):([a-zA-Z_]+)[`=]", page.read_text(encoding="utf-8")):
         assert name in {**STEPS[step], **COMMON}, f"{step}:{name}"
 
