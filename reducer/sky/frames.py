@@ -85,7 +85,8 @@ def look(task: LookTask) -> dict[int, Seen]:
         if pattern is not None:
             array = index_of(pattern, int(header["EXTVER"]))
             sky = task.disk.read_chip(pattern, array, variance=False)
-            data, mask = data - sky.data, mask | (sky.mask & np.uint16(dq.NO_DATA))
+            data -= sky.data
+            mask |= sky.mask & np.uint16(dq.NO_DATA)
         known = task.frame.hidden.get(int(header["EXTVER"]))
         hidden = unpack(known) if known else None
         seen[int(header["EXTVER"])] = see(data, mask, region(header).x1, pattern is None, hidden)
@@ -136,27 +137,30 @@ def combine_skies(task: PatternTask) -> Chip:
     header = first.chips[index_of(first, task.array)]
     height, width = region(header).shape
     step = max(BLOCK, PIXELS_AT_ONCE // (width * len(frames)) // BLOCK * BLOCK)
+    values, noises = np.empty((2, len(frames), step, width), np.float32)
+    masks = np.empty(values.shape, np.uint16)
     data, variance = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
     mask = np.zeros((height, width), np.uint16)
     for start in range(0, height, step):
         rows = slice(start, min(start + step, height))
-        blocks = [_sky_rows(task, place, rows) for place in frames]
+        block = (slice(None), slice(0, rows.stop - start))
+        for layer, place in enumerate(frames):
+            _sky_rows(task, place, rows, values[block][layer], noises[block][layer], masks[block][layer])
         data[rows], variance[rows], used = clipped_mean(
-            np.stack([block[0] for block in blocks]),
-            np.stack([block[1] for block in blocks]),
-            np.stack([block[2] for block in blocks]),
-            dq.UNUSABLE,
+            values[block], noises[block], masks[block], dq.UNUSABLE
         )
         mask[rows][used == 0] = dq.NO_DATA
     return Chip(data, variance, mask, header)
 
 
-def _sky_rows(task: PatternTask, place: int, rows: slice) -> tuple[F32, F32, U16]:
+def _sky_rows(task: PatternTask, place: int, rows: slice, value: F32, noise: F32, mask: U16) -> None:
+    """Fill in some rows of a sky without its level and offsets; objects count as no data."""
     frame, seen = task.frames[place], task.seen[place][task.array]
     chip = task.disk.read_chip(frame, index_of(frame, task.array), rows)
     hidden = expand(seen.objects(), chip.data.shape, rows.start)
-    mask = np.where(hidden, chip.mask | np.uint16(dq.NO_DATA), chip.mask)
-    return chip.data - np.float32(seen.level) - task.offsets[place][task.array], chip.variance, mask
+    np.bitwise_or(chip.mask, hidden * np.uint16(dq.NO_DATA), out=mask)
+    np.subtract(chip.data, task.offsets[place][task.array] + np.float32(seen.level), out=value)
+    noise[:] = chip.variance
 
 
 # --- off-target frames -------------------------------------------------------------------------------
@@ -185,7 +189,8 @@ def _without_offsets(task: KeepTask) -> Iterator[Chip]:
         chip = task.disk.read_chip(task.frame, index)
         header = header.copy()
         header["CHANRMS"] = (round(float(offsets.std()), 3), "rms of channel offsets (electron)")
-        yield Chip(chip.data - offsets, chip.variance, chip.mask, header)
+        chip.data[:] -= offsets
+        yield Chip(chip.data, chip.variance, chip.mask, header)
 
 
 # --- subtraction -------------------------------------------------------------------------------------
@@ -223,10 +228,12 @@ def _without_sky(task: SubtractTask) -> Iterator[Chip]:
         header = header.copy()
         header["SKYLEVEL"] = (round(task.levels[array], 3), "sky level subtracted (electron)")
         header["CHANRMS"] = (round(float(task.offsets[array].std()), 3), "rms of channel offsets (electron)")
-        factor = np.float32(task.factors[array])
-        yield Chip(
-            data=chip.data - factor * sky.data - np.float32(task.levels[array]) - task.offsets[array],
-            variance=chip.variance + factor**2 * sky.variance,
-            mask=chip.mask | sky.mask,
-            header=header,
-        )
+        if task.factors[array] != 1.0:
+            sky.data[:] *= np.float32(task.factors[array])
+            sky.variance[:] *= np.float32(task.factors[array] ** 2)
+        # In place: the pixels were read for this alone, and fresh memory costs more than the sum.
+        chip.data[:] -= sky.data
+        chip.data[:] -= task.offsets[array] + np.float32(task.levels[array])
+        chip.variance[:] += sky.variance
+        chip.mask[:] |= sky.mask
+        yield Chip(chip.data, chip.variance, chip.mask, header)

@@ -40,15 +40,17 @@ def block_means(data: F32, mask: U16, unusable: int = dq.UNUSABLE) -> tuple[F32,
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _block_means(data: F32, mask: U16, unusable: int, means: F32, counts: F32) -> None:
-    for y in range(means.shape[0] * 4):
-        for x in range(means.shape[1] * 4):
-            if not mask[y, x] & unusable:
-                means[y // 4, x // 4] += data[y, x]
-                counts[y // 4, x // 4] += 1
+    bits = np.uint16(unusable)
     for y in range(means.shape[0]):
         for x in range(means.shape[1]):
-            if counts[y, x] > 0:
-                means[y, x] /= counts[y, x]
+            total, count = np.float32(0), np.float32(0)
+            for row in range(4 * y, 4 * y + 4):
+                for column in range(4 * x, 4 * x + 4):
+                    usable = mask[row, column] & bits == 0
+                    total += data[row, column] if usable else np.float32(0)
+                    count += np.float32(1) if usable else np.float32(0)
+            counts[y, x] = count
+            means[y, x] = total / max(count, np.float32(1))
 
 
 def scatter(values: NDArray[np.floating[Any]]) -> float:
@@ -73,12 +75,43 @@ def find_objects(means: F32, counts: F32, local: bool) -> Bool:
     found = np.zeros(means.shape, bool)
     for size in SCALES:
         free = known & ~found
-        weight = ndimage.uniform_filter(free.astype(np.float32), size, mode="nearest")
-        light = ndimage.uniform_filter(np.where(free, residual, 0.0), size, mode="nearest")
+        weight = box_means(free.astype(np.float32), size)
+        light = box_means(np.where(free, residual, np.float32(0)), size)
         average = light / np.maximum(weight, 1e-3)
         noise = scatter(average[free & (weight > 0.5)])
         found |= known & (weight > 0.1) & (average > THRESHOLD * noise)
     return grow(found, known)
+
+
+def box_means(image: F32, size: int) -> F32:
+    """Means over squares of ``size`` (odd) pixels; beyond the edges the pixels there go on."""
+    means = image
+    if size > 1:
+        means = np.empty_like(image)
+        _box_means(np.ascontiguousarray(image), size, means)
+    return means
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _box_means(image: F32, size: int, means: F32) -> None:
+    height, width = image.shape
+    reach = size // 2
+    running = np.zeros(width)
+    for row in range(-reach, reach + 1):
+        running += image[min(max(row, 0), height - 1)]
+    for y in range(height):
+        # A mean over columns moves on by one row, and then a mean over rows by one column.
+        if y > 0:
+            enters, leaves = image[min(y + reach, height - 1)], image[max(y - reach - 1, 0)]
+            for x in range(width):
+                running[x] += enters[x] - leaves[x]
+        total = 0.0
+        for column in range(-reach, reach + 1):
+            total += running[min(max(column, 0), width - 1)]
+        for x in range(width):
+            if x > 0:
+                total += running[min(x + reach, width - 1)] - running[max(x - reach - 1, 0)]
+            means[y, x] = total / (size * size)
 
 
 def without_faint(means: F32, free: Bool) -> Bool:
@@ -86,8 +119,8 @@ def without_faint(means: F32, free: Bool) -> Bool:
     if free.sum() < 100:
         return free
     residual = np.where(free, means - local_background(means, free), np.float32(0))
-    weight = ndimage.uniform_filter(free.astype(np.float32), 3, mode="nearest")
-    average = ndimage.uniform_filter(residual, 3, mode="nearest") / np.maximum(weight, 1e-3)
+    weight = box_means(free.astype(np.float32), 3)
+    average = box_means(residual, 3) / np.maximum(weight, 1e-3)
     noise = scatter(residual[free])
     single, around = FAINT
     dark: Bool = free & (np.abs(residual) < single * noise) & (average < around * noise / 3)
@@ -100,13 +133,71 @@ def grow(found: Bool, known: Bool) -> Bool:
     if not number:
         return found
     radius = np.sqrt(np.bincount(labels.ravel()) / np.pi)
-    distance, nearest = ndimage.distance_transform_edt(~found, return_indices=True)
-    reach = radius[labels[nearest[0], nearest[1]]]
+    distance, nearest = to_nearest(labels)
+    reach = radius.astype(np.float32)[nearest]
     for growth in (GROWTH, GROWTH / 2, 0.0):
         grown: Bool = distance <= 1.0 + growth * reach
         if (known & ~grown).sum() > FREE * known.sum():
             return grown
     return found
+
+
+def to_nearest(labels: NDArray[np.int32]) -> tuple[F32, NDArray[np.int32]]:
+    """The distance of each block to the nearest one with a label (not 0), and that label.
+
+    Felzenszwalb and Huttenlocher 2012, Theory of Computing 8, 415: columns first, then for each row the lower
+    envelope of the parabolas that stand on its columns.
+    """
+    distance, nearest = np.full(labels.shape, np.inf, np.float32), np.zeros_like(labels)
+    _to_nearest(labels, _nearest_row(labels), distance, nearest)
+    return distance, nearest
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _nearest_row(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The row of the nearest label in the same column; far outside where the column has none."""
+    height, width = labels.shape
+    rows = np.full((height, width), -4 * (height + width), np.int32)
+    for y in range(height):
+        for x in range(width):
+            rows[y, x] = y if labels[y, x] else rows[max(y - 1, 0), x]
+    for y in range(height - 2, -1, -1):
+        for x in range(width):
+            below = rows[y + 1, x]
+            rows[y, x] = below if abs(below - y) < y - rows[y, x] else rows[y, x]
+    return rows
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _to_nearest(
+    labels: NDArray[np.int32], rows: NDArray[np.int32], distance: F32, nearest: NDArray[np.int32]
+) -> None:
+    height, width = labels.shape
+    feet, begins, heights = np.empty(width, np.int32), np.empty(width + 1), np.empty(width)
+    for y in range(height):
+        last = -1
+        for x in range(width):
+            if rows[y, x] < 0:
+                continue
+            heights[x] = float((y - rows[y, x]) ** 2)
+            begin = -np.inf
+            while last >= 0:
+                foot = feet[last]
+                begin = 0.5 * ((heights[x] - heights[foot]) / (x - foot) + x + foot)
+                if begin > begins[last]:
+                    break
+                last -= 1
+                begin = -np.inf
+            last += 1
+            feet[last], begins[last] = x, begin
+        begins[last + 1] = np.inf
+        place = 0
+        for x in range(width if last >= 0 else 0):
+            while begins[place + 1] < x:
+                place += 1
+            foot = feet[place]
+            distance[y, x] = np.sqrt(heights[foot] + float((x - foot) ** 2))
+            nearest[y, x] = labels[rows[y, foot], foot]
 
 
 def local_background(means: F32, known: Bool) -> F32:
