@@ -1,6 +1,8 @@
 """The catalogue client over a real socket, against a small stand-in that serves VOTables."""
 
+import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
@@ -8,72 +10,112 @@ import pytest
 from astropy.io.votable import from_table, writeto
 from astropy.table import Table
 
-from goafetch.catalog import find_positions
+from goafetch import catalog
+from goafetch.catalog import find_positions, is_reachable
 from reducer.align.references import read_references
+from reducer.photometry.standards import read_standards
+
+FIELD = (201.32, -43.0)
+GAIA = {
+    "RA_ICRS": np.linspace(201.30, 201.34, 5), "DE_ICRS": np.full(5, -43.0), "e_RA_ICRS": np.full(5, 0.1),
+    "e_DE_ICRS": np.full(5, 0.1), "pmRA": np.full(5, 10.0), "pmDE": np.zeros(5), "Gmag": np.full(5, 15.0),
+}  # fmt: skip
+TWOMASS = {
+    "RAJ2000": np.linspace(201.30, 201.34, 4), "DEJ2000": np.full(4, -43.0), "Jmag": np.full(4, 12.9),
+    "e_Jmag": np.full(4, 0.02), "Hmag": np.full(4, 12.3), "e_Hmag": np.full(4, 0.02),
+    "Kmag": np.full(4, 12.1), "e_Kmag": np.full(4, 0.03),
+}  # fmt: skip
 
 
-def votable(tmp_path, empty=False):
-    n = 0 if empty else 5
-    table = Table({
-        "RA_ICRS": np.linspace(201.30, 201.34, n), "DE_ICRS": np.full(n, -43.0),
-        "e_RA_ICRS": np.full(n, 0.1), "e_DE_ICRS": np.full(n, 0.1),
-        "pmRA": np.full(n, 10.0), "pmDE": np.zeros(n), "Gmag": np.full(n, 15.0),
-    })  # fmt: skip
-    document = from_table(table)
-    document.resources[0].tables[0].name = "I/355/gaiadr3"
-    path = tmp_path / "answer.vot"
+def votable(folder, name, columns):
+    document = from_table(Table(columns))
+    document.resources[0].tables[0].name = name
+    path = folder / f"{name.replace('/', '_')}.vot"
     writeto(document, str(path))
     return path.read_bytes()
 
 
 @pytest.fixture
 def service(tmp_path):
-    """A server that answers every query with the stars of a VOTable, or with an error; (address, asked)."""
+    """A server that answers with the stars of each catalogue that it has: (address, what it has, asked)."""
     asked = []
-    content = votable(tmp_path)
+    has = {"I/355/gaiadr3": GAIA, "II/246/out": TWOMASS}
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            asked.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            lines = self.rfile.read(int(self.headers["Content-Length"])).decode().splitlines()
+            name = dict(line.split("=", 1) for line in lines)["-source"]
+            asked.append(name)
+            columns = has.get(name, {"nothing": np.zeros(0)})
+            content = votable(tmp_path, name, columns)
             self.send_response(200)
             self.send_header("Content-Type", "text/xml")
             self.end_headers()
             self.wfile.write(content)
-
-        do_GET = do_POST
 
         def log_message(self, *_):
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"127.0.0.1:{server.server_port}", asked
+    yield f"http://127.0.0.1:{server.server_port}", has, asked
     server.shutdown()
 
 
-def test_gaia_stars_come_with_epoch_and_proper_motion(service, tmp_path, monkeypatch):
-    from astroquery.vizier import VizierClass
+def silent(*_, **__):
+    pass
 
-    address, asked = service
-    monkeypatch.setattr(
-        VizierClass, "_server_to_url", lambda self, *a, **k: f"http://{address}/viz-bin/votable"
-    )
-    path = find_positions("auto", 201.32, -43.0, tmp_path, lambda *a, **k: None, address)
+
+def test_gaia_stars_come_with_epoch_and_proper_motion(service, tmp_path):
+    address, _, asked = service
+    path = find_positions("auto", *FIELD, tmp_path, silent, address)
     stars = read_references(path, 2026.0)
     assert stars.name == "Gaia DR3"
     assert len(stars.ra) == 5
     moved = (stars.ra[0] - 201.30) * 3600 * np.cos(np.radians(43.0))
     assert moved == pytest.approx(0.1, rel=1e-3)
-    assert "gaiadr3" in asked[0]
+    assert asked == ["I/355/gaiadr3"]
+
+
+def test_where_gaia_has_nothing_2mass_serves_with_its_errors(service, tmp_path):
+    address, has, asked = service
+    del has["I/355/gaiadr3"]
+    stars = read_references(find_positions("auto", *FIELD, tmp_path, silent, address), 2017.0)
+    assert stars.name == "2MASS"
+    assert stars.error == pytest.approx(0.08)
+    assert asked == ["I/355/gaiadr3", "II/246/out"]
+
+
+def test_what_was_fetched_is_not_asked_for_again(service, tmp_path):
+    address, _, asked = service
+    first = find_positions("gaia", *FIELD, tmp_path, silent, address)
+    assert find_positions("auto", *FIELD, tmp_path, silent, address) == first
+    assert len(asked) == 1
+
+
+def test_magnitudes_of_2mass_have_their_bands(service, tmp_path):
+    address, _, _ = service
+    path = catalog.fetch(("2mass",), *FIELD, tmp_path, silent, address)
+    star = read_standards(path)[0]
+    assert star.source == "2MASS"
+    assert star.magnitudes["Ks"] == pytest.approx((12.1, 0.03))
+    assert star.magnitudes["J"] == pytest.approx((12.9, 0.02))
 
 
 def test_without_a_network_auto_gives_up_and_says_so(tmp_path):
     said = []
     path = find_positions(
-        "auto", 10.0, -10.0, tmp_path, lambda event, **facts: said.append(event), "127.0.0.1:9"
+        "auto", 10.0, -10.0, tmp_path, lambda event, **facts: said.append(event), "http://127.0.0.1:9"
     )
     assert path is None
-    assert said == ["info", "info", "warning"]
+    assert said == ["info", "warning"]
+
+
+def test_a_name_server_that_does_not_answer_is_given_up_in_two_seconds(monkeypatch):
+    monkeypatch.setattr(socket, "create_connection", lambda *_: time.sleep(30))
+    begun = time.monotonic()
+    assert not is_reachable("https://nowhere.invalid")
+    assert time.monotonic() - begun < catalog.REACH + 1.0
 
 
 def test_a_file_is_taken_as_it_is_and_none_means_none(tmp_path):
