@@ -48,10 +48,19 @@ def load_settings(
     """Settings by precedence: what was ``given`` (None counts as not), environment, files, defaults."""
     environment = os.environ if environment is None else environment
     settings = Settings(store=_dragons_store(home or Path.home()))
-    for path in _files(workspace):
-        settings = replace(settings, **_read_toml(path))
-    settings = replace(settings, **_read_environment(environment))
-    return replace(settings, **{k: v for k, v in given.items() if v is not None})
+    user, own = (_read_toml(path) for path in _files(workspace))
+    if "cluster" in own:
+        raise UsageError(
+            f"{workspace}/goafetch.toml names a cluster, and would have this machine run what it sends",
+            "a cluster that you name yourself",
+            "use --cluster, GOAFETCH_CLUSTER or your own configuration",
+        )
+    chosen = {**_read_environment(environment), **{k: v for k, v in given.items() if v is not None}}
+    settings = replace(settings, **{**user, **own, **chosen})
+    if "archive" in own and "archive" not in chosen and "token" not in own:
+        # A folder may come from somebody else: the token does not go where only that folder says.
+        settings = replace(settings, token=None)
+    return settings
 
 
 def parse_size(text: str) -> int:
@@ -66,18 +75,20 @@ def parse_size(text: str) -> int:
     return int(size)
 
 
-def _files(workspace: Path | None) -> list[Path]:
+def _files(workspace: Path | None) -> tuple[Path, Path | None]:
+    """The user's own configuration, and the workspace's."""
     import platformdirs
 
     user = Path(platformdirs.user_config_dir("goafetch")) / "goafetch.toml"
-    candidates = [user] + ([workspace / "goafetch.toml"] if workspace else [])
-    return [path for path in candidates if path.is_file()]
+    return user, workspace / "goafetch.toml" if workspace else None
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path | None) -> dict[str, Any]:
+    if path is None or not path.is_file():
+        return {}
     try:
-        values = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}", remedy="correct it or remove it") from error
     return {key: _convert(key, value, str(path)) for key, value in values.items()}
 
@@ -97,10 +108,12 @@ def _convert(key: str, value: Any, where: str) -> Any:
         close = difflib.get_close_matches(key, known, 1)
         hint = f"did you mean {close[0]}?" if close else ""
         raise UsageError(f"{where} has an unknown setting {key!r}", f"one of {', '.join(known)}", hint)
+    if not isinstance(value, (str, int, float)):
+        raise UsageError(f"{where}: {key} is {value!r}", "a text or a number")
     if key == "memory":
         return parse_size(str(value))
     if key == "store":
-        return Path(value).expanduser()
+        return Path(str(value)).expanduser()
     if key in ("workers", "connections"):
         try:
             return int(value)
@@ -117,7 +130,12 @@ def _dragons_store(home: Path) -> Path | None:
     ):
         if path.is_file():
             parser = configparser.ConfigParser(interpolation=None)
-            parser.read(path)
+            try:
+                parser.read(path, encoding="utf-8")
+            except (configparser.Error, UnicodeDecodeError) as error:
+                raise UsageError(
+                    f"{path} cannot be read: {error}", remedy="correct it or remove it"
+                ) from error
             value = parser.get("calibs", key, fallback="").strip().splitlines()
             if value:
                 return _store_beside(value[0])

@@ -171,6 +171,7 @@ class Context:
     ``flat``, ``bpm``: paths of calibrations, or None. ``map``: runs a module-level function over picklable
     tasks, in order, perhaps in other processes. ``wanted``: names of the products to write, None for all.
     ``raw_md5``: file name -> md5 of inputs, where known. ``key``: the cache key that products carry.
+    ``recipe_file``: where a recipe of the user's own stands.
     ``memory``: bytes that the pixels of one task may take; what a product holds does not depend on it.
     ``files`` and ``steps`` (run so far, the present one last) are filled in by ``run_recipe``.
     """
@@ -184,6 +185,7 @@ class Context:
     wanted: frozenset[str] | None = None
     raw_md5: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
+    recipe_file: Path | None = None
     memory: int = 300_000_000
     files: Files | None = None
     steps: tuple[StepRecord, ...] = ()

@@ -66,6 +66,8 @@ def _tables(context: Context, inputs: Sequence[FrameRef], now: str) -> dict[str,
     calibrations = [path for path in (context.flat, context.bpm) if path is not None]
     files = [(now, frame.path.name, frame.md5, "input") for frame in inputs]
     files += [(now, path.name, file_md5(path), "calibration") for path in calibrations]
+    if context.recipe_file:
+        files.append((now, context.recipe_file.name, file_md5(context.recipe_file), "recipe"))
     steps = [(now, now, step.name, json.dumps(dict(step.parameters), default=str)) for step in context.steps]
     versions = [(name, _version(name)) for name in ("goafetch", "numpy", "scipy", "astropy", "numba", "sep")]
     return {

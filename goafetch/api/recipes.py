@@ -37,6 +37,13 @@ def find_recipe(name: str, tags: Collection[str]) -> Recipe:
     return _own(_load(path), own_name, path)
 
 
+def recipe_file(name: str) -> Path | None:
+    """The user's own file that a recipe's name means; None for the recipes that are known by name."""
+    from reducer.recipes import RECIPES
+
+    return None if not name or name in RECIPES else _file_and_name(name)[0]
+
+
 def _file_and_name(name: str) -> tuple[Path | None, str]:
     """'FILE.py:NAME' or 'file.NAME' as path and name; None if there is no such file."""
     file, colon, own_name = name.rpartition(":")
@@ -53,8 +60,9 @@ def _load(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError, NameError, AttributeError) as error:
-        raise UsageError(f"{path} cannot be imported: {error}", "a file that Python can run") from error
+    except Exception as error:
+        said = f"{path} cannot be imported: {type(error).__name__}: {error}"
+        raise UsageError(said, "a file that Python can run") from error
     return module
 
 

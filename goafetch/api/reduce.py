@@ -13,7 +13,7 @@ from calstore.record import PROCESSED_BPM, PROCESSED_FLAT, STANDARD
 from calstore.store import CalStore
 from goafetch.api import cal_service, logutils
 from goafetch.api.files import expand
-from goafetch.api.recipes import find_recipe
+from goafetch.api.recipes import find_recipe, recipe_file
 from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Notify, silent
 from goafetch.pipeline.calibrations import stored_calibrations
@@ -71,6 +71,7 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
             flat=found.get(PROCESSED_FLAT) or _flat_before(facts, store),
             bpm=found.get(PROCESSED_BPM),
             notify=notify,
+            recipe_file=recipe_file(task.recipe),
             map=in_this_process if workers == 1 else stack.enter_context(Pool(workers)).map,
         )
         made = run_recipe(recipe, frames, context)

@@ -148,7 +148,10 @@ class ArchiveClient:
                 yield response
         except requests.exceptions.SSLError as error:
             raise Refused(
-                f"no trusted connection to {self.base_url}: {_reason(error)}", "a valid certificate"
+                f"no trusted connection to {self.base_url}: {_reason(error)}",
+                "a certificate that this machine trusts",
+                "check the address and the clock; if your network looks into https, name its certificate in "
+                "REQUESTS_CA_BUNDLE. The check cannot be switched off",
             ) from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             if isinstance(error, OSError) and not isinstance(

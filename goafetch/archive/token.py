@@ -10,8 +10,6 @@ from urllib.parse import urlsplit
 
 from goafetch.errors import UsageError, WorkspaceError
 
-VARIABLE = "GOAFETCH_TOKEN"
-
 
 def token_file() -> Path:
     """Where tokens are kept: a JSON object of token by archive."""
@@ -21,8 +19,8 @@ def token_file() -> Path:
 
 
 def find_token(archive: str, given: str | None = None) -> str | None:
-    """The token for an archive: the one ``given`` by settings or environment, else the stored one."""
-    return given or os.environ.get(VARIABLE) or _read(token_file()).get(_key(archive))
+    """The token for an archive: the one ``given`` by settings, else the one stored for that archive."""
+    return given or _read(token_file()).get(_key(archive))
 
 
 def store_token(archive: str, token: str) -> Path:

@@ -84,13 +84,16 @@ def digest(path: str, offset: int = 0, size: int | None = None) -> str:
 
 def data_digest(path: str, offset: int, size: int) -> str:
     """md5 of the FITS file that a part of a file holds, compressed or not."""
-    found = hashlib.md5(usedforsecurity=False)
+    found, count = hashlib.md5(usedforsecurity=False), 0
     with Path(path).open("rb") as stream:
         stream.seek(offset)
         packed = stream.read(3) == b"BZh"
         stream.seek(offset)
         blocks = _read(stream, size)
         for block in _unpacked(blocks) if packed else blocks:
+            count += len(block)
+            if count > LARGEST_UNLISTED:
+                raise Damaged(f"more than {LARGEST_UNLISTED} bytes come out of it", "an exposure or a mask")
             found.update(block)
     return found.hexdigest()
 
@@ -102,11 +105,11 @@ def _unpacked(blocks: Iterator[bytes]) -> Iterator[bytes]:
     unpacker = bz2.BZ2Decompressor()
     for packed in blocks:
         rest = packed
-        while rest:
+        while rest or not (unpacker.needs_input or unpacker.eof):
             if unpacker.eof:
                 unpacker = bz2.BZ2Decompressor()
-            try:
-                yield unpacker.decompress(rest)
+            try:  # a block at a time: one MB of a bomb would otherwise fill the memory
+                yield unpacker.decompress(rest, BLOCK)
             except OSError as error:
                 raise Damaged(f"its compression is broken ({error})") from error
             rest = unpacker.unused_data
