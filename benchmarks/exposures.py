@@ -2,7 +2,8 @@
 
 Usage: python benchmarks/exposures.py PLAYGROUND TRUTH_FOLDER [S20170505S0099 ...]
 
-The truth must hold the noiseless electrons (`--noiseless`); exposures are read over the full arrays.
+Raw frames are read from `playdata` beside the playground, where they are. The truth must hold the noiseless
+electrons (`--noiseless`); only exposures of whole arrays are compared.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from reducer import dq
+from reducer.detector import Exposure, correct
 from reducer.fitsio import open_frame, read_chip
 from reducer.frame import Chip
+from reducer.headers.gsaoi import ARRAYS, Region
+from reducer.sky.border import border_means
 from reducer.sky.objects import block_means
 
 CORNERS = ((0, -1), (-1, -1), (-1, 0), (0, 0))
@@ -33,6 +37,37 @@ def noiseless(truth: Path, name: str) -> np.ndarray:
     return np.load(truth / "noiseless" / f"{name}.npy", mmap_mode="r")
 
 
+def flagged(truth: Path, name: str) -> np.ndarray:
+    """The pixels that the truth knows to be odd: hot, dim, in the tree, or struck; (4, 2048, 2048)."""
+    detector = np.load(truth / "detector.npz")
+    odd = (detector["dark"] > 0.1) | (detector["response"] < 0.5) | detector["tree"]
+    hits = np.load(truth / "cosmic_rays" / f"{name}.npy")
+    odd[hits["array"] - 1, hits["y"] - 1, hits["x"] - 1] = True
+    return odd
+
+
+def local_noise(error: np.ndarray, variance: np.ndarray, chosen: np.ndarray) -> float:
+    """The scatter of errors, each over its own sigma, about the medians of 64x64 pixels."""
+    tiles = np.where(chosen, error, np.nan).reshape(32, 64, 32, 64).swapaxes(1, 2).reshape(1024, -1)
+    known = np.isfinite(tiles).any(axis=1)
+    medians = np.zeros(1024)
+    medians[known] = np.nanmedian(tiles[known], axis=1)
+    spread = np.repeat(np.repeat(medians.reshape(32, 32), 64, axis=0), 64, axis=1)
+    return mad(((error - spread) / np.sqrt(variance))[chosen])
+
+
+def small_boxes(error: np.ndarray, variance: np.ndarray, chosen: np.ndarray) -> tuple[float, float]:
+    """Scatter of means of 32 pixels less the medians of 6x6 such boxes, and what the variances predict."""
+    total = np.where(chosen, error, 0.0)[:1920, :1920].reshape(60, 32, 60, 32).sum(axis=(1, 3))
+    noise = np.where(chosen, variance, 0.0)[:1920, :1920].reshape(60, 32, 60, 32).sum(axis=(1, 3))
+    count = chosen[:1920, :1920].reshape(60, 32, 60, 32).sum(axis=(1, 3))
+    boxes = np.where(count > 500, total / np.maximum(count, 1), np.nan)
+    large = boxes.reshape(10, 6, 10, 6).swapaxes(1, 2).reshape(100, 36)
+    left = large - np.nanmedian(large, axis=1)[:, None]
+    predicted = np.sqrt(noise / np.maximum(count, 1) ** 2)[count > 500]
+    return mad(left[np.isfinite(left)]), float(np.median(predicted))
+
+
 def report_flat(path: Path, truth: Path) -> list[Chip]:
     """Print the flat against lamp on minus lamp off without noise; returns its chips."""
     frame = open_frame(path)
@@ -48,6 +83,34 @@ def report_flat(path: Path, truth: Path) -> list[Chip]:
         bias, ratio = np.median(error), mad(error / expected)
         print(f"flat, array {index}: bias {bias:+.5f}, scatter {mad(error):.5f}, over sqrt(VAR) {ratio:.3f}")
     return flat
+
+
+def report_raw(path: Path, truth: Path) -> None:
+    """Print how linear electrons and flags of a raw frame agree with what fell on the pixels."""
+    frame, true = open_frame(path), noiseless(truth, path.name[:14])
+    full, odd = np.load(truth / "detector.npz")["full"], flagged(truth, path.name[:14])
+    worst, missed, early, below, void = 0.0, 0, 0, 0, 0
+    for index in range(4):
+        exposure = Exposure.of(index + 1, 1, "Bright Objects")
+        raw = read_chip(frame, index).data
+        data, variance, mask, _ = correct(raw, exposure)
+        offsets = border_means(raw, Region(0, 2048, 0, 2048), index + 1).reshape(4, -1).mean(axis=1)
+        data = data - np.repeat(offsets, CHANNEL)
+        a0, a1, a2 = ARRAYS[index].linearity
+        well = full[index] * (a0 + full[index] * (a1 + full[index] * a2))
+        good = ~odd[index] & (true[index] > 0) & (true[index] < 0.9 * well)
+        for low in np.geomspace(100.0, 1e5, 13):
+            level = good & (true[index] >= low) & (true[index] < 1.7 * low)
+            if level.sum() > 20_000:
+                mean = float(np.mean(true[index][level]))
+                worst = max(worst, abs(float(np.mean(data[level])) - mean) / max(0.001 * mean, 0.5))
+        saturated = mask & dq.SATURATED > 0
+        missed += int((~saturated & (true[index] > 1.05 * well)).sum())
+        early += int((saturated & ~odd[index] & (true[index] < 0.95 * well)).sum())
+        below += int((true[index] < 0.95 * well).sum())
+        void += int(((mask & dq.UNUSABLE == 0) & (variance <= 0)).sum())
+    print(f"{path.name[:14]} raw: linear electrons off by {worst:.2f} of the limit, not flagged "
+          f"{missed}, flagged too early {early / below:.1e}, unflagged VAR <= 0: {void}")  # fmt: skip
 
 
 def exposures(truth: Path) -> list[dict]:
@@ -71,13 +134,14 @@ def report_exposure(path: Path, truth: Path, flat: list[Chip], sky: float, scale
     """Print noise, level and channel steps of one exposure; ``sky``: its electrons in the truth's table."""
     frame = open_frame(path)
     true = noiseless(truth, path.name[:14])
-    noise, cells, design = [], [], []
+    noise, cells, design, boxes, odd = [], [], [], [], flagged(truth, path.name[:14])
     for index in range(len(frame.chips)):
         chip = read_chip(frame, index)
         expected = np.asarray(true[index]) / np.where(flat[index].data > 0, flat[index].data, 1)
-        usual = (chip.mask == 0) & (chip.variance < 1.3 * np.median(chip.variance))
-        error = (chip.data - expected)[usual]
-        noise.append(mad((error - np.median(error)) / np.sqrt(chip.variance[usual])))
+        blank = (chip.mask == 0) & ~odd[index] & (true[index] < 1.1 * np.median(true[index]))
+        error = chip.data - expected
+        noise.append(local_noise(error, chip.variance, blank))
+        boxes.append(small_boxes(error, chip.variance, blank))
         cells.append(residual_cells(chip, expected))
         design.append(places(index, cells[-1].shape))
     level, steps = split(cells, np.concatenate(design))
@@ -85,7 +149,10 @@ def report_exposure(path: Path, truth: Path, flat: list[Chip], sky: float, scale
     if path.stem.endswith("_skyCorrected"):
         told = f", level error {-level - scale * sky:+.1f}, stated sigma {frame.header.get('SKYSIGMA')}"
     ratios, rms = (" ".join(f"{value:.3f}" for value in values) for values in (noise, steps))
-    print(f"{path.name[:14]}: noise over sqrt(VAR) {ratios}, channel steps rms {rms}{told}")
+    excess = max(np.sqrt(max(found**2 - predicted**2, 0.0)) for found, predicted in boxes)
+    every = np.sqrt(np.mean(np.square(steps)))
+    print(f"{path.name[:14]}: noise over sqrt(VAR) {ratios}, channel steps {rms}, rms {every:.3f}, "
+          f"boxes beyond noise {excess:.2f}{told}")  # fmt: skip
 
 
 def places(index: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -124,6 +191,11 @@ def sky_scale(skies: list[Path], truth: Path, flat: list[Chip], known: dict[str,
     return float(np.mean(found))
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a frame shows whole arrays."""
+    return all(chip["NAXIS1"] == 2048 for chip in open_frame(path).chips)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -134,10 +206,16 @@ def main() -> None:
     given = parser.parse_args()
     flat = report_flat(sorted(given.playground.glob("*_flat.fits"))[0], given.truth)
     known = {exposure["name"]: exposure["sky_electrons"] for exposure in exposures(given.truth)}
-    skies = sorted(given.playground.glob("*_flatCorrected.fits"))
+    found = [path for path in given.playground.glob("S*Corrected.fits") if is_whole(path)]
+    on_target = sorted(path for path in found if path.stem.endswith("_skyCorrected"))
+    kept = {path.name[:14] for path in on_target}
+    skies = sorted(path for path in found if path.name[:14] not in kept)
     scale = sky_scale(skies, given.truth, flat, known)
-    for path in [*skies, *sorted(given.playground.glob("*_skyCorrected.fits"))]:
+    for path in [*skies, *on_target]:
         if path.name[:14] in (given.names or known):
+            raw = given.playground.parent / "playdata" / f"{path.name[:14]}.fits"
+            if raw.exists():
+                report_raw(raw, given.truth)
             report_exposure(path, given.truth, flat, known[path.name[:14]], scale)
 
 
