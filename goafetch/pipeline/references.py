@@ -10,6 +10,7 @@ from typing import Any
 
 from goafetch import catalog
 from goafetch.catalog import MAGNITUDES, POSITIONS, SERVER
+from goafetch.errors import UsageError
 from goafetch.events import Notify
 from goafetch.plan.model import SCIENCE, STANDARD, Stack
 from goafetch.workspace import Workspace, md5_of, write_atomically
@@ -30,10 +31,16 @@ class Choices:
     standards: str | None = None
 
     def check(self) -> None:
-        """Read the files that are named: BadFile, before anything is done, for one that will not do."""
+        """Read the files that are named: UsageError or BadFile, before anything is done, if one is no use."""
         from reducer.align.references import read_references
         from reducer.photometry.standards import read_standards
 
+        for option, wanted, words in (
+            ("--catalog", self.catalog, POSITIONS),
+            ("--phot-catalog", self.phot_catalog, MAGNITUDES),
+        ):
+            if wanted not in words and not Path(wanted).is_file():
+                raise UsageError(f"{option} {wanted} is no file", f"a file, or one of {', '.join(words)}")
         if self.catalog not in POSITIONS:
             read_references(Path(self.catalog), 2000.0)
         if self.phot_catalog not in MAGNITUDES:

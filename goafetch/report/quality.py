@@ -46,6 +46,7 @@ class Quality:
     even: float | None
     zeropoint: float | None
     zeropoint_error: float | None
+    missing: str
     each: float | None
     residual: float | None
     unaligned: int
@@ -95,6 +96,7 @@ def measure(stack: Stack) -> Quality:
         even=_evenness(stack),
         zeropoint=stack.value("PHOTZP"),
         zeropoint_error=stack.value("PHOTZPER"),
+        missing=stack.text("PHOTMISS"),
         each=stack.value("EXPTIME"),
         residual=_alignment(stack),
         unaligned=_unaligned(stack),

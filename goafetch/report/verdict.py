@@ -169,7 +169,7 @@ def _judge_coordinates(quality: Quality) -> Verdict:
             "by pointing",
             LOOK,
             "RA and Dec rest on the telescope's pointing alone, which can be wrong by arcseconds.",
-            "Give a table of positions with -p determineAstrometricSolution:catalog=FILE.",
+            "Give a table of positions with --catalog FILE.",
         )
     rms = f", {quality.tie:.1f} mas rms" if quality.tie is not None else ""
     sentence = f"Tied to {quality.catalogue} by {quality.tied} stars{rms}."
@@ -182,7 +182,9 @@ def _judge_zeropoint(quality: Quality) -> Verdict:
             "Zeropoint",
             "none",
             UNKNOWN,
-            "Pixels are electrons per exposure; no magnitude scale was derived.",
+            f"No magnitude scale was derived: {quality.missing}."
+            if quality.missing
+            else "Pixels are electrons per exposure; no magnitude scale was derived.",
             "Give magnitudes of the standard, or of stars in the field.",
         )
     sentence = "Vega magnitude of a star that gives one electron per second."

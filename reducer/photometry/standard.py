@@ -29,6 +29,7 @@ BLENDING = 0.03
 #: What exposures of one star scatter by in good weather, mag, and how many exposures that knowledge is worth.
 USUAL_SCATTER, PRIOR_WEIGHT = 0.01, 3
 MAG = 2.5 / np.log(10.0)
+NOTHING = "no standard star of this filter was reduced with it, nor is --phot-catalog FILE given"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def measureZeropoint(frames: Sequence[FrameRef], context: Context) -> list[Frame
         write_zeropoint(header, found)
         _tell(found, facts, context)
     else:
-        header["PHOTMISS"] = found or "no standard star of this filter was reduced with it"
+        header["PHOTMISS"] = found or NOTHING
         context.notify("decision", what="no zeropoint from a standard star", reason=header["PHOTMISS"])
     return [frames[0].with_(header=header), *frames[1:]]
 
