@@ -27,7 +27,7 @@ def plan(
     if json:
         console.emit_json(report.plan)
         return report.exit_code
-    console.show_table(report.plan_table(), format="table", title="plan")
+    console.show_table(report.plan.table(), format="table", title="plan")
     if not quiet:
         for group in report.plan.groups():
             for reason in group.reasons:

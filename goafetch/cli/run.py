@@ -121,5 +121,6 @@ def show(reports: Sequence[RunReport | Failed], *, json: bool, quiet: bool) -> N
         if isinstance(report, Failed):
             console.say(f"{report.program}: {report.failure.found}")
         elif not quiet:
-            console.show_table(report.table(), format="table", title=report.summary.program)
+            shown = ("what", "status", "products", "seconds", "file")
+            console.show_table(report.table(), shown, title=report.summary.program)
             console.say(report.conclusion())

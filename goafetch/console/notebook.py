@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from goafetch.console.output import as_text
-from goafetch.console.terminal import Terminal
+from goafetch.console.terminal import Terminal, about
 from goafetch.events import Notify
 
 #: Seconds between two pictures of the same cell: a browser need not draw every block of rows.
@@ -53,7 +53,7 @@ class Cell:
                 self._draw()
 
     def _take(self, event: str, facts: dict[str, Any]) -> None:
-        name = as_text(facts.get("name"))
+        name, group = as_text(facts.get("name")), as_text(facts.get("group"))
         if event == "stage":
             self.bars[name] = (0, facts.get("total"))
         elif event == "progress" and name in self.bars:
@@ -63,9 +63,9 @@ class Cell:
             self._say("✓", name)
         elif event == "decision":
             reason = facts.get("reason")
-            self._say("→", as_text(facts["what"]) + (f": {as_text(reason)}" if reason else ""))
+            self._say("→", about(group, as_text(facts["what"]) + (f": {as_text(reason)}" if reason else "")))
         elif event == "warning":
-            self._say("!", f"warning: {as_text(facts['text'])}")
+            self._say("!", f"warning: {about(group, as_text(facts['text']))}")
         elif event == "refused":
             self._say("✗", f"left out {name}: {as_text(facts.get('reason'))}")
         elif event in ("made", "reused") and self.verbose:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ class _Stage:
     """What is known of a stage while it runs."""
 
     total: int | None
+    group: str = ""
     started: float = field(default_factory=time.monotonic)
     task: TaskID | None = None
     counts: dict[str, int] = field(default_factory=dict)
@@ -69,8 +71,14 @@ class Terminal:
             elif self.verbose:
                 self._line("·", " ".join(f"{key}={as_text(value)}" for key, value in facts.items()), "dim")
 
-    def _on_stage(self, name: str, total: int | None = None, **_: object) -> None:
-        self._stages[name] = stage = _Stage(total)
+    def _on_plan(self, groups: Sequence[Mapping[str, object]], **_: object) -> None:
+        """What will be made of what, before anything is made."""
+        for group in groups:
+            becomes = f" become {as_text(group['becomes'])}" if group["becomes"] else ""
+            self._line("▸", f"plan: {as_text(group['group'])}: {group['frames']} frames{becomes}", "bold")
+
+    def _on_stage(self, name: str, total: int | None = None, group: str = "", **_: object) -> None:
+        self._stages[name] = stage = _Stage(total, group)
         if self._progress is not None:
             count = "" if total is None else f"0/{total}"
             stage.task = self._progress.add_task(as_text(name), total=total, amount="", count=count)
@@ -117,36 +125,38 @@ class Terminal:
         mark, style = ("!", "yellow") if "refused" in stage.counts else ("✓", "green")
         self._line(mark, f"{as_text(name)}{counts}, {_duration(time.monotonic() - stage.started)}", style)
 
-    def _on_decision(self, what: object, reason: object = "", **_: object) -> None:
-        self._line("→", f"{as_text(what)}: {as_text(reason)}" if reason else as_text(what), "cyan")
+    def _on_decision(self, what: object, reason: object = "", group: str = "", **_: object) -> None:
+        text = f"{as_text(what)}: {as_text(reason)}" if reason else as_text(what)
+        self._line("→", about(group, text), "cyan")
 
-    def _on_made(self, path: object, **_: object) -> None:
-        self._count("made")
+    def _on_made(self, path: object, group: str = "", **_: object) -> None:
+        self._count("made", group)
         if self.verbose:
             self._line("+", f"made {as_text(path)}", "dim")
 
-    def _on_reused(self, path: object, **_: object) -> None:
-        self._count("reused")
+    def _on_reused(self, path: object, group: str = "", **_: object) -> None:
+        self._count("reused", group)
         if self.verbose:
             self._line("=", f"reused {as_text(path)}", "dim")
 
-    def _on_refused(self, name: object, reason: object = "", **_: object) -> None:
+    def _on_refused(self, name: object, reason: object = "", group: str = "", **_: object) -> None:
         self._end_transfer(as_text(name))
-        self._count("refused")
+        self._count("refused", group)
         self._line("✗", f"left out {as_text(name)}: {as_text(reason)}", "yellow", always=True)
 
-    def _on_warning(self, text: object, **_: object) -> None:
-        self._line("!", f"warning: {as_text(text)}", "yellow", always=True)
+    def _on_warning(self, text: object, group: str = "", **_: object) -> None:
+        self._line("!", f"warning: {about(group, as_text(text))}", "yellow", always=True)
 
     def _on_info(self, text: object, **_: object) -> None:
         if self.verbose:
             self._line("·", as_text(text), "dim")
 
-    def _count(self, word: str) -> None:
-        """Add to the stage that began last: it is the one at work."""
-        if self._stages:
-            counts = next(reversed(self._stages.values())).counts
-            counts[word] = counts.get(word, 0) + 1
+    def _count(self, word: str, group: str) -> None:
+        """Add to the group's own stage; where an event names no group, to the stage that began last."""
+        at_work = list(self._stages.values())
+        own = [stage for stage in at_work if group and stage.group == group]
+        for stage in (own or at_work)[-1:]:
+            stage.counts[word] = stage.counts.get(word, 0) + 1
 
     def _line(self, mark: str, text: str, style: str, *, always: bool = False) -> None:
         if self.quiet and not always:
@@ -182,6 +192,11 @@ def _bars() -> Progress:
         transient=True,
         redirect_stdout=False,  # results stay on standard output
     )
+
+
+def about(group: str, text: str) -> str:
+    """Stages work side by side: a sentence names its group, unless it does so itself."""
+    return f"{as_text(group)}: {text}" if group and not text.startswith(group) else text
 
 
 def _duration(seconds: float) -> str:

@@ -176,6 +176,7 @@ def plan_files(
     facts, unreadable = survey(files)
     plan = make_plan(facts, workspace.playground, wanted, stored_calibrations(store_of(workspace, settings)))
     plan = replace(plan, left_out=(*unreadable, *plan.left_out))
+    notify("plan", groups=plan.table())
     for decision in story.plan_decisions(plan):
         notify("decision", what=f"{decision.about}: {decision.what}", reason=decision.reason)
     for left in plan.left_out:

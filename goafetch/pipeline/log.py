@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from goafetch.events import Notify
 
@@ -56,6 +57,9 @@ def sentence(event: str, facts: dict[str, object]) -> str:
         text = f"left out {values.get('name', '?')}: {values.get('reason', '')}"
     elif event in ("warning", "info"):
         text = values.get("text", "")
+    elif event == "plan":
+        rows = cast("list[dict[str, object]]", facts["groups"])
+        text = "plan: " + "; ".join(f"{row['group']}, {row['frames']} frames" for row in rows)
     elif event == "stage":
         text = f"begin {values.get('name', '')}"
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from goafetch.pipeline.stages import REFUSED, Outcome
-from goafetch.plan.model import FLAT, Plan
+from goafetch.plan.model import Plan
 from goafetch.report.model import RunSummary
 from goafetch.workspace import Workspace
 
@@ -56,21 +56,6 @@ class RunReport:
             for outcome in self.outcomes
         ]
 
-    def plan_table(self) -> list[dict[str, Any]]:
-        """A row for each group of the plan."""
-        return [
-            {
-                "group": group.name,
-                "kind": group.kind,
-                "frames": len(group.frames),
-                "first": group.frames[0].name,
-                "flat": group.flat.name if group.flat else "",
-                "mask": group.bpm.name if group.bpm else "",
-                "becomes": group.product if group.kind == FLAT or group.visit == 1 else "",
-            }
-            for group in self.plan.groups()
-        ]
-
     def conclusion(self) -> str:
         """One or two sentences to end with."""
         if self.report is None:
@@ -94,6 +79,6 @@ class RunReport:
             "report": str(self.report) if self.report else None,
             "exit_code": self.exit_code,
             "redone": self.redone,
-            "plan": self.plan_table(),
+            "plan": self.plan.table(),
             "outcomes": self.table(),
         }

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from goafetch.show import table_html
 from reducer.headers.descriptors import Region
@@ -98,20 +99,28 @@ class Plan:
         yield from self.flats
         yield from self.visits
 
-    def _repr_html_(self) -> str:
-        groups = [
+    def table(self) -> list[dict[str, Any]]:
+        """A row for each group: its frames, its calibrations, and what it becomes."""
+        return [
             {
                 "group": group.name,
                 "kind": group.kind,
                 "frames": len(group.frames),
+                "first": group.frames[0].name,
                 "flat": group.flat.name if group.flat else "",
                 "mask": group.bpm.name if group.bpm else "",
-                "why": "; ".join(group.reasons),
+                "becomes": group.product if group.kind == FLAT or group.visit == 1 else "",
             }
             for group in self.groups()
         ]
+
+    def _repr_html_(self) -> str:
+        why = [
+            {**row, "why": "; ".join(group.reasons)}
+            for row, group in zip(self.table(), self.groups(), strict=True)
+        ]
         left_out = [{"file": left.path.name, "reason": left.reason} for left in self.left_out]
-        return table_html(groups, "plan") + (table_html(left_out, "left out") if left_out else "")
+        return table_html(why, "plan") + (table_html(left_out, "left out") if left_out else "")
 
 
 def stem(path: Path) -> str:

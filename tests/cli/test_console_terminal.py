@@ -41,6 +41,31 @@ def test_off_a_terminal_the_story_is_plain_lines(capsys):
     assert len(lines) == 4
 
 
+def test_a_plan_comes_first_in_one_line_a_group(capsys):
+    rows = [{"group": "NGC5128 Kshort 60 s", "frames": 16, "becomes": "S1_image.fits"},
+            {"group": "NGC5128 Kshort 60 s, visit 2", "frames": 9, "becomes": ""}]  # fmt: skip
+    console.Terminal()("plan", groups=rows)
+    assert capsys.readouterr().err.splitlines() == [
+        "plan: NGC5128 Kshort 60 s: 16 frames become S1_image.fits",
+        "plan: NGC5128 Kshort 60 s, visit 2: 9 frames",
+    ]
+
+
+def test_stages_side_by_side_are_told_apart(capsys):
+    terminal = console.Terminal()
+    terminal("stage", name="frames of A", group="A")
+    terminal("stage", name="frames of B", group="B")
+    terminal("decision", what="offset_sky=True", reason="the field is free", group="A")
+    terminal("decision", what="A: flat x.fits", group="A")
+    terminal("made", path="a.fits", group="A")
+    terminal("made", path="b.fits")
+    terminal("done", name="frames of B", group="B")
+    terminal("done", name="frames of A", group="A")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["A: offset_sky=True: the field is free", "A: flat x.fits"]
+    assert [line.rsplit(",", 1)[0] for line in lines[2:]] == ["frames of B, 1 made", "frames of A, 1 made"]
+
+
 def test_verbose_names_every_file(capsys):
     tell(console.Terminal(verbose=True))
     err = capsys.readouterr().err
