@@ -306,5 +306,5 @@ def rows_needed(
     y = y[(x > -70) & (x < chip_shape[1] + 70)]
     if not len(y):
         return None
-    first, last = max(int(y.min()) - 8, 0), min(int(y.max()) + 9, chip_shape[0])
+    first, last = max(int(y.min()) - 4, 0), min(int(y.max()) + 6, chip_shape[0])
     return slice(first, last) if first < last else None

@@ -3,85 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from reducer import parameters
 from reducer.align.grid import DEFAULT_SCALE, Grid, common_grid
-from reducer.align.resample import Planes, resample_chip, rows_needed
 from reducer.align.residuals import residual_table
 from reducer.errors import BadParameter
-from reducer.frame import F32, U16, Context, Files, FrameRef, Table
-from reducer.stack.combine import REACH, Combined, Rejection, Samples, combine
+from reducer.frame import F32, U16, Context, FrameRef, Table
+from reducer.stack.bands import Share, make_share
+from reducer.stack.combine import Combined, Rejection
 from reducer.stack.exposures import Exposure, geometry_of, known_widths, prepare_exposures
 from reducer.stack.images import StarImage, measure_images
 from reducer.stack.product import Stack, write_stack
 from reducer.steps.detect import BLURRED_FWHM, detect_sources
 
-#: Bytes of samples that one block of output rows may fill, and the fewest rows that are worth a block.
-BLOCK_BYTES, FEWEST_ROWS = 110_000_000, 16
-BYTES_PER_SAMPLE = 11
+#: Rows of the stack that one task makes.
+SHARE = 256
 #: Rows of the stack in which sources are sought at a time, and how far beyond them they may reach.
 STRIP, MARGIN = 1100, 160
 #: The interpolation kernel unless the user asks for another.
 KERNEL = "keys6"
-
-
-@dataclass(frozen=True)
-class Job:
-    """A block of output rows to make: all that a worker process needs, without the pixels."""
-
-    files: Files
-    exposures: tuple[Exposure, ...]
-    width: int
-    first_row: int
-    rows: int
-    height: int
-    rejection: Rejection
-    operation: str
-    kernel: str
-
-
-def make_block(job: Job) -> Combined:
-    """Resample all exposures to a block of output rows and combine them."""
-    above = min(job.first_row, REACH)
-    below = min(job.height - job.first_row - job.rows, REACH)
-    corner, shape = (0, job.first_row - above), (job.rows + above + below, job.width)
-    count = len(job.exposures)
-    samples = Samples(
-        np.zeros((count, *shape), np.float32), np.zeros((count, *shape), np.float32),
-        np.zeros((count, *shape), np.uint16), np.zeros((count, *shape), np.uint8),
-    )  # fmt: skip
-    for number, exposure in enumerate(job.exposures):
-        planes = Planes(corner, samples.data[number], samples.variance[number],
-                        samples.mask[number], samples.array[number])  # fmt: skip
-        fill_planes(job.files, exposure, planes, job.kernel)
-    weights = np.stack([exposure.weights for exposure in job.exposures])
-    seconds = np.array([exposure.seconds for exposure in job.exposures])
-    return combine(samples, weights, seconds, job.rejection, job.operation).trimmed(above, below)
-
-
-def fill_planes(files: Files, exposure: Exposure, planes: Planes, kernel: str) -> None:
-    """Read what an exposure has for some output pixels, level and scale it, and resample it."""
-    for chip, (array, inverse) in enumerate(zip(exposure.arrays, exposure.inverses, strict=True)):
-        header = exposure.frame.chips[chip]
-        size = (int(header["NAXIS2"]), int(header["NAXIS1"]))
-        rows = rows_needed(inverse, planes.corner, planes.data.shape, size)
-        if rows is None:
-            continue
-        block = files.read_chip(exposure.frame, chip, rows)
-        exposure.levels[chip].subtract_from(block, rows.start)
-        np.multiply(block.data, np.float32(exposure.factor), out=block.data)
-        np.multiply(block.variance, np.float32(exposure.factor**2), out=block.variance)
-        resample_chip(block, array, rows.start, inverse, planes, kernel)
-
-
-def blocks(count: int, grid: Grid) -> list[tuple[int, int]]:
-    """First row and number of rows of each block, so that the samples of one fill a bounded memory."""
-    rows = max(BLOCK_BYTES // (count * grid.width * BYTES_PER_SAMPLE), FEWEST_ROWS)
-    return [(first, min(rows, grid.height - first)) for first in range(0, grid.height, rows)]
 
 
 def resampleToCommonFrame(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
@@ -135,22 +78,20 @@ def keep_sharp(
 
 
 def combine_exposures(exposures: tuple[Exposure, ...], grid: Grid, context: Context) -> Stack:
-    """Make all blocks, in worker processes where there are any, and put them together."""
+    """Make all rows, in worker processes where there are any, and put them together."""
     rejection, operation = rejection_of(exposures, context)
-    shape = (grid.height, grid.width)
-    data, variance = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    mask, seconds = np.zeros(shape, np.uint16), np.zeros(shape, np.float32)
-    parts = blocks(len(exposures), grid)
-    jobs = [
-        Job(context.disk, exposures, grid.width, first, rows, grid.height, rejection, operation, KERNEL)
-        for first, rows in parts
-    ]
-    for done, ((first, rows), made) in enumerate(zip(parts, context.map(make_block, jobs), strict=True), 1):
-        where = slice(first, first + rows)
-        data[where], variance[where] = made.data, made.variance
-        mask[where], seconds[where] = made.mask, made.exposure
-        context.notify("progress", name="stack", done=done, total=len(parts))
-    return Stack(data, variance, mask, seconds, find_sources(data, variance, mask, context))
+    made = Combined.empty(grid.height, grid.width)
+    first_rows = range(0, grid.height, SHARE)
+    shares = [
+        Share(context.disk, exposures, grid.width, first, min(SHARE, grid.height - first),
+              rejection, operation, KERNEL, context.memory)
+        for first in first_rows
+    ]  # fmt: skip
+    for done, (first, part) in enumerate(zip(first_rows, context.map(make_share, shares), strict=True), 1):
+        made.put(part, first)
+        context.notify("progress", name="stack", done=done, total=len(shares))
+    sources = find_sources(made.data, made.variance, made.mask, context)
+    return Stack(made.data, made.variance, made.mask, made.exposure, sources)
 
 
 def rejection_of(exposures: Sequence[Exposure], context: Context) -> tuple[Rejection, str]:

@@ -46,6 +46,18 @@ class Samples:
     mask: U16
     array: NDArray[np.uint8]
 
+    @classmethod
+    def empty(cls, count: int, rows: int, width: int) -> Samples:
+        """No sample anywhere."""
+        kinds = (np.float32, np.float32, np.uint16, np.uint8)
+        return cls(*(np.zeros((count, rows, width), kind) for kind in kinds))
+
+    def keep_last(self, rows: int) -> None:
+        """Move the last rows to the top, and have no sample in the others."""
+        for plane in (self.data, self.variance, self.mask, self.array):
+            plane[:, :rows] = plane[:, plane.shape[1] - rows :].copy()
+        self.mask[:, rows:], self.array[:, rows:] = 0, 0
+
 
 @dataclass(frozen=True)
 class Combined:
@@ -55,6 +67,19 @@ class Combined:
     variance: F32
     mask: U16
     exposure: F32
+
+    @classmethod
+    def empty(cls, rows: int, width: int) -> Combined:
+        """Nothing but NO_DATA."""
+        planes = [np.zeros((rows, width), np.float32) for _ in range(3)]
+        return cls(planes[0], planes[1], np.full((rows, width), dq.NO_DATA, np.uint16), planes[2])
+
+    def put(self, part: Combined, row: int) -> None:
+        """Take over a part from a row on, as far as there are rows."""
+        count = min(part.data.shape[0], self.data.shape[0] - row)
+        pairs = ((self.data, part.data), (self.variance, part.variance), (self.mask, part.mask))
+        for whole, piece in (*pairs, (self.exposure, part.exposure)):
+            whole[row : row + count] = piece[:count]
 
     def trimmed(self, above: int, below: int) -> Combined:
         """Without some rows at either end."""

@@ -13,7 +13,7 @@ from reducer.align import distortion
 from reducer.align.geometry import Geometry
 from reducer.align.grid import Grid
 from reducer.align.resample import USELESS
-from reducer.frame import F32, F64, Chip, Files, FrameRef
+from reducer.frame import F32, F64, Files, FrameRef
 
 #: Arcsec between the points of the lattice, and pixels along the side of the square averaged at each.
 SPACING, SIDE = 0.16, 4
@@ -45,12 +45,10 @@ class Level:
         """The level in electrons at a pixel."""
         return self.constant + self.along_x * column + self.along_y * row
 
-    def subtract_from(self, chip: Chip, first_row: int) -> None:
-        """Take the level off a block of a chip's rows, in place."""
-        rows = np.arange(first_row, first_row + chip.data.shape[0]) * self.along_y + self.constant
-        columns = np.arange(chip.data.shape[1]) * self.along_x
-        chip.data[...] -= rows.astype(np.float32)[:, None]
-        chip.data[...] -= columns.astype(np.float32)[None, :]
+    @property
+    def plane(self) -> tuple[float, float, float]:
+        """Constant and slopes."""
+        return self.constant, self.along_x, self.along_y
 
 
 def lattice(grid: Grid) -> Grid:

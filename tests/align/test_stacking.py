@@ -177,13 +177,22 @@ def test_median_and_extremes():
     assert np.allclose(median.data, 2.0) and np.allclose(trimmed.data, 2.0)
 
 
-def test_a_plane_of_sky_is_taken_off_block_by_block():
+def test_a_plane_of_sky_is_taken_off_and_the_rest_scaled():
     level = Level(5.0, 0.01, -0.02)
-    gy, gx = np.mgrid[:30, :20]
-    whole = chip_of(level.at(gx, gy))
-    part = chip_of(whole.data[10:].copy())
-    level.subtract_from(part, 10)
-    assert np.abs(part.data).max() < 1e-4
+    gy, gx = np.mgrid[:40, :40]
+    planes = Planes.empty((0, 0), (20, 20))
+    block = chip_of((level.at(gx, gy) + 3.0)[6:])
+    resample_chip(block, 1, 6, linear_map(1.0, 8.3, 12.6, 0.01), planes, plane=level.plane, factor=2.0)
+    assert (planes.array > 0).all()
+    assert np.abs(planes.data - 6.0).max() < 1e-4
+    assert np.allclose(planes.variance, 4.0 * resampled_ones(), rtol=1e-5)
+
+
+def resampled_ones():
+    """The variance of a chip of variance 1 at the same places."""
+    planes = Planes.empty((0, 0), (20, 20))
+    resample_chip(chip_of(np.zeros((40, 40))), 1, 0, linear_map(1.0, 8.3, 12.6, 0.01), planes)
+    return planes.variance
 
 
 def test_noise_of_boxes_is_what_interpolated_noise_shows():

@@ -1,0 +1,82 @@
+"""Bands of a stack: the memory allowed and the number of tasks change nothing but the memory."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from reducer import dq
+from reducer.align.geometry import Inverse
+from reducer.errors import BadInput
+from reducer.frame import Chip, FrameRef
+from reducer.stack.bands import Share, make_share
+from reducer.stack.combine import Rejection
+from reducer.stack.exposures import Exposure
+from reducer.stack.images import StarImage
+from reducer.stack.levels import Level
+
+SIZE = 200
+
+
+class Shelf:
+    """Chips in memory that are read as if from a disk."""
+
+    def __init__(self, chips):
+        self.chips = chips
+
+    def read_chip(self, frame, index, rows=None, variance=True):
+        chip = self.chips[frame.path.name]
+        return Chip(chip.data[rows].copy(), chip.variance[rows].copy(), chip.mask[rows].copy(), chip.header)
+
+
+def turned(x0, y0, turn):
+    """Chip pixel = output pixel, turned and shifted."""
+    tables = np.zeros((2, 7, 7))
+    c, s = np.cos(turn) * 250, np.sin(turn) * 250
+    tables[0, 0, 0], tables[0, 1, 0], tables[0, 0, 1] = x0 + 120, c, -s
+    tables[1, 0, 0], tables[1, 1, 0], tables[1, 0, 1] = y0 + 120, s, c
+    return Inverse(120.0, 120.0, 250.0, tables)
+
+
+@pytest.fixture
+def share():
+    """All rows of a stack of five noisy exposures with a star, cosmic rays and bad pixels."""
+    rng = np.random.default_rng(8)
+    header = fits.Header({"NAXIS1": SIZE, "NAXIS2": SIZE, "EXTVER": 1})
+    chips, exposures = {}, []
+    gy, gx = np.mgrid[:SIZE, :SIZE]
+    for k in range(5):
+        data = rng.normal(0, 10, (SIZE, SIZE)) + 5e3 * np.exp(-((gx - 90) ** 2 + (gy - 110) ** 2) / 8)
+        data[rng.integers(0, SIZE, 40), rng.integers(0, SIZE, 40)] += 2000
+        mask = np.where(rng.random(data.shape) < 0.02, dq.BAD, 0).astype(np.uint16)
+        name = f"e{k}.fits"
+        chips[name] = Chip(data.astype(np.float32), np.full(data.shape, 100, np.float32), mask, header)
+        exposures.append(
+            Exposure(FrameRef(Path(name), header, (header,)), (1,), (turned(3.3 * k, -2.7 * k, 0.01 * k),),
+                     (Level(0.5 * k, 0.0, 0.001),), 1.0 + 0.01 * k, np.ones(5), 100.0, 60.0,
+                     4.0, StarImage(4.0, 0.0, 0.3))
+        )  # fmt: skip
+    return Share(Shelf(chips), tuple(exposures), 240, 0, 240, Rejection(), "mean", "keys6", 300_000_000)
+
+
+def test_memory_changes_no_bit(share):
+    whole, small = make_share(share), make_share(replace(share, memory=1_000_000))
+    assert (whole.exposure > 0).mean() > 0.5
+    for name in ("data", "variance", "mask", "exposure"):
+        assert np.array_equal(getattr(whole, name), getattr(small, name)), name
+
+
+def test_tasks_change_no_bit(share):
+    whole = make_share(share)
+    parts = [make_share(replace(share, first_row=row, rows=80)) for row in (0, 80, 160)]
+    for name in ("data", "variance", "mask", "exposure"):
+        assert np.array_equal(getattr(whole, name), np.concatenate([getattr(p, name) for p in parts])), name
+
+
+def test_too_little_memory_is_refused_with_what_would_do(share):
+    with pytest.raises(BadInput, match="5 exposures") as caught:
+        make_share(replace(share, memory=100_000))
+    needed = int(str(caught.value.needed).split()[0])
+    make_share(replace(share, memory=needed * 1_000_000))
