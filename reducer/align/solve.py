@@ -16,9 +16,11 @@ from reducer.frame import F64
 DEGREE = 4
 #: Typical sizes of an exposure's departures from the static model at the field's edge, arcsec: what the
 #: matches do not determine is held at zero with these errors. Shift is free within the header's error;
-#: rotation 0.04 degree, scale and shear 2e-4, then quadratic, cubic, quartic terms, and single arrays.
-SHIFT, ROTATION, STRETCH, ARRAY = 5.0, 0.030, 0.010, 0.002
-BY_DEGREE = {2: 0.015, 3: 0.005, 4: 0.002}
+#: rotation 0.04 degree, scale and shear 1.4e-4, then quadratic, cubic, quartic terms, and single arrays. What
+#: changes from exposure to exposure is quadratic in the main; where stars are few, higher terms that are
+#: allowed more than their due do harm away from the stars.
+SHIFT, ROTATION, STRETCH, ARRAY = 5.0, 0.030, 0.006, 0.0007
+BY_DEGREE = {2: 0.020, 3: 0.002, 4: 0.0007}
 #: A held-fast term.
 FIXED = 1e-9
 #: Least error of a centre, arcsec, and the residual in errors at which a star counts half.
