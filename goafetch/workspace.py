@@ -207,7 +207,9 @@ def held(workspace: Workspace) -> Iterator[None]:
 
 
 #: What a process that was killed leaves behind, with its number: half-made files and scratch folders.
-_LEFTOVER = re.compile(r"\..+?\.(?P<writer>\d+)(\.\w+)?\.part|\.scratch-(?P<runner>\d+)(-\w+)?|\..+\.fits\.new")
+_LEFTOVER = re.compile(
+    r"\..+?\.(?P<writer>\d+)(\.\w+)?\.part|\.scratch-(?P<runner>\d+)(-\w+)?|\..+\.fits\.new"
+)
 
 
 def sweep(workspace: Workspace) -> None:

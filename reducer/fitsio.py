@@ -19,7 +19,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
 from reducer.errors import BadFile
-from reducer.frame import Chip, FrameRef, Header, Table
+from reducer.frame import Chip, FrameRef, Header, Table, ascii_columns
 from reducer.headers.keywords import array_number, read
 
 BLOCK, CARD = 2880, 80
@@ -248,18 +248,21 @@ def _beside(
 def _pixels(path: Path, unit: Unit, rows: slice | None, dtype: type) -> NDArray[Any]:
     height, width = unit.shape
     first, last, _ = (rows or slice(None)).indices(height)
-    stored = np.dtype(unit.dtype)
-    length = (last - first) * width * stored.itemsize
-    with path.open("rb") as file:
-        content = os.pread(file.fileno(), length, unit.start + first * width * stored.itemsize)
-    if len(content) != length:
-        raise BadFile(f"{path.name} became shorter while it was read", f"{length} bytes", "run again")
-    raw = np.frombuffer(content, stored).reshape(last - first, width)
-    if unit.zero == 32768 and unit.scale == 1 and stored == ">i2":
-        return (raw.view(">u2") ^ 0x8000).astype(dtype)
+    raw = np.empty((last - first, width), unit.dtype)
+    with path.open("rb", buffering=0) as file:
+        file.seek(unit.start + first * width * raw.itemsize)
+        length = file.readinto(raw.view(np.uint8).data)
+    if length != raw.nbytes:
+        raise BadFile(f"{path.name} became shorter while it was read", f"{raw.nbytes} bytes", "run again")
+    # Turned round where it is: fresh memory costs more than the reading.
+    native = raw.byteswap(inplace=True).view(raw.dtype.newbyteorder())
+    if unit.zero == 32768 and unit.scale == 1 and native.dtype == np.int16:
+        unsigned = native.view(np.uint16)
+        unsigned ^= np.uint16(0x8000)
+        return unsigned.astype(dtype, copy=False)
     if unit.zero or unit.scale != 1:
-        return (raw * unit.scale + unit.zero).astype(dtype)
-    return raw.astype(dtype)
+        return (native * unit.scale + unit.zero).astype(dtype)
+    return native.astype(dtype, copy=False)
 
 
 def read_table(path: Path, name: str) -> Table | None:
@@ -339,7 +342,7 @@ def write_frame(
         for name, image in (images or {}).items():
             _append(file, fits.ImageHDU(_big_endian(image), name=name, ver=1), lasting)
         for name, table in (tables or {}).items():
-            _append(file, fits.BinTableHDU(np.asarray(table), name=name), lasting)
+            _append(file, fits.BinTableHDU(ascii_columns(table), name=name), lasting)
     return Path(path)
 
 

@@ -19,9 +19,13 @@ from goafetch.events import Notify, silent
 if TYPE_CHECKING:
     from loky import ProcessPoolExecutor
 
-#: Threads inside a worker would compete with the other workers.
-ONE_THREAD = {
-    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+#: What workers are started with. Threads inside a worker would compete with the other workers. Memory given
+#: back to the system with every array costs as much time as the arithmetic: glibc keeps up to 256 MB. What
+#: a worker keeps on purpose (calibrations, kernels) is no leak for which loky has to replace it.
+ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"),
+    **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**28)),
+    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e12",
 }
 #: How often lost workers are replaced before the run gives up.
 REPLACEMENTS = 3
@@ -192,7 +196,7 @@ class Pool:
                 self._executor = ProcessPoolExecutor(
                     max_workers=self.workers,
                     context=get_context("loky"),
-                    env=ONE_THREAD,
+                    env=ENVIRONMENT,
                     initializer=begin,
                     initargs=(os.getpid(), self._modules),
                 )
