@@ -38,6 +38,19 @@ class Header(Protocol):
     def add_history(self, text: str) -> None: ...
 
 
+def ascii_columns(table: Table) -> Table:
+    """A table as FITS can hold it: letters beyond ASCII, of file names perhaps, as Python escapes them."""
+    columns = {name: table[name] for name in table.dtype.names or ()}
+    for name, column in columns.items():
+        if column.dtype.kind == "U" and not "".join(column.flat).isascii():
+            columns[name] = np.char.encode(column, "unicode_escape")
+    kinds = [(name, column.dtype, column.shape[1:]) for name, column in columns.items()]
+    plain = np.empty(len(table), kinds)
+    for name, column in columns.items():
+        plain[name] = column
+    return plain
+
+
 @dataclass(frozen=True, slots=True)
 class Chip:
     """One array of one frame in memory: data and variance (ny, nx) in float32, mask in uint16 (see dq).

@@ -50,12 +50,12 @@ def plan_product(
     header = frame.header.copy()
     for stamp in ("GEM-TLM", "PREPARE", *stamps):
         header[stamp] = now
-    header["ORIGNAME"] = product_name(frame.path, "")
+    header["ORIGNAME"] = as_ascii(product_name(frame.path, ""))
     header["GOAFVERS"] = _version("goafetch")
     if context.key:
         header["GOAFKEY"] = context.key
     for key, fact in (keywords or {}).items():
-        header[key] = fact
+        header[key] = as_ascii(fact) if isinstance(fact, str) else fact
     for said in frame.repairs:
         header.add_history(said)
     return Target(path, header, _tables(context, inputs, now))
@@ -81,6 +81,11 @@ def _text_table(rows: Sequence[tuple[str, ...]], columns: Sequence[str]) -> Tabl
     width = [max([1, *(len(row[place]) for row in rows)]) for place in range(len(columns))]
     kinds = [(name, f"U{size}") for name, size in zip(columns, width, strict=True)]
     return np.array(rows, dtype=kinds)
+
+
+def as_ascii(text: str) -> str:
+    """A text as FITS can hold it: other letters and control characters as Python escapes them."""
+    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def _version(package: str) -> str:

@@ -29,7 +29,7 @@ def take_folder(
     if is_workspace(folder) and folder.resolve() == workspace.root.resolve():
         files = sorted(path for path in workspace.playdata.iterdir() if path.suffix == ".fits")
     else:
-        files = _raw_files(folder, workspace.root)
+        files = _raw_files(folder, workspace.root, notify)
         plain = [path for path in files if path.suffix == ".fits"]
         if dry_run and len(plain) < len(files):
             notify("warning", text=f"{len(files) - len(plain)} packed files are not looked into")
@@ -43,8 +43,11 @@ def take_folder(
     return files
 
 
-def _raw_files(folder: Path, workspace: Path) -> list[Path]:
-    """Files below a folder, none of a workspace in it, and one of each name: plain before .bz2."""
+def _raw_files(folder: Path, workspace: Path, notify: Notify) -> list[Path]:
+    """Files below a folder, none of a workspace in it, and one of each name: plain before .bz2.
+
+    Names that differ in case alone are one name, as they are where file systems do not tell case.
+    """
     if not folder.is_dir():
         raise WorkspaceError(f"{folder} is not a folder", "a workspace, or a folder of raw GSAOI files")
     inside = workspace.resolve()
@@ -53,7 +56,11 @@ def _raw_files(folder: Path, workspace: Path) -> list[Path]:
         if path.name.endswith(SUFFIXES) and path.is_file() and not _hidden(path, folder):
             if inside in path.absolute().parents and inside != folder.resolve():
                 continue
-            found.setdefault(path.name.removesuffix(".bz2"), path)
+            first = found.setdefault(path.name.removesuffix(".bz2").casefold(), path)
+            if first != path and first.with_suffix("") != path.with_suffix("").with_suffix(""):
+                notify("warning", text=f"{path} is passed over: {first} has that name")
+        elif path.name.endswith(SUFFIXES) and path.is_symlink():
+            notify("refused", name=path.name, reason=f"a link to {path.readlink()}, which is no file")
     return sorted(found.values())
 
 
