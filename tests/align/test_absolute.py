@@ -71,3 +71,40 @@ def test_a_table_without_positions_is_refused(tmp_path):
     Path(tmp_path / "n.csv").write_text("a,b\n1,2\n")
     with pytest.raises(BadFile, match="columns a, b"):
         read_references(tmp_path / "n.csv", 2020.0)
+
+
+def centre_error(tied, exposures):
+    """Mean over the exposures of mapped minus true position at the field's centre, mas per axis."""
+    gaps = []
+    for frame, exposure in zip(tied, exposures, strict=True):
+        # About the centre lie the arrays' inner corners.
+        for chip, (x, y) in enumerate(((30.0, 2017.0), (2017.0, 2017.0), (2017.0, 30.0), (30.0, 30.0))):
+            x, y = np.array([x]), np.array([y])
+            u, v = frame.geometry.evaluate(x, y, chip)
+            ra, dec = plane_to_sky(u, v, frame.geometry.tangent)
+            xi, eta = exposure.to_sky(*frame.geometry.static(x, y, chip))
+            true_ra, true_dec = plane_to_sky(xi, eta, (200.0, -30.0))
+            gaps.append([(ra - true_ra)[0] * np.cos(np.radians(-30)), (dec - true_dec)[0]])
+    return np.mean(gaps, axis=0) * 3.6e6
+
+
+@pytest.mark.prove
+def test_ten_stars_of_5_mas_fix_the_centre(field, tmp_path):
+    """rms over 20 seeds of the field-centre error at most 1.5 x 5/sqrt(10) mas per axis."""
+    errors = []
+    for seed in range(20):
+        frames, exposures, sky = field(9, 400, [31, seed], own=0.012, pointing=0.3)
+        rng = np.random.default_rng([32, seed])
+        inside = np.flatnonzero((np.abs(sky[:, :2]) < 38).all(axis=1) & (sky[:, 2] > 2e3))
+        chosen = rng.choice(inside, 10, replace=False)
+        noise = 0.005 * rng.standard_normal((2, 10))
+        ra, dec = plane_to_sky(sky[chosen, 0] + noise[0], sky[chosen, 1] + noise[1], (200.0, -30.0))
+        write(tmp_path / "stars.csv", ra, dec)
+        given = {"determineAstrometricSolution": {"catalog": str(tmp_path / "stars.csv")}}
+        context = Context(folder=tmp_path, parameters=given)
+        tied = determineAstrometricSolution(adjustWCSToReference(frames, context), context)
+        assert "ASTRCAT" in tied[0].header
+        errors.append(centre_error(tied, exposures))
+    rms = np.sqrt(np.mean(np.square(errors), axis=0))
+    print(f"field centre, rms of 20 seeds: {rms[0]:.2f} {rms[1]:.2f} mas")
+    assert rms.max() < 1.5 * 5 / np.sqrt(10)
