@@ -147,6 +147,13 @@ class Inverse:
         x, y = (np.polynomial.polynomial.polyval2d(p, q, table) for table in self.tables)
         return x, y
 
+    def window(self, width: int, height: int) -> tuple[slice, slice]:
+        """Rows and columns of a grid of such size beyond which the chip certainly does not lie."""
+        reach = self.half + 1.0
+        low, high = max(int(self.v0 - reach), 0), min(int(self.v0 + reach) + 2, height)
+        left, right = max(int(self.u0 - reach), 0), min(int(self.u0 + reach) + 2, width)
+        return slice(low, max(high, low)), slice(left, max(right, left))
+
 
 def nominal_geometry(frame: FrameRef, tangent: Position | None = None) -> Geometry:
     """The map by static distortion, refraction and the header's WCS alone; CannotAlign without a WCS.

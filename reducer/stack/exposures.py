@@ -43,7 +43,7 @@ def prepare_exposures(
 ) -> tuple[Exposure, ...]:
     """Levels, weights and inverse maps of all exposures, whose stars look like ``images``."""
     light = [frame.with_(sources=()) for frame in frames]
-    points = lattice(grid)
+    points = lattice(grid, len(frames))
     surveys = list(context.map(survey_exposure, [(context.disk, frame, points) for frame in light]))
     geometries = [geometry_of(frame) for frame in frames]
     factors = [frame.scale for frame in frames]

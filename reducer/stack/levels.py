@@ -17,6 +17,10 @@ from reducer.frame import F32, F64, Files, FrameRef
 
 #: Arcsec between the points of the lattice, and pixels along the side of the square averaged at each.
 SPACING, SIDE = 0.16, 4
+#: Exposures beyond which the lattice gets coarser, and values that are solved for at most.
+MANY, MOST_VALUES = 16, 1_000_000
+#: Points of the lattice whose equations are added together.
+CHUNK = 16_384
 #: Electrons within which levels and slopes over half the field are held where no overlap determines them.
 PRIOR = 300.0
 #: Terms of an exposure: a level for each of the four arrays, a slope along x and one along y.
@@ -51,12 +55,13 @@ class Level:
         return self.constant, self.along_x, self.along_y
 
 
-def lattice(grid: Grid) -> Grid:
-    """The coarse lattice over a stack's field."""
-    factor = SPACING / grid.scale
+def lattice(grid: Grid, count: int) -> Grid:
+    """The coarse lattice over a stack's field; coarser for many exposures, which need no more memory then."""
+    spacing = SPACING * max(float(np.sqrt(count / MANY)), 1.0)
+    factor = spacing / grid.scale
     size = int(np.ceil(grid.width / factor)), int(np.ceil(grid.height / factor))
     return Grid(
-        grid.tangent, SPACING, grid.angle, *size, (grid.reference[0] / factor, grid.reference[1] / factor)
+        grid.tangent, spacing, grid.angle, *size, (grid.reference[0] / factor, grid.reference[1] / factor)
     )
 
 
@@ -65,16 +70,19 @@ def survey_exposure(task: tuple[Files, FrameRef, Grid]) -> Survey:
     files, frame, points = task
     geometry = frame.geometry
     assert geometry is not None
-    columns, rows = np.meshgrid(np.arange(points.width, dtype=float), np.arange(points.height, dtype=float))
-    values = np.full(columns.shape, np.nan, np.float32)
-    array = np.zeros(columns.shape, np.uint8)
+    every = np.arange(points.width, dtype=float), np.arange(points.height, dtype=float)
+    values = np.full((points.height, points.width), np.nan, np.float32)
+    array = np.zeros(values.shape, np.uint8)
     variance = np.full(5, np.nan)
     for index, region in enumerate(geometry.regions):
         chip = files.read_chip(frame, index)
-        x, y = geometry.inverse(index, points.to_pixel).evaluate(columns, rows)
+        inverse = geometry.inverse(index, points.to_pixel)
+        window = inverse.window(points.width, points.height)
+        columns, rows = np.meshgrid(every[0][window[1]], every[1][window[0]])
+        x, y = inverse.evaluate(columns, rows)
         on = (x > 0) & (y > 0) & (x < region.width - 1) & (y < region.height - 1)
-        values[on] = mean_squares(chip.data, chip.mask, x[on], y[on])
-        array[on] = region.array
+        values[window][on] = mean_squares(chip.data, chip.mask, x[on], y[on])
+        array[window][on] = region.array
         sample = chip.variance[8:-8:13, 8:-8:11][chip.mask[8:-8:13, 8:-8:11] == 0]
         variance[region.array] = np.median(sample) if len(sample) else np.nan
     return Survey(values, np.where(np.isfinite(values), array, 0).astype(np.uint8), variance)
@@ -126,7 +134,7 @@ def _table(
     values = np.stack([s.values.ravel() * f for s, f in zip(surveys, factors, strict=True)]).astype(float)
     several = np.isfinite(values).sum(axis=0) >= 2
     index = np.flatnonzero(several)
-    index = index[:: max(len(index) // 150_000, 1)]
+    index = index[:: max(len(index) * len(surveys) // MOST_VALUES, 1)]
     columns, rows = np.asarray(index % points.width, float), np.asarray(index // points.width, float)
     u, v = points.to_plane(columns, rows)
     terms = np.zeros((len(surveys), len(index), TERMS))
@@ -154,20 +162,21 @@ def _weights(residual: F64, first: bool) -> F64:
 
 def _solve(values: F64, terms: F64, weights: F64) -> F64:
     """Least squares of levels and slopes with the point's mean eliminated and a weak prior."""
-    count, _, width = terms.shape
+    count, points, width = terms.shape
     total = np.maximum(weights.sum(axis=0), 1e-12)
     filled = np.where(weights > 0, values, 0.0)
-    weighted = terms * weights[:, :, None]
     mean = (weights * filled).sum(axis=0) / total
-    normal = np.zeros((count * width, count * width))
-    right = np.zeros(count * width)
-    for a in range(count):
-        block = slice(a * width, (a + 1) * width)
-        normal[block, block] += weighted[a].T @ terms[a]
-        right[block] = weighted[a].T @ (filled[a] - mean)
-        for b in range(count):
-            other = slice(b * width, (b + 1) * width)
-            normal[block, other] -= (weighted[a] / total[:, None]).T @ weighted[b]
+    normal, right = np.zeros((count * width, count * width)), np.zeros(count * width)
+    for first in range(0, points, CHUNK):
+        part = slice(first, first + CHUNK)
+        weighted = terms[:, part] * weights[:, part, None]
+        for n in range(count):
+            block = slice(n * width, (n + 1) * width)
+            normal[block, block] += weighted[n].T @ terms[n, part]
+            right[block] += weighted[n].T @ (filled[n, part] - mean[part])
+        weighted /= np.sqrt(total[part])[:, None]
+        together = weighted.transpose(1, 0, 2).reshape(-1, count * width)
+        normal -= together.T @ together
     spread = np.median(np.abs(filled - mean)[weights > 0]) * 1.5 + 1.0
     normal[np.diag_indices_from(normal)] += (spread / PRIOR) ** 2
     return np.asarray(np.linalg.solve(normal, right), float)
