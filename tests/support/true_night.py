@@ -72,10 +72,10 @@ class TrueNight:
         return sky_to_plane(*sky, frame.geometry.tangent)
 
 
-def make_night(folder: Path, *kinds: str, **night: Any) -> TrueNight:
+def make_night(folder: Path, *kinds: str, program: str = "tutorial", **night: Any) -> TrueNight:
     """Simulate a program's exposures of some kinds with four flats of a kind, and reduce the flats."""
     plan = Night(**{"flats": 4, "compress": False, **night, "only": FLATS | set(kinds)})
-    build_program("tutorial", folder, truth=folder / "truth", night=plan, workers=1)
+    build_program(program, folder, truth=folder / "truth", night=plan, workers=1)
     entries = json.loads((folder / "truth" / "exposures.json").read_text())
     exposures = {entry["name"]: entry for entry in entries}
     lamps = [open_frame(folder / f"{n}.fits") for n, e in exposures.items() if e["kind"] in FLATS]
