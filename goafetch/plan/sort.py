@@ -64,7 +64,10 @@ def sort_frames(
     sorted_frames, left_out = [], []
     for path, facts in described:
         role, reason = _role(facts, wanted or Wanted())
-        if role:
+        damage = unreadable(facts) if role not in ("", MASK) or facts.instrument is None else ""
+        if damage:
+            left_out.append(LeftOut(path, damage, failed=True))
+        elif role:
             sorted_frames.append(Frame(path, facts, role, _complete(facts.regions, known)))
         else:
             left_out.append(LeftOut(path, reason))
@@ -88,19 +91,30 @@ def _role(facts: Descriptors, wanted: Wanted) -> tuple[str, str]:
     return _role_of_raw(facts, tags, wanted)
 
 
+def unreadable(facts: Descriptors) -> str:
+    """What a raw frame's header must tell and does not, with what to do; '' if it tells all."""
+    needed = {
+        "INSTRUME": facts.instrument,
+        "FILTER1 or FILTER2": facts.filter_name,
+        "DATE-OBS and UT": facts.ut_datetime,
+        "EXPTIME": facts.exposure_time,
+    }
+    missing = " and ".join(key for key, value in needed.items() if not value)
+    return (
+        f"{missing} cannot be read from its header; fetch the file again, or leave it out" if missing else ""
+    )
+
+
 def _role_of_raw(facts: Descriptors, tags: frozenset[str], wanted: Wanted) -> tuple[str, str]:
     if facts.qa_state == "Fail":
         return "", "its quality was judged Fail at the observatory"
     if "DARK" in tags:
         return "", "a dark: with 0.01 electrons/s a pixel none is needed"
-    if not facts.filter_is_known:
+    if facts.filter_name and not facts.filter_is_known:
         return (
             "",
             "a filter wheel was still moving: it reads Unknown, and not at the position of Clear",
         )
-    if facts.ut_datetime is None or not facts.exposure_time:
-        missing = "DATE-OBS and UT" if facts.ut_datetime is None else "EXPTIME"
-        return "", f"{missing} cannot be read from its header"
     if "FLAT" in tags:
         return _role_of_flat(tags)
     return _role_of_target(facts, tags, wanted)

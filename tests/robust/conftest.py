@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from caged import Here
 from tiny_program import write_program
+
+from goafetch.config import Settings
+from goafetch.pipeline.job import Request, run_job
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +18,11 @@ def tiny_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("raw") / "tiny"
     write_program(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_whole(tiny_night: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with all that an undisturbed run makes of it; tests only read it."""
+    workspace = tmp_path_factory.mktemp("whole") / "ws"
+    assert run_job(Request(str(tiny_night), into=workspace), Settings(), pool=Here()).exit_code == 0
+    return workspace

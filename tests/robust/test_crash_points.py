@@ -35,26 +35,19 @@ def run_in_child(raw: Path, workspace: Path, crash_at: int, count: Path) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tiny_night: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workspace = tmp_path_factory.mktemp("whole") / "ws"
-    assert run_job(Request(str(tiny_night), into=workspace), Settings(), pool=Here()).exit_code == 0
-    return workspace
-
-
-def test_crashing_again_and_again_loses_nothing(tiny_night: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_crashing_again_and_again_loses_nothing(tiny_night: Path, tiny_whole: Path, tmp_path: Path) -> None:
     workspace, crashes = tmp_path / "ws", 0
     while (code := run_in_child(tiny_night, workspace, 15 * (crashes + 1), tmp_path / "count")) == 137:
         crashes += 1
     assert code == 0
     assert crashes >= 3
-    assert differences(undisturbed, workspace) == []
+    assert differences(tiny_whole, workspace) == []
     assert leftovers(workspace) == []
 
 
 @pytest.mark.prove
 def test_crashing_at_every_change_of_a_file_loses_nothing(
-    tiny_night: Path, undisturbed: Path, tmp_path: Path
+    tiny_night: Path, tiny_whole: Path, tmp_path: Path
 ) -> None:
     for number in range(1, 10_000):
         workspace = tmp_path / str(number)
@@ -64,14 +57,14 @@ def test_crashing_at_every_change_of_a_file_loses_nothing(
             return
         assert code == 137
         assert run_in_child(tiny_night, workspace, 0, tmp_path / "count") == 0
-        assert differences(undisturbed, workspace) == [], number
+        assert differences(tiny_whole, workspace) == [], number
         assert leftovers(workspace) == [], number
         shutil.rmtree(workspace)
 
 
 @pytest.mark.prove
 def test_crashing_of_workers_and_their_parent_loses_nothing(
-    tiny_night: Path, undisturbed: Path, tmp_path: Path
+    tiny_night: Path, tiny_whole: Path, tmp_path: Path
 ) -> None:
     """Every tenth change, in real processes with a worker: either of them ends."""
     command = [str(GOAFETCH), "run", str(tiny_night), "--workers", "1", "--quiet", "--into"]
@@ -87,7 +80,7 @@ def test_crashing_of_workers_and_their_parent_loses_nothing(
         subprocess.run([*command, str(workspace)], env=environment, capture_output=True, timeout=300)
         again = subprocess.run([*command, str(workspace)], capture_output=True, text=True, timeout=300)
         assert again.returncode == 0, again.stderr
-        assert differences(undisturbed, workspace) == [], number
+        assert differences(tiny_whole, workspace) == [], number
         assert leftovers(workspace) == [], number
         if count.stat().st_size < number:
             return

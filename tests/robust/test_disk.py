@@ -39,13 +39,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.fixture(scope="module")
-def whole(tiny_night: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workspace = tmp_path_factory.mktemp("whole") / "ws"
-    assert run(tiny_night, workspace) == 0
-    return workspace
-
-
 def run(raw: Path, workspace: Path) -> int:
     return run_job(Request(str(raw), into=workspace), Settings(), pool=Here()).exit_code
 
@@ -74,14 +67,14 @@ def fill_and_finish(raw: Path, whole: Path, disk: Path, size: int) -> None:
     shutil.rmtree(workspace)
 
 
-def test_a_disk_that_fills_up(tiny_night: Path, whole: Path, small_disk: Path) -> None:
-    fill_and_finish(tiny_night, whole, small_disk, int(0.4 * size_of(whole)))
+def test_a_disk_that_fills_up(tiny_night: Path, tiny_whole: Path, small_disk: Path) -> None:
+    fill_and_finish(tiny_night, tiny_whole, small_disk, int(0.4 * size_of(tiny_whole)))
 
 
 @pytest.mark.prove
-def test_a_disk_that_fills_up_at_twenty_points(tiny_night: Path, whole: Path, small_disk: Path) -> None:
+def test_a_disk_that_fills_up_at_twenty_points(tiny_night: Path, tiny_whole: Path, small_disk: Path) -> None:
     for point in range(20):
-        fill_and_finish(tiny_night, whole, small_disk, 16384 + int(size_of(whole) * point / 21))
+        fill_and_finish(tiny_night, tiny_whole, small_disk, 16384 + int(size_of(tiny_whole) * point / 21))
 
 
 @contextmanager

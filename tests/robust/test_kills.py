@@ -71,7 +71,7 @@ def test_thirty_kills_lose_nothing(tmp_path: Path) -> None:
         while killed < KILLS:
             mark = uuid4().hex
             process = start(archive.url, workspace, mark)
-            time.sleep(draw.uniform(1.0, 2.0 + killed))
+            time.sleep(draw.uniform(2.0, 12.0 + 2 * killed))
             ended = process.poll()
             process.send_signal(signal.SIGKILL)
             process.wait()

@@ -1,0 +1,87 @@
+"""Damaged data among sound data: each file refused by name, reason and remedy, the rest reduced, exit 1."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from caged import Here, refuse_faults
+from mutants import Change, changed_headers
+from same_products import differences
+from tiny_program import ON_TARGET, SIDE, name_of
+
+from goafetch.config import Settings
+from goafetch.pipeline.job import Request, run_job
+from goafetch.plan.sort import sort_frames, unreadable
+from reducer.headers.select import facts_of
+
+SIZES = (0, *[SIDE * SIDE * 4] * 4)
+
+
+def damaged(content: bytes) -> dict[str, bytes]:
+    """By name of a file: what became of it."""
+
+    def headers(*changes: Change) -> bytes:
+        return changed_headers(content, SIZES, list(changes))
+
+    flipped = bytearray(content)
+    flipped[2] ^= 0xFF
+    end = content.rfind(b"END".ljust(80))
+    pixels = np.full(SIDE * SIDE, np.nan, ">f4").tobytes()
+    at = len(headers()) - len(pixels) - (-len(pixels) % 2880)
+    return {
+        "truncated": content[: len(content) // 2],
+        "flipped": bytes(flipped),
+        "no_end": content[:end] + b" " * 80 + content[end + 80 :],
+        "empty": b"",
+        "text": b"<!doctype html>Login Required",
+        "nan": content[:at] + pixels + content[at + len(pixels) :],
+        "negative": headers(Change(0, "EXPTIME", "-60.0")),
+        "word": headers(Change(0, "EXPTIME", "'sixty'")),
+        "giant": headers(Change(1, "NAXIS1", "2147483647")),
+        "no_exptime": headers(Change(0, "EXPTIME", None)),
+        "no_date": headers(Change(0, "DATE-OBS", None)),
+        "no_filter": headers(Change(0, "FILTER1", None)),
+        "no_instrument": headers(Change(0, "INSTRUME", None)),
+        "no_reads": headers(Change(0, "LNRS", None)),
+        "other_size": headers(Change(1, "CCDSEC", "'[1:2048,1:2048]'")),
+    }
+
+
+def test_each_damaged_file_is_refused_and_the_rest_reduced(
+    tiny_night: Path, tiny_whole: Path, tmp_path: Path
+) -> None:
+    raw = tmp_path / "raw"
+    shutil.copytree(tiny_night, raw)
+    bad = damaged((tiny_night / name_of(ON_TARGET[0])).read_bytes())
+    for name, content in bad.items():
+        (raw / f"{name}.fits").write_bytes(content)
+    told = {}
+
+    def tell(event: str, /, **facts: object) -> None:
+        refuse_faults(event, **facts)
+        if event == "refused":
+            told[str(facts["name"]).removesuffix(".fits")] = str(facts["reason"])
+
+    report = run_job(Request(str(raw), into=tmp_path / "ws"), Settings(), tell, pool=Here())
+    assert report.exit_code == 1
+    assert set(bad) - set(told) == set()
+    without = {name for name in bad if len(told[name]) < 20}
+    assert without == set()
+    made = [what for what in differences(tiny_whole, tmp_path / "ws") if what.startswith("only")]
+    assert all("playdata" in what for what in made), made
+
+
+@pytest.mark.parametrize("key", ["INSTRUME", "FILTER1", "DATE-OBS", "EXPTIME"])
+def test_a_keyword_without_which_nothing_can_be_decided_is_named(
+    tiny_night: Path, tmp_path: Path, key: str
+) -> None:
+    content = (tiny_night / name_of(ON_TARGET[0])).read_bytes()
+    file = tmp_path / "a.fits"
+    file.write_bytes(changed_headers(content, SIZES, [Change(0, key, None)]))
+    facts = facts_of(file)
+    assert key in unreadable(facts)
+    [left] = sort_frames([(file, facts)])[1]
+    assert left.failed

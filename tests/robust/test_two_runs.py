@@ -1,0 +1,92 @@
+"""Two runs in one workspace do not meet; Ctrl-C keeps what is finished; eight runs share a store."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from same_products import leftovers
+
+from calstore.store import CalStore
+from goafetch.errors import WorkspaceError
+from goafetch.workspace import Workspace, held
+
+GOAFETCH = Path(sys.executable).with_name("goafetch")
+
+
+def start(raw: Path, workspace: Path, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(GOAFETCH), "run", str(raw), "--into", str(workspace), "--workers", "1"],
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def until_it_says(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stderr is not None
+    said = ""
+    while word not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+
+
+def test_a_second_run_is_told_who_works_there_and_ctrl_c_ends_the_first(
+    tiny_night: Path, tmp_path: Path
+) -> None:
+    workspace = tmp_path / "ws"
+    first = start(tiny_night, workspace)
+    until_it_says(first, "without a static bad-pixel mask")
+    second = start(tiny_night, workspace)
+    assert second.wait(120) == 1
+    assert second.stderr is not None
+    told = second.stderr.read()
+    assert re.search(rf"process {first.pid} on {re.escape(platform.node())} since \d{{4}}-\d\d-\d\d", told)
+    assert "Traceback" not in told
+
+    begun = time.monotonic()
+    first.send_signal(signal.SIGINT)
+    assert first.wait(60) == 130
+    seconds = time.monotonic() - begun
+    assert first.stderr is not None
+    said = first.stderr.read()
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in said
+    assert seconds < 2 * max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0)
+    with held(Workspace(workspace)):
+        assert leftovers(workspace) == []
+
+
+def test_a_lock_of_a_dead_run_is_none(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path).make()
+    (workspace.playground / ".run.lock").write_text("")
+    (workspace.playground / ".run.json").write_text('{"host": "elsewhere", "pid": 1, "started": "long ago"}')
+    with held(workspace), pytest.raises(WorkspaceError, match="another run works"), held(workspace):
+        pass
+
+
+@pytest.mark.prove
+def test_eight_runs_share_one_store_and_lose_nothing(tiny_night: Path, tmp_path: Path) -> None:
+    store = tmp_path / "shared" / "calstore.json"
+    running = []
+    for number in range(8):
+        raw = tmp_path / f"raw{number}"
+        shutil.copytree(tiny_night, raw)
+        running.append(start(raw, tmp_path / f"ws{number}", GOAFETCH_STORE=str(store)))
+    for process in running:
+        _, said = process.communicate(timeout=600)
+        assert process.returncode == 0, said
+    held_flats = {Path(known.path) for known in CalStore(store).all()}
+    assert {path for path in held_flats if path.is_file()} == held_flats
+    made = {path.resolve() for path in tmp_path.glob("ws*/playground/calibrations/processed_flat/*.fits")}
+    assert held_flats == made
