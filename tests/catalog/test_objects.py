@@ -1,0 +1,113 @@
+"""Total light and magnitudes of a stack's stars, and the zeropoint that stars of its field give."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from drawn_standard import moffat
+
+from reducer.align.grid import Grid
+from reducer.frame import Context, FrameRef
+from reducer.photometry.field import find_zeropoint
+from reducer.photometry.objects import add_magnitudes, catalogue, correct_apertures, noise_ratio
+from reducer.photometry.zeropoint import Zeropoint, write_zeropoint
+from reducer.steps.detect import detect_sources
+
+SIZE, SECONDS, ZEROPOINT = 1800, 60.0, 25.91
+SCALE = 0.02
+GRID = Grid((50.0, -20.0), SCALE, 0.0, SIZE, SIZE, (SIZE / 2, SIZE / 2))
+NOISE = np.array([(1, 1.0), (2, 1.2), (8, 1.5), (64, 1.5)], [("n", "i4"), ("ratio", "f8")])
+
+
+@pytest.fixture(scope="module")
+def stack():
+    """Stars on a loose lattice whose cores hold less of the light further out: image, variance, truth."""
+    rng = np.random.default_rng(11)
+    lattice = np.arange(170.0, SIZE - 100, 290.0)
+    places = np.stack(np.meshgrid(lattice, lattice), -1).reshape(-1, 2)
+    places += rng.uniform(-15, 15, places.shape)
+    magnitude = rng.uniform(14.5, 17.0, len(places))
+    image = np.zeros((SIZE, SIZE))
+    for (x0, y0), m in zip(places, magnitude, strict=True):
+        rows, columns = (slice(max(int(c) - 300, 0), int(c) + 300) for c in (y0, x0))
+        y, x = np.mgrid[:SIZE, :SIZE][:, rows, columns]
+        radius = np.hypot(x - x0, y - y0) * SCALE
+        core = 0.5 - 0.25 * np.hypot(x0 - SIZE / 2, y0 - SIZE / 2) ** 2 / SIZE**2
+        profile = core * moffat(radius, 0.08, 4) + (1 - core) * moffat(radius, 0.5, 3)
+        image[rows, columns] += SECONDS * 10 ** (-0.4 * (m - ZEROPOINT)) * profile * SCALE**2
+    variance = (image / 9 + 60.0).astype(np.float32)
+    data = (image + np.sqrt(variance) * rng.standard_normal(image.shape)).astype(np.float32)
+    return data, variance, places, magnitude
+
+
+@pytest.fixture(scope="module")
+def objects(stack):
+    data, variance, _, _ = stack
+    sources = detect_sources(data, variance, np.zeros(data.shape, np.uint16))
+    correction = correct_apertures(sources, data, variance, np.ones(data.shape, bool))
+    return catalogue(sources, GRID, variance, NOISE, correction), correction
+
+
+def matched(objects, places):
+    gap = np.hypot(*(np.stack([objects["X_IMAGE"], objects["Y_IMAGE"]], 1)[:, None] - 1 - places[None]).T)
+    return gap.argmin(axis=1)
+
+
+def test_total_magnitudes_are_right_wherever_the_star_lies(stack, objects):
+    table, correction = objects
+    _, _, places, magnitude = stack
+    assert correction.order == 2
+    table = add_magnitudes(table, Zeropoint(ZEROPOINT, 0, 0, 0), SECONDS)[matched(table, places)]
+    error = table["MAG_TOTAL"] - magnitude
+    assert abs(np.median(error)) < 0.01
+    assert np.std(error) < 0.02
+    radius = np.hypot(*(places - SIZE / 2).T)
+    assert abs(np.polyfit(radius / radius.max(), error, 1)[0]) < 0.02
+    # Without the correction what the cores hold would show.
+    assert np.ptp(table["APERCOR"]) > 0.1
+
+
+def test_errors_are_those_of_var_and_its_table(stack, objects):
+    table, _ = objects
+    _, variance, places, _ = stack
+    k = matched(table, places)[0]
+    x, y = table["X_IMAGE"][k] - 1, table["Y_IMAGE"][k] - 1
+    yy, xx = np.mgrid[:SIZE, :SIZE]
+    summed = variance[np.hypot(xx - x, yy - y) < 8.0].sum()
+    assert table["FLUXERR_APER"][k, 0] == pytest.approx(np.sqrt(summed) * noise_ratio(NOISE, 8.0), rel=0.05)
+
+
+def science(**more):
+    header = fits.Header()
+    header.update(
+        {"OBSCLASS": "science", "FILTER1": "Kshort_G1105", "FILTER2": "Clear", "AIRMASS": 1.1,
+         "EXPTIME": SECONDS, "INSTRUME": "GSAOI", "OBSTYPE": "OBJECT", **more}
+    )  # fmt: skip
+    return FrameRef(Path("S1.fits"), header, (fits.Header(),))
+
+
+def write_stars(path, places, magnitude):
+    ra, dec = GRID.pixel_to_sky(places[:, 0] + 12.0, places[:, 1] - 9.0)  # the stack's pointing is off
+    rows = zip(ra, dec, magnitude, strict=True)
+    path.write_text("ra,dec,Ks,e_Ks\n" + "".join(f"{a:.7f},{d:.7f},{m:.3f},0.03\n" for a, d, m in rows))
+
+
+@pytest.mark.parametrize(("count", "tied"), [(10, True), (2, False)])
+def test_three_stars_of_the_field_tie_the_zeropoint_and_the_transparency(
+    stack, objects, tmp_path, count, tied
+):
+    table, correction = objects
+    _, _, places, magnitude = stack
+    write_stars(tmp_path / "f.csv", places[:count], magnitude[:count])
+    context = Context(folder=tmp_path, parameters={"measureZeropoint": {"catalog": str(tmp_path / "f.csv")}})
+    frame = science()
+    write_zeropoint(frame.header, Zeropoint(ZEROPOINT + 0.105, 26.1, 0.065, 1.1, {"photons": 0.01}))
+    found = find_zeropoint(table, correction.growth, frame, context)
+    if not tied:
+        assert found.value == pytest.approx(ZEROPOINT + 0.105, abs=1e-3)
+        assert found.transparency is None
+        return
+    assert abs(found.value - ZEROPOINT) < 3 * found.error < 0.1
+    assert found.transparency[0] == pytest.approx(10 ** (-0.4 * 0.105), abs=3 * found.transparency[1])
+    assert found.stars == count

@@ -1,0 +1,107 @@
+"""What --catalog, --phot-catalog and --standards bring to each stack, before and beside the work."""
+
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from goafetch.errors import UsageError
+from goafetch.pipeline import run
+from goafetch.pipeline.references import Choices, References
+from goafetch.workspace import Workspace
+from reducer.errors import BadFile
+
+POSITIONS = "determineAstrometricSolution"
+NOWHERE = "http://127.0.0.1:9"
+
+
+def stack(kind, name, hour, place=(100.0, -30.0)):
+    group = SimpleNamespace(when=datetime(2017, 5, 5, hour), frames=(Path(name),), place=place)
+    return SimpleNamespace(kind=kind, setup=SimpleNamespace(filter="Kshort"), groups=(group,), name=name)
+
+
+class Stack(SimpleNamespace):
+    __hash__ = object.__hash__
+
+
+@pytest.fixture
+def references(tmp_path, monkeypatch):
+    """Make the references of a run in which some stacks point somewhere, in a place without a network."""
+    monkeypatch.setattr("goafetch.pipeline.references._place_of", lambda stack: (100.0, -30.0))
+    workspace = Workspace(tmp_path)
+    workspace.make()
+
+    def make(*stacks, **choices):
+        found = References(Choices(**choices), workspace, NOWHERE)
+        found.begin(stacks)
+        return found
+
+    return make
+
+
+def hashable(item):
+    return Stack(**vars(item))
+
+
+@pytest.mark.parametrize("option", ["catalog", "phot_catalog"])
+def test_a_file_that_is_not_there_stops_the_run_before_it_begins(tmp_path, option):
+    with pytest.raises(UsageError, match="is no file"):
+        run(tmp_path, into=tmp_path / "ws", **{option: tmp_path / "nothing.csv"})
+    assert not (tmp_path / "ws").exists()
+
+
+def test_a_file_without_positions_stops_the_run_before_it_begins(tmp_path):
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(BadFile, match="columns a, b"):
+        run(tmp_path, into=tmp_path / "ws", catalog=tmp_path / "bad.csv")
+    assert not (tmp_path / "ws").exists()
+
+
+def test_without_a_network_it_is_said_once_and_stacks_go_without(references):
+    one, two = (hashable(stack("science", name, hour)) for name, hour in (("a", 1), ("b", 2)))
+    found, said = references(one, two), []
+    for item in (one, two):
+        given = found.of_stack(item, {}, lambda event, **facts: said.append((event, facts)))
+        assert given.parameters == {}
+        assert given.contents == {}
+    assert len(said) == 1
+    assert "cannot be reached" in said[0][1]["reason"]
+
+
+def test_a_file_goes_to_the_stack_and_its_content_into_the_key(references, tmp_path):
+    path = tmp_path / "stars.csv"
+    path.write_text("ra,dec\n100.0,-30.0\n")
+    item = hashable(stack("science", "a", 1))
+    found = references(item, catalog=str(path), phot_catalog="none")
+    given = found.of_stack(item, {}, lambda *_, **__: None)
+    assert given.parameters[POSITIONS]["catalog"] == str(path)
+    path.write_text("ra,dec\n100.0,-30.1\n")
+    again = found.of_stack(item, {}, lambda *_, **__: None)
+    assert again.contents != given.contents
+
+
+def test_the_users_own_parameter_wins(references, tmp_path):
+    mine, other = tmp_path / "mine.csv", tmp_path / "other.csv"
+    for path in (mine, other):
+        path.write_text(f"ra,dec\n100.0,-30.0{len(path.name)}\n")
+    item = hashable(stack("science", "a", 1))
+    found = references(item, catalog=str(other), phot_catalog="none")
+    given = found.of_stack(item, {POSITIONS: {"catalog": str(mine)}}, lambda *_, **__: None)
+    assert given.parameters[POSITIONS]["catalog"] == str(mine)
+    alone = references(item, catalog="none", phot_catalog="none")
+    assert alone.of_stack(item, {POSITIONS: {"catalog": str(mine)}}, lambda *_, **__: None).contents == (
+        given.contents
+    )
+
+
+def test_science_takes_the_zeropoint_of_the_nearest_standard(references, tmp_path):
+    science = hashable(stack("science", "a", 5))
+    early, near = (hashable(stack("standard", name, hour)) for name, hour in (("s1", 1), ("s2", 4)))
+    found = references(science, early, near, catalog="none", phot_catalog="none")
+    assert found.standard_of(science) is near
+    assert found.standard_of(near) is None
+    found.made[near] = (tmp_path / "near_image.fits", "its key")
+    given = found.of_stack(science, {}, lambda *_, **__: None)
+    assert given.parameters["measureZeropoint"]["standard"].endswith("near_image.fits")
+    assert "its key" in given.contents.values()
