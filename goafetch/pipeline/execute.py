@@ -35,11 +35,11 @@ class Stage:
 
 
 def stages(plan: Plan, work: Work) -> list[Stage]:
-    """The stages of a plan, each after those that it needs; science first, as it takes longest."""
+    """The stages of a plan, each after those that it needs; a standard's stack is made beside the science."""
     flats = {work.workspace.playground / group.product: group for group in plan.flats}
     visits = [
         Stage(group, reduce_visit, (flats[group.flat],) if group.flat in flats else ())
-        for group in sorted(plan.visits, key=lambda group: group.kind != SCIENCE)
+        for group in sorted(plan.visits, key=lambda group: group.kind == SCIENCE)
     ]
     # A science stack takes its zeropoint from a standard's.
     last = [

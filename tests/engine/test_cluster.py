@@ -1,0 +1,51 @@
+"""A dask cluster in the place of the pool: same results, lost workers, clear errors."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chores import die_first, double, fill
+from same_products import differences
+from tiny_program import write_program
+from told import Told
+
+from goafetch.engine.cluster import Cluster, ClusterError
+from goafetch.pipeline import run
+
+
+def test_workers_lost_three_times_cost_only_their_tasks(tmp_path: Path) -> None:
+    told = Told()
+    with Cluster("local", 2, told) as cluster:
+        desk = cluster.at(tmp_path / "lock")
+        assert list(desk.map(double, range(20))) == list(range(0, 40, 2))
+        tasks = [(str(tmp_path), number) for number in range(12)]
+        assert list(desk.map(die_first, tasks)) == list(range(12))
+        (array,) = desk.map(fill, [(2000, 2000)])
+        array += 1.0  # what comes back may be written to
+        assert np.all(array == 2.5)
+    assert len(told.of("warning")) == 3
+    assert {facts["path"].partition("(")[0] for facts in told.of("retry")} == {"die_first"}
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://host", "127.0.0.1:9"])
+def test_a_scheduler_that_does_not_answer_is_said_within_seconds(address: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(ClusterError, match="no dask scheduler answers"):
+        Cluster(address)
+    assert time.monotonic() - begun < 8
+
+
+def test_a_cluster_at_an_address_makes_the_same_bytes(tmp_path: Path) -> None:
+    """The workers stand for those of a batch system: they were started by somebody else."""
+    from distributed import LocalCluster
+
+    write_program(tmp_path / "raw")
+    here = run(tmp_path / "raw", into=tmp_path / "here", workers=1)
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        there = run(tmp_path / "raw", into=tmp_path / "there", cluster=cluster.scheduler_address)
+    assert here.exit_code == there.exit_code == 0
+    assert len(there.products) == len(here.products) > 4
+    assert differences(here.workspace.root, there.workspace.root) == []

@@ -1,0 +1,90 @@
+"""The local pool: order, lost workers, the watch over the parent, and the lock that workers share."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from chores import die, die_first, double, rename_after
+from told import Told
+
+from goafetch.engine.pool import Pool, WorkersLost
+from goafetch.errors import WorkspaceError
+from goafetch.workspace import Workspace, held
+
+
+def test_results_come_in_the_order_of_the_tasks_however_many() -> None:
+    with Pool(2) as pool:
+        assert list(pool.map(double, range(40))) == list(range(0, 80, 2))
+        assert pool.submit(double, 4).result() == 8
+
+
+def test_an_error_of_a_task_is_raised_where_its_result_is_wanted() -> None:
+    with Pool(1) as pool, pytest.raises(TypeError):
+        list(pool.map(double, [None]))
+
+
+def test_a_killed_worker_costs_a_new_pool_and_its_unfinished_tasks(tmp_path: Path) -> None:
+    told = Told()
+    with Pool(2, told) as pool:
+        for first in (0, 4, 8):
+            tasks = [(str(tmp_path), number) for number in range(first, first + 4)]
+            assert list(pool.map(die_first, tasks)) == list(range(first, first + 4))
+    warnings = [facts["text"] for facts in told.of("warning")]
+    assert warnings[2:] == ["a worker process was lost (SIGKILL(-9)), replaced 3 of at most 3 times"]
+    assert any(facts["path"].startswith("die_first") for facts in told.of("retry"))
+
+
+def test_workers_lost_a_fourth_time_are_a_clear_error() -> None:
+    with Pool(1) as pool, pytest.raises(WorkersLost, match=r"lost 4 times.*--memory"):
+        pool.submit(die, None).result()
+
+
+PARENT = """
+import sys, time
+from goafetch.engine.pool import Pool
+from chores import rename_after
+if __name__ == "__main__":
+    pool = Pool(1)
+    pool.submit(rename_after, tuple(sys.argv[1:3]) + (float(sys.argv[3]),))
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.6])
+def test_workers_of_a_killed_parent_rename_nothing(tmp_path: Path, seconds: float) -> None:
+    """Even between two looks at the parent no file gets its final name."""
+    old, new = tmp_path / "half-made", tmp_path / "product"
+    support = str(Path(__file__).parents[1] / "support")
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {support!r})\n{PARENT}"]
+    with subprocess.Popen([*command, str(old), str(new), str(seconds)]) as process:
+        while not old.exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    time.sleep(seconds + 0.7)
+    assert old.exists() and not new.exists()
+
+
+def test_no_run_begins_while_a_worker_of_an_earlier_one_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("goafetch.workspace.PATIENCE", 0.3)
+    workspace = Workspace(tmp_path).make()
+    with Pool(1) as pool:
+        pool.at(workspace.workers_lock).submit(double, 1).result()
+        with pytest.raises(WorkspaceError, match="earlier run still work"), held(workspace):
+            pass
+    with held(workspace):
+        pass
+
+
+def test_a_cold_pool_does_the_first_task_of_each_kind_alone(tmp_path: Path) -> None:
+    with Pool(2, cold=True) as pool:
+        tasks = [(str(tmp_path / f"{number}.new"), str(tmp_path / str(number)), 0.1) for number in range(3)]
+        list(pool.map(rename_after, tasks))
+    first, second = ((tmp_path / name).stat().st_mtime for name in ("0", "1"))
+    assert second - first > 0.09
