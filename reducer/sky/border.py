@@ -26,13 +26,13 @@ Borders = Mapping[int, F64]
 
 
 def border_means(raw: F32, region: Region, array: int) -> F64:
-    """The clipped mean of the reference rows for each 64 columns, electrons; empty where none were read.
+    """The clipped mean of the reference rows for each 64 columns, electrons; empty unless all columns and some of those rows were read.
 
     The first and last four rows of the full array see no light (GSAOI's arrays are HAWAII-2RG).
     """
     row = np.arange(region.y1, region.y1 + raw.shape[0])
     rows = raw[(row < BORDER) | (row >= SIDE - BORDER)]
-    if not rows.shape[0] or region.x1 % GROUP or raw.shape[1] % GROUP:
+    if not rows.shape[0] or raw.shape[1] != SIDE:
         return np.empty(0)
     groups = rows.reshape(rows.shape[0], -1, GROUP).swapaxes(0, 1).reshape(-1, rows.shape[0] * GROUP)
     middle = np.median(groups, axis=1, keepdims=True)
