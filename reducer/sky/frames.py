@@ -30,6 +30,8 @@ from reducer.steps.masks import index_of
 PIXELS_AT_ONCE = 4_000_000
 
 
+#: The path of each array's pattern.
+Pattern = Mapping[int, Path]
 #: A compressed mask, and its shape.
 Packed = tuple[bytes, tuple[int, int]]
 
@@ -68,28 +70,27 @@ def unpack(packed: Packed) -> Bool:
 
 @dataclass(frozen=True)
 class LookTask:
-    """Look at a frame, with a pattern subtracted if there is one already."""
+    """Look at a frame, with a pattern (the path of each array's) subtracted if there is one already."""
 
     disk: Files
     frame: FrameRef
-    pattern: Path | None
+    pattern: Pattern
 
 
 def look(task: LookTask) -> dict[int, Seen]:
     """Measure each array of a frame: level, background cells, channel offsets, objects."""
-    pattern = task.disk.open_frame(task.pattern) if task.pattern else None
     seen = {}
     for index, header in enumerate(task.frame.chips):
+        array = int(header["EXTVER"])
         chip = task.disk.read_chip(task.frame, index, variance=False)
         data, mask = chip.data, chip.mask
-        if pattern is not None:
-            array = index_of(pattern, int(header["EXTVER"]))
-            sky = task.disk.read_chip(pattern, array, variance=False)
+        if task.pattern:
+            sky = _read_pattern(task.disk, task.pattern, array, variance=False)
             data -= sky.data
             mask |= sky.mask & np.uint16(dq.NO_DATA)
-        known = task.frame.hidden.get(int(header["EXTVER"]))
+        known = task.frame.hidden.get(array)
         hidden = unpack(known) if known else None
-        seen[int(header["EXTVER"])] = see(data, mask, region(header).x1, pattern is None, hidden)
+        seen[array] = see(data, mask, region(header).x1, not task.pattern, hidden)
     return seen
 
 
@@ -128,10 +129,11 @@ class PatternTask:
     seen: tuple[Mapping[int, Seen], ...]
     offsets: tuple[Mapping[int, F32], ...]
     array: int
+    path: Path
 
 
-def combine_skies(task: PatternTask) -> Chip:
-    """The mean of skies without their levels, channel offsets and objects, for one array."""
+def combine_skies(task: PatternTask) -> Path:
+    """Write the mean of skies without their levels, channel offsets and objects, for one array."""
     frames = [place for place, frame in enumerate(task.frames) if task.array in task.seen[place]]
     first = task.frames[frames[0]]
     header = first.chips[index_of(first, task.array)]
@@ -150,7 +152,12 @@ def combine_skies(task: PatternTask) -> Chip:
             values[block], noises[block], masks[block], dq.UNUSABLE
         )
         mask[rows][used == 0] = dq.NO_DATA
-    return Chip(data, variance, mask, header)
+    chip = Chip(data, variance, mask, header)
+    return task.disk.write_frame(task.path, first.header, [chip], lasting=False)
+
+
+def _read_pattern(disk: Files, pattern: Pattern, array: int, variance: bool = True) -> Chip:
+    return disk.read_chip(disk.open_frame(pattern[array]), 0, variance=variance)
 
 
 def _sky_rows(task: PatternTask, place: int, rows: slice, value: F32, noise: F32, mask: U16) -> None:
@@ -205,7 +212,7 @@ class SubtractTask:
 
     disk: Files
     frame: FrameRef
-    pattern: Path
+    pattern: Pattern
     levels: Mapping[int, float]
     factors: Mapping[int, float]
     offsets: Mapping[int, F32]
@@ -220,11 +227,10 @@ def subtract(task: SubtractTask) -> Path:
 
 
 def _without_sky(task: SubtractTask) -> Iterator[Chip]:
-    pattern = task.disk.open_frame(task.pattern)
     for index, header in enumerate(task.frame.chips):
         array = int(header["EXTVER"])
         chip = task.disk.read_chip(task.frame, index)
-        sky = task.disk.read_chip(pattern, index_of(pattern, array))
+        sky = _read_pattern(task.disk, task.pattern, array)
         header = header.copy()
         header["SKYLEVEL"] = (round(task.levels[array], 3), "sky level subtracted (electron)")
         header["CHANRMS"] = (round(float(task.offsets[array].std()), 3), "rms of channel offsets (electron)")

@@ -26,6 +26,7 @@ from reducer.sky.field import fit_field
 from reducer.sky.frames import (
     KeepTask,
     LookTask,
+    Pattern,
     PatternTask,
     SubtractTask,
     combine_skies,
@@ -65,7 +66,7 @@ class Skies:
     frames: dict[str, FrameRef]
     seen: dict[str, Seens] = field(default_factory=dict)
     offsets: dict[str, dict[int, F32]] = field(default_factory=dict)
-    patterns: dict[frozenset[str], Path] = field(default_factory=dict)
+    patterns: dict[frozenset[str], Pattern] = field(default_factory=dict)
     width: int = 512
 
 
@@ -104,14 +105,15 @@ def make_patterns(frames: Sequence[FrameRef], objects: Sequence[FrameRef], conte
     sets = {frozenset(frame.skies) for frame in objects}
     used = frozenset().union(*sets)
     skies = Skies({frame.path.name: frame for frame in frames if frame.path.name in used})
-    _look_at_skies(skies, None, context)
+    _look_at_skies(skies, {}, context)
     skies.offsets = {name: no_offsets(frame) for name, frame in skies.frames.items()}
     first = _combine(skies, used, context, "_skyfirst")
     _look_at_skies(skies, first, context)
     if parameters.value(context, "skyCorrect", "channels"):
         strips = [strips_in(seen) for seen in skies.seen.values()]
         skies.width = channel_width(strips)
-        pattern = look(LookTask(context.disk, context.disk.open_frame(first), None))
+        tasks = [LookTask(context.disk, context.disk.open_frame(path), {}) for path in first.values()]
+        pattern = {array: part for seen in context.map(look, tasks) for array, part in seen.items()}
         common = common_offsets(strips_in(pattern), skies.width, len(strips))
         for name, found in zip(skies.seen, strips, strict=True):
             own = fit_exposure(found, skies.width).offsets
@@ -131,21 +133,22 @@ def strips_in(seen: Seens) -> dict[int, Strips]:
     return {array: part.strips for array, part in seen.items()}
 
 
-def _look_at_skies(skies: Skies, pattern: Path | None, context: Context) -> None:
+def _look_at_skies(skies: Skies, pattern: Pattern, context: Context) -> None:
     tasks = [LookTask(context.disk, frame, pattern) for frame in skies.frames.values()]
     skies.seen = dict(zip(skies.frames, context.map(look, tasks), strict=True))
 
 
-def _combine(skies: Skies, members: frozenset[str], context: Context, suffix: str) -> Path:
+def _combine(skies: Skies, members: frozenset[str], context: Context, suffix: str) -> Pattern:
     names = sorted(members)
     frames = tuple(skies.frames[name] for name in names)
     seen = tuple(skies.seen[name] for name in names)
     arrays = sorted({array for shown in seen for array in shown})
     offsets = tuple(skies.offsets[name] for name in names)
-    tasks = [PatternTask(context.disk, frames, seen, offsets, array) for array in arrays]
-    path = context.scratch / product_name(frames[0].path, suffix)
-    chips = context.map(combine_skies, tasks)
-    return context.disk.write_frame(path, frames[0].header, chips, lasting=False)
+    tasks = []
+    for array in arrays:
+        path = context.scratch / product_name(frames[0].path, f"{suffix}_{array}")
+        tasks.append(PatternTask(context.disk, frames, seen, offsets, array, path))
+    return dict(zip(arrays, context.map(combine_skies, tasks), strict=True))
 
 
 def _keep_skies(frames: Sequence[FrameRef], skies: Skies, context: Context) -> dict[str, FrameRef]:
