@@ -26,9 +26,10 @@ Borders = Mapping[int, F64]
 
 
 def border_means(raw: F32, region: Region, array: int) -> F64:
-    """The clipped mean of the reference rows for each 64 columns, electrons; empty unless all columns and some of those rows were read.
+    """The clipped mean of the reference rows for each 64 columns, electrons.
 
-    The first and last four rows of the full array see no light (GSAOI's arrays are HAWAII-2RG).
+    Empty unless all columns and some of those rows were read. The first and last four rows of the full
+    array see no light (GSAOI's arrays are HAWAII-2RG).
     """
     row = np.arange(region.y1, region.y1 + raw.shape[0])
     rows = raw[(row < BORDER) | (row >= SIDE - BORDER)]
