@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from goafetch.report.drawing import figures, pictures
+from goafetch.report.drawing.draw import as_data, as_thumbnail
 from goafetch.report.exchange import write_catalogues
 from goafetch.report.model import Decision, Product, RunSummary, read_summary
 from goafetch.report.products import Stack, column, read_stack
@@ -110,7 +110,7 @@ def _make_page(
         product=product,
         title=product.group or stack.path.stem,
         verdicts=verdicts,
-        picture="data:image/png;base64," + base64.b64encode(picture).decode("ascii"),
+        picture=as_data(picture),
         viewer=make_viewer(stack),
         depth=present(
             [
@@ -130,7 +130,7 @@ def _make_page(
         **common,
     )
     write_atomically(folder / "report" / name, page)
-    return Entry(product, name, picture_path.name, verdicts)
+    return Entry(product, name, as_data(as_thumbnail(picture)), verdicts)
 
 
 def _by_subject(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 from chromium import browser, find_chromium
-from small_workspace import SIZE, STAR, stack_pixels, wcs_header
+from small_workspace import SIZE, STAR, stack_pixels, story, wcs_header, write_stack, write_workspace
+
+from goafetch.report import make_report
+from goafetch.report.model import write_summary
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium here: the page is not tried")
 
@@ -176,6 +179,51 @@ def test_the_printed_page_shows_the_stack_and_the_verdict(tab):
     assert tab.evaluate(shown.format("#viewer")) == "none"
     assert tab.print().startswith(b"%PDF")
     tab.send("Emulation.setEmulatedMedia", media="")
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    """The index of a run with two targets."""
+    root = write_workspace(tmp_path_factory.mktemp("two"))
+    stacks = ("playground/S20170505S0095_image.fits", "playground/S20170506S0001_image.fits")
+    write_stack(root / stacks[1])
+    write_summary(root, story(*stacks))
+    return make_report(root)
+
+
+def test_an_index_leads_to_each_stack_and_back(chromium, index):
+    chromium.complaints.clear()
+    for width in (1200, 320):
+        chromium.open(index, width=width)
+        assert chromium.evaluate("document.documentElement.scrollWidth") <= width
+    assert chromium.evaluate("[...document.images].every((i) => i.complete && i.naturalWidth > 100 && i.alt)")
+    chromium.evaluate("document.querySelector('.index a').click()")
+    chromium.wait_for("document.querySelector('.stack.live') && true")
+    chromium.evaluate("document.querySelector('nav a').click()")
+    chromium.wait_for("location.pathname.endsWith('S20170506S0001_image.html')")
+    assert chromium.complaints == []
+
+
+def test_the_verdict_stands_under_the_title(tab):
+    counts = tab.evaluate("document.querySelector('.summary').textContent")
+    cards = tab.evaluate("document.querySelectorAll('.verdicts li').length")
+    assert sum(map(int, re.findall(r"\d+", counts))) == cards
+
+
+def test_the_black_and_white_levels_change_the_picture(tab):
+    before = brightness(tab)
+    tab.evaluate("(() => { const c = document.getElementById('view-white'); c.value = c.max;"
+                 "c.dispatchEvent(new Event('input')); })()")  # fmt: skip
+    assert brightness(tab) < before - 2
+
+
+def test_tables_wider_than_a_phone_scroll_by_themselves_and_print_in_full(chromium, page):
+    chromium.open(page, width=320, height=800)
+    chromium.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert chromium.evaluate("document.documentElement.scrollWidth") <= 320
+    chromium.open(page)
+    chromium.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert chromium.evaluate("[...document.querySelectorAll('details')].every((one) => one.open)")
 
 
 def test_words_have_contrast_in_both_themes(chromium, page):

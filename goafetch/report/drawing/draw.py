@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from functools import lru_cache
@@ -68,6 +69,22 @@ def as_png(figure: Figure, dpi: int = 130) -> bytes:
     page = io.BytesIO()
     figure.savefig(page, format="png", dpi=dpi, facecolor="white", pil_kwargs={"compress_level": 3})
     return page.getvalue()
+
+
+def as_thumbnail(png: bytes, width: int = 560) -> bytes:
+    """A smaller PNG of a PNG."""
+    from PIL import Image
+
+    page = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.thumbnail((width, width))
+        picture.convert("RGB").save(page, format="png", optimize=True)
+    return page.getvalue()
+
+
+def as_data(png: bytes) -> str:
+    """A PNG as an address that holds it."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def shrink(image: F32, most: int) -> tuple[F32, int]:
