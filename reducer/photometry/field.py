@@ -93,6 +93,7 @@ def find_zeropoint(objects: Table, growth: float, reference: FrameRef, context: 
         found = replace(
             found, transparency=(ratio, 0.921 * ratio * float(np.hypot(found.error, given.error)))
         )
+    nominal.warn_if_strange(found.at_zero, facts.filter or "", context.notify)
     context.notify("decision", what=f"zeropoint {found.summary()}", reason=f"{found.star} in {source}")
     return found
 

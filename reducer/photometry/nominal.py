@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -37,3 +38,14 @@ def zeropoint(filter_name: str) -> float | None:
     """The nominal magnitude of 1 electron/s at airmass 0, mean of the arrays; None for a filter without."""
     points = _instrument()["nominal_zeropoint_mag_for_1_electron_per_s"].get(filter_name)
     return None if points is None else float(np.mean(list(points.values())))
+
+
+def warn_if_strange(at_zero: float, filter_name: str, notify: Callable[..., None]) -> None:
+    """Warn about a zeropoint at airmass 0 that is far from the nominal one."""
+    usual = zeropoint(filter_name)
+    if usual is not None and abs(at_zero - usual) > SANE:
+        notify(
+            "warning",
+            text=f"the zeropoint at airmass 0, {at_zero:.2f} mag, is far from the nominal {usual:.2f}: "
+            "was it photometric, and are the stars the right ones?",
+        )

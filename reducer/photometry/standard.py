@@ -74,13 +74,7 @@ def _tell(found: Zeropoint, facts: Descriptors, context: Context) -> None:
             "the transparency between standard and target is not known, and not part of the zeropoint's error"
         )
         context.notify("info", text=said)
-    usual = nominal.zeropoint(facts.filter or "")
-    if usual is not None and abs(found.at_zero - usual) > nominal.SANE:
-        context.notify(
-            "warning",
-            text=f"the zeropoint at airmass 0, {found.at_zero:.2f} mag, is far from the nominal {usual:.2f}: "
-            "was it photometric, and is the standard the right star?",
-        )
+    nominal.warn_if_strange(found.at_zero, facts.filter or "", context.notify)
 
 
 # --- a standard's exposures -------------------------------------------------------------------------------

@@ -130,14 +130,15 @@ def published() -> tuple[Star, ...]:
 def find_magnitude(
     stars: Sequence[Star], name: str, ra: float | None, dec: float | None, filter_name: str, by_name: bool
 ) -> Magnitude | None:
-    """The target's magnitude in a filter, if it is listed: by position, or by name if that is trusted."""
+    """The target's magnitude in a filter, if it is listed: by name if trusted, else the nearest star."""
+    found: list[tuple[float, Magnitude]] = []
     for star in stars:
-        close = _distance(star, ra, dec) < NEAR
-        if close or (by_name and star.name and _plain(star.name) == _plain(name)):
-            found = in_filter(star.magnitudes, filter_name)
-            if found is not None:
-                return Magnitude(*found, star.name or name, star.source)
-    return None
+        named = by_name and bool(star.name) and _plain(star.name) == _plain(name)
+        distance = 0.0 if named else _distance(star, ra, dec)
+        known = in_filter(star.magnitudes, filter_name) if distance < NEAR else None
+        if known is not None:
+            found.append((distance, Magnitude(*known, star.name or name, star.source)))
+    return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def in_filter(bands: Mapping[str, tuple[float, float]], filter_name: str) -> tuple[float, float] | None:
