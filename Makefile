@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary=:all:
 
-.PHONY: demo test prove bench docs resolve lint clean
+.PHONY: demo test prove bench docs resolve lint clean oldest
 
 demo: $(VENV)/installed
 	$(BIN)/goafetch demo
@@ -32,6 +32,10 @@ docs: $(VENV)/installed-test
 # Every platform and Python that README names must be installable from wheels alone.
 resolve: $(VENV)/installed-test
 	$(BIN)/python benchmarks/resolve.py
+
+# The suite with the oldest dependencies that pyproject allows, and with the newest on each Python found.
+oldest: $(VENV)/installed-test
+	$(BIN)/python benchmarks/versions.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

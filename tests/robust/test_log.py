@@ -1,0 +1,74 @@
+"""reduce.log for people, events.jsonl for machines, and errors without tracebacks unless asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from shell import Shell
+
+from goafetch.console.failures import DEBUG
+from goafetch.errors import Failure, describe
+from goafetch.pipeline.log import logged
+
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO   |WARNING|ERROR  ) \S.*")
+
+
+def test_a_run_leaves_a_log_for_people_and_one_for_machines(tiny_whole: Path) -> None:
+    lines = (tiny_whole / "playground/reduce.log").read_text().splitlines()
+    assert all(LINE.fullmatch(line) for line in lines)
+    events = [json.loads(line) for line in (tiny_whole / "playground/events.jsonl").read_text().splitlines()]
+    assert all(datetime.fromisoformat(event["time"]).utcoffset() is not None for event in events)
+    kinds = {event["event"] for event in events}
+    assert {"stage", "done", "decision", "made", "warning"} <= kinds
+    made = {Path(event["path"]).name for event in events if event["event"] == "made"}
+    assert made >= {path.name for path in (tiny_whole / "playground").glob("*_skyCorrected.fits")}
+
+
+def test_lines_are_whole_flushed_and_appended_from_several_threads(tmp_path: Path) -> None:
+    log, events = tmp_path / "reduce.log", tmp_path / "events.jsonl"
+    for _ in range(2):
+        with logged(lambda event, **facts: None, log, events) as tell:
+            threads = [
+                threading.Thread(target=lambda: [tell("info", text="Grüße\n" * 50) for _ in range(50)])
+                for _ in range(4)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            tell("transfer", name="a", done=1, total=2)
+            tell("progress", name="a", done=1, total=2)
+            last = json.loads(events.read_text(encoding="utf-8").splitlines()[-1])  # before it is closed
+            assert last["event"] == "progress"
+    assert len(log.read_text(encoding="utf-8").splitlines()) == 400
+    assert len(events.read_text(encoding="utf-8").splitlines()) == 402
+
+
+def test_every_command_can_show_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(DEBUG, "")
+    assert "Traceback" not in Shell()("showd nothing.fits -d object").err
+    monkeypatch.setenv(DEBUG, "")
+    shown = Shell()("showd nothing.fits -d object --debug").err
+    assert "Traceback" in shown
+    assert "error: " in shown
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (OSError(28, "No space left on device", "/a"), "No space left on device: /a"),
+        (PermissionError(13, "Permission denied", "/a"), "Permission denied: /a"),
+        (MemoryError(), "not enough memory"),
+    ],
+)
+def test_refusals_of_the_system_are_nobodys_bug(error: Exception, word: str) -> None:
+    failure = describe(error)
+    assert isinstance(failure, Failure)
+    assert word in failure.found
+    assert "run the same command again" in failure.remedy
