@@ -12,7 +12,7 @@ from reducer import dq
 from reducer.frame import F32, F64, U16, Context, Files, FrameRef, Table
 from reducer.steps.apertures import sum_apertures
 from reducer.steps.centre import centre_sources
-from reducer.steps.significance import SIDE, significance
+from reducer.steps.significance import SIDE, is_touched, set_bad_aside, significance
 
 U8 = NDArray[np.uint8]
 
@@ -108,23 +108,17 @@ def is_blurred(sources: Table) -> bool:
 
 
 def _detect(data: F32, variance: F32, mask: U16, threshold: float, mesh: int, widened: float = 1.0) -> Table:
-    unusable = (mask & (dq.UNUSABLE & ~dq.SATURATED)) != 0
-    whole = np.where(unusable, np.float32(0.0), data)
-    background = sep.Background(whole, mask=unusable, bw=mesh, bh=mesh, fw=3, fh=3)
-    level = background.back()
+    whole, bad = set_bad_aside(data, mask, dq.UNUSABLE & ~dq.SATURATED)
+    background = sep.Background(whole, mask=bad.view(bool), bw=mesh, bh=mesh, fw=3, fh=3)
+    image = background.back()
     roughness = np.float32(background.globalrms) ** 2
-    noise = np.where(variance > 0, variance, roughness)
-    # A wider threshold than the propagated noise only where the background itself is rougher.
-    np.maximum(noise, np.float32(0.49) * roughness, out=noise)
-    image = whole - level
-    image[unusable] = noise[unusable] = 0.0
+    signal, noise = significance(whole, image, variance, bad, roughness, _PROFILE)
     sep.set_extract_pixstack(2_000_000)
-    bad = unusable.view(np.uint8)
     found = sep.extract(
-        significance(image, noise, _PROFILE), threshold, minarea=5, filter_kernel=None,
-        deblend_nthresh=16, deblend_cont=SHARP_CONTRAST if widened == 1.0 else BLURRED_CONTRAST,
+        signal, threshold, minarea=5, filter_kernel=None, deblend_nthresh=16,
+        deblend_cont=SHARP_CONTRAST if widened == 1.0 else BLURRED_CONTRAST,
     )  # fmt: skip
-    sources = _measure(image, noise, mask, bad, found, level)
+    sources = _measure(image, noise, mask, bad, found, whole)
     _measure_wide(sources, whole, noise, bad, widened)
     return sources
 
@@ -139,7 +133,7 @@ def _measure_wide(sources: Table, image: F32, noise: F32, bad: U8, widened: floa
     sources["wide"][some], sources["wide_error"][some] = sum_apertures(image, noise, bad, x, y, radii, ring)
 
 
-def _measure(image: F32, noise: F32, mask: U16, bad: U8, found: Table, level: F32) -> Table:
+def _measure(image: F32, noise: F32, mask: U16, bad: U8, found: Table, whole: F32) -> Table:
     sources = np.zeros(len(found), SOURCE)
     if not len(found):
         return sources
@@ -153,7 +147,8 @@ def _measure(image: F32, noise: F32, mask: U16, bad: U8, found: Table, level: F3
     sources["ellipticity"], sources["angle"] = shape[:, 4], shape[:, 5]
     light, error = sum_apertures(image, noise, bad, x, y, np.array(RADII), (0.0, 0.0))
     sources["flux"], sources["flux_error"] = np.nan_to_num(light), np.nan_to_num(error)
-    sources["peak"], sources["background"] = image[row, column], level[row, column]
+    sources["peak"] = image[row, column]
+    sources["background"] = whole[row, column] - image[row, column]
     sources["flags"] = _flags(sources, found, mask) | np.where(settled, 0, NOT_CENTRED)
     sources["flags"] |= np.where(shape[:, 7] > MOST_MASKED, ON_BAD_PIXEL, 0)
     sources["flags"] |= np.where(settled & (sources["fwhm"] < LEAST_FWHM), TOO_SHARP, 0)
@@ -166,13 +161,8 @@ def _flags(sources: Table, found: Table, mask: U16) -> F64:
     edge = np.minimum.reduce(
         [sources["x"], sources["y"], width - 1 - sources["x"], height - 1 - sources["y"]]
     )
-    saturated = _masked_share(
-        (mask & (dq.SATURATED | dq.NON_LINEAR)) != 0, sources, np.full(len(sources), 4.0)
-    )
-    flags = np.where(saturated > 0, IS_SATURATED, 0) | np.where(edge < radius, AT_EDGE, 0)
+    bright = dq.SATURATED | dq.NON_LINEAR
+    x, y = np.ascontiguousarray(sources["x"]), np.ascontiguousarray(sources["y"])
+    flags = np.where(is_touched(mask, bright, x, y, 4.0), IS_SATURATED, 0)
+    flags |= np.where(edge < radius, AT_EDGE, 0)
     return np.asarray(flags | np.where((found["flag"] & sep.OBJ_MERGED) != 0, BLENDED, 0))
-
-
-def _masked_share(where: F32, sources: Table, radius: F64) -> F64:
-    share, _, _ = sep.sum_circle(where.astype(np.float32), sources["x"], sources["y"], radius, subpix=1)
-    return np.asarray(share, float)
