@@ -152,9 +152,9 @@ class Terminal:
             self._line("·", as_text(text), "dim")
 
     def _count(self, word: str, group: str) -> None:
-        """Add to the group's own stage; where an event names no group, to the stage that began last."""
+        """Add to the stage of that group (or of none) that began last; without one, to the last of all."""
         at_work = list(self._stages.values())
-        own = [stage for stage in at_work if group and stage.group == group]
+        own = [stage for stage in at_work if stage.group == group]
         for stage in (own or at_work)[-1:]:
             stage.counts[word] = stage.counts.get(word, 0) + 1
 

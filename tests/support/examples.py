@@ -88,7 +88,9 @@ def check_command(words: list[str], app: object) -> None:
         command = command.commands[name]
     known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
     used = {word.split("=")[0] for word in rest if re.match(r"--?[a-zA-Z]", word)}
-    assert used <= known | {"--help", "-h", "--version"}, f"{used - known}: goafetch {' '.join(words)}"
+    assert used <= known | {"--help", "-h", "--version", "--install-completion"}, (
+        f"{used - known}: goafetch {' '.join(words)}"
+    )
 
 
 @dataclass

@@ -86,8 +86,8 @@ def draw_exposures(stack: Stack) -> Figure | None:
     if table is None or not len(table):
         return None
     caption = (
-        "Width of stars, transparency relative to the first exposure, and the rms residual per axis of the "
-        "stars that aligned it, against time."
+        "Against time: width of stars, Strehl ratio where it was estimated, transparency relative to the "
+        "first exposure, and the rms residual per axis of the stars that aligned it."
     )
     return Figure(graphs.draw_exposures(table, "exposures"), caption)
 

@@ -23,7 +23,6 @@ ONE_NIGHT = 720
 PANELS = (
     ("fwhm", "FWHM (mas)", 1000.0, COLOURS[0]),
     ("strehl", "Strehl", 1.0, COLOURS[3]),
-    ("sky", "sky (electrons)", 1.0, COLOURS[4]),
     ("transparency", "transparency", 1.0, COLOURS[2]),
     ("rms", "residual (mas)", 1000.0, COLOURS[1]),
 )
