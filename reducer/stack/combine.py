@@ -14,8 +14,8 @@ from reducer.stack.order import CHUNK, sort_chunk
 
 #: Pixels around which the local contrast and the neighbours of a cosmic ray are looked at.
 REACH = 2
-#: A neighbour of a rejected sample is rejected from this many sigmas.
-NEIGHBOUR_SIGMA = 2.5
+#: A neighbour of a rejected sample is rejected from this many sigmas; beside one so far out, in any case.
+NEIGHBOUR_SIGMA, STRONG_SIGMA = 2.5, 10.0
 
 
 @dataclass(frozen=True)
@@ -190,18 +190,24 @@ def reject_noise(data, variance, state, middle, factor, blur, low, high):  # typ
 
 @njit(cache=True, nogil=True)
 def reject_neighbours(data, variance, state, middle, factor, blur):  # type: ignore[no-untyped-def]
-    """Mark with 3 the samples beside rejected ones that the same event seems to disturb."""
+    """Mark with 3 the samples beside rejected ones that the same event seems to disturb, all if it is strong.
+
+    A particle's track is long, its charge couples to the pixels around, and interpolation spreads both.
+    """
     count, height, width = data.shape
     for n in range(count):
         for j in range(height):
             for i in range(width):
                 if state[n, j, i] != 2:
                     continue
+                sigma = np.sqrt(factor[j, i] * variance[n, j, i] + blur[j, i] ** 2)
+                strong = data[n, j, i] - middle[j, i] > STRONG_SIGMA * sigma
                 for jj in range(max(j - REACH, 0), min(j + REACH + 1, height)):
                     for ii in range(max(i - REACH, 0), min(i + REACH + 1, width)):
                         if state[n, jj, ii] == 1:
                             sigma = np.sqrt(factor[jj, ii] * variance[n, jj, ii] + blur[jj, ii] ** 2)
-                            if abs(data[n, jj, ii] - middle[jj, ii]) > NEIGHBOUR_SIGMA * sigma:
+                            away = abs(data[n, jj, ii] - middle[jj, ii])
+                            if strong or away > NEIGHBOUR_SIGMA * sigma:
                                 state[n, jj, ii] = 3
 
 
