@@ -60,6 +60,7 @@ def service(tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", has, asked
     server.shutdown()
+    server.server_close()
 
 
 def silent(*_, **__):
