@@ -39,3 +39,12 @@ def test_the_site_builds_without_a_warning(tmp_path):
         code = build.main(["-W", "-q", "-E", "-b", "html", str(DOCS), str(tmp_path)])
     assert code == 0
     assert (tmp_path / "index.html").exists()
+
+
+def test_the_pictures_of_the_explanations_are_there_and_small():
+    spec = importlib.util.spec_from_file_location("pictures", DOCS / "pictures.py")
+    pictures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pictures)
+    shown = set(re.findall(r"images/(why-\w+\.png)", "".join(page.read_text() for page in PAGES)))
+    assert shown == set(pictures.PICTURES)
+    assert all((DOCS / "images" / name).stat().st_size < 150_000 for name in shown)
