@@ -1,120 +1,168 @@
-"""Measure the main job on the full-size tutorial night: wall time, CPU time, peak memory, stage by stage.
+"""Measure the main job: stages against the machine's floor, memory, and how both grow with frames and cores.
 
-Usage: python benchmarks/run.py [--folder DIR] [--workers N] [--results FILE.json]
+Usage: python benchmarks/run.py [--parts stages cores cluster scaling] [--folder DIR] [--times N] [--small]
 
-The night is simulated once into DIR (3.2 GB). The floor is what the same machine needs, in the same run, to
-read every raw file once with its md5, in as many processes; times are best read as ratios to it.
+The nights are simulated into DIR (once; `--keep` leaves them there) and reduced by `goafetch run`. The table
+goes to standard output and to docs/performance-table.md. The part `scaling` takes 25 GB of disk and an hour.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import resource
-import subprocess
+import shutil
+import statistics
 import sys
 import tempfile
-import threading
-import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from floor import find_floor
+from measuring import Cost, measure
 
 from goafetch.engine.pool import available_cores
+from goafetch.practice.exposure.night import Night
+from goafetch.practice.simulate import build_program
+
+TABLE = Path(__file__).parents[1] / "docs" / "performance-table.md"
+GOAFETCH = Path(sys.executable).with_name("goafetch")
+#: What of a night the scaling needs: one set of flats, and science.
+KINDS = frozenset({"lamp-on", "lamp-off", "mask", "science", "sky"})
 
 
-def simulate(folder: Path) -> None:
-    """Make the night unless it is there."""
-    if not (folder / "holdings.json").exists():
-        command = [sys.executable, "-m", "goafetch.practice.simulate", "--out", str(folder)]
-        subprocess.run([*command, "--full-size", "--uncompressed"], check=True)
+@dataclass(frozen=True)
+class Bench:
+    """Where it happens, how often each command is run, and the size of the nights' arrays."""
+
+    folder: Path
+    times: int
+    size: int
+    workers: int
+
+    def night(self, size: int, objects: int = 9, skies: int = 7) -> Path:
+        """A folder with a night's raw files, simulated unless it is there; each frame for itself."""
+        raw = self.folder / f"night-{size}-{objects + skies}"
+        if not (raw / "holdings.json").exists():
+            only = KINDS if objects + skies != 16 else frozenset()
+            night = Night(size=size, objects=objects, skies=skies, compress=False, only=only)
+            build_program("tutorial", raw, night=night, workers=self.workers)
+        return raw
+
+    def reduce(self, raw: Path, *options: str, keep: bool = False) -> Cost:
+        """Reduce a night from nothing; RuntimeError where that fails."""
+        space = self.folder / f"{raw.name}-reduced"
+        shutil.rmtree(space, ignore_errors=True)
+        cost = self.again(raw, *options)
+        if not keep:
+            shutil.rmtree(space)
+        return cost
+
+    def again(self, raw: Path, *options: str) -> Cost:
+        """Repeat the command in the workspace that is there."""
+        space = self.folder / f"{raw.name}-reduced"
+        given = ["--catalog", "none", "--json", "--quiet", "--workers", str(self.workers), *options]
+        cost = measure([GOAFETCH, "run", raw, "--into", space, *given])
+        if cost.code:
+            raise RuntimeError(f"goafetch run {raw} ended with {cost.code}: {cost.output[-2000:]}")
+        return cost
 
 
-def hash_file(path: Path) -> str:
-    """The md5 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "md5").hexdigest()
+def stages(bench: Bench) -> Iterator[str]:
+    """The tutorial, first and second run, stage by stage, against the floor of the same minutes."""
+    raw = bench.night(bench.size)
+    costs = [bench.reduce(raw, keep=True) for _ in range(bench.times)]
+    second = bench.again(raw)
+    space = bench.folder / f"{raw.name}-reduced"
+    parts = find_floor(raw, space / "playground", bench.workers)
+    shutil.rmtree(space)
+    floor = sum(parts.values())
+    told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items())
+    yield f"### The tutorial, {bench.size} x {bench.size} arrays, {bench.workers} workers"
+    yield f"\nFloor: {floor:.1f} s ({told}). Median of {bench.times} runs.\n"
+    yield "| | wall, s | times the floor | CPU, s | peak, MB |\n|---|---|---|---|---|"
+    yield row("first run", median(costs), floor)
+    yield row("second run, nothing to do", second, floor)
+    for outcome in json.loads(costs[-1].output)["outcomes"]:
+        yield f"| {outcome['kind']}: {outcome['what']} | {outcome['seconds']:.1f} | | | |"
 
 
-def floor(folder: Path, workers: int) -> float:
-    """Seconds to read and hash every raw file once."""
-    begun = time.perf_counter()
-    with ProcessPoolExecutor(workers) as pool:
-        list(pool.map(hash_file, sorted(folder.glob("*.fits"))))
-    return time.perf_counter() - begun
+def cores(bench: Bench) -> Iterator[str]:
+    """The same with one core and with two."""
+    raw = bench.night(bench.size)
+    yield "### Cores\n\n| workers | wall, s | CPU, s | peak, MB |\n|---|---|---|---|"
+    for count in (1, 2):
+        cost = bench.reduce(raw, "--workers", str(count))
+        yield f"| {count} | {cost.wall:.1f} | {cost.cpu:.1f} | {cost.peak:.0f} |"
 
 
-def children(pid: int) -> list[int]:
-    """A process and all that descend from it."""
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            found += children(int(child))
-    return found
+def cluster(bench: Bench) -> Iterator[str]:
+    """A local dask cluster against the pool."""
+    raw = bench.night(bench.size)
+    pool, dask = bench.reduce(raw), bench.reduce(raw, "--cluster", "local")
+    yield "### Pool and cluster\n\n| | wall, s | CPU, s | peak, MB |\n|---|---|---|---|"
+    for name, cost in (("pool", pool), ("dask, local", dask)):
+        yield f"| {name} | {cost.wall:.1f} | {cost.cpu:.1f} | {cost.peak:.0f} |"
+    yield f"\nThe cluster takes {dask.wall / pool.wall:.2f} times the pool's time."
 
 
-def memory(pid: int) -> float:
-    """Proportional set size of a process tree, megabytes; what ends while it is looked at counts nothing."""
-    total = 0
-    try:
-        for each in children(pid):
-            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
-            total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return total / 1e3
-    return total / 1e3
+def scaling(bench: Bench) -> Iterator[str]:
+    """How time and memory grow with the number of science frames, each simulated for itself."""
+    small = bench.size < 2048
+    plan = [(512, (16, 64))] if small else [(2048, (16, 64)), (1024, (16, 64, 256))]
+    yield "### Number of science frames\n"
+    yield "| arrays | frames | wall, s | s a frame | CPU, s | peak, MB |\n|---|---|---|---|---|---|"
+    for size, counts in plan:
+        for count in counts:
+            raw = bench.night(size, objects=count * 9 // 16, skies=count - count * 9 // 16)
+            cost = bench.reduce(raw)
+            shutil.rmtree(raw)
+            yield (
+                f"| {size} x {size} | {count} | {cost.wall:.1f} | {cost.wall / count:.2f} | {cost.cpu:.1f} | "
+                f"{cost.peak:.0f} |"
+            )
 
 
-def measure(command: list[str]) -> dict[str, Any]:
-    """Run a command; its wall and CPU seconds, the peak memory of its process tree, and what it printed."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    begun = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    peak = [0.0]
+def median(costs: Sequence[Cost]) -> Cost:
+    """The run of the median wall time."""
+    middle = statistics.median_low([cost.wall for cost in costs])
+    return next(cost for cost in costs if cost.wall == middle)
 
-    def watch() -> None:
-        while process.poll() is None:
-            peak[0] = max(peak[0], memory(process.pid))
-            time.sleep(0.2)
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    output, _ = process.communicate()
-    wall = time.perf_counter() - begun
-    watcher.join()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall": wall, "cpu": cpu, "peak": peak[0], "exit": process.returncode, "output": output}
+def row(name: str, cost: Cost, floor: float) -> str:
+    """A line of the table."""
+    return f"| {name} | {cost.wall:.1f} | {cost.wall / floor:.2f} | {cost.cpu:.1f} | {cost.peak:.0f} |"
+
+
+PARTS: dict[str, Callable[[Bench], Iterator[str]]] = {
+    part.__name__: part for part in (stages, cores, cluster, scaling)
+}
 
 
 def main() -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "goafetch-full-night")
+    """Print the table and write it where the documentation takes it from."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=["stages", "cores", "cluster"])
+    parser.add_argument("--folder", type=Path, help="where the nights are kept from one time to the next")
+    parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--workers", type=int, default=available_cores())
-    parser.add_argument("--results", type=Path)
+    parser.add_argument("--small", action="store_true", help="arrays of 512 pixels, to see that it works")
+    parser.add_argument("--table", type=Path, default=TABLE)
     given = parser.parse_args()
-    simulate(given.folder)
-    least = floor(given.folder, given.workers)
-    with tempfile.TemporaryDirectory(dir=given.folder.parent) as space:
-        command = [str(Path(sys.executable).parent / "goafetch"), "run", str(given.folder), "--into", space]
-        command += ["--workers", str(given.workers), "--json", "-q"]
-        rows = {"first run": measure(command), "second run": measure(command)}
-    stages = {
-        o["kind"] + " " + o["what"]: o["seconds"] for o in json.loads(rows["first run"]["output"])["outcomes"]
-    }
-    print(f"{given.workers} workers; floor (read and hash all raw files once): {least:.1f} s")
-    for name, row in rows.items():
-        ratio = row["wall"] / least
-        print(f"{name:12} wall {row['wall']:7.1f} s ({ratio:5.1f} floors)  CPU {row['cpu']:7.1f} s  "
-              f"peak {row['peak']:6.0f} MB  exit {row['exit']}")  # fmt: skip
-    for stage, seconds in stages.items():
-        print(f"  {seconds:7.1f} s  {stage}")
-    if given.results:
-        kept = {name: {k: v for k, v in row.items() if k != "output"} for name, row in rows.items()}
-        given.results.write_text(json.dumps({"floor": least, "runs": kept, "stages": stages}, indent=1))
-    return max(row["exit"] for row in rows.values())
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="goafetch-bench-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    bench = Bench(folder, given.times, 512 if given.small else 2048, given.workers)
+    lines: list[str] = []
+    try:
+        for name in given.parts:
+            for line in (*PARTS[name](bench), ""):
+                print(line, flush=True)
+                lines.append(line)
+    finally:
+        if given.folder is None:
+            shutil.rmtree(folder)
+    given.table.write_text("\n".join(lines), encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":

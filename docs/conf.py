@@ -3,7 +3,7 @@
 project = "goafetch"
 author = "The goafetch developers"
 extensions = ["myst_parser"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "performance-table.md"]
 myst_heading_anchors = 3
 html_theme = "alabaster"
 html_theme_options = {

@@ -18,7 +18,7 @@ from goafetch.pipeline.execute import execute
 from goafetch.pipeline.folder import is_workspace, take_folder
 from goafetch.pipeline.forecast import forecast
 from goafetch.pipeline.log import logged
-from goafetch.pipeline.places import InThisProcess, check_cluster, open_pool, share_of
+from goafetch.pipeline.places import InThisProcess, check_cluster, note_compiled, open_pool, share_of
 from goafetch.pipeline.references import Choices
 from goafetch.pipeline.result import RunReport
 from goafetch.pipeline.stages import Outcome, Work
@@ -139,6 +139,8 @@ def perform(
         files, obtained = _raw_files(request, work, settings)
     plan = plan_files(files, workspace, settings, request.wanted, tell)
     outcomes = execute(plan, work)
+    if any(outcome.redone for outcome in outcomes):
+        note_compiled()
     add_to_store(store_of(workspace, settings), plan, outcomes, workspace)
     verified.save()
     account = story.Account(request.target, request.command, plan, outcomes, work.refused, obtained)

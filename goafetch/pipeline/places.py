@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -52,7 +53,22 @@ def open_pool(settings: Settings, notify: Notify) -> Pool:
         return Cluster(settings.cluster, settings.workers, notify, MODULES)
     workers = settings.workers or affordable(memory_of(settings))
     share_of(settings, workers)
-    return Pool(workers, notify, MODULES)
+    return Pool(workers, notify, MODULES, cold=not _mark().exists())
+
+
+def note_compiled() -> None:
+    """Remember that the kernels have been compiled: the next run need not begin one task of a kind alone."""
+    with suppress(OSError):  # without a cache folder every run begins carefully
+        _mark().parent.mkdir(parents=True, exist_ok=True)
+        _mark().touch()
+
+
+def _mark() -> Path:
+    """A file that stands for compiled kernels of this code, these libraries and this Python."""
+    import platformdirs
+
+    name = f"{code_version()}-{platform.python_version()}-{platform.machine()}"
+    return Path(platformdirs.user_cache_dir("goafetch")) / "kernels" / name
 
 
 def memory_of(settings: Settings) -> int:
