@@ -87,7 +87,7 @@ def read_mosaic(path: Path) -> Mosaic:
     """Read the arrays of a flat or of an exposure; raises reducer.errors.BadFile."""
     frame = fitsio.open_frame(path)
     chips = {int(header["EXTVER"]): index for index, header in enumerate(frame.chips)}
-    read = {number: fitsio.read_chip(frame, index) for number, index in chips.items()}
+    read = {number: fitsio.read_chip(frame, index, variance=False) for number, index in chips.items()}
     return Mosaic(
         path=path,
         header=frame.header,
