@@ -13,7 +13,7 @@ from tiny_program import write_program
 from told import Told
 
 from goafetch.engine.cluster import Cluster, ClusterError
-from goafetch.pipeline import run
+from goafetch.pipeline import RunReport, run, run_many
 
 
 def test_workers_lost_three_times_cost_only_their_tasks(tmp_path: Path) -> None:
@@ -38,14 +38,25 @@ def test_a_scheduler_that_does_not_answer_is_said_within_seconds(address: str) -
     assert time.monotonic() - begun < 8
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_cluster_at_an_address_makes_the_same_bytes(tmp_path: Path) -> None:
-    """The workers stand for those of a batch system: they were started by somebody else."""
-    from distributed import LocalCluster
+    """The script of docs/howto/cluster.md, with the batch system's stand-in."""
+    from dask_jobqueue.local import LocalCluster
 
     write_program(tmp_path / "raw")
     here = run(tmp_path / "raw", into=tmp_path / "here", workers=1)
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        there = run(tmp_path / "raw", into=tmp_path / "there", cluster=cluster.scheduler_address)
+    with LocalCluster(
+        cores=1,
+        processes=1,
+        memory="1GB",
+        worker_extra_args=["--nthreads", "1"],
+        local_directory=str(tmp_path),
+        scheduler_options={"dashboard_address": None},
+    ) as cluster:
+        cluster.scale(2)
+        cluster.wait_for_workers(2)
+        (there,) = run_many([tmp_path / "raw"], into=tmp_path / "all", cluster=cluster.scheduler_address)
+    assert isinstance(there, RunReport)
     assert here.exit_code == there.exit_code == 0
     assert len(there.products) == len(here.products) > 4
     assert differences(here.workspace.root, there.workspace.root) == []
