@@ -134,11 +134,17 @@ def _halve(data: F32) -> F32:
     """Means of 2 x 2 pixels; an odd last row or column is a block of its own."""
     height, width = data.shape
     padded = np.pad(data, ((0, height % 2), (0, width % 2)), constant_values=np.nan)
-    parts = [padded[y::2, x::2] for y in (0, 1) for x in (0, 1)]
-    count = sum((np.isfinite(part) for part in parts), np.zeros(parts[0].shape, np.int8))
-    total = sum((np.nan_to_num(part, nan=0.0) for part in parts), np.zeros(parts[0].shape, np.float32))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(count > 0, total / count, np.nan), np.float32)
+    known = np.isfinite(padded)
+    padded[~known] = 0
+    count, total = (_sum_fours(plane) for plane in (known.view(np.uint8), padded))
+    return np.where(count > 0, total / np.maximum(count, 1), np.float32(np.nan)).astype(
+        np.float32, copy=False
+    )
+
+
+def _sum_fours(plane: NDArray[Any]) -> NDArray[Any]:
+    rows = plane[::2] + plane[1::2]
+    return np.asarray(rows[:, ::2] + rows[:, 1::2])
 
 
 def _limits(image: F32) -> tuple[float, float]:
