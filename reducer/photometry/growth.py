@@ -15,6 +15,8 @@ from reducer.frame import F32, F64, Table
 LEAST_SCALE = 28.0
 #: In scales: where the fitted wing begins and, for a second fit, begins instead; the aperture that is summed.
 WING, OTHER_WING, APERTURE = 0.75, 1.1, 2.5
+#: The same for many stars together: what lies beyond is known better from all of them.
+SMALL_APERTURE = 1.3
 #: Outermost ring in scales, and in pixels at most; growth of the rings' radii; width of the innermost.
 OUTSKIRTS, MOST_RADIUS, RING_GROWTH, CORE_STEP = 6.0, 330.0, 1.12, 2.0
 #: The share of a ring that has to be seen for it to count.
@@ -91,7 +93,7 @@ def compare_light(
     means = np.array([_without_neighbours(rings, scale) for rings in every])
     means -= np.nanmean(means[:, -3:], axis=1, keepdims=True)
     area, outer = every[0].area, every[0].outer
-    inside = outer <= APERTURE * scale
+    inside = outer <= SMALL_APERTURE * scale
     within = (means[:, inside] * area[inside]).sum(axis=1)
     good = np.isfinite(within) & (within > 0)
     if not good.any():
@@ -99,8 +101,8 @@ def compare_light(
     profile = np.nanmedian(means[good] / within[good, None], axis=0)
     noise = np.nanmedian([r.noise / w for r, w in zip(every, within, strict=True)], axis=0)
     typical = replace(every[0], mean=profile, noise=noise / np.sqrt(good.sum()))
-    total, beyond, edge = _with_wing(typical, scale, WING)
-    other = _with_wing(typical, scale, OTHER_WING)[0]
+    total, beyond, edge = _with_wing(typical, scale, WING, SMALL_APERTURE)
+    other = _with_wing(typical, scale, OTHER_WING, SMALL_APERTURE)[0]
     errors = np.array([np.hypot(*_noise(rings, edge)) for rings in every])
     return within * total, errors, float(np.hypot(WING_ERROR * beyond, 0.5 * (total - other)) / total)
 
@@ -174,10 +176,12 @@ def _hide(others: Table, star: Table, seen: NDArray[np.bool_], corner: tuple[int
         seen[rows, columns] &= np.hypot(x - column, y - row) > radius
 
 
-def _with_wing(rings: Rings, scale: float, start: float) -> tuple[float, float, float]:
+def _with_wing(
+    rings: Rings, scale: float, start: float, aperture: float = APERTURE
+) -> tuple[float, float, float]:
     """Total light, the part of the light beyond the aperture, and the aperture's radius."""
     wing = (rings.inner >= start * scale) & np.isfinite(rings.mean)
-    inside = rings.outer <= APERTURE * scale
+    inside = rings.outer <= aperture * scale
     if wing.sum() < 6 or not np.isfinite(rings.mean[inside]).all():
         raise BadInput("the star lies too near the edge, or on too many bad pixels, to sum its light")
     sky = float(np.median(rings.mean[wing][-3:]))

@@ -69,7 +69,7 @@ def correct_apertures(sources: Table, data: F32, variance: F32, usable: F32) -> 
     ``usable``: False where a pixel is bad. Of order 2 from 18 stars, 1 from 9, else constant.
     """
     centre, half = np.array([data.shape[1], data.shape[0]]) / 2.0, max(data.shape) / 2.0
-    stars = _most_isolated(sources)
+    stars = _bright_isolated(sources)
     if not len(stars):
         return Correction(-1, np.zeros(0), np.zeros((0, 0)), centre, half, np.nan, 0)
     total, noise, growth = compare_light(data, variance, usable, stars, sources)
@@ -98,8 +98,8 @@ def _fit(design: F64, values: F64, error: F64) -> tuple[F64, F64]:
     return coefficients, np.asarray(np.linalg.inv(normal))
 
 
-def _most_isolated(sources: Table) -> Table:
-    """The well measured stars whose neighbours have least light beside theirs, at most MOST_STARS."""
+def _bright_isolated(sources: Table) -> Table:
+    """The brightest well measured stars whose neighbours have little light beside theirs."""
     good = (sources["flags"] & NO_POSITION == 0) & (
         sources["flux"][:, 1] > LEAST_SIGNAL * sources["flux_error"][:, 1]
     )
@@ -111,9 +111,9 @@ def _most_isolated(sources: Table) -> Table:
     scale = max(float(np.median(sources["fwhm"][good][:MOST_STARS])), LEAST_SCALE)
     near = cKDTree(places).query_ball_point(places[good], REACH * scale)
     others = np.array([light[index].sum() for index in near]) / light[good] - 1.0
-    best = np.argsort(others, kind="stable")[:MOST_STARS]
-    alone = best[others[best] < MOST_NEIGHBOURS]
-    chosen: Table = stars[alone if len(alone) else best[:1]]
+    # Of those the brightest: the most isolated of all lie in gaps, darker than the sky around them.
+    alone = np.flatnonzero(others < MOST_NEIGHBOURS)[:MOST_STARS]
+    chosen: Table = stars[alone if len(alone) else [int(np.argmin(others))]]
     return chosen
 
 
