@@ -53,6 +53,10 @@ def _stack(stack: Stack, anew: set[Group], work: Work) -> Outcome:
     if anew & set(stack.groups):
         return Outcome(stack.name, stack.kind, TO_BE_MADE, reason="its frames are to be made")
     frames = [path for group in stack.groups for path in work.on_target.get(group, ())]
+    if not frames:
+        return Outcome(
+            stack.name, stack.kind, TO_BE_MADE, reason="none of its frames could be reduced before"
+        )
     key = stack_key(frames, work.references.of_stack(stack, work.parameters, work.notify), work)
     names = [work.workspace.playground / f"{stem(frame)}_image.fits" for frame in frames]
     made = tuple(name for name in names if products.is_current(name, key, work.verified))

@@ -21,9 +21,9 @@ from goafetch.workspace import Workspace
 
 #: What workers import as they start, beside the planning.
 MODULES = ("reducer.recipes",)
-#: Bytes of the process that the user started, of each worker besides its pixels, and of the pixels of the
-#: smallest task that works.
-PARENT, WORKER, SMALLEST_TASK = 450_000_000, 110_000_000, 140_000_000
+#: Bytes of the process that the user started, of each worker besides the pixels of its task (libraries, a
+#: flat of four arrays, buffers), and of the pixels of the smallest task; measured on whole arrays.
+PARENT, WORKER, SMALLEST_TASK = 600_000_000, 450_000_000, 140_000_000
 #: Without --memory: a part of the machine's memory, and no more than so much.
 PART, MOST = 4, 2_000_000_000
 #: More than this does not make a task faster.
