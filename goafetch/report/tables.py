@@ -31,9 +31,12 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("sky", "sky (electrons)", "{:.0f}".format),
     ("transparency", "transparency", "{:.3f}".format),
     ("weight", "weight", "{:.3f}".format),
+    ("shift_east", "east (arcsec)", "{:+.3f}".format),
+    ("shift_north", "north (arcsec)", "{:+.3f}".format),
     ("matches", "stars", str),
     ("rms", "residual (mas)", lambda value: f"{value * 1000:.2f}"),
     ("model", "model", str),
+    ("outlier", "out of line", str),
 )
 
 
