@@ -18,6 +18,13 @@ import numpy as np
 import sep
 from astropy.io import fits
 from astropy.wcs import WCS
+from background import report_noise
+from limits import (
+    FIXED,
+    centring,
+    photometry_pull,
+    weight_depth,
+)
 from scipy import ndimage
 from scipy.spatial import cKDTree
 from truth_image import Truth, rendering
@@ -50,6 +57,7 @@ class Stack:
     scale: float
     header: fits.Header
     noise: dict[int, float]
+    path: Path
 
     @classmethod
     def read(cls, path):
@@ -66,7 +74,8 @@ class Stack:
                 np.asarray(file[name].data).astype(kind) for name, kind in (("SCI", "f4"), ("VAR", "f4"))
             ]
             exposure = np.asarray(file["EXPTIME"].data).astype("f4") if "EXPTIME" in names else None
-            return cls(*planes, np.asarray(file["DQ"].data).astype("i4"), exposure, wcs, scale, header, noise)
+            mask = np.asarray(file["DQ"].data).astype("i4")
+            return cls(*planes, mask, exposure, wcs, scale, header, noise, path)
 
 
 def isolated(catalogue, magnitudes, radius=0.4, share=0.05):
@@ -239,82 +248,6 @@ def widths(image, positions):
     return np.array(out)
 
 
-def report_noise(stack, residual, model, count):
-    """Noise per pixel and of n x n means over VAR, outliers, and background by coverage."""
-    clean = (stack.mask == 0) & (stack.variance > 0)
-    quiet = clean & (ndimage.maximum_filter(model, 9) < 60)
-    if not quiet.any():
-        quiet = clean & (model < np.median(model[clean]) + 30)
-    deep = quiet & (count >= 4)
-    flat = residual - smooth(residual, quiet, 192)
-    sigma = np.sqrt(np.where(stack.variance > 0, stack.variance, 1))
-    rows = {"noise per pixel, e": spread_of(flat[deep]), "sqrt(VAR) per pixel, e": np.median(sigma[deep])}
-    ratios, corrected = [], []
-    for n in (1, 4, 16, 32):
-        value = spread_of(block(flat, stack.variance, deep, n))
-        ratios.append(f"{value:.2f}")
-        corrected.append(f"{value / (stack.noise.get(n, 1.0) if n > 1 else 1.0):.2f}")
-    rows["noise/sqrt(VAR) 1, 4, 16, 32"] = " ".join(ratios)
-    rows["the same over table NOISE"] = " ".join(corrected)
-    groups = [ndimage.label((s * flat / sigma > limit) & deep)[1] for s, limit in ((1, 6), (1, 10), (-1, 6))]
-    rows["groups > 6, > 10, < -6 sigma"] = (
-        f"{groups[0]} {groups[1]} {groups[2]} on {deep.sum() / 1e6:.1f} Mpix"
-    )
-    for coverage in range(1, int(count.max()) + 1):
-        here = quiet & (count == coverage)
-        if here.sum() > 2000:
-            lows = [
-                np.median(residual[here & part]) for part in quarters(here.shape) if (here & part).sum() > 500
-            ]
-            rows[f"background at coverage {coverage}, e"] = f"{min(lows):+.1f}..{max(lows):+.1f}"
-    return rows
-
-
-def quarters(shape):
-    """Masks of the four quarters of an image, where the arrays are."""
-    ny, nx = shape
-    rows, columns = np.arange(ny)[:, None] < ny // 2, np.arange(nx)[None, :] < nx // 2
-    return [rows & columns, rows & ~columns, ~rows & columns, ~rows & ~columns]
-
-
-def spread_of(values):
-    """Robust standard deviation."""
-    values = values[np.isfinite(values)]
-    return 1.4826 * np.median(np.abs(values - np.median(values))) if len(values) else np.nan
-
-
-def smooth(image, good, size):
-    """Medians of squares of ``size`` pixels, interpolated."""
-    ny, nx = (length // size + 1 for length in image.shape)
-    grid = np.zeros((ny, nx))
-    for j in range(ny):
-        for i in range(nx):
-            part = np.s_[j * size : (j + 1) * size, i * size : (i + 1) * size]
-            values = image[part][good[part]]
-            grid[j, i] = np.median(values) if len(values) > 200 else np.nan
-    grid = np.where(np.isfinite(grid), grid, np.nanmedian(grid))
-    rows = (np.arange(image.shape[0]) + 0.5) / size - 0.5
-    columns = (np.arange(image.shape[1]) + 0.5) / size - 0.5
-    at = np.meshgrid(rows, columns, indexing="ij")
-    return ndimage.map_coordinates(grid, at, order=1, mode="nearest").astype(np.float32)
-
-
-def block(image, variance, good, n):
-    """Means of n x n pixels over sqrt(mean VAR) / n, where all pixels are good (nine tenths for n > 8)."""
-    ny, nx = (length // n * n for length in image.shape)
-
-    def fold(a):
-        return a[:ny, :nx].reshape(ny // n, n, nx // n, n).sum(axis=(1, 3))
-
-    used = fold(good.astype("f4"))
-    total, spread = (
-        fold(np.where(good, image, 0).astype("f8")),
-        fold(np.where(good, variance, 0).astype("f8")),
-    )
-    full = used >= (0.9 if n > 8 else 1.0) * n * n
-    return (total[full] / np.sqrt(spread[full])).ravel()
-
-
 def main():
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -351,7 +284,22 @@ def evaluate(stack, truth, names, cache):
     rows["FWHM over truth"] = np.nanmedian(ratio)
     rows["FWHM, mas"] = np.nanmedian(widths(stack.data, pixels[best])) * stack.scale * 1e3
     rows |= report_noise(stack, stack.data - model, model, count)
-    return [line(name, value) for name, value in rows.items()]
+    rows["depth of the weights"] = weight_depth(stack.path, truth, names)
+    for low, high in ((14.6, 17.5), (18, 19)):
+        rows[f"photometry {low:g}-{high:g}, over error"] = photometry_pull(
+            stack, pixels, expected, magnitude, low, high
+        )
+    rigid, affine = distortion_limits(truth, names, true[bright])
+    limits = FIXED | {
+        "rms after shift+rotation, mas": show(rigid),
+        "rms after affine map, mas": show(affine),
+    }
+    name = "rms by magnitude, 14.4 to 18, mas"
+    rows[name], limits[name] = centring(
+        stack.path, true[bright], difference[bright], magnitude[bright], pixels[bright],
+        polynomial(true[bright, 0], true[bright, 1], 3),
+    )  # fmt: skip
+    return [line(name, value, limits.get(name, "")) for name, value in rows.items()]
 
 
 def field_map(stack, measured, true, tangent):
@@ -381,11 +329,15 @@ def pixel_areas(truth, name, true):
     return np.where(np.isfinite(area), area, np.nanmean(area))
 
 
-def line(name, value):
-    """One row of the table."""
-    text = value if isinstance(value, str) else " / ".join(f"{v:.4g}" for v in np.atleast_1d(value))
+def line(name, value, limit):
+    """One row of the table: the figure, its limit, and the peer's three."""
     peer = PEER.get(name, ("", "", ""))
-    return f"{name:34s} {text:>30s} | {peer[0]:>20s} {peer[1]:>12s} {peer[2]:>20s}"
+    return f"{name:34s} {show(value):>30s} | {limit:>20s} | {peer[0]:>20s} {peer[1]:>12s} {peer[2]:>20s}"
+
+
+def show(value):
+    """Text or numbers as text."""
+    return value if isinstance(value, str) else " / ".join(f"{v:.4g}" for v in np.atleast_1d(value))
 
 
 if __name__ == "__main__":
