@@ -105,3 +105,21 @@ def test_science_takes_the_zeropoint_of_the_nearest_standard(references, tmp_pat
     given = found.of_stack(science, {}, lambda *_, **__: None)
     assert given.parameters["measureZeropoint"]["standard"].endswith("near_image.fits")
     assert "its key" in given.contents.values()
+
+
+def test_magnitudes_of_the_archives_records_are_kept_in_the_lock_and_used(references, tmp_path):
+    from goafetch.archive.lock import Lock, LockedFile
+    from goafetch.archive.query import Criteria
+    from reducer.photometry.standards import find_magnitude, read_standards
+
+    star = {"name": "FS 1", "ra": 100.0, "dec": -30.0, "j_mag": 12.5, "h_mag": 12.2, "k_mag": 12.1}
+    file = LockedFile("S1.fits", "S1.fits.bz2", "", "a", "b", 1, 1, "", "Pass", "GS-1", "search", (star,))
+    Lock("http://archive", Criteria(program="GS-2017A-Q-29"), {file.name: file}).write(
+        tmp_path / "goafetch.lock"
+    )
+    assert Lock.read(tmp_path / "goafetch.lock").files["S1.fits"].standards == (star,)
+    item = hashable(stack("standard", "a", 1))
+    given = references(item, catalog="none", phot_catalog="none").of_stack(item, {}, lambda *_, **__: None)
+    table = Path(given.parameters["measureZeropoint"]["archive"])
+    found = find_magnitude(read_standards(table), "", 100.0, -30.0, "Kshort", False)
+    assert found.value == pytest.approx(12.1 + 0.002 + 0.026 * 0.4)
