@@ -162,21 +162,32 @@ def places(index: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.stack([np.ones(x.size), right + x.ravel(), up + y.ravel()], axis=1)
 
 
-def split(cells: list[np.ndarray], design: np.ndarray) -> tuple[float, list[float]]:
-    """The constant of a clipped plane through all cells, and the rms of the channels in each array."""
-    values = np.concatenate([part.ravel() for part in cells])
+def fit_plane(values: np.ndarray, design: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A fit without the cells that deviate, and what is left of all cells."""
     kept = np.isfinite(values)
     for _ in range(4):
         solution = np.linalg.lstsq(design[kept], values[kept], rcond=None)[0]
         residual = values - design @ solution
         kept = np.isfinite(residual) & (np.abs(residual) < 3 * mad(residual[kept]))
+    return solution, residual
+
+
+def split(cells: list[np.ndarray], design: np.ndarray) -> tuple[float, list[float]]:
+    """The constant of a clipped plane through all cells, and the rms of the channels in each array.
+
+    For the channels each array has a level of its own, lest a wrong one look like a gradient.
+    """
+    values = np.concatenate([part.ravel() for part in cells])
+    level = fit_plane(values, design)[0][0]
+    own = np.repeat(np.eye(len(cells)), [part.size for part in cells], axis=0)
+    residual = fit_plane(values, np.hstack([own, design[:, 1:]]))[1]
     steps, start = [], 0
     for part in cells:
         left = residual[start : start + part.size].reshape(part.shape)
         profile = np.nanmedian(left, axis=0).reshape(-1, CHANNEL // CELL[1])
         steps.append(float(np.std(np.nanmedian(profile, axis=1))))
         start += part.size
-    return float(solution[0]), steps
+    return float(level), steps
 
 
 def sky_scale(skies: list[Path], truth: Path, flat: list[Chip], known: dict[str, float]) -> float:
