@@ -22,6 +22,7 @@ from background import report_noise
 from limits import (
     FIXED,
     centring,
+    distortion_limits,
     photometry_pull,
     weight_depth,
 )
