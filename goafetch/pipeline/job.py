@@ -135,6 +135,7 @@ def perform(
         stored=stored_calibrations(store_of(workspace, settings)),
     )
     check_cluster(pool, workspace)
+    pool.start()  # they import what they need beside the planning
     with fetching:
         files, obtained = _raw_files(request, work, settings)
     plan = plan_files(files, workspace, settings, request.wanted, tell)
