@@ -1,0 +1,50 @@
+"""Every value of the tutorial's ``disco_pars`` reaches the step that it governs, and has an effect."""
+
+from collections import namedtuple
+
+import numpy as np
+import pytest
+
+from goafetch.api import disco, disco_pars
+from reducer.align.adjust import limits_of
+from reducer.align.match import StarList, find_offset
+from reducer.align.together import Limits, align_exposures
+from reducer.frame import Context, tell_nobody
+from reducer.parameters import parse
+
+MatchInfo = namedtuple("MatchInfo", ["offset_radius", "match_radius", "min_matches", "degree"])
+OBJECTS = MatchInfo(*disco_pars.OBJCAT_ALIGN_RADIUS, None, disco_pars.OBJCAT_POLY_DEGREE)
+REFERENCE = MatchInfo(
+    *disco_pars.REFCAT_ALIGN_RADIUS, disco_pars.REFCAT_MIN_MATCHES, disco_pars.REFCAT_POLY_DEGREE
+)
+
+
+def test_every_value_of_the_tutorial_is_a_parameter_of_a_step():
+    given = parse(disco.stack_parameters(OBJECTS, REFERENCE, disco_pars.PIXEL_SCALE, None))
+    assert given["adjustWCSToReference"] == {"first_pass": 5.0, "final": 0.1, "order": 3}
+    tie = {"first_pass": 10.0, "final": 0.2, "min_matches": 5, "order": 3}
+    assert given["determineAstrometricSolution"] == tie
+    assert given["resampleToCommonFrame"] == {"pixel_scale": 0.02}
+
+
+def test_each_field_of_the_object_match_changes_the_limits(tmp_path):
+    given = parse(disco.stack_parameters(MatchInfo(2.0, 0.05, 9, 1), None, None, None))
+    assert limits_of(Context(tmp_path, given)) == Limits(radius=2.5, tolerance=0.05, order=1, fewest=9)
+
+
+def test_the_search_radius_decides_what_is_found():
+    rng = np.random.default_rng(3)
+    u, v = rng.uniform(-30, 30, (2, 40))
+    stars = StarList(u, v, rng.uniform(14, 18, 40))
+    moved = StarList(u + 3.0, v, stars.magnitude)
+    assert find_offset(stars, moved, 2.0) is None
+    assert find_offset(stars, moved, 5.0).du == pytest.approx(-3.0, abs=0.01)
+
+
+def test_the_degree_decides_what_is_left(field):
+    frames, _, _ = field(4, 400, 61, own=0.02)
+    left = [
+        np.median([g.rms for g in align_exposures(frames, tell_nobody, Limits(order=order)).geometries])
+        for order in (1, 3)
+    ]
+    assert left[0] > 5 * left[1]
