@@ -24,7 +24,8 @@ class Quality:
     ``depth``: electrons of a point source at 5 sigma in an aperture of one FWHM in radius; ``noise``:
     electrons in a single pixel. ``noise_ratio``: scatter of pixels over what VAR says. ``covered``:
     fraction of the picture with data; ``even``: fraction of that with at least half of the exposure time.
-    ``zeropoint``: Vega magnitude of one electron per second, and its error; ``each``: EXPTIME, seconds.
+    ``zeropoint``: Vega magnitude of one electron per second, and its error; ``missing``: why there is none;
+    ``each``: EXPTIME, seconds.
     ``residual``: median over exposures of the rms residual of alignment per axis, mas; ``unaligned``: the
     number of exposures that no stars aligned. ``catalogue``: what the coordinates were tied to, empty if
     to nothing; ``tied``: by how many stars; ``tie``: their rms residual, mas.
