@@ -54,6 +54,9 @@ def _write_exposure(work: Work) -> None:
             chip = work.files.read_chip(work.frame, index)
             header = chip.header.copy()
             write_sip(header, work.geometry, index)
+            if "ASTRCAT" in work.frame.header:
+                # Catalogues of this century are on the ICRS.
+                header["RADESYS"] = "ICRS"
             found.append(Chip(chip.data, chip.variance, chip.mask, header))
         return found
 
