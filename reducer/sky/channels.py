@@ -160,6 +160,12 @@ def channels_of(strips: Strips, width: int) -> NDArray[Any]:
     return _channel_at(np.arange(strips.values.shape[1]) * STEP, strips, width)
 
 
+def covered_channels(strips: Strips, width: int) -> int:
+    """How many channels of an array have too few free pixels for their offset to be measured."""
+    free = np.bincount(channels_of(strips, width), strips.weights.sum(axis=0))
+    return int((free * CELL_ROWS * CELL_COLUMNS * BLOCK**2 < FEWEST).sum())
+
+
 def _channel_at(column: NDArray[Any], strips: Strips, width: int) -> NDArray[Any]:
     return (column + strips.first_column) // width - strips.first_column // width
 

@@ -123,7 +123,7 @@ def without_faint(means: F32, free: Bool) -> Bool:
     average = box_means(residual, 3) / np.maximum(weight, 1e-3)
     noise = scatter(residual[free])
     single, around = FAINT
-    dark: Bool = free & (np.abs(residual) < single * noise) & (average < around * noise / 3)
+    dark: Bool = free & (np.abs(residual) <= single * noise) & (average <= around * noise / 3)
     return dark
 
 

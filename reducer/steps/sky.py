@@ -19,6 +19,7 @@ from reducer.sky.channels import (
     STEP,
     Strips,
     channel_width,
+    covered_channels,
     fit_exposure,
 )
 from reducer.sky.edges import common_offsets
@@ -239,6 +240,7 @@ def _offsets(
     """Channel offsets of the frames of a field: each by itself where the field is blank, else together."""
     if not parameters.value(context, "skyCorrect", "channels"):
         return [no_offsets(frame) for frame in group]
+    _tell_covered(group, shown, skies.width, context)
     if decision.offset:
         return [dict(fit_exposure(strips_in(seen), skies.width).offsets) for seen in shown]
     east, north = positions(group)
@@ -259,6 +261,16 @@ def _offsets(
     if reference is None:
         return found
     return weigh_in(found, [frame.border for frame in group], reference, skies.width)
+
+
+def _tell_covered(group: Sequence[FrameRef], shown: Sequence[Seens], width: int, context: Context) -> None:
+    """Say in which arrays channels keep their offsets because objects cover them."""
+    for frame, seen in zip(group, shown, strict=True):
+        counts = {array: covered_channels(part.strips, width) for array, part in seen.items()}
+        told = ", ".join(f"{count} of array {array}" for array, count in counts.items() if count)
+        if told:
+            what = f"channel offsets of {frame.path.name} left: {told}"
+            context.notify("decision", what=what, reason="too few of their pixels are free of objects")
 
 
 def _reference(skies: Skies) -> Reference | None:

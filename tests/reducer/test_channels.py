@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reducer.sky.channels import channel_width, fit_exposure, strips_of
+from reducer.sky.channels import channel_width, covered_channels, fit_exposure, strips_of
 from reducer.sky.columns import column_means, find_width, offsets_against
 from reducer.sky.edges import common_offsets
 from reducer.sky.field import fit_field
@@ -77,8 +77,9 @@ def test_covered_channels_are_left_alone() -> None:
     free[:, 128:256] = False
     means = (10 * rng.standard_normal(free.shape)).astype(np.float32)
     means[:, 128:256] += 500
-    found = fit_exposure({1: strips_of(means, free, 2048, 0)}, 512).offsets[1]
-    assert np.abs(found).max() < 1
+    strips = strips_of(means, free, 2048, 0)
+    assert np.abs(fit_exposure({1: strips}, 512).offsets[1]).max() < 1
+    assert covered_channels(strips, 512) == 1
 
 
 def test_a_flat_frame_gives_its_offsets_against_the_others() -> None:
