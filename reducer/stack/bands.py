@@ -16,8 +16,8 @@ from reducer.stack.exposures import Exposure
 MARGIN = 2 * REACH
 #: Bytes of a sample, and the part of a task's memory that samples may fill.
 SAMPLE_BYTES, SAMPLES_PART = 12, 0.5
-#: The fewest rows that are worth a band.
-FEWEST_ROWS = 8
+#: The fewest rows of a band: slow, but better than to refuse hundreds of exposures.
+FEWEST_ROWS = 2
 
 
 @dataclass(frozen=True)
