@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,17 +19,11 @@ from numpy.typing import NDArray
 
 from reducer.errors import BadFile
 from reducer.frame import Chip, FrameRef, Header, Table, ascii_columns
-from reducer.headers.keywords import array_number, read
+from reducer.headers.keywords import STANDARD_CARD, array_number, read, whole
 
 BLOCK, CARD = 2880, 80
-#: Longest header that is read: ten thousand cards.
-LONGEST_HEADER = 800_000
+LONGEST_HEADER = 800_000  # ten thousand cards
 FITS_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
-#: Cards as the standard has them: a comment, or a key with a string, logical or number.
-_STANDARD = re.compile(
-    r"(COMMENT |HISTORY | {8}|CONTINUE|END {5}).*|(?=.{8}= )[A-Z0-9_-]+ *= *('([^']|'')*' *|[TF]"
-    r"|[+-]?\d{1,18}|[+-]?(\d+\.\d*|\.\d+)([ED][+-]?\d{1,3})?) *(/.*)?"
-)
 STORED = ("BZERO", "BSCALE", "BLANK", "CHECKSUM", "DATASUM", "SIMPLE", "XTENSION", "BITPIX", "NAXIS",
           "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "EXTEND", "GROUPS")  # fmt: skip
 
@@ -112,11 +105,11 @@ def _unit(text: str, start: int, path: Path) -> Unit:
     text = _legible(text)
     header = fits.Header.fromstring(text)
     try:
-        axes = _whole(header, "NAXIS", highest=999)
-        shape = tuple(_whole(header, f"NAXIS{axis}") for axis in range(axes, 0, -1))
+        axes = whole(header, "NAXIS", highest=999)
+        shape = tuple(whole(header, f"NAXIS{axis}") for axis in range(axes, 0, -1))
         dtype = FITS_TYPES[header["BITPIX"]]
-        groups, extra = _whole(header, "GCOUNT", 1), _whole(header, "PCOUNT", 0)
-        version = _whole(header, "EXTVER", 1)
+        groups, extra = whole(header, "GCOUNT", 1), whole(header, "PCOUNT", 0)
+        version = whole(header, "EXTVER", 1)
         zero, scale = read(header, "BZERO", float), read(header, "BSCALE", float)
         if (zero is None and "BZERO" in header) or (not scale and "BSCALE" in header):
             raise ValueError("BZERO and BSCALE")
@@ -138,18 +131,10 @@ def _unit(text: str, start: int, path: Path) -> Unit:
     )
 
 
-def _whole(header: fits.Header, key: str, default: int | None = None, highest: int = 2**40) -> int:
-    """A count or size in a header; ValueError for anything else."""
-    value = header.get(key, default)
-    if type(value) is not int or not 0 <= value <= highest:
-        raise ValueError(key)
-    return value
-
-
 def _legible(text: str) -> str:
     """A header's text in which cards that are not FITS are put right, or blank, as if they were missing."""
     cards = [text[at : at + CARD] for at in range(0, len(text), CARD)]
-    return "".join(card if _STANDARD.fullmatch(card) else _put_right(card) for card in cards)
+    return "".join(card if STANDARD_CARD.fullmatch(card) else _put_right(card) for card in cards)
 
 
 def _put_right(text: str) -> str:

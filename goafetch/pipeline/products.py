@@ -52,10 +52,14 @@ def is_current(product: Path, key: str, verified: Verified) -> bool:
         return False
     if verified.proof(product) is not None:
         return verified.proof(product) == key
+    from reducer.errors import BadFile
     from reducer.fitsio import is_whole, key_of
 
-    if key_of(product) != key or not is_whole(product):
-        return False
+    try:
+        if key_of(product) != key or not is_whole(product):
+            return False
+    except BadFile:
+        return False  # cut short or overwritten: it is made again
     verified.remember(product, key)
     return True
 

@@ -24,6 +24,12 @@ ARRAYS = {"H2RG-032-074": 1, "H2RG-032-064": 2, "H2RG-032-071": 3, "H2RG-032-061
 #: Array number by its quadrant of the mosaic (DETSEC): right half, upper half.
 QUADRANTS = {(True, False): 1, (False, False): 2, (False, True): 3, (True, True): 4}
 
+#: Cards as the standard has them: a comment, or a key with a string, logical or number.
+STANDARD_CARD = re.compile(
+    r"(COMMENT |HISTORY | {8}|CONTINUE|END {5}).*|(?=.{8}= )[A-Z0-9_-]+ *= *('([^']|'')*' *|[TF]"
+    r"|[+-]?\d{1,18}|[+-]?(\d+\.\d*|\.\d+)([ED][+-]?\d{1,3})?) *(/.*)?"
+)
+
 
 class HasPrimary(Protocol):
     """Anything that has a primary header."""
@@ -61,6 +67,14 @@ def read(header: Header, key: str, kind: Callable[[Any], T], low: float = -math.
     if isinstance(made, float) and (not math.isfinite(made) or made < low):
         return None
     return made
+
+
+def whole(header: Header, key: str, default: int | None = None, highest: int = 2**40) -> int:
+    """A count or size in a header; ValueError for anything else."""
+    value = header.get(key, default)
+    if type(value) is not int or not 0 <= value <= highest:
+        raise ValueError(key)
+    return value
 
 
 def parse_section(text: object) -> Section | None:

@@ -14,7 +14,10 @@ from tiny_program import ON_TARGET, SIDE, name_of
 
 from goafetch.config import Settings
 from goafetch.pipeline.job import Request, run_job
+from goafetch.pipeline.products import is_current
 from goafetch.plan.sort import sort_frames, unreadable
+from goafetch.workspace import Verified
+from reducer.fitsio import key_of
 from reducer.headers.select import facts_of
 
 SIZES = (0, *[SIDE * SIDE * 4] * 4)
@@ -85,3 +88,13 @@ def test_a_keyword_without_which_nothing_can_be_decided_is_named(
     assert key in unreadable(facts)
     [left] = sort_frames([(file, facts)])[1]
     assert left.failed
+
+
+@pytest.mark.parametrize("keep", [0, 100, 3000, 20_000])
+def test_a_product_that_was_cut_is_no_longer_current(tiny_whole: Path, tmp_path: Path, keep: int) -> None:
+    verified = Verified(tmp_path / "verified.json")
+    whole = next((tiny_whole / "playground").glob("*_skyCorrected.fits"))
+    assert is_current(whole, key_of(whole), verified)
+    cut = tmp_path / whole.name
+    cut.write_bytes(whole.read_bytes()[:keep])
+    assert not is_current(cut, key_of(whole), Verified(tmp_path / "other.json"))
