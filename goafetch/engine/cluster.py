@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: The address that stands for a cluster of our own on this machine.
 LOCAL = "local"
 #: Seconds within which a scheduler must answer, and its first worker must be there.
-ANSWER, FIRST_WORKER = 5, 60
+ANSWER, FIRST_WORKER = 5, 120
 
 
 class ClusterError(GoafetchError):
@@ -42,7 +42,7 @@ class Cluster(Pool):
         super().__init__(workers, notify, modules)
         self.address = address
         self._cluster = _start_local(self.workers) if address == LOCAL else None
-        self._client = _connect(self._cluster or address, address)
+        self._client = _connect(self._cluster or address, address, self.workers if self._cluster else 1)
         self._client.subscribe_topic("all", self._hear)
         if self._cluster is not None:
             self._client.register_plugin(_own_worker(os.getpid(), modules))
@@ -90,18 +90,21 @@ def _start_local(workers: int) -> LocalCluster:
     _need_distributed()
     from distributed import LocalCluster
 
-    return LocalCluster(
-        n_workers=workers,
+    # Begun without workers: on a busy machine they may be slow, and those who wait for them set a limit.
+    cluster = LocalCluster(
+        n_workers=0,
         threads_per_worker=1,
         processes=True,
         memory_limit=None,  # tasks are cut to the memory that the user allows
         dashboard_address=None,
         silence_logs=logging.CRITICAL,
     )
+    cluster.scale(workers)
+    return cluster
 
 
-def _connect(place: Any, address: str) -> Client:
-    """A client of the scheduler, once it has a worker."""
+def _connect(place: Any, address: str, workers: int) -> Client:
+    """A client of the scheduler, once it has so many workers."""
     _need_distributed()
     import dask
     from distributed import Client
@@ -120,12 +123,12 @@ def _connect(place: Any, address: str) -> Client:
             "see whether it runs, and whether this machine may reach it",
         ) from error
     try:
-        client.wait_for_workers(1, timeout=FIRST_WORKER)
+        client.wait_for_workers(workers, timeout=FIRST_WORKER)
     except TimeoutError as error:
         client.close()
         raise ClusterError(
-            f"the scheduler at {address} had no worker for {FIRST_WORKER} s",
-            "at least one worker",
+            f"the scheduler at {address} lacked workers for {FIRST_WORKER} s",
+            f"at least {workers}",
             "start workers, or wait until the queue of the cluster has started them",
         ) from error
     return client
