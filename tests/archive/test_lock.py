@@ -26,7 +26,7 @@ PROGRAM = Criteria(program="GS-2017A-Q-29")
 def _threads(pool: Threads, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fetches of a job unpack in threads here."""
     original = download.fetch
-    monkeypatch.setattr(job, "move", lambda *args, **options: original(*args, pool=pool, **options))
+    monkeypatch.setattr(job, "move", lambda *args, **options: original(*args, **{**options, "pool": pool}))
 
 
 @pytest.fixture
