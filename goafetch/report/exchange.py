@@ -72,5 +72,6 @@ def as_fits(table: Table) -> bytes:
     for name in plain.colnames:
         if plain[name].unit == "electron":
             plain[name].unit = None
+    plain.meta["PRODUCT"] = ascii(plain.meta["PRODUCT"])[1:-1]  # headers hold nothing beyond printable ASCII
     plain.write(page, format="fits")
     return page.getvalue()

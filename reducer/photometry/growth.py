@@ -91,15 +91,15 @@ def compare_light(
     edges = ring_edges(scale)
     every = [sum_rings(image, variance, usable, star, others, edges) for star in stars]
     means = np.array([_without_neighbours(rings, scale) for rings in every])
-    means -= np.nanmean(means[:, -3:], axis=1, keepdims=True)
+    means -= _mean_of_seen(means[:, -3:])[:, None]
     area, outer = every[0].area, every[0].outer
     inside = outer <= SMALL_APERTURE * scale
     within = (means[:, inside] * area[inside]).sum(axis=1)
     good = np.isfinite(within) & (within > 0)
     if not good.any():
         return within * np.nan, within * np.nan, np.nan
-    profile = np.nanmedian(means[good] / within[good, None], axis=0)
-    noise = np.nanmedian([r.noise / w for r, w in zip(every, within, strict=True)], axis=0)
+    profile = _median_of_seen(means[good] / within[good, None])
+    noise = _median_of_seen(np.array([r.noise for r in every])[good] / within[good, None])
     typical = replace(every[0], mean=profile, noise=noise / np.sqrt(good.sum()))
     total, beyond, edge = _with_wing(typical, scale, WING, SMALL_APERTURE)
     other = _with_wing(typical, scale, OTHER_WING, SMALL_APERTURE)[0]
@@ -109,7 +109,21 @@ def compare_light(
 
 def _without_neighbours(rings: Rings, scale: float) -> F64:
     """Ring means, in the wing the median of the sectors: an unseen neighbour lies in one of them."""
-    return np.where(rings.inner < WING * scale, rings.mean, np.nanmedian(rings.sectors, axis=0))
+    return np.where(rings.inner < WING * scale, rings.mean, _median_of_seen(rings.sectors))
+
+
+def _mean_of_seen(values: F64) -> F64:
+    """Mean of each row over what is finite, NaN where nothing is."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.nansum(values, axis=1) / np.isfinite(values).sum(axis=1))
+
+
+def _median_of_seen(values: F64) -> F64:
+    """Median of each column over what is finite, NaN where nothing is."""
+    seen = ~np.isnan(values).all(axis=0)
+    medians = np.full(values.shape[1], np.nan)
+    medians[seen] = np.nanmedian(values[:, seen], axis=0)
+    return medians
 
 
 def _noise(rings: Rings, edge: float) -> tuple[float, float]:

@@ -41,25 +41,27 @@ def until_it_says(process: subprocess.Popen[str], word: str) -> None:
         said += line
 
 
+def interrupted(process: subprocess.Popen[str]) -> tuple[float, str]:
+    """Seconds that Ctrl-C takes, and what was said until then."""
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    return time.monotonic() - begun, said
+
+
 def test_a_second_run_is_told_who_works_there_and_ctrl_c_ends_the_first(
     tiny_night: Path, tmp_path: Path
 ) -> None:
     workspace = tmp_path / "ws"
-    first = start(tiny_night, workspace)
-    until_it_says(first, "without a static bad-pixel mask")
-    second = start(tiny_night, workspace)
-    assert second.wait(120) == 1
-    assert second.stderr is not None
-    told = second.stderr.read()
+    with start(tiny_night, workspace) as first:
+        until_it_says(first, "without a static bad-pixel mask")
+        with start(tiny_night, workspace) as second:
+            told = second.communicate(timeout=120)[1]
+        seconds, said = interrupted(first)
+    assert second.returncode == 1
     assert re.search(rf"process {first.pid} on {re.escape(platform.node())} since \d{{4}}-\d\d-\d\d", told)
     assert "Traceback" not in told
-
-    begun = time.monotonic()
-    first.send_signal(signal.SIGINT)
-    assert first.wait(60) == 130
-    seconds = time.monotonic() - begun
-    assert first.stderr is not None
-    said = first.stderr.read()
+    assert first.returncode == 130
     assert "the same command goes on from there" in said
     assert "Traceback" not in said
     assert seconds < 2 * max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0)
