@@ -117,21 +117,24 @@ def _bright_isolated(sources: Table) -> Table:
     return chosen
 
 
-def catalogue(sources: Table, grid: Grid, variance: F32, noise: Table, correction: Correction) -> Table:
+def catalogue(
+    sources: Table, widths: F64, grid: Grid, variance: F32, noise: Table, correction: Correction
+) -> Table:
     """OBJCAT: 1-based pixels and degrees of the stack's sources, fluxes in electrons, errors in arcsec.
 
-    ``variance``: of the stack's pixels; ``noise``: its table NOISE, by which sums over apertures are noisier
-    than VAR says.
+    ``widths``: FWHM of the sources in pixels; ``variance``: of the stack's pixels; ``noise``: its table
+    NOISE, by which sums over apertures are noisier than VAR says.
     """
     table = np.zeros(len(sources), OBJECT)
     table["NUMBER"] = np.arange(1, len(sources) + 1)
     table["X_IMAGE"], table["Y_IMAGE"] = sources["x"] + 1, sources["y"] + 1
     table["RA"], table["DEC"] = grid.pixel_to_sky(sources["x"], sources["y"])
     table["ERR_POS"] = sources["error"] * grid.scale
-    pairs = {"FLUX_APER": "flux", "PEAK": "peak", "BACKGROUND": "background", "FWHM_IMAGE": "fwhm",
+    pairs = {"FLUX_APER": "flux", "PEAK": "peak", "BACKGROUND": "background",
              "ELLIPTICITY": "ellipticity", "THETA_IMAGE": "angle", "FLAGS": "flags"}  # fmt: skip
     for column, name in pairs.items():
         table[column] = sources[name]
+    table["FWHM_IMAGE"] = widths
     for k, radius in enumerate(RADII):
         total, _, _ = sep.sum_circle(variance, sources["x"], sources["y"], radius, subpix=1)
         table["FLUXERR_APER"][:, k] = np.sqrt(np.maximum(total, 0.0)) * noise_ratio(noise, radius)

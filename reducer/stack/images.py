@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.polynomial import polynomial
-from numpy.typing import NDArray
 from scipy.special import j1
 
 from reducer import dq
 from reducer.align.grid import REFERENCE_SCALE
-from reducer.frame import F32, F64, Context, Files, FrameRef, Table
+from reducer.frame import F64, Context, Files, FrameRef, Table
 from reducer.headers.descriptors import describe
+from reducer.photometry.width import half_width
 from reducer.steps.detect import BLENDED, NO_POSITION, WIDE_RADII
 from reducer.steps.photometry import is_isolated
 
@@ -74,27 +73,6 @@ def _profile(files: Files, frame: FrameRef, index: int, star: Table) -> tuple[fl
     bad = (chip.mask[:, columns] & dq.UNUSABLE) != 0
     middle = float(star["x"]) - columns.start, float(star["y"]) - rows.start
     return half_width(cut, bad, *middle, float(star["fwhm"]))
-
-
-def half_width(image: F32, bad: NDArray[np.bool_], x: float, y: float, guess: float) -> tuple[float, float]:
-    """FWHM in pixels of a star at 0-based (x, y) on no background, and its peak: NaN if it cannot be told.
-
-    The logarithm of the profile is a polynomial of the radius squared, fitted to the pixels within 0.8 of
-    the FWHM ``guess``; nothing is assumed of the profile beyond.
-    """
-    row, column = np.indices(image.shape)
-    r2 = np.asarray((column - x) ** 2 + (row - y) ** 2)
-    near = (r2 < (0.8 * guess) ** 2) & (image > 0) & ~bad
-    if near.sum() < 8:
-        return np.nan, np.nan
-    scaled = r2[near] / guess**2
-    top, slope, bend = polynomial.polyfit(scaled, np.log(image[near]), 2, w=image[near])
-    inside = slope * slope - 4.0 * bend * np.log(2.0)
-    if slope >= 0 or inside < 0:
-        return np.nan, np.nan
-    # The nearer of the radii squared where the profile has fallen to half.
-    half = 2.0 * np.log(2.0) / (np.sqrt(inside) - slope)
-    return float(2.0 * guess * np.sqrt(half)), float(np.exp(top))
 
 
 def peak_of_perfect_image(wavelength: float) -> float:

@@ -13,6 +13,7 @@ from reducer.align.grid import REFERENCE_SCALE, Grid
 from reducer.frame import F32, U16, Chip, Context, FrameRef, Header, Table
 from reducer.photometry.field import find_zeropoint
 from reducer.photometry.objects import add_magnitudes, catalogue, correct_apertures
+from reducer.photometry.width import measure_widths
 from reducer.photometry.zeropoint import write_zeropoint
 from reducer.provenance import plan_product, product_name
 from reducer.stack.exposures import Exposure, geometry_of
@@ -90,7 +91,8 @@ def calibrate(
     """OBJCAT with total light, and magnitudes where there is a zeropoint, which goes into the headers."""
     usable = (stack.mask & dq.UNUSABLE) == 0
     correction = correct_apertures(stack.sources, stack.data, stack.variance, usable)
-    objects = catalogue(stack.sources, grid, stack.variance, noise, correction)
+    widths = measure_widths(stack.sources, stack.data, usable)
+    objects = catalogue(stack.sources, widths, grid, stack.variance, noise, correction)
     said = f"aperture correction from {correction.stars} isolated stars, order {max(correction.order, 0)}"
     context.notify("info", text=f"{said}, {correction.growth:.3f} mag uncertain for all alike")
     zeropoint = find_zeropoint(objects, correction.growth, reference, context)

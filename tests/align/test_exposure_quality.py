@@ -8,8 +8,9 @@ import pytest
 from reducer.align.together import align_exposures
 from reducer.errors import BadParameter
 from reducer.frame import Context, FrameRef, tell_nobody
+from reducer.photometry.width import half_width
 from reducer.stack.blocks import keep_sharp
-from reducer.stack.images import StarImage, half_width, peak_of_perfect_image
+from reducer.stack.images import StarImage, peak_of_perfect_image
 from reducer.stack.quality import EXPOSURE, outliers
 
 
