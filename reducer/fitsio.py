@@ -280,7 +280,7 @@ def is_whole(path: Path) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("error", AstropyUserWarning)
         try:
-            with fits.open(path, memmap=False, checksum=True) as file:
+            with path.open("rb") as raw, fits.open(raw, memmap=False, checksum=True) as file:
                 return all("CHECKSUM" in unit.header for unit in file)
         except AstropyUserWarning:
             return False

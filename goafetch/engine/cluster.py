@@ -97,6 +97,9 @@ def _start_local(workers: int) -> LocalCluster:
         processes=True,
         memory_limit=None,  # tasks are cut to the memory that the user allows
         dashboard_address=None,
+        scheduler_kwargs={
+            "dashboard_address": "127.0.0.1:0"
+        },  # its health page: any port, nobody from outside
         silence_logs=logging.CRITICAL,
     )
     cluster.scale(workers)

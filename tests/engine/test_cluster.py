@@ -51,7 +51,7 @@ def test_a_cluster_at_an_address_makes_the_same_bytes(tmp_path: Path) -> None:
         memory="1GB",
         worker_extra_args=["--nthreads", "1"],
         local_directory=str(tmp_path),
-        scheduler_options={"dashboard_address": None},
+        scheduler_options={"dashboard_address": "127.0.0.1:0"},
     ) as cluster:
         cluster.scale(2)
         cluster.wait_for_workers(2)

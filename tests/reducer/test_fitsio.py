@@ -110,6 +110,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw.fits"]
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # astrodata closes no file
 def test_astrodata_opens_a_product(tmp_path: Path) -> None:
     astrodata = pytest.importorskip("astrodata")
     opened = astrodata.open(product(tmp_path / "S1_flat.fits"))

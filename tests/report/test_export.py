@@ -77,6 +77,7 @@ def test_catalogues_say_the_same_in_every_form(handed_on):
     assert ecsv["X_IMAGE"].unit == table["X_IMAGE"].unit == "pix"
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # astrodata closes no file
 def test_astrodata_opens_what_is_handed_on(handed_on):
     astrodata = pytest.importorskip("astrodata")
     _, into = handed_on
