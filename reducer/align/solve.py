@@ -111,17 +111,34 @@ def solve_together(observations: Observations, star: Index, priors: F64, rounds:
     ``priors`` (exposures, parameters): see ``prior_sizes``. Minimises the weighted squares of (nominal
     position + displacement - star) plus those of (parameter / prior); weights fall off with the residual
     (Cauchy), so that wrong matches and blends do not pull, and are found anew in each of the ``rounds``.
+
+    Displacements are taken where the stars are, not where their noisy centres were measured: a map that
+    shrinks the field would else shrink the noise with it and look the better for it.
     """
-    moves = displacements(observations.xs, observations.ys, observations.array)
-    problem = _Problem.build(observations, star, moves, priors)
     weights = 1.0 / (observations.error**2 + LEAST_ERROR**2)
-    parameters = np.zeros(priors.shape)
-    for _ in range(rounds):
-        parameters = problem.solve(weights, parameters)
-        placed, stars = problem.place(parameters, weights)
-        residuals = placed - stars[star]
-        weights = _robust_weights(residuals, observations.error, problem.freedom)
+    parameters, residuals = np.zeros(priors.shape), np.zeros((len(star), 2))
+    for count in (rounds - rounds // 2, rounds // 2):
+        xs, ys = _noiseless_places(observations, residuals)
+        moves = displacements(xs, ys, observations.array)
+        problem = _Problem.build(observations, star, moves, priors)
+        for _ in range(count):
+            parameters = problem.solve(weights, parameters)
+            placed, stars = problem.place(parameters, weights)
+            residuals = placed - stars[star]
+            weights = _robust_weights(residuals, observations.error, problem.freedom)
     return Solution(parameters, stars[:, 0], stars[:, 1], residuals, weights)
+
+
+def _noiseless_places(observations: Observations, residuals: F64) -> tuple[F64, F64]:
+    """Static-plane positions less the residuals, which are on the common plane and turned back."""
+    places = np.stack([observations.xs, observations.ys], axis=1)
+    for number in np.unique(observations.frame):
+        rows = observations.frame == number
+        design = np.column_stack([np.ones(rows.sum()), places[rows]])
+        plane = np.stack([observations.u[rows], observations.v[rows]], axis=1)
+        turn = np.linalg.lstsq(design, plane, rcond=None)[0][1:]
+        places[rows] -= residuals[rows] @ np.linalg.pinv(turn, rcond=0.1)
+    return places[:, 0], places[:, 1]
 
 
 def fitted_parameters(own: Observations, weights: F64, priors: F64) -> float:
