@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import sep
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from reducer import dq
 from reducer.frame import F32, F64, U16, Context, Files, FrameRef, Table
@@ -56,6 +57,8 @@ MOST_MASKED = 0.04
 #: The least contrast of a neighbour that is told apart, sharp and blurred: the noise on a blurred star's
 #: broad top is no neighbour.
 SHARP_CONTRAST, BLURRED_CONTRAST = 0.005, 0.1
+#: Centres nearer than this are those of one star, pixels: no image is sharp enough to tell two so close.
+SAME = 0.5
 _GAUSSIAN = 2.0 * np.sqrt(2.0 * np.log(2.0))
 #: The detection filter along each axis: a Gaussian of 4 pixels FWHM.
 _PROFILE = np.exp(-0.5 * np.arange(-SIDE, SIDE + 1) ** 2 / (4.0 / _GAUSSIAN) ** 2).astype(np.float32)
@@ -152,7 +155,14 @@ def _measure(image: F32, noise: F32, mask: U16, bad: U8, found: Table, whole: F3
     sources["flags"] = _flags(sources, found, mask) | np.where(settled, 0, NOT_CENTRED)
     sources["flags"] |= np.where(shape[:, 7] > MOST_MASKED, ON_BAD_PIXEL, 0)
     sources["flags"] |= np.where(settled & (sources["fwhm"] < LEAST_FWHM), TOO_SHARP, 0)
-    return sources[np.argsort(-sources["flux"][:, 0], kind="stable")]
+    return drop_repeated(sources[np.argsort(-sources["flux"][:, 0], kind="stable")])
+
+
+def drop_repeated(sources: Table) -> Table:
+    """The sources, brightest first, less those that settled where a brighter one did: parts of one star."""
+    pairs = cKDTree(np.stack([sources["x"], sources["y"]], axis=1)).query_pairs(SAME, output_type="ndarray")
+    kept: Table = np.delete(sources, pairs[:, 1])
+    return kept
 
 
 def _flags(sources: Table, found: Table, mask: U16) -> F64:
