@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from goafetch.engine.memory import give_back
 from goafetch.workspace import share
 
 #: Seconds between looks at the parent.
@@ -48,10 +49,16 @@ def work_in(lock: str, function: Callable[..., Any], *args: Any) -> Any:
     """Do a task in a workspace, whose lock this process then shares for as long as it lives."""
     if lock not in _shared:
         _shared[lock] = share(Path(lock))
-    return function(*args)
+    try:
+        return function(*args)
+    finally:
+        give_back()
 
 
 def visit(lock: str, function: Callable[..., Any], *args: Any) -> Any:
     """Do a task in a workspace and share its lock meanwhile: for workers that outlive a run."""
     with share(Path(lock)):
-        return function(*args)
+        try:
+            return function(*args)
+        finally:
+            give_back()

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+from goafetch.engine.memory import give_back
 from goafetch.errors import describe
 from goafetch.events import Notify
 from goafetch.pipeline.stages import REFUSED, Outcome, Work, make_flat, make_stack, reduce_visit
@@ -89,6 +90,7 @@ def _attempt(stage: Stage, needed: Sequence[Future[Outcome]], work: Work) -> Out
     tell("done", name=stage.title)
     work.verified.save()
     work.ledger.save()
+    give_back()
     return replace(outcome, seconds=time.perf_counter() - begun)
 
 

@@ -104,7 +104,9 @@ def run_job(
     with held(workspace), logged(notify, workspace.log, workspace.events) as told:
         tell = story.Recorder(told)
         with nullcontext(pool) if pool else open_pool(settings, tell) as workers:
-            return perform(request, workspace, settings, tell, workers, fetching or nullcontext())
+            done = perform(request, workspace, settings, tell, workers, fetching or nullcontext())
+        # Workers of its own have ended: the report needs none, and their memory is free for it.
+        return replace(done, report=_report(workspace, done.outcomes, tell))
 
 
 def perform(
@@ -115,7 +117,7 @@ def perform(
     pool: Pool,
     fetching: AbstractContextManager[Any],
 ) -> RunReport:
-    """Fetch or link the raw files, plan, reduce, and tell the story."""
+    """Fetch or link the raw files, plan, reduce, and tell the story, all but the report."""
     from goafetch.report.model import write_summary
 
     begun = time.perf_counter()
@@ -148,8 +150,7 @@ def perform(
     summary = story.summarise(account, workspace, tell, earlier)
     summary = replace(summary, seconds=time.perf_counter() - begun)
     write_summary(workspace.root, summary)
-    page = _report(workspace, outcomes, tell)
-    return RunReport(workspace, plan, tuple(outcomes), summary, page, _exit_code(account))
+    return RunReport(workspace, plan, tuple(outcomes), summary, None, _exit_code(account))
 
 
 def rehearse(request: Request, workspace: Workspace, settings: Settings, notify: Notify) -> RunReport:

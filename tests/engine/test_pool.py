@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from chores import die, die_first, double, rename_after
+from chores import die, die_first, double, fill_and_free, rename_after
 from told import Told
 
+from goafetch.engine.memory import KEPT, resident
 from goafetch.engine.pool import Pool, WorkersLost
 from goafetch.errors import WorkspaceError
 from goafetch.workspace import Workspace, held
@@ -88,3 +89,12 @@ def test_a_cold_pool_does_the_first_task_of_each_kind_alone(tmp_path: Path) -> N
         list(pool.map(rename_after, tasks))
     first, second = ((tmp_path / name).stat().st_mtime for name in ("0", "1"))
     assert second - first > 0.09
+
+
+@pytest.mark.skipif(not resident(), reason="the system does not tell the memory of a process")
+def test_a_worker_gives_back_what_a_large_task_has_freed(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path).make()
+    with Pool(1) as pool:
+        desk = pool.at(workspace.workers_lock)
+        desk.submit(fill_and_free, 450).result()
+        assert desk.submit(resident).result() < KEPT

@@ -36,6 +36,12 @@ def fill(shape: tuple[int, int]) -> np.ndarray:
     return np.full(shape, 1.5, np.float32)
 
 
+def fill_and_free(megabytes: int) -> int:
+    """Fill arrays of a megabyte and free them: the C library would keep the memory for the next task."""
+    arrays = [np.ones(2**20, np.uint8) for _ in range(megabytes)]
+    return int(arrays[-1].sum())
+
+
 def rename_after(task: tuple[str, str, float]) -> None:
     """Say that the task has begun, and give a file another name some time later."""
     old, new, seconds = task
