@@ -155,7 +155,8 @@ def is_isolated(table: Table) -> F64:
 def relative_brightness(rows: Sequence[Stars]) -> tuple[F64, F64]:
     """Magnitude offset of each exposure and its error, from (u, v, magnitude, error) of its stars.
 
-    One robust least squares for all stars and exposures; NaN for exposures that share no star.
+    One robust least squares for all stars and exposures; NaN for exposures that share no star. Where the
+    stars scatter by more than their errors, as the wide apertures of crowded fields do, the error says so.
     """
     frame, star, magnitude, error = _identify(rows)
     offsets = np.full(len(rows), np.nan)
@@ -173,7 +174,16 @@ def relative_brightness(rows: Sequence[Stars]) -> tuple[F64, F64]:
     present = np.bincount(frame, minlength=len(rows)) > 0
     offsets[present] = offset[present]
     sums = np.bincount(frame, weights, len(rows))
-    return offsets, np.where(present, 1.0 / np.sqrt(np.maximum(sums, 1e-12)), 0.0)
+    free = len(frame) - len(np.unique(star)) - int(present.sum()) + 1
+    return offsets, np.where(present, _excess(away, free) / np.sqrt(np.maximum(sums, 1e-12)), 0.0)
+
+
+def _excess(away: F64, free: int) -> float:
+    """How many times more than its error a measurement scatters, at least 1; ``free``: degrees of freedom."""
+    if free < 1:
+        return 1.0
+    spread = 1.4826 * float(np.median(np.abs(away)) * np.sqrt(len(away) / free))
+    return max(spread, 1.0)
 
 
 def _means(group: F64, values: F64, weights: F64, count: int) -> F64:
