@@ -18,11 +18,10 @@ from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
 from reducer.errors import BadFile
-from reducer.frame import Chip, FrameRef, Header, Table, ascii_columns
+from reducer.frame import Chip, FrameRef, Header, Pixels, Table, ascii_columns
 from reducer.headers.keywords import STANDARD_CARD, array_number, read, whole
 
-BLOCK, CARD = 2880, 80
-LONGEST_HEADER = 800_000  # ten thousand cards
+BLOCK, CARD, LONGEST_HEADER = 2880, 80, 10_000 * 80
 FITS_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 STORED = ("BZERO", "BSCALE", "BLANK", "CHECKSUM", "DATASUM", "SIMPLE", "XTENSION", "BITPIX", "NAXIS",
           "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "EXTEND", "GROUPS")  # fmt: skip
@@ -307,7 +306,7 @@ def atomic(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
 def write_frame(
     path: Path,
     primary: Header,
-    chips: Iterable[Chip],
+    chips: Iterable[Pixels],
     *,
     tables: Mapping[str, Table] | None = None,
     images: Mapping[str, NDArray[Any]] | None = None,
@@ -340,15 +339,15 @@ def save_frame(frame: FrameRef, folder: Path) -> FrameRef:
     return frame.with_(path=path, header=saved.header, chips=saved.chips, source=None)
 
 
-def _chip_units(chip: Chip, version: int) -> Iterator[Any]:
+def _chip_units(chip: Pixels, version: int) -> Iterator[Any]:
     unit = str(chip.header.get("BUNIT", ""))
     header = _plain(chip.header)
     header["EXTNAME"], header["EXTVER"] = "SCI", version
-    if not chip.data.size:
+    if not (image := _big_endian(chip.data, np.float32)).size:
         header["EXTNAME"] = "DQ"
         yield fits.ImageHDU(np.ascontiguousarray(chip.mask, np.uint16), header)
         return
-    yield fits.ImageHDU(_big_endian(chip.data, np.float32), header)
+    yield fits.ImageHDU(image, header)
     variance = fits.ImageHDU(_big_endian(chip.variance, np.float32), name="VAR", ver=version)
     if unit:
         variance.header["BUNIT"] = f"{unit}**2"
@@ -395,5 +394,6 @@ class Disk:
 
     open_frame = staticmethod(open_frame)
     read_chip = staticmethod(read_chip)
+    read_image = staticmethod(read_image)
     save_frame = staticmethod(save_frame)
     write_frame = staticmethod(write_frame)

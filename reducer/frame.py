@@ -64,6 +64,19 @@ class Chip:
     header: Header
 
 
+class Pixels(Protocol):
+    """What is written as a chip: one in memory, or one whose planes are made as they are asked for."""
+
+    @property
+    def data(self) -> F32: ...
+    @property
+    def variance(self) -> F32: ...
+    @property
+    def mask(self) -> U16: ...
+    @property
+    def header(self) -> Header: ...
+
+
 class Source(Protocol):
     """Makes the pixels of a frame that is on no disk whenever they are read; picklable."""
 
@@ -141,6 +154,10 @@ class Files(Protocol):
         """One array of a frame, or a block of its rows; its variance only if asked for."""
         ...
 
+    def read_image(self, path: Path, name: str) -> F32 | None:
+        """A further image of a product by its name, None if it has none of that name."""
+        ...
+
     def save_frame(self, frame: FrameRef, folder: Path) -> FrameRef:
         """Write a frame that a source makes, and return it as it is on disk."""
         ...
@@ -149,7 +166,7 @@ class Files(Protocol):
         self,
         path: Path,
         primary: Header,
-        chips: Iterable[Chip],
+        chips: Iterable[Pixels],
         *,
         tables: Mapping[str, Table] | None = None,
         images: Mapping[str, NDArray[Any]] | None = None,

@@ -11,12 +11,13 @@ from reducer import parameters
 from reducer.align.grid import DEFAULT_SCALE, Grid, common_grid
 from reducer.align.residuals import residual_table
 from reducer.errors import BadParameter
-from reducer.frame import F32, U16, Context, FrameRef, Table
-from reducer.stack.bands import Share, make_share
-from reducer.stack.combine import Combined, Rejection
+from reducer.frame import Context, FrameRef, Table
+from reducer.stack.bands import Share
+from reducer.stack.combine import Rejection
 from reducer.stack.exposures import Exposure, geometry_of, known_widths, prepare_exposures
 from reducer.stack.images import StarImage, measure_images
-from reducer.stack.product import Stack, write_stack
+from reducer.stack.parts import Parts, write_part
+from reducer.stack.product import Stack, stack_header, write_stack
 from reducer.steps.detect import BLURRED_FWHM, detect_sources
 
 #: Rows of the stack that one task makes.
@@ -78,20 +79,21 @@ def keep_sharp(
 
 
 def combine_exposures(exposures: tuple[Exposure, ...], grid: Grid, context: Context) -> Stack:
-    """Make all rows, in worker processes where there are any, and put them together."""
+    """Make all rows, in worker processes where there are any, and find the sources."""
     rejection, operation = rejection_of(exposures, context)
-    made = Combined.empty(grid.height, grid.width)
     first_rows = range(0, grid.height, SHARE)
     shares = [
         Share(context.disk, exposures, grid.width, first, min(SHARE, grid.height - first),
               rejection, operation, KERNEL, context.memory)
         for first in first_rows
     ]  # fmt: skip
-    for done, (first, part) in enumerate(zip(first_rows, context.map(make_share, shares), strict=True), 1):
-        made.put(part, first)
+    paths = [context.scratch / f"stack_{first:05d}.fits" for first in first_rows]
+    tasks = list(zip(shares, paths, strict=True))
+    for done, _ in enumerate(context.map(write_part, tasks), 1):
         context.notify("progress", name="stack", done=done, total=len(shares))
-    sources = find_sources(made.data, made.variance, made.mask, context)
-    return Stack(made.data, made.variance, made.mask, made.exposure, sources)
+    header = stack_header(exposures[0].frame, grid)
+    parts = Parts(context.disk, tuple(paths), SHARE, grid.height, grid.width, header)
+    return Stack(parts, find_sources(parts, context))
 
 
 def rejection_of(exposures: Sequence[Exposure], context: Context) -> tuple[Rejection, str]:
@@ -124,20 +126,21 @@ def sharpness_of(widths: Sequence[float]) -> float:
     return max(Rejection.sharpness, (ratio**wing - 1.0) / 3.0)
 
 
-def find_sources(data: F32, variance: F32, mask: U16, context: Context) -> Table:
+def find_sources(parts: Parts, context: Context) -> Table:
     """The sources of the whole stack, brightest first, found strip by strip."""
-    height = data.shape[0]
+    height = parts.height
     cores = [(first, min(first + STRIP, height)) for first in range(0, height, STRIP)]
-    reach = [slice(max(first - MARGIN, 0), min(last + MARGIN, height)) for first, last in cores]
-    tables = context.map(detect_strip, [(data[rows], variance[rows], mask[rows]) for rows in reach])
+    reach = [(max(first - MARGIN, 0), min(last + MARGIN, height)) for first, last in cores]
+    tables = context.map(detect_strip, [(parts, *rows) for rows in reach])
     kept = []
-    for (first, last), rows, table in zip(cores, reach, tables, strict=True):
-        table["y"] += rows.start
+    for (first, last), (lowest, _), table in zip(cores, reach, tables, strict=True):
+        table["y"] += lowest
         kept.append(table[(table["y"] >= first - 0.5) & (table["y"] < last - 0.5)])
     found = np.concatenate(kept)
     return found[np.argsort(-found["flux"][:, 0], kind="stable")]
 
 
-def detect_strip(strip: tuple[F32, F32, U16]) -> Table:
-    """The sources of one strip."""
-    return detect_sources(*strip)
+def detect_strip(task: tuple[Parts, int, int]) -> Table:
+    """The sources of the rows of a stack from one up to another."""
+    parts, first, last = task
+    return detect_sources(*parts.some(first, last))

@@ -10,7 +10,7 @@ import numpy as np
 from reducer import dq
 from reducer.align.distortion import FIELD_CENTRE
 from reducer.align.grid import REFERENCE_SCALE, Grid
-from reducer.frame import F32, U16, Chip, Context, FrameRef, Header, Table
+from reducer.frame import Context, FrameRef, Header, Table
 from reducer.photometry.field import find_zeropoint
 from reducer.photometry.objects import add_magnitudes, catalogue, correct_apertures
 from reducer.photometry.width import measure_widths
@@ -18,6 +18,7 @@ from reducer.photometry.zeropoint import write_zeropoint
 from reducer.provenance import plan_product, product_name
 from reducer.stack.exposures import Exposure, geometry_of
 from reducer.stack.noise import Contribution, noise_table
+from reducer.stack.parts import Parts
 from reducer.stack.quality import exposure_table
 
 #: The middle of the field in the static plane.
@@ -26,12 +27,9 @@ FIELD = (np.array(FIELD_CENTRE[0]), np.array(FIELD_CENTRE[1]))
 
 @dataclass(frozen=True)
 class Stack:
-    """The whole stack: data, variance, mask and exposure map, (ny, nx), and the catalogue of its sources."""
+    """The whole stack, in parts, and the catalogue of its sources."""
 
-    data: F32
-    variance: F32
-    mask: U16
-    exposure: F32
+    parts: Parts
     sources: Table
 
 
@@ -63,14 +61,9 @@ def write_stack(
         stamps=("ALIGN", "STACKFRM"),
         keywords=keywords,
     )
-    header = stack_header(reference.chips[0], grid)
-    if "ASTRCAT" in reference.header:
-        # Catalogues of this century are on the ICRS.
-        header["RADESYS"] = "ICRS"
-        del header["EQUINOX"]
+    header = stack.parts.header
     header["NOISCORR"], header["NCORR02"], header["NCORR04"] = ratio[8], ratio[2], ratio[4]
     objects = calibrate(stack, grid, table, reference, [target.header, header], context)
-    chip = Chip(stack.data, stack.variance, stack.mask, header)
     tables = {
         **target.tables,
         "OBJCAT": objects,
@@ -78,9 +71,8 @@ def write_stack(
         "EXPOSURES": exposure_table(exposures),
         "RESIDUALS": residuals,
     }
-    path = context.disk.write_frame(
-        target.path, target.header, [chip], tables=tables, images={"EXPTIME": stack.exposure}
-    )
+    images = {"EXPTIME": stack.parts.exposure}
+    path = context.disk.write_frame(target.path, target.header, [stack.parts], tables=tables, images=images)
     context.notify("made", path=path)
     return context.disk.open_frame(path)
 
@@ -89,10 +81,11 @@ def calibrate(
     stack: Stack, grid: Grid, noise: Table, reference: FrameRef, headers: Sequence[Header], context: Context
 ) -> Table:
     """OBJCAT with total light, and magnitudes where there is a zeropoint, which goes into the headers."""
-    usable = (stack.mask & dq.UNUSABLE) == 0
-    correction = correct_apertures(stack.sources, stack.data, stack.variance, usable)
-    widths = measure_widths(stack.sources, stack.data, usable)
-    objects = catalogue(stack.sources, widths, grid, stack.variance, noise, correction)
+    data, variance = stack.parts.data, stack.parts.variance
+    usable = (stack.parts.mask & dq.UNUSABLE) == 0
+    correction = correct_apertures(stack.sources, data, variance, usable)
+    widths = measure_widths(stack.sources, data, usable)
+    objects = catalogue(stack.sources, widths, grid, variance, noise, correction)
     said = f"aperture correction from {correction.stars} isolated stars, order {max(correction.order, 0)}"
     context.notify("info", text=f"{said}, {correction.growth:.3f} mag uncertain for all alike")
     zeropoint = find_zeropoint(objects, correction.growth, reference, context)
@@ -146,12 +139,16 @@ OF_AN_ARRAY = (
 )  # fmt: skip
 
 
-def stack_header(chip: Header, grid: Grid) -> Header:
-    """The header of the stack's image: what its first chip says and is still true, and the new WCS."""
-    header = chip.copy()
+def stack_header(reference: FrameRef, grid: Grid) -> Header:
+    """The header of the stack's image: what a frame's first chip says and is still true, and the new WCS."""
+    header = reference.chips[0].copy()
     for key in OF_AN_ARRAY:
         if key in header:
             del header[key]
     header["EXTVER"], header["BUNIT"] = 1, "electron"
     grid.write_wcs(header)
+    if "ASTRCAT" in reference.header:
+        # Catalogues of this century are on the ICRS.
+        header["RADESYS"] = "ICRS"
+        del header["EQUINOX"]
     return header

@@ -93,6 +93,12 @@ def _response(disk: Files, flat: Dated, array: int, where: Region) -> Response:
     return Response(stored.data, stored.variance, stored.mask).crop(slice(None), columns)
 
 
+def forget() -> None:
+    """Keep nothing of the calibrations: what is to be done now needs none."""
+    _known_bits.cache_clear()
+    _response.cache_clear()
+
+
 #: The corner of each array that is farthest from the middle of the field, where idle guide windows stand.
 FAR_CORNERS = {1: (SIDE, 1), 2: (1, 1), 3: (1, SIDE), 4: (SIDE, SIDE)}
 

@@ -10,23 +10,27 @@ from astropy.io import fits
 from reducer import dq
 from reducer.align.geometry import Inverse
 from reducer.errors import BadInput
+from reducer.fitsio import Disk
 from reducer.frame import Chip, FrameRef
 from reducer.stack.bands import Share, make_share
 from reducer.stack.combine import Rejection
 from reducer.stack.exposures import Exposure
 from reducer.stack.images import StarImage
 from reducer.stack.levels import Level
+from reducer.stack.parts import Parts, write_part
 
 SIZE = 200
 
 
-class Shelf:
-    """Chips in memory that are read as if from a disk."""
+class Shelf(Disk):
+    """Chips in memory that are read as if from a disk; others are on the disk."""
 
     def __init__(self, chips):
-        self.chips = chips
+        object.__setattr__(self, "chips", chips)
 
     def read_chip(self, frame, index, rows=None, variance=True):
+        if frame.path.name not in self.chips:
+            return Disk.read_chip(frame, index, rows, variance)
         chip = self.chips[frame.path.name]
         return Chip(chip.data[rows].copy(), chip.variance[rows].copy(), chip.mask[rows].copy(), chip.header)
 
@@ -44,7 +48,7 @@ def turned(x0, y0, turn):
 def share():
     """All rows of a stack of five noisy exposures with a star, cosmic rays and bad pixels."""
     rng = np.random.default_rng(8)
-    header = fits.Header({"NAXIS1": SIZE, "NAXIS2": SIZE, "EXTVER": 1})
+    header = fits.Header({"NAXIS1": SIZE, "NAXIS2": SIZE, "EXTVER": 1, "INSTRUME": "GSAOI"})
     chips, exposures = {}, []
     gy, gx = np.mgrid[:SIZE, :SIZE]
     for k in range(5):
@@ -80,3 +84,16 @@ def test_too_little_memory_is_refused_with_what_would_do(share):
         make_share(replace(share, memory=100_000))
     needed = int(str(caught.value.needed).split()[0])
     make_share(replace(share, memory=needed * 1_000_000))
+
+
+def test_a_stack_in_parts_has_every_bit_of_the_whole(share, tmp_path):
+    whole, rows = make_share(share), 80
+    tasks = [(replace(share, first_row=row, rows=min(rows, 240 - row)), tmp_path / f"{row}.fits")
+             for row in range(0, 240, rows)]  # fmt: skip
+    paths = tuple(map(write_part, tasks))
+    parts = Parts(Disk(), paths, rows, 240, share.width, share.exposures[0].frame.header)
+    for name in ("data", "variance", "mask", "exposure"):
+        assert np.array_equal(getattr(whole, name), getattr(parts, name)), name
+    for first, last in ((0, 240), (75, 165), (80, 160), (239, 240)):
+        for name, some in zip(("data", "variance", "mask"), parts.some(first, last), strict=True):
+            assert np.array_equal(getattr(whole, name)[first:last], some), (name, first, last)
