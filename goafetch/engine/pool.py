@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from loky import ProcessPoolExecutor
 
 #: What workers are started with. Threads inside a worker would compete with the other workers. Memory given
-#: back to the system with every array costs as much time as the arithmetic: glibc keeps up to 256 MB. What
-#: a worker keeps on purpose (calibrations, kernels) is no leak for which loky has to replace it.
+#: back to the system with every array costs as much time as the arithmetic: glibc keeps up to 256 MB, until
+#: a task has ended (see memory.py). What a worker keeps on purpose (calibrations, kernels) is no leak for
+#: which loky has to replace it.
 ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"),
     **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**28)),
