@@ -19,6 +19,16 @@ def is_workspace(folder: Path) -> bool:
     return (folder / "playdata").is_dir()
 
 
+def check_folder(folder: Path) -> None:
+    """Raises WorkspaceError for what is no folder."""
+    if not folder.is_dir():
+        raise WorkspaceError(
+            f"{folder} is not a folder",
+            "a workspace, or a folder of raw GSAOI files",
+            "give the folder that holds them, or a program ID to fetch them",
+        )
+
+
 def take_folder(
     folder: Path, workspace: Workspace, notify: Notify, pool: Desk, *, dry_run: bool = False
 ) -> list[Path]:
@@ -48,8 +58,6 @@ def _raw_files(folder: Path, workspace: Path, notify: Notify) -> list[Path]:
 
     Names that differ in case alone are one name, as they are where file systems do not tell case.
     """
-    if not folder.is_dir():
-        raise WorkspaceError(f"{folder} is not a folder", "a workspace, or a folder of raw GSAOI files")
     inside = workspace.resolve()
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*"), key=lambda p: (p.suffix == ".bz2", p.as_posix())):

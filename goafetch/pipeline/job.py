@@ -15,7 +15,7 @@ from goafetch.events import Notify, silent
 from goafetch.pipeline import story
 from goafetch.pipeline.calibrations import add_to_store, store_of, stored_calibrations
 from goafetch.pipeline.execute import execute
-from goafetch.pipeline.folder import is_workspace, take_folder
+from goafetch.pipeline.folder import check_folder, is_workspace, take_folder
 from goafetch.pipeline.forecast import forecast
 from goafetch.pipeline.log import logged
 from goafetch.pipeline.places import InThisProcess, check_cluster, note_compiled, open_pool, share_of
@@ -95,6 +95,8 @@ def run_job(
     that of several programs one at a time burdens the archive.
     """
     request.choices.check()
+    if not request.is_program:
+        check_folder(Path(request.target))
     settings = settings or load_settings(request.workspace.root)
     # A cluster's workers start in folders of their own.
     workspace = Workspace(request.workspace.root.absolute()) if settings.cluster else request.workspace
@@ -236,9 +238,9 @@ def _raw_files(request: Request, work: Work, settings: Settings) -> tuple[Sequen
 
 
 def _report(workspace: Workspace, outcomes: Sequence[Outcome], notify: Notify) -> Path:
-    """The page, made again unless nothing was redone since it was made."""
+    """The page, made again unless nothing was redone since it was, by this run or one that was killed."""
     page = workspace.report / "index.html"
-    if page.exists() and not any(outcome.redone for outcome in outcomes):
+    if page.exists() and not any(outcome.redone or _is_newer(outcome, page) for outcome in outcomes):
         return page
     from goafetch.report import make_report
 
@@ -246,6 +248,11 @@ def _report(workspace: Workspace, outcomes: Sequence[Outcome], notify: Notify) -
     page = make_report(workspace.root)
     notify("done", name="report")
     return page
+
+
+def _is_newer(outcome: Outcome, page: Path) -> bool:
+    made = page.stat().st_mtime_ns
+    return any(product.stat().st_mtime_ns > made for product in outcome.products if product.exists())
 
 
 def _exit_code(account: story.Account) -> int:

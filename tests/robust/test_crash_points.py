@@ -45,6 +45,19 @@ def test_crashing_again_and_again_loses_nothing(tiny_night: Path, tiny_whole: Pa
     assert leftovers(workspace) == []
 
 
+def test_pages_that_a_killed_run_did_not_renew_are_made_by_the_next(tiny_night: Path, tmp_path: Path) -> None:
+    """Nothing is redone then, but the pages tell of products that are no more."""
+    workspace = tmp_path / "ws"
+    assert run_in_child(tiny_night, workspace, 0, tmp_path / "count") == 0
+    page = workspace / "report/index.html"
+    os.utime(page, (0, 0))
+    assert run_in_child(tiny_night, workspace, 0, tmp_path / "count") == 0
+    renewed = page.stat().st_mtime_ns
+    assert renewed > 0
+    assert run_in_child(tiny_night, workspace, 0, tmp_path / "count") == 0
+    assert page.stat().st_mtime_ns == renewed
+
+
 @pytest.mark.prove
 def test_crashing_at_every_change_of_a_file_loses_nothing(
     tiny_night: Path, tiny_whole: Path, tmp_path: Path

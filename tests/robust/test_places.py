@@ -12,6 +12,7 @@ from caged import Here
 from same_products import differences
 
 from goafetch.config import Settings
+from goafetch.errors import WorkspaceError
 from goafetch.pipeline.folder import take_folder
 from goafetch.pipeline.job import Request, run_job
 from goafetch.workspace import Verified, Workspace, held
@@ -35,6 +36,15 @@ def test_any_name_of_a_folder_will_do_and_may_change(tiny_night: Path, tmp_path:
     assert run(raw, place / "ws")
     moved = place.rename(tmp_path / "moved ü")
     assert run(moved / "raw", moved / "ws") == []
+
+
+def test_a_folder_that_is_not_there_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WorkspaceError, match="nosuch is not a folder"):
+        run_job(Request("nosuch"), Settings(), pool=Here())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_names_that_differ_in_case_alone_do_not_meet_and_broken_links_are_told(

@@ -17,7 +17,9 @@ LEFTOVER = re.compile(r"\..*(\.part|\.new|\.tmp)|\.scratch-.*|\.incoming")
 def differences(left: Path, right: Path) -> list[str]:
     """What two workspaces do not have in common, in words; [] if nothing."""
     here, there = products(left), products(right)
-    found = [f"only in one: {name}" for name in sorted(set(here) ^ set(there))]
+    found = [
+        f"only in one: {name}" for name in sorted((set(here) ^ set(there)) | (pages(left) ^ pages(right)))
+    ]
     for name in sorted(set(here) & set(there)):
         found += [f"{name}: {what}" for what in _differ(here[name], there[name])]
     return found
@@ -26,6 +28,11 @@ def differences(left: Path, right: Path) -> list[str]:
 def products(root: Path) -> dict[str, Path]:
     """Every FITS file of a workspace by its place there."""
     return {path.relative_to(root).as_posix(): path for path in root.rglob("*.fits")}
+
+
+def pages(root: Path) -> set[str]:
+    """Every page of the report."""
+    return {path.relative_to(root).as_posix() for path in root.glob("report/*.html")}
 
 
 def leftovers(root: Path) -> list[Path]:
