@@ -19,6 +19,7 @@ import sep
 from astropy.io import fits
 from astropy.wcs import WCS
 from background import report_noise
+from light import report_contrast, report_halos
 from limits import (
     FIXED,
     centring,
@@ -285,6 +286,8 @@ def evaluate(stack, truth, names, cache):
     rows["FWHM over truth"] = np.nanmedian(ratio)
     rows["FWHM, mas"] = np.nanmedian(widths(stack.data, pixels[best])) * stack.scale * 1e3
     rows |= report_noise(stack, stack.data - model, model, count)
+    rows |= report_contrast(stack, stack.data - model, model, count)
+    rows |= report_halos(stack, stack.data - model, count, truth, names, pixels, magnitude)
     rows["depth of the weights"] = weight_depth(stack.path, truth, names)
     for low, high in ((14.6, 17.5), (18, 19)):
         rows[f"photometry {low:g}-{high:g}, over error"] = photometry_pull(
