@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from goafetch.engine.memory import give_back
 from goafetch.report.drawing import figures, pictures
 from goafetch.report.drawing.draw import as_data, as_thumbnail
 from goafetch.report.exchange import write_catalogues
 from goafetch.report.model import Decision, Product, RunSummary, read_summary
 from goafetch.report.products import Stack, column, read_stack
-from goafetch.report.quality import measure
+from goafetch.report.quality import Quality, measure
 from goafetch.report.repeat import list_steps
 from goafetch.report.tables import list_bits, list_exposures
-from goafetch.report.tiles import make_viewer
+from goafetch.report.tiles import choose_code, cut_tiles, tell_facts
 from goafetch.report.verdict import Verdict, judge
 from goafetch.workspace import write_atomically
 from reducer.errors import BadFile
@@ -52,8 +54,12 @@ class Entry:
 
     product: Product
     page: str
-    picture: str
+    png: bytes
     verdicts: Sequence[Verdict]
+
+    def thumbnail(self) -> str:
+        """The stack's picture, small, as an address that holds it."""
+        return as_data(as_thumbnail(self.png))
 
 
 def make_report(folder: Path) -> Path:
@@ -74,8 +80,10 @@ def make_report(folder: Path) -> Path:
         "steps": list_steps(summary),
         "place": str(folder),
     }
+    give_back()
     entries, unreadable = [], []
-    for product, name in pages.items():
+    # The index comes last: where it stands, all the other pages do.
+    for product, name in sorted(pages.items(), key=lambda entry: entry[1] == "index.html"):
         try:
             entries.append(_make_page(folder, product, name, summary, common))
         except (BadFile, FileNotFoundError) as error:
@@ -101,36 +109,55 @@ def _make_page(
     left_out = sum(exclusion.name in used for exclusion in summary.exclusions)
     quality = measure(stack)
     verdicts = judge(quality, corrected=product.kind == "stack", warnings=summary.warnings, left_out=left_out)
-    picture = pictures.draw_stack(stack)
-    picture_path = folder / "report" / f"stack_{stack.path.stem}.png"
-    write_atomically(picture_path, picture)
-    beside = write_catalogues(stack, folder / "report")
+    code = choose_code(stack)
+    with ThreadPoolExecutor(1) as beside:  # cutting and packing hold the interpreter's lock for moments only
+        tiles = beside.submit(cut_tiles, stack, code)
+        picture = pictures.draw_stack(stack)
+        facts = _tell(folder, stack, quality, summary, product)
+        names = _write_beside(folder / "report", stack, picture)
     page = render(
         "page.html",
         product=product,
         title=product.group or stack.path.stem,
         verdicts=verdicts,
         picture=as_data(picture),
-        viewer=make_viewer(stack),
-        depth=present(
-            [
-                *figures.draw_maps(stack, quality),
-                figures.draw_noise(stack),
-                figures.draw_growth(stack, quality.scale),
-            ]
-        ),
-        sky=figures.draw_sky(folder, summary, product.group),
-        sky_choice=[(name, stack.text(key)) for key, name in SKY.items() if stack.text(key)],
-        exposures=present([figures.draw_exposures(stack), figures.draw_residuals(stack)]),
-        each=list_exposures(stack),
-        mask=list_bits(stack),
-        provenance={table: _rows(stack, table, names) for table, names in PROVENANCE.items()},
-        header=[(key, stack.text(key)) for key in SHOWN if stack.text(key)],
-        beside=[picture_path.name, *(path.name for path in beside)],
+        viewer_facts=tell_facts(stack, code),
+        tiles=tiles.result(),
+        beside=names,
+        **facts,
         **common,
     )
     write_atomically(folder / "report" / name, page)
-    return Entry(product, name, as_data(as_thumbnail(picture)), verdicts)
+    give_back()
+    return Entry(product, name, picture, verdicts)
+
+
+def _tell(
+    folder: Path, stack: Stack, quality: Quality, summary: RunSummary, product: Product
+) -> dict[str, Any]:
+    """The figures and tables of a stack's page."""
+    depth = [
+        *figures.draw_maps(stack, quality),
+        figures.draw_noise(stack),
+        figures.draw_growth(stack, quality.scale),
+    ]
+    return {
+        "depth": present(depth),
+        "sky": figures.draw_sky(folder, summary, product.group),
+        "sky_choice": [(name, stack.text(key)) for key, name in SKY.items() if stack.text(key)],
+        "exposures": present([figures.draw_exposures(stack), figures.draw_residuals(stack)]),
+        "each": list_exposures(stack),
+        "mask": list_bits(stack),
+        "provenance": {table: _rows(stack, table, names) for table, names in PROVENANCE.items()},
+        "header": [(key, stack.text(key)) for key in SHOWN if stack.text(key)],
+    }
+
+
+def _write_beside(place: Path, stack: Stack, picture: bytes) -> list[str]:
+    """Write the stack's picture and catalogues beside its page; returns their names."""
+    path = place / f"stack_{stack.path.stem}.png"
+    write_atomically(path, picture)
+    return [path.name, *(beside.name for beside in write_catalogues(stack, place))]
 
 
 def _by_subject(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:

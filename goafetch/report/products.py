@@ -3,36 +3,56 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from goafetch.report.blocks import average
 from reducer import dq, fitsio
 from reducer.frame import F32, U16, Header, Table
 
 WORLD = ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
 
+#: Rows that are in memory at a time: a whole number of tiles.
+BAND = 512
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Pixels of a stack: ``data`` in electrons, NaN where nothing was measured; ``variance``; ``mask``."""
+
+    data: F32
+    variance: F32
+    mask: U16
+
+
+#: Gives some rows of a stack's planes; the variance only where it is asked for, else zero.
+Rows = Callable[[slice, bool], Planes]
+
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack in memory.
+    """A stack, most of which stays on the disk.
 
-    ``data`` (ny, nx) in electrons, NaN where nothing was measured; ``variance`` and ``mask`` alike;
-    ``seconds``: exposure time of each pixel, None if the product has no such map. ``header`` is the
-    primary header, ``science`` that of the pixels; ``tables`` by extension name.
+    ``header`` is the primary header, ``science`` that of the pixels; ``tables`` by extension name. ``shape``
+    (ny, nx) of the whole; ``rows`` reads of it. ``thin``: every other pixel along x and y; ``seconds``:
+    exposure time of these, None if the product has no such map. ``half``: means of 2 x 2 pixels; ``ends``:
+    the lowest and the highest of all pixels, NaN without any.
     """
 
     path: Path
     header: Header
     science: Header
-    data: F32
-    variance: F32
-    mask: U16
-    seconds: F32 | None
     tables: Mapping[str, Table]
+    shape: tuple[int, int]
+    rows: Rows
+    thin: Planes
+    seconds: F32 | None
+    half: F32
+    ends: tuple[float, float]
 
     def value(self, *keys: str) -> float | None:
         """The first of the keywords that stands as a finite number in either header."""
@@ -58,42 +78,64 @@ class Stack:
 
 @dataclass(frozen=True)
 class Mosaic:
-    """The arrays of a frame, by number 1..4, in memory, with their masks."""
+    """The arrays of a frame by number 1..4: every other pixel, NaN where the mask says bad.
+
+    ``masked``: the part of all pixels that is bad.
+    """
 
     path: Path
     header: Header
     data: Mapping[int, F32]
-    masks: Mapping[int, U16]
+    masked: float
 
 
 def read_stack(path: Path) -> Stack:
-    """Read a stack whole; raises reducer.errors.BadFile."""
+    """Read a stack once, by bands of rows; raises reducer.errors.BadFile."""
     frame = fitsio.open_frame(path)
-    chip = fitsio.read_chip(frame, 0)
-    data = np.where(chip.mask & dq.NO_DATA, np.float32(np.nan), chip.data)
-    return Stack(
-        path=path,
-        header=frame.header,
-        science=chip.header,
-        data=data,
-        variance=chip.variance,
-        mask=chip.mask,
-        seconds=fitsio.read_image(path, "EXPTIME"),
-        tables=read_tables(path),
-    )
+    science = frame.chips[0]
+    seconds = fitsio.read_image(path, "EXPTIME")
+    thin_seconds = None if seconds is None else seconds[::2, ::2].copy()
+    del seconds  # a quarter is enough: let go of the rest before the bands are read
+
+    def rows(part: slice, variance: bool) -> Planes:
+        chip = fitsio.read_chip(frame, 0, part, variance)
+        chip.data[(chip.mask & dq.NO_DATA) != 0] = np.nan
+        return Planes(chip.data, chip.variance, chip.mask)
+
+    shape = int(science["NAXIS2"]), int(science["NAXIS1"])
+    about = {"path": path, "header": frame.header, "science": science, "tables": read_tables(path)}
+    return make_stack(shape, rows, seconds=thin_seconds, **about)
+
+
+def make_stack(shape: tuple[int, int], rows: Rows, **about: Any) -> Stack:
+    """A stack of (ny, nx) pixels from its rows; ``about``: the fields that do not follow from them."""
+    thin, half, low, high = [], [], [], []
+    for part in bands(shape[0]):
+        read = rows(part, True)
+        thin.append([plane[::2, ::2].copy() for plane in (read.data, read.variance, read.mask)])
+        half.append(average(read.data, 2))
+        low.append(np.fmin.reduce(read.data, axis=None))
+        high.append(np.fmax.reduce(read.data, axis=None))
+    planes = Planes(*(np.concatenate(parts) for parts in zip(*thin, strict=True)))
+    ends = float(np.fmin.reduce(low)), float(np.fmax.reduce(high))
+    return Stack(shape=shape, rows=rows, thin=planes, half=np.concatenate(half), ends=ends, **about)
+
+
+def bands(height: int) -> Iterator[slice]:
+    """All rows of a picture in turn, a band of them at a time."""
+    return (slice(first, min(first + BAND, height)) for first in range(0, height, BAND))
 
 
 def read_mosaic(path: Path) -> Mosaic:
     """Read the arrays of a flat or of an exposure; raises reducer.errors.BadFile."""
     frame = fitsio.open_frame(path)
-    chips = {int(header["EXTVER"]): index for index, header in enumerate(frame.chips)}
-    read = {number: fitsio.read_chip(frame, index, variance=False) for number, index in chips.items()}
-    return Mosaic(
-        path=path,
-        header=frame.header,
-        data={number: np.asarray(chip.data, np.float32) for number, chip in read.items()},
-        masks={number: chip.mask for number, chip in read.items()},
-    )
+    data, masked = {}, []
+    for index, header in enumerate(frame.chips):
+        chip = fitsio.read_chip(frame, index, variance=False)
+        bad = (chip.mask & dq.BAD) != 0
+        data[int(header["EXTVER"])] = np.where(bad, np.float32(np.nan), chip.data)[::2, ::2].copy()
+        masked.append(bad.mean())
+    return Mosaic(path=path, header=frame.header, data=data, masked=float(np.mean(masked)))
 
 
 def read_tables(path: Path) -> dict[str, Table]:

@@ -54,7 +54,7 @@ def list_exposures(stack: Stack) -> Listing:
 
 def list_bits(stack: Stack) -> Listing:
     """The part of the picture that each bit of the mask flags, of every other pixel along x and y."""
-    mask = stack.mask[::2, ::2]
+    mask = stack.thin.mask
     parts = {
         f"{bit}: {name}": float(np.count_nonzero(mask & bit)) / mask.size for bit, name in dq.NAMES.items()
     }

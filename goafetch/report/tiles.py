@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from goafetch.report.blocks import average
 from goafetch.report.drawing.draw import centre_and_spread, colour_table
-from goafetch.report.products import Stack, column
+from goafetch.report.products import Stack, bands, column
 from goafetch.report.quality import pixel_scale, typical_noise
 from reducer import dq
 from reducer.frame import F32, U16
@@ -47,7 +48,8 @@ class Code:
         scaled *= np.float32(self.steps)
         scaled += np.float32(self.offset + 0.5)
         np.clip(scaled, 1, 65535, out=scaled)
-        return np.asarray(np.nan_to_num(scaled, copy=False, nan=0.0), np.uint16)
+        np.nan_to_num(scaled, copy=False, nan=0.0)
+        return scaled.astype(np.uint16)
 
     def value(self, codes: NDArray[Any]) -> NDArray[Any]:
         """Electrons of codes, NaN for 0."""
@@ -55,45 +57,27 @@ class Code:
         return np.where(codes == 0, np.nan, electrons)
 
 
-@dataclass(frozen=True)
-class Viewer:
-    """What the page needs to show a stack: facts for the script as JSON, and tiles by name, in base64."""
-
-    facts: str
-    tiles: dict[str, str]
-
-
-def choose_code(image: F32, noise: float | None) -> Code:
-    """A code for an image by the noise of its pixels, where that is known."""
-    zero, spread = centre_and_spread(image)
-    noise = noise or spread
+def choose_code(stack: Stack) -> Code:
+    """A code for a stack by the noise of its pixels, where that is known."""
+    zero, spread = centre_and_spread(stack.thin.data)
+    noise = typical_noise(stack) or spread
     steps = 1 / FINEST
     soft = noise / STEPS_PER_NOISE * steps
-    lowest = float(np.nanmin(image)) if np.isfinite(image).any() else 0.0
-    offset = 2 - round(float(np.arcsinh((lowest - zero) / soft)) * steps)
+    lowest = stack.ends[0] if math.isfinite(stack.ends[0]) else zero
+    offset = 2 - round(math.asinh((lowest - zero) / soft) * steps)
     return Code(zero, soft, steps, min(offset, 60000))
 
 
-def make_viewer(stack: Stack) -> Viewer:
-    """Tiles of all levels of zoom, and all that the script must know to show them."""
-    code = choose_code(stack.data, typical_noise(stack))
-    tiles, levels, most = {}, [], 2
-    with ThreadPoolExecutor(2) as threads:  # packing is the compressor's work, outside the interpreter's lock
-        for level, (data, mask) in enumerate(_pyramid(stack.data, stack.mask)):
-            levels.append({"width": data.shape[1], "height": data.shape[0]})
-            codes = code.encode(data)
-            most = max(most, int(codes.max()))
-            for y in range(0, data.shape[0], SIDE):
-                for x in range(0, data.shape[1], SIDE):
-                    name, part = f"{level}-{x // SIDE}-{y // SIDE}", np.s_[y : y + SIDE, x : x + SIDE]
-                    tiles[f"d{name}"] = threads.submit(pack, codes[part])
-                    tiles[f"m{name}"] = threads.submit(_pack_mask, mask[part])
-    packed = {name: tile.result() for name, tile in tiles.items()}
-    low, high = _limits(stack.data)
+def tell_facts(stack: Stack, code: Code) -> str:
+    """All that the page's script must know to show the tiles, as JSON that may stand in a page."""
+    low, high = _limits(stack.thin.data)
+    height, width = stack.shape
+    most = int(code.encode(np.array([stack.ends[1]], np.float32))[0])
+    levels = [{"width": -(-width >> level), "height": -(-height >> level)} for level in range(_levels(stack))]
     facts = {
         "levels": levels,
         "side": SIDE,
-        "code": {**asdict(code), "most": most},
+        "code": {**asdict(code), "most": max(most, 2)},
         "limits": [low, high],
         "colours": {name: base64.b64encode(colour_table(name)).decode("ascii") for name in COLOUR_MAPS},
         "wcs": stack.world(),
@@ -102,19 +86,43 @@ def make_viewer(stack: Stack) -> Viewer:
         "bits": [[bit, name] for bit, name in dq.NAMES.items() if bit != dq.OVERLAP],
         "unit": stack.text("BUNIT") or "counts",
     }
-    return Viewer(json.dumps(facts, separators=(",", ":")).replace("<", "\\u003c"), packed)
+    return json.dumps(facts, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def cut_tiles(stack: Stack, code: Code) -> dict[str, str]:
+    """Tiles of all levels of zoom by name, in base64: ``d`` or ``m`` (data, mask), level, column, row."""
+    tiles: dict[str, str] = {}
+    for part in bands(stack.shape[0]):
+        read = stack.rows(part, False)
+        tiles.update(_cut(code.encode(read.data), read.mask, 0, part.start // SIDE))
+    data, mask = stack.half, stack.thin.mask
+    for level in range(1, _levels(stack)):
+        tiles.update(_cut(code.encode(data), mask, level, 0))
+        data, mask = average(data, 2), mask[::2, ::2]
+    return tiles
+
+
+def _levels(stack: Stack) -> int:
+    """How often the picture must be halved until one tile holds all, and itself."""
+    return 1 + max(0, math.ceil(math.log2(max(stack.shape) / SIDE)))
+
+
+def _cut(codes: U16, mask: U16, level: int, first: int) -> Iterator[tuple[str, str]]:
+    """Tiles of some rows of a level, the ``first`` row of tiles and those above it."""
+    for y in range(0, codes.shape[0], SIDE):
+        for x in range(0, codes.shape[1], SIDE):
+            part = np.s_[y : y + SIDE, x : x + SIDE]
+            name = f"{level}-{x // SIDE}-{first + y // SIDE}"
+            yield f"d{name}", pack(codes[part])
+            yield f"m{name}", _deflate(mask[part].astype(np.uint8).tobytes(), zlib.Z_DEFAULT_STRATEGY)
 
 
 def pack(codes: U16) -> str:
-    """Differences between neighbours in a row, small ones first, low bytes before high bytes, deflated."""
-    steps = np.diff(codes.astype(np.int32), axis=1, prepend=0)
-    folded = np.where(steps < 0, -2 * steps - 1, 2 * steps).astype(np.uint32)
-    planes = [(folded >> shift & 0xFF).astype(np.uint8).tobytes() for shift in (0, 8, 16)]
-    return _deflate(b"".join(planes), zlib.Z_RLE)
-
-
-def _pack_mask(mask: U16) -> str:
-    return _deflate((mask & 0xFF).astype(np.uint8).tobytes(), zlib.Z_DEFAULT_STRATEGY)
+    """Differences between neighbours in a row modulo 65536, small ones of either sign first, low bytes before
+    high bytes, deflated."""
+    steps = np.diff(codes, axis=1, prepend=np.uint16(0)).view(np.int16)
+    folded = ((steps << 1) ^ (steps >> 15)).view(np.uint16)
+    return _deflate(folded.astype(np.uint8).tobytes() + (folded >> 8).astype(np.uint8).tobytes(), zlib.Z_RLE)
 
 
 def _deflate(content: bytes, strategy: int) -> str:
@@ -122,35 +130,10 @@ def _deflate(content: bytes, strategy: int) -> str:
     return base64.b64encode(packer.compress(content) + packer.flush()).decode("ascii")
 
 
-def _pyramid(data: F32, mask: U16) -> Iterator[tuple[F32, U16]]:
-    """The image and its halves (means of 2 x 2 pixels, NaN left out) until one tile holds all."""
-    yield data, mask
-    while max(data.shape) > SIDE:
-        data, mask = _halve(data), mask[::2, ::2]
-        yield data, mask
-
-
-def _halve(data: F32) -> F32:
-    """Means of 2 x 2 pixels; an odd last row or column is a block of its own."""
-    height, width = data.shape
-    padded = np.pad(data, ((0, height % 2), (0, width % 2)), constant_values=np.nan)
-    known = np.isfinite(padded)
-    padded[~known] = 0
-    count, total = (_sum_fours(plane) for plane in (known.view(np.uint8), padded))
-    return np.where(count > 0, total / np.maximum(count, 1), np.float32(np.nan)).astype(
-        np.float32, copy=False
-    )
-
-
-def _sum_fours(plane: NDArray[Any]) -> NDArray[Any]:
-    rows = plane[::2] + plane[1::2]
-    return np.asarray(rows[:, ::2] + rows[:, 1::2])
-
-
 def _limits(image: F32) -> tuple[float, float]:
     """Black where one pixel in 100 is darker, white where one in 500 is brighter."""
     middle, spread = centre_and_spread(image)
-    sample = image[::3, ::3]
+    sample = image[::2, ::2]
     sample = sample[np.isfinite(sample)]
     low, high = (float(v) for v in np.percentile(sample, (1, 99.8))) if sample.size else (0.0, 1.0)
     return low, max(high, middle + 20 * spread)

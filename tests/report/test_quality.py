@@ -1,6 +1,7 @@
 """Numbers of a stack are right for images of known noise, width and depth, and judged as they should be."""
 
 import dataclasses
+import json
 import zlib
 from base64 import b64decode
 from pathlib import Path
@@ -8,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from small_workspace import SIZE, stack_pixels, wcs_header, write_stack
+from small_workspace import SIZE, stack_in_memory, stack_pixels, wcs_header, write_stack
 
-from goafetch.report.drawing.draw import centre_and_spread, shrink
-from goafetch.report.products import Stack, read_stack
+from goafetch.report.blocks import average, shrink
+from goafetch.report.drawing.draw import centre_and_spread
+from goafetch.report.products import read_stack
 from goafetch.report.quality import measure
-from goafetch.report.tiles import SIDE, choose_code, make_viewer, pack
+from goafetch.report.tiles import SIDE, choose_code, cut_tiles, pack, tell_facts
 from goafetch.report.verdict import BAD, GOOD, LOOK, UNKNOWN, judge
 
 KINDS = [("FWHM_IMAGE", "f8"), ("FLAGS", "i4"), ("FLUX_APER", "f8", (4,)), ("FLUXERR_APER", "f8", (4,)),
@@ -31,14 +33,14 @@ def flat_stack(noise, variance, stars=40, width=4.5):
     shape = (400, 400)
     table = np.zeros(stars, KINDS)
     table["FWHM_IMAGE"], table["FLUX_APER"], table["FLUXERR_APER"], table["ERR_POS"] = width, 1e4, 10, 5e-4
-    return Stack(
+    return stack_in_memory(
+        rng.normal(0, noise, shape).astype(np.float32),
+        np.full(shape, variance, np.float32),
+        np.zeros(shape, np.uint16),
         path=Path("S1_image.fits"),
         header=fits.Header({"TEXPTIME": 540.0, "NCOMBINE": 9}),
         science=wcs_header(),
-        data=rng.normal(0, noise, shape).astype(np.float32),
-        variance=np.full(shape, variance, np.float32),
-        mask=np.zeros(shape, np.uint16),
-        seconds=np.full(shape, 540, np.float32),
+        seconds=np.full((200, 200), 540, np.float32),
         tables={"OBJCAT": table},
     )
 
@@ -131,9 +133,9 @@ def test_everything_that_is_not_green_says_what_to_do():
 
 def unpack(text, shape):
     """What the page's script does to a tile."""
-    planes = np.frombuffer(zlib.decompress(b64decode(text)), np.uint8).astype(int).reshape(3, *shape)
-    folded = planes[0] | planes[1] << 8 | planes[2] << 16
-    return np.cumsum(np.where(folded & 1, -(folded + 1) // 2, folded // 2), axis=1)
+    planes = np.frombuffer(zlib.decompress(b64decode(text)), np.uint8).astype(int).reshape(2, *shape)
+    folded = planes[0] | planes[1] << 8
+    return np.cumsum(folded >> 1 ^ -(folded & 1), axis=1) & 0xFFFF
 
 
 def test_tiles_hold_every_code():
@@ -142,25 +144,56 @@ def test_tiles_hold_every_code():
 
 
 def test_codes_are_finer_than_the_noise_and_never_confuse_no_data():
-    data = stack_pixels()[0]
+    data, variance, mask, *_ = stack_pixels()
     data[5, 5] = np.nan
-    code = choose_code(data, 10.0)
+    stack = stack_in_memory(
+        data, variance, mask, path=Path("S1_image.fits"), header=fits.Header(), science=wcs_header(),
+        seconds=None, tables={},
+    )  # fmt: skip
+    code = choose_code(stack)
     back = code.value(code.encode(data))
     assert np.isnan(back[5, 5]) and np.isfinite(back).sum() == data.size - 1
     error = np.abs(back - data) / np.hypot(10.0, 0.02 * data)
     assert np.nanmax(error) < 0.26
+    told = json.loads(tell_facts(stack, code))
+    assert told["code"]["most"] == code.encode(data).max()
 
 
 def test_the_pyramid_covers_the_picture_at_every_zoom(stack):
-    viewer = make_viewer(stack)
-    assert set(viewer.tiles) == {
+    code = choose_code(stack)
+    tiles = cut_tiles(stack, code)
+    assert set(tiles) == {
         f"{kind}{tile}" for kind in "dm" for tile in ("0-0-0", "0-1-0", "0-0-1", "0-1-1", "1-0-0")
     }
-    whole = unpack(viewer.tiles["d1-0-0"], (SIZE // 2, SIZE // 2))
-    corner = unpack(viewer.tiles["d0-0-0"], (SIDE, SIDE))
-    code = choose_code(stack.data, 10.0)
+    assert json.loads(tell_facts(stack, code))["levels"] == [
+        {"width": SIZE, "height": SIZE},
+        {"width": SIZE // 2, "height": SIZE // 2},
+    ]
+    whole = unpack(tiles["d1-0-0"], (SIZE // 2, SIZE // 2))
+    corner = unpack(tiles["d0-0-0"], (SIDE, SIDE))
     mean = code.value(corner[:2, :2]).mean()
     assert code.value(whole[:1, :1])[0, 0] == pytest.approx(mean, abs=3)
+
+
+@pytest.mark.parametrize("shape", [(1500, 1201), (1024, 700), (513, 512)])
+def test_a_stack_read_by_bands_is_the_stack(shape):
+    rng = np.random.default_rng(3)
+    data, mask = rng.normal(0, 10, shape).astype(np.float32), rng.integers(0, 64, shape).astype(np.uint16)
+    data[: shape[0] // 3, 5] = np.nan
+    stack = stack_in_memory(
+        data, np.abs(data), mask, path=Path("S1_image.fits"), header=fits.Header(), science=wcs_header(),
+        seconds=None, tables={},
+    )  # fmt: skip
+    np.testing.assert_array_equal(stack.thin.data, data[::2, ::2])
+    np.testing.assert_array_equal(stack.thin.mask, mask[::2, ::2])
+    np.testing.assert_array_equal(stack.half, average(data, 2))
+    assert stack.ends == (np.nanmin(data), np.nanmax(data))
+    code, sides = choose_code(stack), [-(-side // SIDE) for side in shape]
+    tiles = cut_tiles(stack, code)
+    assert sum(name.startswith("d0-") for name in tiles) == sides[0] * sides[1]
+    top = f"d0-{sides[1] - 1}-{sides[0] - 1}"
+    corner = data[SIDE * (sides[0] - 1) :, SIDE * (sides[1] - 1) :]
+    np.testing.assert_array_equal(unpack(tiles[top], corner.shape), code.encode(corner))
 
 
 def test_shrinking_keeps_means_and_gaps():

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from small_workspace import write_stack
+from small_workspace import stack_in_memory, stack_pixels, write_stack
 
 from goafetch.report.drawing.figures import draw_growth, draw_residuals
 from goafetch.report.drawing.stars import measure_growth
@@ -18,15 +18,17 @@ SIGMA, LIGHT = 3.0, 5e6
 def stack(tmp_path_factory):
     """The small stack with one bright Gaussian star in a catalogue of its own."""
     made = read_stack(write_stack(tmp_path_factory.mktemp("stack") / "S20170505S0095_image.fits"))
-    y, x = np.mgrid[: made.data.shape[0], : made.data.shape[1]]
+    y, x = np.mgrid[: made.shape[0], : made.shape[1]]
     star = LIGHT / (2 * np.pi * SIGMA**2) * np.exp(-((x - 450) ** 2 + (y - 170.4) ** 2) / (2 * SIGMA**2))
     catalogue = np.zeros(
         2, [("X_IMAGE", "f8"), ("Y_IMAGE", "f8"), ("FLUX_APER", "f8", (4,)), ("FLAGS", "i4")]
     )
     catalogue["X_IMAGE"], catalogue["Y_IMAGE"], catalogue["FLUX_APER"] = 451, 171.4, 1e6
     catalogue[1] = (321, 321, 2e6, 0)  # the brightest stands on the cross of gaps
-    data = np.where(made.mask & 16, np.nan, 10 + 0 * made.data + star).astype(np.float32)
-    return dataclasses.replace(made, data=data, tables={"OBJCAT": catalogue})
+    _, variance, mask, *_ = stack_pixels()
+    data = np.where(mask & 16, np.nan, 10 + star).astype(np.float32)
+    about = {name: getattr(made, name) for name in ("path", "header", "science", "seconds")}
+    return stack_in_memory(data, variance, mask, tables={"OBJCAT": catalogue}, **about)
 
 
 def test_a_growth_curve_holds_a_gaussian_stars_light(stack):

@@ -17,6 +17,7 @@ from goafetch.report.model import (
     Timing,
     write_summary,
 )
+from goafetch.report.products import Planes, make_stack
 from reducer.fitsio import write_frame
 from reducer.frame import Chip
 
@@ -93,6 +94,13 @@ def write_stack(path, **more):
     )
     return write_frame(
         path, primary_header(**more), [chip], images={"EXPTIME": seconds}, tables={"OBJCAT": catalogue}
+    )
+
+
+def stack_in_memory(data, variance, mask, **about):
+    """A stack as it is read from a file, of planes that are given."""
+    return make_stack(
+        data.shape, lambda part, _: Planes(data[part].copy(), variance[part], mask[part]), **about
     )
 
 

@@ -30,23 +30,20 @@ def draw_flats(folder: Path, products: Sequence[Product]) -> list[Figure]:
 
 def _draw_flat(path: Path, group: str, number: int) -> Figure:
     mosaic = read_mosaic(path)
-    masked = np.mean([float((mask & 1).mean()) for mask in mosaic.masks.values()])
     alt = f"Master flat {path.name}, the four arrays as they lie on the focal plane."
     svg = pictures.draw_mosaic(mosaic, "relative response", alt, f"flat{number}")
-    return Figure(svg, f"{path.name} ({group}): {masked:.1%} of its pixels are masked (blue).")
+    return Figure(svg, f"{path.name} ({group}): {mosaic.masked:.1%} of its pixels are masked (blue).")
 
 
 def draw_maps(stack: Stack, quality: Quality) -> list[Figure]:
     """Exposure time and noise of each pixel of a stack, and how faint a star it shows there."""
     figures = []
     if stack.seconds is not None:
-        svg = pictures.draw_map(
-            stack.seconds, "seconds", "Map of the exposure time of each pixel.", "seconds"
-        )
+        words = "seconds", "Map of the exposure time of each pixel."
+        svg = pictures.draw_map(stack.seconds, stack.shape, words, "seconds")
         figures.append(Figure(svg, "Exposure time of each pixel."))
-    svg = pictures.draw_map(
-        stack.variance, "electrons", "Map of the noise of single pixels.", "noise", change=np.sqrt
-    )
+    words = "electrons", "Map of the noise of single pixels."
+    svg = pictures.draw_map(stack.thin.variance, stack.shape, words, "noise", change=np.sqrt)
     caption = "Noise of a pixel, the square root of VAR: it grows with light and where fewer exposures reach."
     figures.append(Figure(svg, caption))
     return [*figures, *_draw_depth(stack, quality)]
@@ -56,10 +53,11 @@ def _draw_depth(stack: Stack, quality: Quality) -> list[Figure]:
     """The faintest star at each place, where there is a zeropoint: without one the noise says the same."""
     if quality.depth is None or not quality.noise or quality.limit(quality.depth) is None:
         return []
+    words = "mag", "Map of the faintest point source that stands five sigma above the sky."
     svg = pictures.draw_map(
-        stack.variance,
-        "mag",
-        "Map of the faintest point source that stands five sigma above the sky.",
+        stack.thin.variance,
+        stack.shape,
+        words,
         "depth",
         change=lambda variance: quality.faintest(np.sqrt(variance)),
     )
@@ -108,12 +106,11 @@ def draw_residuals(stack: Stack) -> Figure | None:
     table = stack.tables.get("RESIDUALS")
     if table is None or not len(table):
         return None
-    height, width = stack.data.shape
     caption = (
         "How far the exposures show stars from their mean places. Arrows that point at random are noise; "
         "neighbours that agree would be distortion that was not solved for."
     )
-    return Figure(stars.draw_residuals(table, (height, width), "residuals"), caption)
+    return Figure(stars.draw_residuals(table, stack.shape, "residuals"), caption)
 
 
 def draw_growth(stack: Stack, scale: float | None) -> Figure | None:

@@ -87,10 +87,12 @@ def draw_exposures(table: Table, prefix: str) -> str:
     panels = [panel for panel in PANELS if column(table, panel[0]) is not None]
     places, label = _times(table)
     figure = new_figure(6.4, 0.5 + 1.3 * len(panels))
+    figure.subplots_adjust(hspace=0.14)
     for row, (name, title, factor, colour) in enumerate(panels):
         axes = new_axes(figure, 100 * len(panels) + 11 + row)
         axes.plot(places, table[name] * factor, "o", color=colour, markersize=5)
-        axes.set(ylabel=title)
+        axes.set_ylabel(title)
+        axes.yaxis.set_label_coords(-0.085, 0.5)
         axes.margins(y=0.15)
         axes.grid(color=INK, alpha=0.15, linewidth=0.5)
         axes.tick_params(labelbottom=row == len(panels) - 1)

@@ -7,25 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from goafetch.report.drawing.draw import INK, as_png, as_svg, centre_and_spread, new_axes, new_figure, shrink
+from goafetch.report.blocks import shrink
+from goafetch.report.drawing.draw import INK, as_png, as_svg, centre_and_spread, new_axes, new_figure
 from goafetch.report.products import Mosaic, Stack
 from reducer.frame import F32
 
 #: The colour of sky that no array saw: nothing in a grey picture looks like it.
 NO_DATA = "#3b5b7a"
+#: What makes a map of another one.
+Change = Callable[[F32], F32]
 #: Where the arrays lie on the focal plane, row and column from the top left (arrays 3, 4 above 2, 1).
 PLACES = {3: (0, 0), 4: (0, 1), 2: (1, 0), 1: (1, 1)}
 
 
 def draw_stack(stack: Stack, most: int = 1100) -> bytes:
     """A PNG of the stack with axes in RA and Dec where its header has a celestial WCS."""
-    image, factor = shrink(stack.data, most)
-    figure = new_figure(7.6, 7.0 * image.shape[0] / image.shape[1])
-    projection = _projection(stack, factor)
+    image, blocks = shrink(stack.half, most)
+    height, width = (side / (2 * blocks) for side in stack.shape)
+    figure = new_figure(7.6, 7.0 * height / width)
+    projection = _projection(stack, 2 * blocks)
     axes: Any = figure.add_subplot(**({"projection": projection} if projection else {}))
     axes.imshow(stretched(image), origin="lower", cmap=_grey(), vmin=0, vmax=1, interpolation="nearest")
-    height, width = stack.data.shape
-    axes.set(xlim=(-0.5, width / factor - 0.5), ylim=(-0.5, height / factor - 0.5))
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(-0.5, height - 0.5))
     if projection is not None:
         _label_sky(axes, stack.science.get("RADESYS", ""))
     else:
@@ -46,30 +49,31 @@ def stretched(image: F32, softness: float = 3.0) -> F32:
     return np.asarray(np.clip((signal - low) / (high - low), 0, 1), np.float32)
 
 
-def draw_map(image: F32, label: str, alt: str, prefix: str, change: Callable[[F32], F32] = np.asarray) -> str:
+def draw_map(
+    image: F32, size: tuple[int, int], words: tuple[str, str], prefix: str, change: Change = np.asarray
+) -> str:
     """An SVG of a positive map of the stack, such as exposure time, with its scale; 0 is no data.
 
-    Means over blocks of every other pixel are shown, after ``change`` is applied to them.
+    ``image``: every other pixel of a stack of ``size`` (ny, nx), of which means over blocks are shown, after
+    ``change`` is applied to them. ``words``: what the scale says, and a description.
     """
-    thinned = image[::2, ::2]
-    means, factor = shrink(np.where(thinned > 0, thinned, np.float32(np.nan)), 450)
-    small, factor = change(means), 2 * factor
-    figure = new_figure(5.0, 4.3)
+    means, blocks = shrink(np.where(image > 0, image, np.float32(np.nan)), 450)
+    small = change(means)
+    figure = new_figure(5.0, 4.3, right=1.0)
     axes = new_axes(figure)
-    height, width = image.shape
-    small_height, small_width = (side * factor for side in small.shape)
     drawn = axes.imshow(
         small,
         origin="lower",
         cmap="viridis",
-        extent=(0.5, small_width + 0.5, 0.5, small_height + 0.5),
+        extent=(0.5, small.shape[1] * 2 * blocks + 0.5, 0.5, small.shape[0] * 2 * blocks + 0.5),
         interpolation="nearest",
         vmin=_percentile(small, 1),
         vmax=_percentile(small, 99),
     )
+    height, width = size
     axes.set(xlim=(0.5, width + 0.5), ylim=(0.5, height + 0.5), xlabel="x (pixels)", ylabel="y (pixels)")
-    _add_scale(figure, drawn, axes, label)
-    return as_svg(figure, alt, prefix)
+    _add_scale(figure, drawn, words[0])
+    return as_svg(figure, words[1], prefix)
 
 
 def draw_mosaic(mosaic: Mosaic, label: str, alt: str, prefix: str) -> str:
@@ -84,27 +88,26 @@ def paint_mosaic(mosaic: Mosaic) -> bytes:
 
 
 def _plot_mosaic(mosaic: Mosaic, label: str, percentiles: tuple[float, float]) -> Any:
-    small = {
-        number: shrink(np.where(mosaic.masks[number] & 1, np.float32(np.nan), data), 330)[0]
-        for number, data in mosaic.data.items()
-    }
+    small = {number: shrink(data, 330)[0] for number, data in mosaic.data.items()}
     values = np.concatenate([image[np.isfinite(image)] for image in small.values()])
     low, high = np.percentile(values, percentiles) if values.size else (0.0, 1.0)
-    figure = new_figure(5.4, 4.6)
-    drawn, panes = None, []
+    figure = new_figure(5.4, 4.6, right=1.0, top=0.3)
+    figure.subplots_adjust(left=0.02, bottom=0.02, wspace=0.05, hspace=0.14)
     for number, image in small.items():
         row, place = PLACES[number]
         axes = new_axes(figure, 221 + 2 * row + place, title=f"array {number}")
         axes.set(xticks=(), yticks=())
         drawn = axes.imshow(image, origin="lower", cmap=_grey(), vmin=low, vmax=high, interpolation="nearest")
-        panes.append(axes)
-    if drawn is not None:
-        _add_scale(figure, drawn, panes, label)
+    if small:
+        _add_scale(figure, drawn, label)
     return figure
 
 
-def _add_scale(figure: Any, drawn: Any, axes: Any, label: str) -> None:
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.85, pad=0.02)
+def _add_scale(figure: Any, drawn: Any, label: str) -> None:
+    """A colour bar in the right margin of a figure, as high as its axes."""
+    width, edges = figure.get_figwidth(), figure.subplotpars
+    place = (edges.right + 0.1 / width, edges.bottom, 0.16 / width, edges.top - edges.bottom)
+    bar = figure.colorbar(drawn, cax=figure.add_axes(place))
     bar.set_label(label, color=INK, fontsize=9.5)
     bar.ax.tick_params(colors=INK, labelsize=9)
     bar.outline.set_edgecolor(INK)

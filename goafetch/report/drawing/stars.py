@@ -53,20 +53,21 @@ def measure_growth(stack: Stack) -> Growth | None:
 def _grow(stack: Stack, x: float, y: float) -> Growth | None:
     left, low = round(x - 1) - RING[1], round(y - 1) - RING[1]
     side = 2 * RING[1] + 1
-    if left < 0 or low < 0 or left + side > stack.data.shape[1] or low + side > stack.data.shape[0]:
+    if left < 0 or low < 0 or left + side > stack.shape[1] or low + side > stack.shape[0]:
         return None
-    part = np.s_[low : low + side, left : left + side]
-    if (stack.mask[part] & dq.UNUSABLE).any():
+    planes = stack.rows(slice(low, low + side), True)
+    part = np.s_[:, left : left + side]
+    if (planes.mask[part] & dq.UNUSABLE).any():
         return None
     rows, columns = np.mgrid[:side, :side]
     distance = np.hypot(columns - (x - 1 - left), rows - (y - 1 - low))
     ring = (distance > RING[0]) & (distance < RING[1])
-    light = stack.data[part] - np.median(stack.data[part][ring])
+    light = planes.data[part] - np.median(planes.data[part][ring])
     radii = np.arange(1.0, REACH + 1)
     inside = np.searchsorted(radii, distance.ravel())
     sums = [
         np.bincount(inside, plane.ravel().astype(float), len(radii) + 1)[: len(radii)].cumsum()
-        for plane in (light, stack.variance[part])
+        for plane in (light, planes.variance[part])
     ]
     error = np.sqrt(np.maximum(sums[1], 0)) * (stack.value("NOISCORR") or 1.0)
     return Growth(x, y, radii, sums[0], error) if sums[0][-1] > 0 else None
@@ -93,7 +94,8 @@ def draw_growth(growth: Growth, scale: float | None, prefix: str) -> str:
 
 def draw_residuals(table: Table, shape: tuple[int, int], prefix: str) -> str:
     """An SVG of RESIDUALS: arrows over the stack of ``shape`` (ny, nx), and their scatter in mas."""
-    figure = new_figure(6.4, 3.4)
+    figure = new_figure(6.4, 3.3, top=0.3)
+    figure.subplots_adjust(wspace=0.3)
     dx, dy = (table[name].astype(float) * 1000 for name in ("DX", "DY"))
     size = np.hypot(dx, dy)
     length = float(np.percentile(size, 95)) or 1.0

@@ -81,9 +81,8 @@ async function decode(name, tile) {
   const codes = new Uint16Array(n);
   for (let row = 0, k = 0; row < height; row++) {
     for (let column = 0, last = 0; column < width; column++, k++) {
-      const folded = packed[k] | packed[n + k] << 8 | packed[2 * n + k] << 16;
-      last += folded & 1 ? -(folded + 1) / 2 : folded / 2;
-      codes[k] = last;
+      const folded = packed[k] | packed[n + k] << 8;
+      codes[k] = last += folded >> 1 ^ -(folded & 1); // modulo 65536
     }
   }
   Object.assign(tile, { codes, mask, width, height });
