@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -39,8 +40,9 @@ class Patience:
     """How long to wait, and how often to try again.
 
     ``attempts`` in all, with pauses of ``pause`` seconds doubled each time. Seconds to ``connect``, between
-    two bytes of an ``answer`` (the archive writes long lists slowly) and of a ``file``. A file that comes
-    slower than ``slowest`` bytes per second over ``window`` seconds counts as stalled.
+    two bytes of an ``answer`` (the archive writes long lists slowly) and of a ``file``; within as many the
+    head of either must be whole. A file that comes slower than ``slowest`` bytes per second over ``window``
+    seconds counts as stalled, an answer that does so over ``answer`` seconds.
     """
 
     attempts: int = 5
@@ -89,11 +91,11 @@ class ArchiveClient:
 
     def rows(self, feature: str, words: tuple[str, ...]) -> list[Any]:
         """The JSON list at ``feature``/``words``; answers that are not whole JSON are asked for again."""
-        return self._try(f"{feature}/{encode(words)}", _read_list)
+        return self._try(f"{feature}/{encode(words)}", lambda response: _read_list(self._text(response)))
 
     def page(self, feature: str, *words: str) -> str:
         """The text at ``feature``/``words``, headers of a file for instance."""
-        return self._try("/".join([feature, *map(_quote_path, words)]), _read_text)
+        return self._try("/".join([feature, *map(_quote_path, words)]), self._text)
 
     def download(
         self, remote: str, target: Path, size: int | None, told: Callable[[int], None] = lambda count: None
@@ -144,7 +146,7 @@ class ArchiveClient:
         """One request. Faults that may pass become ``_Passing``, refusals the errors that say so."""
         try:
             with self._follow(f"{self.base_url}/{path}", wait) as response:
-                _check_status(response)
+                _check_status(response, self._arriving(response, self.patience.window))
                 yield response
         except requests.exceptions.SSLError as error:
             raise Refused(
@@ -174,11 +176,11 @@ class ArchiveClient:
             if response.status_code not in (301, 302, 303, 307, 308):
                 return response
             response.close()
-            url = urljoin(url, response.headers.get("Location", ""))
-            if urlsplit(url)[:2] != urlsplit(self.base_url)[:2]:
+            place = response.headers.get("Location", "")
+            if not (url := _on_same_host(url, place)):
                 break
         raise Refused(
-            f"{self.base_url} sends us elsewhere, to {urlsplit(url).netloc!r}",
+            f"{self.base_url} sends us elsewhere, to {place[:200]!r}",
             "an archive that answers itself",
             "check the address given with --archive",
         )
@@ -195,28 +197,54 @@ class ArchiveClient:
         if size is not None and announced.isdigit() and int(announced) != size:
             raise _Passing(f"{announced} bytes announced, {size} expected")
         expected = int(announced) if size is None and announced.isdigit() else size
-        count, mark, since = 0, 0, time.monotonic()
-        while block := response.raw.read1(BLOCK):
+        limit = LARGEST_PAGE if expected is None else expected
+        count = 0
+        for block in self._arriving(response, self.patience.window):
             count += len(block)
-            if count > (LARGEST_PAGE if expected is None else expected):
-                raise _Passing(f"more than the {expected} bytes expected")
+            if count > limit:
+                raise _Passing(f"more than the {limit} bytes expected")
             write(block)
             told(count)
-            if time.monotonic() - since > self.patience.window:
-                if count - mark < self.patience.slowest * self.patience.window:
-                    raise _Passing(f"stalled after {count} bytes")
-                mark, since = count, time.monotonic()
         if expected is not None and count != expected:
             raise _Passing(f"ended after {count} of {expected} bytes")
 
+    def _text(self, response: requests.Response) -> str:
+        """The whole body as text."""
+        parts, count = [], 0
+        for block in self._arriving(response, self.patience.answer):
+            count += len(block)
+            if count > LARGEST_PAGE:
+                raise BadAnswer(
+                    f"an answer of more than {LARGEST_PAGE // 10**6} MB", "a list of at most 2000 rows"
+                )
+            parts.append(block)
+        announced = response.headers.get("Content-Length", "")
+        if announced.isdigit() and int(announced) != count:
+            raise _Passing(f"ended after {count} of {announced} bytes")
+        try:
+            return b"".join(parts).decode()
+        except UnicodeDecodeError as error:
+            raise _Passing("an answer that is not text") from error
 
-def _check_status(response: requests.Response) -> None:
+    def _arriving(self, response: requests.Response, window: float) -> Iterator[bytes]:
+        """The body as it comes; drops of it that never end are a fault too."""
+        count, since = 0, time.monotonic()
+        while block := response.raw.read1(BLOCK):
+            yield block
+            count += len(block)
+            if time.monotonic() - since > window:
+                if count < self.patience.slowest * window:
+                    raise _Passing(f"stalled: {count} bytes in {window:.0f} s")
+                count, since = 0, time.monotonic()
+
+
+def _check_status(response: requests.Response, blocks: Iterator[bytes]) -> None:
     status = response.status_code
     if status == 200:
         return
     if status >= 500 or status in (408, 429):
         raise _Passing(f"status {status}")
-    text = response.raw.read(4096).decode("utf-8", "replace")
+    text = _beginning(blocks).decode("utf-8", "replace")
     if status == 403 and "Login Required" in text:
         raise Blocked
     place = urlsplit(response.url).path
@@ -229,42 +257,91 @@ def _check_status(response: requests.Response) -> None:
     raise Refused(f"the archive refuses {place} (status {status}): {' '.join(text.split())[:200]}")
 
 
-def _read_list(response: requests.Response) -> list[Any]:
-    text = _read_text(response)
+def _beginning(blocks: Iterator[bytes], size: int = 4096) -> bytes:
+    """As much of a body as tells a refusal from another."""
+    found = b""
+    while len(found) < size and (block := next(blocks, b"")):
+        found += block
+    return found[:size]
+
+
+def _on_same_host(url: str, place: str) -> str:
+    """The address that an answer redirects to; nothing where it is another host's, or none at all."""
+    try:
+        found = urljoin(url, place)
+        return found if urlsplit(found)[:2] == urlsplit(url)[:2] else ""
+    except ValueError:
+        return ""
+
+
+def _read_list(text: str) -> list[Any]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _Passing(f"an answer that is not whole JSON ({error})") from error
     if not isinstance(found, list):
         raise BadAnswer(f"the archive answered a {type(found).__name__}", "a list of rows")
     return found
 
 
-def _read_text(response: requests.Response) -> str:
-    parts, count = [], 0
-    while block := response.raw.read1(BLOCK):
-        count += len(block)
-        if count > LARGEST_PAGE:
-            raise BadAnswer(
-                f"an answer of more than {LARGEST_PAGE // 10**6} MB", "a list of at most 2000 rows"
-            )
-        parts.append(block)
-    announced = response.headers.get("Content-Length", "")
-    if announced.isdigit() and int(announced) != count:
-        raise _Passing(f"ended after {count} of {announced} bytes")
-    try:
-        return b"".join(parts).decode()
-    except UnicodeDecodeError as error:
-        raise _Passing("an answer that is not text") from error
+def _punctual(pool: Any) -> Any:
+    """The pool, of connections whose answers' heads are whole within the time each byte of them may take."""
+
+    class Connection(pool.ConnectionCls):  # type: ignore[misc]
+        def getresponse(self) -> Any:
+            late: list[bool] = []
+            alarm = threading.Timer(self.timeout, _hang_up, (self.sock, late))
+            alarm.start()
+            try:
+                response = super().getresponse()
+            finally:
+                alarm.cancel()
+            if late:
+                raise TimeoutError("the head of the answer came in drops")
+            return response
+
+    class Pool(pool):  # type: ignore[misc]
+        ConnectionCls = Connection
+
+    return Pool
+
+
+def _hang_up(connected: Any, late: list[bool]) -> None:
+    late.append(True)
+    with suppress(OSError):  # it was closed meanwhile
+        connected.shutdown(2)  # both ways
+
+
+_POOLS = {"http": _punctual(urllib3.HTTPConnectionPool), "https": _punctual(urllib3.HTTPSConnectionPool)}
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Makes such connections, through a proxy too."""
+
+    def init_poolmanager(self, *args: Any, **named: Any) -> None:
+        super().init_poolmanager(*args, **named)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **named: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **named)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+class _Session(requests.Session):
+    """Looks at no redirect by itself: where they lead is for the client to check."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: no answer is a redirect."""
 
 
 def _open_session(connections: int, *, direct: bool) -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     session.headers.update({"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"})
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.auth = _no_netrc
     session.trust_env = not direct  # proxies and certificates of the environment, but not towards ourselves
-    adapter = requests.adapters.HTTPAdapter(pool_maxsize=connections)
+    adapter = _Adapter(pool_maxsize=connections)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session

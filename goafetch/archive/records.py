@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -220,6 +221,10 @@ def _check_names(record: Record) -> None:
         )
 
 
+#: What reading a value of any type and depth may raise: of whole numbers that are infinite, of nested sets.
+_UNREADABLE = (ValueError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError)
+
+
 def _convert(name: str, reader: Callable[[Any], Any], row: Mapping[str, Any]) -> Any:
     value = row.get(name)
     if value is None:
@@ -228,7 +233,7 @@ def _convert(name: str, reader: Callable[[Any], Any], row: Mapping[str, Any]) ->
         raise BadAnswer(f"a row of the archive's answer has no {name}", "the keys of /jsonsummary")
     try:
         return reader(value)
-    except (ValueError, TypeError, SyntaxError) as error:
+    except _UNREADABLE as error:
         if name not in _NEEDED:
             return None
         raise BadAnswer(
@@ -254,10 +259,11 @@ def _whole(value: object) -> int:
     return int(value)
 
 
-def _number(value: object) -> float:
+def _number(value: object) -> float | None:
+    """A number; one that is not finite is not known."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(value)
-    return float(value)
+    return float(value) if math.isfinite(value) else None
 
 
 def _moment(value: object) -> datetime:

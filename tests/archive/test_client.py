@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from quick_archive import QUICK
 
-from goafetch.archive.client import USER_AGENT, ArchiveClient
+from goafetch.archive.client import USER_AGENT, ArchiveClient, Patience
 from goafetch.archive.errors import BadAnswer, Blocked, Gone, Refused, Unreachable
 from goafetch.errors import UsageError
 from goafetch.practice.server import serve
@@ -117,6 +120,14 @@ def test_redirects_to_another_host_are_not_followed(scripted) -> None:
     assert other.seen == []
 
 
+@pytest.mark.parametrize("place", ["http://[", "//[::1", "", "file:///etc/passwd"])
+def test_redirects_to_no_address_are_refused(scripted, place: str) -> None:
+    """The library that we send with would parse the place by itself and end in an error of its own."""
+    server = scripted((302, {"Location": place}, b""))
+    with pytest.raises(Refused, match="elsewhere"):
+        ArchiveClient(server.url, patience=QUICK).rows("jsonsummary", ("canonical",))
+
+
 def test_redirects_on_the_same_host_are_followed(scripted) -> None:
     server = scripted((302, {"Location": "/jsonsummary/canonical/present"}, b""), OK)
     assert ask(server.url) == []
@@ -130,7 +141,9 @@ def test_failures_of_the_server_are_tried_again(scripted, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"[] tar bytes", b"[{]", b"", b"\xff\xfe", b"<html>not json</html>"], ids=lambda b: str(b[:6])
+    "body",
+    [b"[] tar bytes", b"[{]", b"", b"\xff\xfe", b"<html>not json</html>", b"[" * 100_000],
+    ids=lambda b: str(b[:6]),
 )
 def test_answers_that_are_not_whole_json_are_tried_again(scripted, body: bytes) -> None:
     server = scripted((200, {}, body), OK)
@@ -199,3 +212,67 @@ def test_a_full_disk_is_not_the_networks_fault(scripted, tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError):
         ArchiveClient(server.url, patience=QUICK).download("X.fits", tmp_path / "nowhere" / "stored", 10)
     assert len(server.seen) == 1
+
+
+@pytest.fixture
+def dripping() -> Iterator[Callable[[bytes, bytes], str]]:
+    """A server that sends some bytes at once, and then one after the other for as long as it is heard."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    served: list[threading.Thread] = []
+
+    def serve_one(connection: socket.socket, whole: bytes, drops: bytes) -> None:
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(whole)
+            for _ in range(400):
+                time.sleep(0.025)
+                connection.sendall(drops)
+
+    def serve_all(whole: bytes, drops: bytes) -> None:
+        with suppress(OSError):
+            while True:
+                each = threading.Thread(
+                    target=serve_one, args=(listening.accept()[0], whole, drops), daemon=True
+                )
+                each.start()
+
+    def begin(whole: bytes, drops: bytes) -> str:
+        served.append(threading.Thread(target=serve_all, args=(whole, drops), daemon=True))
+        served[-1].start()
+        return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+    yield begin
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+DRIPS = {
+    "head": (b"HTTP/1.1 200 OK\r\nX-Head: ", b"a"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X: a\r\n"),
+    "body": (HEAD, b" "),
+    "refusal": (b"HTTP/1.1 403 No\r\n\r\n", b" "),
+}
+
+
+@pytest.mark.parametrize("what", DRIPS)
+def test_an_answer_in_drops_is_given_up(dripping: Callable[[bytes, bytes], str], what: str) -> None:
+    """Each byte comes well within its time, and all of them never."""
+    patience = Patience(attempts=2, pause=0.0, connect=2.0, answer=0.3, file=0.3, window=0.3)
+    begun = time.monotonic()
+    with pytest.raises(Unreachable, match=r"stalled|drops"):
+        ArchiveClient(dripping(*DRIPS[what]), patience=patience).rows("jsonsummary", ("canonical",))
+    assert time.monotonic() - begun < 5
+
+
+def test_a_file_in_drops_is_given_up(dripping: Callable[[bytes, bytes], str], tmp_path: Path) -> None:
+    head = HEAD.replace(b"application/json", b"application/octet-stream")
+    patience = Patience(attempts=2, pause=0.0, connect=2.0, answer=9.0, file=0.3, window=0.3)
+    with pytest.raises(Unreachable, match="stalled"):
+        ArchiveClient(dripping(head, b"x"), patience=patience).download("a.fits", tmp_path / "a", 1000)
+
+
+def test_a_slow_answer_that_keeps_coming_is_waited_for(dripping: Callable[[bytes, bytes], str]) -> None:
+    patience = Patience(attempts=1, connect=2.0, answer=0.3, slowest=100.0)
+    head = HEAD.replace(b"1000", b"1002") + b"[]"
+    assert ArchiveClient(dripping(head, b" " * 50), patience=patience).rows("jsonsummary", ("a",)) == []

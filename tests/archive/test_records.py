@@ -53,6 +53,9 @@ def test_times_with_a_zone_become_utc(row: dict[str, object]) -> None:
         ("file_size", -1),
         ("file_size", 10**13),
         ("file_size", "5351"),
+        ("file_size", float("inf")),
+        ("file_size", float("nan")),
+        ("ut_datetime", "0001-01-01T00:00:00+14:00"),
         ("file_md5", "not an md5"),
         ("file_md5", None),
         ("ut_datetime", "yesterday"),
@@ -70,6 +73,12 @@ def test_what_nothing_depends_on_may_be_unreadable(row: dict[str, object]) -> No
     row.update(types="__import__('os')", raw_iq="Any", airmass="low")
     found = read_record(row)
     assert found.types is None and found.raw_iq is None and found.airmass is None
+
+
+def test_numbers_that_are_none_are_unknown(row: dict[str, object]) -> None:
+    row.update(ra=float("nan"), airmass=float("-inf"), raw_iq=float("inf"), types="{" * 2000)
+    found = read_record(row)
+    assert (found.ra, found.airmass, found.raw_iq, found.types) == (None, None, None, None)
 
 
 def test_what_is_hidden_is_none(row: dict[str, object]) -> None:
