@@ -62,7 +62,8 @@ def cells(image, quiet):
 def report_halos(stack, residual, count, truth, names, positions, magnitudes):
     """Stack minus truth in rings around bright stars, the surroundings' own taken out.
 
-    The mean of the stars, its error and the stars' own light, electrons a pixel; the worst ring over its limit.
+    The mean of the stars, its error and the stars' own light, electrons a pixel;
+    the worst ring over its limit.
     """
     chosen = (magnitudes > BRIGHT[0]) & (magnitudes < BRIGHT[1])
     clean = (stack.mask == 0) & (stack.variance > 0) & (count > 0)

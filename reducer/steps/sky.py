@@ -42,8 +42,9 @@ from reducer.steps.separate import FIELD, link, positions, seconds
 
 #: Fraction of the field that must be free for an object frame's own median to be its sky.
 FREE_FIELD = 0.5
-#: Scatter of the background over the field, relative to its level, above which the target fills it.
-UNEVEN_FIELD = 0.002
+#: Scatter of the background over the field, relative to its level, above which the target fills it; and
+#: that in electrons which channel offsets and read noise alone make, however faint the sky.
+UNEVEN_FIELD, UNEVEN_READOUT = 0.002, 4.0
 #: What the sky's level in one array can be relative to the mean of the arrays, after the flat.
 RATIOS = (0.8, 1.25)
 
@@ -289,20 +290,21 @@ def decide(shown: Sequence[Seens], roles: Sequence[str], context: Context) -> De
     if offset != "auto":
         return Decision(bool(offset), False, f"offset_sky={offset} as asked")
     free = float(np.median([part.free for seens in shown for part in seens.values()]))
-    spreads = [_unevenness(seens) for seens in shown]
-    uneven = float(np.median(spreads))
-    evidence = f"{free:.0%} of the field is free, its background scatters by {uneven:.2%} of its level"
+    level, uneven = np.median([_unevenness(seens) for seens in shown], axis=0)
+    evidence = (
+        f"{free:.0%} of the field is free, its background of {level:.0f} electrons scatters by {uneven:.1f}"
+    )
     if "both" in roles:
         return Decision(True, False, f"no sky exposures; {evidence}")
-    blank = free >= FREE_FIELD and uneven <= UNEVEN_FIELD
+    blank = bool(free >= FREE_FIELD and uneven <= max(UNEVEN_FIELD * abs(level), UNEVEN_READOUT))
     return Decision(blank, False, f"{'blank field' if blank else 'the target fills the field'}: {evidence}")
 
 
-def _unevenness(seens: Seens) -> float:
-    """Scatter of the background cells of all arrays, relative to the level."""
+def _unevenness(seens: Seens) -> tuple[float, float]:
+    """Median and scatter of the background cells of all arrays, electrons."""
     cells = np.concatenate([part.cells.ravel() for part in seens.values()])
     cells = cells[np.isfinite(cells)]
-    return scatter(cells) / max(abs(float(np.median(cells))), 1.0) if cells.size else float("inf")
+    return (float(np.median(cells)), scatter(cells)) if cells.size else (0.0, float("inf"))
 
 
 def array_ratios(seen: Sequence[Seens]) -> dict[int, float]:
