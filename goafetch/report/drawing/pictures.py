@@ -9,6 +9,7 @@ import numpy as np
 
 from goafetch.report.blocks import shrink
 from goafetch.report.drawing.draw import INK, as_png, as_svg, centre_and_spread, new_axes, new_figure
+from goafetch.report.drawing.skyaxes import label_sky
 from goafetch.report.products import Mosaic, Stack
 from reducer.frame import F32
 
@@ -23,16 +24,17 @@ PLACES = {3: (0, 0), 4: (0, 1), 2: (1, 0), 1: (1, 1)}
 def draw_stack(stack: Stack, most: int = 1100) -> bytes:
     """A PNG of the stack with axes in RA and Dec where its header has a celestial WCS."""
     image, blocks = shrink(stack.half, most)
-    height, width = (side / (2 * blocks) for side in stack.shape)
+    scale = 1 / (2 * blocks)
+    height, width = (side * scale for side in stack.shape)
     figure = new_figure(7.6, 7.0 * height / width)
-    projection = _projection(stack, 2 * blocks)
-    axes: Any = figure.add_subplot(**({"projection": projection} if projection else {}))
+    axes = new_axes(figure)
     axes.imshow(stretched(image), origin="lower", cmap=_grey(), vmin=0, vmax=1, interpolation="nearest")
     axes.set(xlim=(-0.5, width - 0.5), ylim=(-0.5, height - 0.5))
-    if projection is not None:
-        _label_sky(axes, stack.science.get("RADESYS", ""))
+    world = stack.world()
+    if world is not None:
+        label_sky(axes, world, stack.shape, scale, stack.text("RADESYS"))
     else:
-        axes.set(xlabel="x (pixels)", ylabel="y (pixels)")
+        axes.set(xlabel="x (pixels)", ylabel="y (pixels)", xticks=(), yticks=())
     return as_png(figure, dpi=round(max(100, image.shape[1] / 6.6)))
 
 
@@ -112,31 +114,6 @@ def _add_scale(figure: Any, drawn: Any, label: str) -> None:
     bar.ax.tick_params(colors=INK, labelsize=9)
     bar.outline.set_edgecolor(INK)
     bar.outline.set_linewidth(0.6)
-
-
-def _projection(stack: Stack, factor: int) -> Any:
-    """The WCS of the shrunken picture, None where the stack has no tangential one."""
-    from astropy.wcs import WCS
-
-    world = stack.world()
-    if world is None:
-        return None
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-    wcs.wcs.crpix = [(world[key] - 0.5) / factor + 0.5 for key in ("CRPIX1", "CRPIX2")]
-    wcs.wcs.crval = [world["CRVAL1"], world["CRVAL2"]]
-    wcs.wcs.cd = [[world[f"CD{i}_{j}"] * factor for j in (1, 2)] for i in (1, 2)]
-    wcs.wcs.set()
-    return wcs
-
-
-def _label_sky(axes: Any, system: str) -> None:
-    right_ascension, declination = axes.coords
-    right_ascension.set_axislabel(f"Right ascension {system}")
-    declination.set_axislabel(f"Declination {system}")
-    for coordinate in (right_ascension, declination):
-        coordinate.set_ticks(number=6)
-        coordinate.set_ticklabel(size=8, exclude_overlapping=True)
 
 
 def _grey() -> Any:
