@@ -20,12 +20,13 @@ from reducer.fitsio import open_frame, read_chip
 from reducer.frame import Chip
 from reducer.headers.gsaoi import ARRAYS, Region
 from reducer.sky.border import border_means
-from reducer.sky.objects import block_means
 
 CORNERS = ((0, -1), (-1, -1), (-1, 0), (0, 0))
 #: Pixels of a cell in which residuals are averaged: rows, columns.
 CELL = (64, 32)
-#: Columns of the narrowest channel that may show a step, and of the widest.
+#: Standard deviations beyond which a pixel does not count in its cell.
+FAR = 5.0
+#: Columns of a channel whose step is looked for.
 CHANNEL = 512
 
 
@@ -117,17 +118,15 @@ def exposures(truth: Path) -> list[dict]:
     return json.loads((truth / "exposures.json").read_text())
 
 
-def residual_cells(chip: Chip, true: np.ndarray) -> np.ndarray:
-    """Medians of data minus truth in cells; NaN where few pixels are usable."""
-    means, counts = block_means((chip.data - true).astype(np.float32), chip.mask)
-    means = np.where(counts > 8, means, np.nan)
-    rows, columns = CELL[0] // 4, CELL[1] // 4
-    shape = (means.shape[0] // rows, rows, means.shape[1] // columns, columns)
-    cells = means.reshape(shape).swapaxes(1, 2).reshape(shape[0], shape[2], -1)
-    known = np.isfinite(cells).any(axis=2)
-    medians = np.full(known.shape, np.nan)
-    medians[known] = np.nanmedian(cells[known], axis=1)
-    return medians
+def residual_cells(error: np.ndarray, variance: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Mean errors of the chosen pixels in cells, and the weights (one over the variance) of these means."""
+    middle = np.median(error[chosen])
+    near = chosen & (np.abs(error - middle) < FAR * np.sqrt(variance))
+    weight = np.divide(near, variance, out=np.zeros(error.shape), where=near)
+    shape = (2048 // CELL[0], CELL[0], 2048 // CELL[1], CELL[1])
+    weights = weight.reshape(shape).sum(axis=(1, 3))
+    total = (error * weight).reshape(shape).sum(axis=(1, 3))
+    return np.stack([total / np.maximum(weights, 1e-12), weights])
 
 
 def report_exposure(path: Path, truth: Path, flat: list[Chip], sky: float, scale: float) -> None:
@@ -142,16 +141,18 @@ def report_exposure(path: Path, truth: Path, flat: list[Chip], sky: float, scale
         error = chip.data - expected
         noise.append(local_noise(error, chip.variance, blank))
         boxes.append(small_boxes(error, chip.variance, blank))
-        cells.append(residual_cells(chip, expected))
-        design.append(places(index, cells[-1].shape))
-    level, steps = split(cells, np.concatenate(design))
+        seen = (chip.mask & dq.UNUSABLE == 0) & ~odd[index]
+        cells.append(residual_cells(error, chip.variance, seen))
+        design.append(places(index, cells[-1].shape[1:]))
+    level, steps, own = split(cells, np.concatenate(design))
     told = ""
     if path.stem.endswith("_skyCorrected"):
         told = f", level error {-level - scale * sky:+.1f}, stated sigma {frame.header.get('SKYSIGMA')}"
     ratios, rms = (" ".join(f"{value:.3f}" for value in values) for values in (noise, steps))
     excess = max(np.sqrt(max(found**2 - predicted**2, 0.0)) for found, predicted in boxes)
-    every = np.sqrt(np.mean(np.square(steps)))
-    print(f"{path.name[:14]}: noise over sqrt(VAR) {ratios}, channel steps {rms}, rms {every:.3f}, "
+    every = np.mean(np.square(steps))
+    print(f"{path.name[:14]}: noise over sqrt(VAR) {ratios}, channel steps {rms}, rms {np.sqrt(every):.3f}, "
+          f"beyond their own noise {np.sqrt(max(every - own, 0.0)):.3f}, "
           f"boxes beyond noise {excess:.2f}{told}")  # fmt: skip
 
 
@@ -162,32 +163,40 @@ def places(index: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.stack([np.ones(x.size), right + x.ravel(), up + y.ravel()], axis=1)
 
 
-def fit_plane(values: np.ndarray, design: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A fit without the cells that deviate, and what is left of all cells."""
-    kept = np.isfinite(values)
+def fit_plane(values: np.ndarray, weights: np.ndarray, design: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A weighted fit without the cells that deviate, and what is left of all cells."""
+    kept = weights > 0
     for _ in range(4):
-        solution = np.linalg.lstsq(design[kept], values[kept], rcond=None)[0]
+        root = np.sqrt(weights[kept])
+        solution = np.linalg.lstsq(design[kept] * root[:, None], values[kept] * root, rcond=None)[0]
         residual = values - design @ solution
-        kept = np.isfinite(residual) & (np.abs(residual) < 3 * mad(residual[kept]))
+        pull = residual * np.sqrt(weights)
+        kept = (weights > 0) & (np.abs(pull) < 3 * mad(pull[kept]))
     return solution, residual
 
 
-def split(cells: list[np.ndarray], design: np.ndarray) -> tuple[float, list[float]]:
-    """The constant of a clipped plane through all cells, and the rms of the channels in each array.
+def split(cells: list[np.ndarray], design: np.ndarray) -> tuple[float, list[float], float]:
+    """The constant of a clipped plane through all cells; the rms of the channels in each array; the mean
+    square that the noise of the pixels alone gives these.
 
     For the channels each array has a level of its own, lest a wrong one look like a gradient.
     """
-    values = np.concatenate([part.ravel() for part in cells])
-    level = fit_plane(values, design)[0][0]
-    own = np.repeat(np.eye(len(cells)), [part.size for part in cells], axis=0)
-    residual = fit_plane(values, np.hstack([own, design[:, 1:]]))[1]
-    steps, start = [], 0
+    values, weights = np.concatenate([part.reshape(2, -1) for part in cells], axis=1)
+    level = fit_plane(values, weights, design)[0][0]
+    own = np.repeat(np.eye(len(cells)), [part[0].size for part in cells], axis=0)
+    residual = fit_plane(values, weights, np.hstack([own, design[:, 1:]]))[1]
+    steps, noises, start = [], [], 0
     for part in cells:
-        left = residual[start : start + part.size].reshape(part.shape)
-        profile = np.nanmedian(left, axis=0).reshape(-1, CHANNEL // CELL[1])
-        steps.append(float(np.std(np.nanmedian(profile, axis=1))))
-        start += part.size
-    return float(level), steps
+        size, columns = part[0].size, part.shape[2] * CELL[1] // CHANNEL
+        left, weight = (
+            each[start : start + size].reshape(-1, columns, CHANNEL // CELL[1])
+            for each in (residual, weights)
+        )
+        total = weight.sum(axis=(0, 2))
+        steps.append(float(np.std((left * weight).sum(axis=(0, 2)) / total)))
+        noises.append(float(np.mean(1.0 / total)) * (1.0 - 1.0 / columns))
+        start += size
+    return float(level), steps, float(np.mean(noises))
 
 
 def sky_scale(skies: list[Path], truth: Path, flat: list[Chip], known: dict[str, float]) -> float:
