@@ -14,7 +14,7 @@ from calstore.record import PROCESSED_FLAT, Calibration, Need
 from reducer.align.distortion import static_map
 from reducer.align.kernels import KERNELS
 from reducer.sky.level import follow
-from reducer.stack.noise import Contribution, noise_table
+from reducer.stack.noise import Contribution, Sampling, correlate, noise_table
 
 FOLDER = Path(__file__).parent / "images"
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#666666"
@@ -58,7 +58,7 @@ def draw_noise() -> Figure:
     sizes = np.array([1, 2, 3, 4, 6, 8, 10, 12, 16])
     measured = [_box_noise(stack, int(size)) / (size * variance**0.5) for size in sizes]
     each = [Contribution(1 / EXPOSURES, (float(x), float(y)), 1.0) for x, y in places]
-    table = noise_table(each, "keys6", 1.0)
+    table = noise_table(each, correlate("keys6", Sampling(1.0)))
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     axes = figure.subplots()
     axes.plot(sizes, measured, "o", color=BLUE, label="measured in simulated noise")

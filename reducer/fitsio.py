@@ -204,8 +204,7 @@ def open_frame(path: Path) -> FrameRef:
 def read_chip(frame: FrameRef, index: int, rows: slice | None = None, variance: bool = True) -> Chip:
     """One array of a frame, or some of its rows: raw files have zero variance and an empty mask.
 
-    The header is the one of ``frame.chips[index]``, with what was repaired there. With ``variance=False``
-    the variance is not read, and zero. A frame with a source has its pixels from there.
+    The header is that of ``frame.chips[index]``; without ``variance`` it is zero. A source makes its pixels.
     """
     if frame.source is not None:
         data, noise, mask = frame.source.pixels(frame, index, rows, variance)
@@ -395,5 +394,6 @@ class Disk:
     open_frame = staticmethod(open_frame)
     read_chip = staticmethod(read_chip)
     read_image = staticmethod(read_image)
+    read_table = staticmethod(read_table)
     save_frame = staticmethod(save_frame)
     write_frame = staticmethod(write_frame)

@@ -158,6 +158,10 @@ class Files(Protocol):
         """A further image of a product by its name, None if it has none of that name."""
         ...
 
+    def read_table(self, path: Path, name: str) -> Table | None:
+        """A table of a product by its name, None if it has none of that name."""
+        ...
+
     def save_frame(self, frame: FrameRef, folder: Path) -> FrameRef:
         """Write a frame that a source makes, and return it as it is on disk."""
         ...

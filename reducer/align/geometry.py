@@ -58,11 +58,7 @@ class Geometry:
 
     def evaluate(self, x: F64, y: F64, chip: int) -> tuple[F64, F64]:
         """Arcsec on the common plane at 0-based pixels of a chip as it is read."""
-        xs, ys = self.static(x, y, chip)
-        u, v = self.nominal(xs, ys)
-        if self.coefficients is not None:
-            terms = distortion.basis(xs, ys, self.degree)
-            u, v = u + terms @ self.coefficients[0], v + terms @ self.coefficients[1]
+        u, v = self.placed(*self.static(x, y, chip))
         if self.shifts is not None:
             array = self.regions[chip].array - 1
             u, v = u + self.shifts[0, array], v + self.shifts[1, array]
@@ -85,6 +81,14 @@ class Geometry:
         if self.pointing == self.tangent:
             return xi, eta
         return sky_to_plane(*plane_to_sky(xi, eta, self.pointing), self.tangent)
+
+    def placed(self, xs: F64, ys: F64) -> tuple[F64, F64]:
+        """Arcsec on the common plane at static-plane positions (n,), but for the shifts of single arrays."""
+        u, v = self.nominal(xs, ys)
+        if self.coefficients is None:
+            return u, v
+        terms = distortion.basis(xs, ys, self.degree)
+        return u + terms @ self.coefficients[0], v + terms @ self.coefficients[1]
 
     def area(self, x: F64, y: F64, chip: int) -> F64:
         """Square arcsec of sky on the chip's pixels at 0-based places."""

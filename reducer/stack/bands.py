@@ -96,6 +96,8 @@ def fill_planes(files: Files, exposure: Exposure, planes: Planes, kernel: str) -
         if rows is None:
             continue
         block = files.read_chip(exposure.frame, chip, rows)
+        if exposure.excess != 1.0:
+            block.variance[:] *= np.float32(exposure.excess)
         plane = exposure.levels[chip].plane
         resample_chip(block, array, rows.start, inverse, planes, kernel, plane, exposure.factor)
         anything = True

@@ -51,7 +51,7 @@ def stackFrames(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Combine aligned, scaled frames into one `_image`, named after the first of them."""
     frames, images = keep_sharp(frames, measure_images(frames, context), context)
     grid = output_grid(frames, context)
-    exposures = prepare_exposures(frames, images, grid, context)
+    exposures = prepare_exposures(frames, images, grid, KERNEL, context)
     stack = combine_exposures(exposures, grid, context)
     return [write_stack(stack, exposures, grid, KERNEL, residual_table(frames, grid), context)]
 

@@ -11,8 +11,10 @@ from reducer.align.geometry import Geometry, Inverse
 from reducer.align.grid import Grid
 from reducer.errors import BadInput
 from reducer.frame import F64, Context, FrameRef
+from reducer.stack.again import excess_of, samplings
 from reducer.stack.images import StarImage
 from reducer.stack.levels import Level, Survey, lattice, solve_levels, survey_exposure
+from reducer.stack.noise import Sampling
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Exposure:
     electrons; ``factor`` brings it to the reference's transparency and exposure time; ``weights``
     (5,): by array number; ``variance``: of a pixel of the sky, so scaled; ``seconds``: EXPTIME x COADDS;
     ``width``: FWHM of its stars in its own pixels, the other exposures' where it has none; ``image``: what
-    its stars look like.
+    its stars look like. ``samplings``: how it is interpolated along either axis; ``excess``: what its VAR is
+    multiplied by, because its pixels are correlated already.
     """
 
     frame: FrameRef
@@ -36,10 +39,12 @@ class Exposure:
     seconds: float
     width: float
     image: StarImage
+    samplings: tuple[Sampling, Sampling]
+    excess: float
 
 
 def prepare_exposures(
-    frames: Sequence[FrameRef], images: Sequence[StarImage], grid: Grid, context: Context
+    frames: Sequence[FrameRef], images: Sequence[StarImage], grid: Grid, kernel: str, context: Context
 ) -> tuple[Exposure, ...]:
     """Levels, weights and inverse maps of all exposures, whose stars look like ``images``."""
     light = [frame.with_(sources=()) for frame in frames]
@@ -53,11 +58,13 @@ def prepare_exposures(
     for frame, geometry, survey, level, width, image in zip(
         light, geometries, surveys, levels, widths, images, strict=True
     ):
+        inverses = tuple(geometry.inverse(chip, grid.to_pixel) for chip in range(len(frame.chips)))
+        along = samplings(context.disk, frame, geometry, inverses[0], grid)
         exposures.append(
             Exposure(
                 frame=frame,
                 arrays=tuple(region.array for region in geometry.regions),
-                inverses=tuple(geometry.inverse(chip, grid.to_pixel) for chip in range(len(frame.chips))),
+                inverses=inverses,
                 levels=level,
                 factor=frame.scale * flux_factor(geometry, grid),
                 weights=weigh(survey, frame.scale, width / np.median(widths)),
@@ -65,6 +72,8 @@ def prepare_exposures(
                 seconds=exposure_seconds(frame),
                 width=float(width),
                 image=image,
+                samplings=along,
+                excess=excess_of(kernel, along),
             )
         )
         middles = zip(level, geometry.regions, strict=True)

@@ -9,20 +9,22 @@ import numpy as np
 
 from reducer import dq
 from reducer.align.distortion import FIELD_CENTRE
-from reducer.align.grid import REFERENCE_SCALE, Grid
+from reducer.align.geometry import Geometry, is_stack
+from reducer.align.grid import Grid
 from reducer.frame import Context, FrameRef, Header, Table
 from reducer.photometry.field import find_zeropoint
 from reducer.photometry.objects import add_magnitudes, catalogue, correct_apertures
 from reducer.photometry.width import measure_widths
 from reducer.photometry.zeropoint import write_zeropoint
 from reducer.provenance import plan_product, product_name
+from reducer.stack.again import correlation_of, read_contributions, share_table
 from reducer.stack.exposures import Exposure, geometry_of
 from reducer.stack.noise import Contribution, noise_table
 from reducer.stack.parts import Parts
 from reducer.stack.quality import exposure_table
 
 #: The middle of the field in the static plane.
-FIELD = (np.array(FIELD_CENTRE[0]), np.array(FIELD_CENTRE[1]))
+FIELD = (np.array(FIELD_CENTRE[:1]), np.array(FIELD_CENTRE[1:]))
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ def write_stack(
 ) -> FrameRef:
     """Write the product with its catalogue, exposure map, residuals and table of correlated noise."""
     reference = exposures[0].frame
-    table = noise_table(contributions(exposures, grid), kernel, grid.scale / REFERENCE_SCALE)
-    # What is stacked again is correlated already.
-    table["ratio"] *= float(reference.chips[0].get("NOISCORR") or 1.0)
+    shares = contributions(exposures, grid, context)
+    along = [sampling for exposure in exposures for sampling in exposure.samplings]
+    table = noise_table(shares, correlation_of(kernel, along))
     ratio = {int(row["n"]): round(float(row["ratio"]), 5) for row in table}
     keywords = {
         "TEXPTIME": sum(exposure.seconds for exposure in exposures),
@@ -68,6 +70,7 @@ def write_stack(
         **target.tables,
         "OBJCAT": objects,
         "NOISE": table,
+        "SKYSHARES": share_table(shares),
         "EXPOSURES": exposure_table(exposures),
         "RESIDUALS": residuals,
     }
@@ -103,33 +106,61 @@ def product_suffix(inputs: Sequence[FrameRef], context: Context) -> str:
     return "_stack" if taken else "_image"
 
 
-def contributions(exposures: Sequence[Exposure], grid: Grid) -> list[Contribution]:
+def contributions(exposures: Sequence[Exposure], grid: Grid, context: Context) -> list[Contribution]:
     """Each exposure's share of the noise, its place on the stack's pixels, and its part in common skies.
 
-    The mean of N skies as bright as the exposure holds one part in N + 1 of the variance.
+    A stack among them contributes what its own exposures did.
     """
     weights = np.array([np.max(exposure.weights) for exposure in exposures])
     found = []
     for exposure, weight in zip(exposures, weights / weights.sum(), strict=True):
-        names = sky_names(exposure.frame)
-        each = exposure.variance / (len(names) + 1) / max(len(names), 1)
-        u, v = grid.to_pixel(*geometry_of(exposure.frame).nominal(*FIELD))
-        found.append(
-            Contribution(
-                weight=float(weight),
-                place=(float(u), float(v)),
-                own=exposure.variance - each * len(names),
-                skies=tuple((name, float(np.sqrt(each))) for name in names),
-            )
-        )
+        parts = read_contributions(context.disk, exposure.frame) if is_stack(exposure.frame) else []
+        if parts:
+            found += [_within(part, exposure, float(weight), grid) for part in parts]
+        else:
+            found.append(_contribution(exposure, float(weight), grid, context))
     return found
 
 
-def sky_names(frame: FrameRef) -> tuple[str, ...]:
-    """The sky exposures that were subtracted: by name, or as many as SKYNUM counts, taken to be common."""
+def _within(part: Contribution, exposure: Exposure, weight: float, grid: Grid) -> Contribution:
+    """What an exposure contributes through a stack that is stacked with a weight."""
+    scale = exposure.frame.scale
+    x, y = np.array(part.place[:1]), np.array(part.place[1:])
+    u, v = grid.to_pixel(*geometry_of(exposure.frame).evaluate(x, y, 0))
+    skies = tuple((name, deviation * scale) for name, deviation in part.skies)
+    return Contribution(weight * part.weight, (float(u[0]), float(v[0])), part.own * scale**2, skies)
+
+
+def _contribution(exposure: Exposure, weight: float, grid: Grid, context: Context) -> Contribution:
+    """The mean of N skies as bright as the exposure holds one part in N + 1 of the variance."""
+    names = sky_names(exposure.frame, context)
+    each = exposure.variance / (len(names) + 1) / max(len(names), 1)
+    return Contribution(
+        weight=weight,
+        place=place_of(geometry_of(exposure.frame), grid),
+        own=exposure.variance - each * len(names),
+        skies=tuple((name, float(np.sqrt(each))) for name in names),
+    )
+
+
+def place_of(geometry: Geometry, grid: Grid) -> tuple[float, float]:
+    """Where on a stack's pixels an exposure's middle lies, as its stars have placed it."""
+    u, v = grid.to_pixel(*geometry.placed(*FIELD))
+    return float(u[0]), float(v[0])
+
+
+def sky_names(frame: FrameRef, context: Context) -> tuple[str, ...]:
+    """The sky exposures that were subtracted: inputs of a file beside the exposure itself, as its table
+    PROVENANCE lists them, or as many as SKYNUM counts, taken to be common."""
     if frame.skies:
         return frame.skies
-    return tuple(f"sky {number}" for number in range(int(frame.header.get("SKYNUM") or 0)))
+    count = int(frame.header.get("SKYNUM") or 0)
+    table = context.disk.read_table(frame.path, "PROVENANCE") if count else None
+    if table is not None:
+        inputs = [str(row["filename"]) for row in table if row["provenance_added_by"] == "input"]
+        if len(inputs) == count + 1:
+            return tuple(inputs[1:])
+    return tuple(f"sky {number}" for number in range(count))
 
 
 #: Keywords of one array's read-out that no stack of four arrays can have.

@@ -22,8 +22,9 @@ RADII = (8.0, 16.0, 32.0, 50.0)
 #: Radii in geometric progression of the apertures for total light, inner and outer radius of the ring that
 #: is their background, in pixels; stars blurred by natural seeing have them twice as wide.
 WIDE_RADII, WIDE_RING = (36.0, 57.6, 92.2), (112.0, 145.0)
-#: How many of the brightest sources are measured in the wide apertures (NaN in the others).
-WIDE_COUNT = 150
+#: How many of the brightest sources are measured in the wide apertures (NaN in the others) for each so many
+#: pixels, an array's; a stack has as many as its exposures' arrays together.
+WIDE_COUNT, ARRAY_PIXELS = 150, 2048**2
 #: A source's flags: not a clean measurement because of a saturated pixel, the edge, masked pixels, a
 #: neighbour, a centre that did not settle, or a width that no star can have (a cosmic ray).
 IS_SATURATED, AT_EDGE, ON_BAD_PIXEL, BLENDED, NOT_CENTRED, TOO_SHARP = 1, 2, 4, 8, 16, 32
@@ -130,7 +131,8 @@ def _measure_wide(sources: Table, image: F32, noise: F32, bad: U8, widened: floa
     """Total light of the brightest sources in wide apertures, over the mean of a ring: linear in the light,
     so that the ratio of two exposures does not depend on what else is there."""
     sources["wide"], sources["wide_error"] = np.nan, np.nan
-    some = np.flatnonzero((sources["flags"] & (NOT_CENTRED | TOO_SHARP)) == 0)[:WIDE_COUNT]
+    most = WIDE_COUNT * max(image.size // ARRAY_PIXELS, 1)
+    some = np.flatnonzero((sources["flags"] & (NOT_CENTRED | TOO_SHARP)) == 0)[:most]
     radii, ring = np.array(WIDE_RADII) * widened, (WIDE_RING[0] * widened, WIDE_RING[1] * widened)
     x, y = np.ascontiguousarray(sources["x"][some]), np.ascontiguousarray(sources["y"][some])
     sources["wide"][some], sources["wide_error"][some] = sum_apertures(image, noise, bad, x, y, radii, ring)

@@ -17,6 +17,7 @@ from reducer.stack.combine import Rejection
 from reducer.stack.exposures import Exposure
 from reducer.stack.images import StarImage
 from reducer.stack.levels import Level
+from reducer.stack.noise import Sampling
 from reducer.stack.parts import Parts, write_part
 
 SIZE = 200
@@ -60,7 +61,7 @@ def share():
         exposures.append(
             Exposure(FrameRef(Path(name), header, (header,)), (1,), (turned(3.3 * k, -2.7 * k, 0.01 * k),),
                      (Level(0.5 * k, 0.0, 0.001),), 1.0 + 0.01 * k, np.ones(5), 100.0, 60.0,
-                     4.0, StarImage(4.0, 0.0, 0.3))
+                     4.0, StarImage(4.0, 0.0, 0.3), (Sampling(1.0), Sampling(1.0)), 1.0)
         )  # fmt: skip
     return Share(Shelf(chips), tuple(exposures), 240, 0, 240, Rejection(), "mean", "keys6", 300_000_000)
 

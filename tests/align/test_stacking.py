@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 
 from reducer import dq
-from reducer.align.geometry import Inverse
+from reducer.align.geometry import Inverse, nominal_geometry
+from reducer.align.grid import common_grid
 from reducer.align.kernels import KERNELS, STEPS, TAPS, kernel_table
 from reducer.align.resample import Planes, resample_chip
 from reducer.frame import Chip
+from reducer.stack.again import correlation_of, excess_of, from_shares, share_table
 from reducer.stack.blocks import sharpness_of
 from reducer.stack.combine import Rejection, Samples, combine
 from reducer.stack.levels import Level
-from reducer.stack.noise import Contribution, noise_table
+from reducer.stack.noise import Contribution, Sampling, correlate, noise_table
+from reducer.stack.product import place_of
 
 
 def linear_map(scale, x0, y0, turn=0.0):
@@ -197,7 +200,7 @@ def resampled_ones():
 
 def test_noise_of_boxes_is_what_interpolated_noise_shows():
     rng = np.random.default_rng(6)
-    table = noise_table([Contribution(1.0, (0.0, 0.0), 1.0)], "keys6", 1.0152)
+    table = noise_table([Contribution(1.0, (0.0, 0.0), 1.0)], correlate("keys6", Sampling(1.0152)))
     ratio = {int(row["n"]): float(row["ratio"]) for row in table}
     planes = Planes.empty((0, 0), (960, 960))
     resample_chip(chip_of(rng.normal(0, 1, (990, 990))), 1, 0, linear_map(1.0152, 6.2, 6.4, 0.002), planes)
@@ -211,7 +214,45 @@ def test_shared_skies_make_large_boxes_noisier():
     skies = tuple((f"s{k}", np.sqrt(1 / 8 / 7)) for k in range(7))
     shared = [Contribution(1 / 9, (float(10 * k), 0.0), 7 / 8, skies) for k in range(9)]
     alone = [Contribution(1 / 9, (float(10 * k), 0.0), 1.0) for k in range(9)]
-    both = [noise_table(part, "keys6", 1.015)["ratio"] for part in (shared, alone)]
+    both = [noise_table(part, correlate("keys6", Sampling(1.015)))["ratio"] for part in (shared, alone)]
     assert both[0][0] == pytest.approx(both[1][0], rel=1e-3)  # boxes smaller than the dither
     limit = np.sqrt((7 / 8 / 9 + 1 / 8) / (1 / 9))
     assert 1.1 < both[0][-1] / both[1][-1] < limit
+
+
+def test_the_noise_of_shared_skies_is_where_the_stars_say_not_where_the_header_says(field):
+    """By the headers' pointings the dithers were taken for smaller than they are, and NOISE was 8 % high."""
+    frames, _, _ = field(2, 5, 7)
+    moved = [nominal_geometry(frame).moved(0.4 * k, 0.0) for k, frame in enumerate(frames)]
+    grid = common_grid(moved)
+    places = [place_of(geometry, grid) for geometry in moved]
+    bare = [place_of(nominal_geometry(frame), grid) for frame in frames]
+    assert places[1][0] - bare[1][0] == pytest.approx(-0.4 / grid.scale)
+    assert places[0] == pytest.approx(bare[0])
+
+
+@pytest.mark.parametrize("place", [0.0, 0.2, 0.5])
+def test_noise_of_boxes_interpolated_twice(place):
+    """A stack of stacks: VAR is the true variance of a pixel, NOISE the noise of boxes, at every phase."""
+    rng = np.random.default_rng(7)
+    first, second = Planes.empty((0, 0), (800, 800)), Planes.empty((0, 0), (768, 768))
+    resample_chip(chip_of(rng.normal(0, 1, (830, 830))), 1, 0, linear_map(1.0152, 6.2, 6.4, 0.002), first)
+    once = noise_table([Contribution(1.0, (0.0, 0.0), 1.0)], correlate("keys6", Sampling(1.0152)))
+    again = Sampling(1.0, np.array([place]), np.append(1.0, once["correlation"])[:8])
+    excess = excess_of("keys6", (again, again))
+    chip = chip_of(first.data, first.variance * excess)
+    resample_chip(chip, 1, 0, linear_map(1.0, 10 + place, 12 + place), second)
+    assert np.std(second.data) == pytest.approx(np.sqrt(np.mean(second.variance)), rel=0.01)
+    table = noise_table([Contribution(1.0, (0.0, 0.0), 1.0)], correlation_of("keys6", [again, again]))
+    ratio = {int(row["n"]): float(row["ratio"]) for row in table}
+    for n in (2, 4, 8):
+        folded = second.data.reshape(768 // n, n, 768 // n, n).sum(axis=(1, 3))
+        spread = second.variance.reshape(768 // n, n, 768 // n, n).sum(axis=(1, 3))
+        assert np.std(folded / np.sqrt(spread)) == pytest.approx(ratio[n], rel=0.02)
+
+
+def test_stacks_that_share_skies_know_it_when_they_are_joined():
+    """What a stack's table of shares says is what its exposures contributed."""
+    skies = tuple((f"S{k}_flatCorrected.fits", 0.1 * k) for k in range(1, 4))
+    given = [Contribution(0.6, (3.5, -7.25), 0.9, skies), Contribution(0.4, (10.0, 0.0), 1.1)]
+    assert from_shares(share_table(given)) == given
