@@ -11,7 +11,6 @@ from reducer.detector import linear_electrons
 from reducer.frame import F32, F64
 from reducer.headers.gsaoi import BORDER, SIDE, Region
 from reducer.sky.columns import WIDTHS
-from reducer.sky.objects import scatter
 
 #: Columns of the groups whose mean is taken: those of the narrowest channel.
 GROUP = WIDTHS[0]
@@ -48,13 +47,13 @@ def border_means(raw: F32, region: Region, array: int) -> F64:
 class Reference:
     """What the reference pixels show of themselves, by array, and the noise of one exposure's.
 
-    ``fixed``: their mean above the offsets of the skies, electrons, for each channel. ``noise``: of a
-    channel. ``skies``: in how many exposures that was seen.
+    ``fixed``: what they have above the offsets of the skies, electrons, for each 64 columns. ``noise``: of
+    a channel. ``doubt``: variance of what is fixed, over that of one exposure's noise.
     """
 
     fixed: Mapping[int, F64]
     noise: float
-    skies: int
+    doubt: float
 
 
 def judge(borders: Sequence[Borders], offsets: Sequence[Offsets], width: int) -> Reference | None:
@@ -65,17 +64,38 @@ def judge(borders: Sequence[Borders], offsets: Sequence[Offsets], width: int) ->
     arrays = [array for array in offsets[0] if all(_known(each, array) for each in borders)]
     if len(borders) < FEWEST or not arrays:
         return None
-    fixed, left, seen = {}, [], []
-    for array in arrays:
-        own = np.array([_channels(each[array], width) for each in offsets])
-        away = np.array([_grouped(each[array], width) for each in borders]) - own
-        fixed[array] = away.mean(axis=0)
-        left.append((away - fixed[array]).ravel())
-        seen.append((own - own.mean(axis=0)).ravel())
-    noise, size = scatter(np.concatenate(left)), scatter(np.concatenate(seen))
+    away = {array: _above(borders, offsets, array) for array in arrays}
+    fixed = {array: each.mean(axis=0) for array, each in away.items()}
+    left = {array: each - fixed[array] for array, each in away.items()}
+    own = [np.array([_channels(each[array], width) for each in offsets]) for array in arrays]
+    noise = _rms([_grouped(each, width) for each in left.values()])
+    size = _rms([each - each.mean(axis=0) for each in own])
     if noise > AGREEMENT * size:
         return None
-    return Reference(fixed, max(noise * np.sqrt(len(borders) / (len(borders) - 1)), 1e-3), len(borders))
+    unsure = _rms(list(left.values())) / np.sqrt(len(borders) - 1)
+    believed, part = _believe(fixed, unsure)
+    return Reference(
+        believed, max(noise * np.sqrt(len(borders) / (len(borders) - 1)), 1e-3), part / len(borders)
+    )
+
+
+def _above(borders: Sequence[Borders], offsets: Sequence[Offsets], array: int) -> F64:
+    """What the reference pixels of each exposure have above its offsets, but for a constant."""
+    away = np.array(
+        [border[array] - _channels(each[array], GROUP) for border, each in zip(borders, offsets, strict=True)]
+    )
+    return np.asarray(away - np.median(away, axis=1, keepdims=True), float)
+
+
+def _believe(fixed: Mapping[int, F64], unsure: float) -> tuple[dict[int, F64], float]:
+    """What is taken for the reference pixels' own, and the part of it that is not noise.
+
+    All of it where it stands out, as on a bright streak; of the rest as much as it is more than noise.
+    """
+    clear = {array: np.abs(each) > CLIP * unsure for array, each in fixed.items()}
+    rest = np.concatenate([each[~clear[array]] for array, each in fixed.items()])
+    part = _part(rest, unsure**2) if rest.size else 1.0
+    return {array: np.where(clear[array], each, part * each) for array, each in fixed.items()}, part
 
 
 def weigh_in(
@@ -97,7 +117,7 @@ def weigh_in(
     away = {
         array: np.array(
             [
-                _grouped(border[array], width) - reference.fixed[array] - _channels(each[array], width)
+                _grouped(border[array] - reference.fixed[array], width) - _channels(each[array], width)
                 for border, each in zip(borders, offsets, strict=True)
             ]
         )
@@ -105,7 +125,7 @@ def weigh_in(
     }
     common = {array: each.mean(axis=0) for array, each in away.items()}
     noise2 = reference.noise**2
-    of_mean = noise2 * (1.0 / len(offsets) + 1.0 / reference.skies)
+    of_mean = noise2 * (1.0 / len(offsets) + reference.doubt)
     shared = _part(np.concatenate(list(common.values())), of_mean)
     own = _part(np.concatenate([(away[array] - common[array]).ravel() for array in arrays]), noise2)
     for place, each in enumerate(made):
@@ -114,6 +134,10 @@ def weigh_in(
             spread = np.repeat(change, each[array].size // change.size)
             each[array] = (each[array] + spread - spread.mean()).astype(np.float32)
     return made
+
+
+def _rms(parts: Sequence[F64]) -> float:
+    return float(np.sqrt(np.mean(np.square(np.concatenate([part.ravel() for part in parts])))))
 
 
 def _part(departures: F64, noise2: float) -> float:
@@ -128,8 +152,8 @@ def _known(borders: Borders, array: int) -> bool:
 
 def _grouped(border: F64, width: int) -> F64:
     """Means of groups as those of channels, with zero mean."""
-    means: F64 = border.reshape(-1, width // GROUP).mean(axis=1)
-    return np.asarray(means - means.mean(), float)
+    means: F64 = border.reshape(*border.shape[:-1], -1, width // GROUP).mean(axis=-1)
+    return np.asarray(means - means.mean(axis=-1, keepdims=True), float)
 
 
 def _channels(offsets: F32, width: int) -> F64:

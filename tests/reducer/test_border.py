@@ -59,3 +59,14 @@ def test_reference_pixels_that_do_not_follow_the_offsets_are_not_used() -> None:
     assert judge(strangers, true, 512) is None
     assert judge([{1: np.zeros(32)} for _ in true], true, 512) is None
     assert judge([{1: np.empty(0)} for _ in true], true, 512) is None
+
+
+def test_a_streak_over_the_reference_pixels_is_known_and_their_noise_not_taken_for_a_pattern() -> None:
+    rng = np.random.default_rng(4)
+    fixed = np.zeros(32)
+    fixed[29] = 17.0
+    true, borders = readouts(rng, 7, fixed)
+    reference = judge(borders, true, 512)
+    assert reference is not None
+    assert abs(reference.fixed[1][29] - 17.0) < 1.5
+    assert np.delete(reference.fixed[1], 29).std() < 0.5 * 0.4 * np.sqrt(8 / 7)
