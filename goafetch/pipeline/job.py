@@ -184,7 +184,7 @@ def plan_files(
     plan = replace(plan, left_out=(*unreadable, *plan.left_out))
     notify("plan", groups=plan.table())
     for decision in story.plan_decisions(plan):
-        notify("decision", what=f"{decision.about}: {decision.what}", reason=decision.reason)
+        notify("decision", what=decision.what, reason=decision.reason, group=decision.about)
     for left in plan.left_out:
         if left.failed:
             notify("refused", name=left.path.name, reason=left.reason)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ from goafetch import __version__
 from goafetch.errors import WorkspaceError
 from goafetch.events import Notify
 from goafetch.pipeline.stages import REFUSED, REUSED, Outcome
-from goafetch.plan.model import SCIENCE, Group, Plan
+from goafetch.plan.model import FLAT, SCIENCE, STANDARD, Group, Plan
+from goafetch.plan.sort import LAMP_OFF, LAMP_ON
 from goafetch.report.model import (
     Calibration,
     Decision,
@@ -30,6 +32,14 @@ if TYPE_CHECKING:
 
 #: The report's words for what a product is, by the end of its name.
 KINDS = {"_flat": "flat", "_skyCorrected": "on target", "_flatCorrected": "off target"}
+#: Why a raw file has a role that its header alone decides.
+WHY = {
+    LAMP_ON: "OBJECT is Domeflat",
+    LAMP_OFF: "OBJECT is Domeflat OFF",
+    STANDARD: "OBSCLASS is partnerCal",
+}
+#: The decision that tells exposures on target from those off target.
+SEPARATED = re.compile(r"\d+ on target, \d+ off target")
 
 
 @dataclass
@@ -51,17 +61,29 @@ class Recorder:
         self.notify(event, **facts)
 
 
-def exposures(plan: Plan, products: Iterable[Path]) -> tuple[Exposure, ...]:
-    """Every raw file that the plan uses, with its role."""
+def exposures(
+    plan: Plan, products: Iterable[Path], decisions: Iterable[Decision] = ()
+) -> tuple[Exposure, ...]:
+    """Every raw file that the plan uses, with its role, and why it has this role."""
     off_target = {path.name.split("_")[0] for path in products if path.stem.endswith("_flatCorrected")}
-    return tuple(_exposure(frame, group, off_target) for group in plan.groups() for frame in group.frames)
+    told = {decision.about: decision.reason for decision in decisions if SEPARATED.match(decision.what)}
+    return tuple(
+        _exposure(frame, group, _role(group, number, frame.stem in off_target), told.get(group.name, ""))
+        for group in plan.groups()
+        for number, frame in enumerate(group.frames)
+    )
 
 
-def _exposure(frame: Path, group: Group, off_target: set[str]) -> Exposure:
-    role = group.kind
+def _role(group: Group, number: int, is_off_target: bool) -> str:
+    if group.kind == FLAT:
+        return LAMP_ON if number < group.lit else LAMP_OFF
     if group.kind == SCIENCE:
-        role = "off target" if frame.stem in off_target else "on target"
-    return Exposure(frame.name, role, group.name, detail=str(group.setup))
+        return "off target" if is_off_target else "on target"
+    return group.kind
+
+
+def _exposure(frame: Path, group: Group, role: str, separated: str) -> Exposure:
+    return Exposure(frame.name, role, group.name, WHY.get(role, separated), str(group.setup))
 
 
 def calibrations(plan: Plan) -> tuple[Calibration, ...]:
@@ -122,7 +144,8 @@ def summarise(
     """The story of a run as the report reads it."""
     paths = [path for outcome in account.outcomes for path in outcome.products]
     obtained = account.obtained
-    summary = RunSummary(
+    decisions = (*told.decisions, *_from_earlier(told.decisions, earlier, account.outcomes))
+    return RunSummary(
         program=account.target,
         command=account.command,
         archive=obtained.archive if obtained else "",
@@ -131,8 +154,8 @@ def summarise(
         version=__version__,
         fetched=len(obtained.report.done) if obtained else 0,
         fetched_bytes=obtained.report.bytes if obtained else 0,
-        exposures=exposures(account.plan, paths),
-        decisions=tuple(told.decisions),
+        exposures=exposures(account.plan, paths, decisions),
+        decisions=decisions,
         calibrations=calibrations(account.plan),
         exclusions=_exclusions(account),
         products=tuple(
@@ -144,7 +167,6 @@ def summarise(
         warnings=tuple(told.warnings),
         refused={key: dict(names) for key, names in account.refused.items()},
     )
-    return _with_earlier(summary, earlier, account.outcomes)
 
 
 def _exclusions(account: Account) -> tuple[Exclusion, ...]:
@@ -154,13 +176,14 @@ def _exclusions(account: Account) -> tuple[Exclusion, ...]:
     return (*left_out, *failed, *refused)
 
 
-def _with_earlier(summary: RunSummary, earlier: RunSummary | None, outcomes: Sequence[Outcome]) -> RunSummary:
-    """Keep what an earlier run decided about the stages that this one reused."""
+def _from_earlier(
+    decisions: Sequence[Decision], earlier: RunSummary | None, outcomes: Sequence[Outcome]
+) -> list[Decision]:
+    """What an earlier run decided about the stages that this one reused."""
     if earlier is None:
-        return summary
+        return []
     reused = {outcome.name for outcome in outcomes if outcome.status == REUSED}
-    fresh = [d for d in earlier.decisions if d.about in reused and d not in summary.decisions]
-    return replace(summary, decisions=(*summary.decisions, *fresh))
+    return [d for d in earlier.decisions if d.about in reused and d not in decisions]
 
 
 def earlier_summary(root: Path) -> RunSummary | None:

@@ -59,7 +59,7 @@ def _flat_group(setup: Setup, lit: list[Frame], off: list[Frame]) -> Group:
     nights = {night_of(time_of(f)) for f in (*lit, *off)}
     apart = "" if len(nights) == 1 else f"; lamp-off frames are {max(nights) - min(nights)} away"
     files = tuple(f.path for f in (*lit, *off))
-    return Group(FLAT, "flat", setup, time_of(lit[0]), files, reasons=(reason + apart,))
+    return Group(FLAT, "flat", setup, time_of(lit[0]), files, reasons=(reason + apart,), lit=len(lit))
 
 
 def _no_lamp_off(setup: Setup, dark: Iterable[Setup]) -> str:

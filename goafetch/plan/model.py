@@ -33,8 +33,9 @@ class Setup:
 class Group:
     """Frames that one recipe takes together.
 
-    ``kind``: 'flat', 'standard' or 'science'. ``frames``: raw files in order of time. ``flat`` and ``bpm``:
-    the calibrations, the flat perhaps not yet made. ``reasons``: why these frames, why these calibrations.
+    ``kind``: 'flat', 'standard' or 'science'. ``frames``: raw files in order of time; of a flat the ``lit``
+    ones, with the lamp on, come first. ``flat`` and ``bpm``: the calibrations, the flat perhaps not yet
+    made. ``reasons``: why these frames, why these calibrations.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Group:
     reasons: tuple[str, ...] = ()
     visit: int = 1
     program: str = ""
+    lit: int = 0
 
     @property
     def name(self) -> str:

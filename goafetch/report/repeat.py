@@ -41,7 +41,7 @@ def list_steps(summary: RunSummary) -> list[Step]:
     raw: dict[str, list[str]] = {}
     for exposure in summary.exposures:
         raw.setdefault(exposure.group, []).append(exposure.name)
-    flats = {exposure.group for exposure in summary.exposures if exposure.role == "flat"}
+    flats = {product.group for product in summary.products if product.kind == "flat"}
     parameters = run_parameters(summary.command)
     ordered = sorted(raw, key=lambda group: group not in flats)
     frames = [_reduce_step(summary, group, raw[group], group in flats, parameters) for group in ordered]

@@ -20,6 +20,14 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 WITH_EXAMPLES = [page for page in PAGES if any(e.is_run for e in examples_of(page))]
 PROGRAM, DATES = "GS-2017A-Q-29", "20170504-20170505"
+#: Workspaces in which the main job is done when the reader of a page comes: its examples repeat it, change
+#: parameters, or start from there. Other tests begin with nothing.
+DONE_BEFORE = {
+    "README.md": ("ngc5128", PROGRAM),
+    "index.md": (PROGRAM,),
+    "own-program.md": (PROGRAM, "ngc5128"),
+    "cluster.md": (PROGRAM, f"reduced/{PROGRAM}"),
+}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -85,8 +93,9 @@ def prepare_folder(page, folder, finished, archive):
     raw = [path for path in (finished / "playdata").iterdir() if path.suffix == ".fits"]
     if "DIR" in page.read_text(encoding="utf-8"):
         copy_workspace(finished, folder / "DIR")
-    if page.name == "own-program.md":
-        copy_workspace(finished, folder / PROGRAM)
+    for place in DONE_BEFORE.get(page.name, ()):
+        copy_workspace(finished, folder / place)
+    (folder / "programs.txt").write_text(f"{PROGRAM}\n")
     for name in ("FOLDER", "goafetch-tutorial/playdata"):
         (folder / name).mkdir(parents=True)
         for path in raw:
