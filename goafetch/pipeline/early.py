@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from goafetch.archive.job import SOUGHT, Gathered
+from goafetch.events import Notify
 from goafetch.pipeline.stages import MADE, Work, make_flat
 from goafetch.plan.decide import plan_flats
 from goafetch.plan.model import Group
@@ -63,8 +64,18 @@ class EarlyFlats:
 
     def _make_one(self, group: Group) -> None:
         try:
-            outcome = make_flat(group, self.work, self.work.notify)
+            outcome = make_flat(group, self.work, _quietly(group, self.work.notify))
         except ReducerError:
             return  # it is tried again, and told, when it is its turn in the plan
         if outcome.status == MADE:
             self.work.early[self.work.workspace.playground / group.product] = outcome
+
+
+def _quietly(group: Group, notify: Notify) -> Notify:
+    """Events with their group; that the flat is made is told when its turn in the plan comes."""
+
+    def tell(event: str, /, **facts: object) -> None:
+        if event != "made":
+            notify(event, **{"group": group.name, **facts})
+
+    return tell

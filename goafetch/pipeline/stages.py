@@ -86,6 +86,7 @@ def make_flat(group: Group, work: Work, notify: Notify) -> Outcome:
     if products.is_current(product, key, work.verified):
         products.keep_as_calibration(product, work.workspace.calibrations)
         if product in work.early:
+            notify("made", path=product)
             return work.early[product]
         notify("reused", path=product)
         return Outcome(group.name, FLAT, REUSED, (product,))
