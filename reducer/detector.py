@@ -13,6 +13,8 @@ from reducer.headers.gsaoi import ARRAYS, BORDER, SIDE, Region
 
 _NOTHING = np.zeros((0, 0), np.float32)
 _NO_MASK = np.zeros((0, 0), np.uint16)
+#: ADU that no read-out reaches, of 16 bits a read; larger ones are damage, and their cube is no number.
+_IMPOSSIBLE = np.float32(1e7)
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ def correct(
     ``raw``: (ny, nx) ADU of the average coadd. ``static``: bits to start the mask with, (ny, nx).
     ``offsets``: electrons per column, (nx,). ``scale``: a last factor on the electrons. ``into``: arrays for
     the results, in place of new ones. Returns electrons of the average coadd, their variance (zero where it
-    is not wanted), the mask, and the number of pixels that are not numbers. The noise is that of the
-    averaged coadds: variance = electrons/n + (read noise x slope of the correction)^2/n, and the flat's own.
+    is not wanted), the mask, and the number of pixels that are not numbers, or impossible ones. The noise is
+    that of the averaged coadds: electrons/n + (read noise x slope of the correction)^2/n, and the flat's own.
     """
     data, variance, mask = into or (
         np.empty(raw.shape, np.float32),
@@ -127,7 +129,7 @@ def _correct(
         for x in range(raw.shape[1]):
             count = raw[y, x]
             read = count * gain
-            known = np.isfinite(count)
+            known = abs(count) < _IMPOSSIBLE
             lost += not known
             linear = read * (a0 + read * (a1 + read * a2))
             data[y, x] = (linear - offsets[x]) * factor if known else zero
@@ -139,7 +141,7 @@ def _correct(
                 linear = read * (a0 + read * (a1 + read * a2))
                 slope = a0 + read * (two * a1 + read * three * a2)
                 noise = (max(linear, zero) + noise2 * slope * slope) * share * factor * factor
-                variance[y, x] = noise if np.isfinite(raw[y, x]) else zero
+                variance[y, x] = noise if abs(raw[y, x]) < _IMPOSSIBLE else zero
         if static.size:
             for x in range(raw.shape[1]):
                 mask[y, x] |= static[y, x]

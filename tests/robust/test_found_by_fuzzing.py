@@ -10,6 +10,8 @@ from mutants import Change, changed_headers
 from raw_exposure import array_header, primary_header, write_raw
 from tiny_program import LAMPS_ON, ON_TARGET, SIDE, name_of
 
+from reducer import dq
+from reducer.detector import Exposure, correct
 from reducer.errors import BadFile
 from reducer.fitsio import open_frame, read_headers
 from reducer.frame import Context
@@ -108,3 +110,15 @@ def test_cards_that_are_not_fits_are_as_if_missing(tiny_night: Path, tmp_path: P
     frame = repair(open_frame(file))
     assert Descriptors(frame.header, frame.chips).exposure_time is None
     assert array_header(1, primary_header())["ARRAYID"] == frame.chips[0]["ARRAYID"]
+
+
+@pytest.mark.parametrize("count", [3.4e38, -3.4e38, 1e8, -1e8, np.inf, -np.inf, np.nan])
+def test_counts_that_no_read_out_reaches_are_no_data(count: float) -> None:
+    """Linearised they would be infinite, some of them in pixels that count as good."""
+    raw = np.full((4, 4), 9000.0, np.float32)
+    raw[1, 2] = count
+    data, variance, mask, lost = correct(raw, Exposure.of(1, 1, "Faint Objects"))
+    assert lost == 1
+    assert mask[1, 2] == dq.NO_DATA
+    assert np.isfinite(data).all()
+    assert np.isfinite(variance).all()

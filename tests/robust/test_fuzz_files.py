@@ -57,12 +57,24 @@ def check(plan: Plan, folder: Path) -> None:
     for group in plan.groups():
         assert group.setup.exposure_time > 0 and math.isfinite(group.setup.exposure_time)
     for product in (folder / "playground").glob("*.fits"):
-        with fits.open(product, checksum=True) as file:
+        assert is_whole(product), product.name
+        with fits.open(product) as file:
             for unit in [unit for unit in file if unit.name == "SCI"]:
                 good = file["DQ", unit.ver].data == 0
                 assert np.isfinite(unit.data[good]).all(), product.name
                 assert (file["VAR", unit.ver].data[good] >= 0).all(), product.name
     assert not list((folder / "playground").glob(".*.part")) + list((folder / "playground").glob(".scratch*"))
+
+
+def is_whole(product: Path) -> bool:
+    """Whether the words of a file add up to -0 in ones' complement, as those of each unit with a CHECKSUM do.
+
+    FITS standard 4.0, section 4.4.2.7 and appendix J.
+    """
+    total = int(np.frombuffer(product.read_bytes(), ">u4").sum(dtype=np.uint64))
+    while total >> 32:
+        total = (total & 0xFFFFFFFF) + (total >> 32)
+    return total == 0xFFFFFFFF
 
 
 def fuzz(examples: int, start: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -107,10 +119,15 @@ def prove_files(examples: int, start: int, raw: Path, folder: Path, every: int =
         check(plan, folder)
         refused = {out.path.name for out in plan.left_out}
         short = {name for name, content in changed.items() if len(content) < len(contents[name]) - 2880}
-        assert short <= refused, "a file that lacks pixels was accepted"
+        assert short - refused == set(), "files that lack pixels were accepted"
 
     with memory_limit():
         files()
+
+
+@pytest.fixture(autouse=True)
+def compiled(tiny_whole: Path) -> None:
+    """The kernels are there by then: no case has to wait for them."""
 
 
 def test_a_hundred_damaged_headers(tiny_night: Path, tmp_path: Path) -> None:
