@@ -60,7 +60,7 @@ def _run_steps(recipe: Sequence[Step], frames: list[FrameRef], context: Context)
             continue
         record = StepRecord(name, context.parameters.get(name, {}))
         context = replace(context, steps=(*context.steps, record))
-        context.notify("stage", name=name, total=len(frames))
+        context.notify("step", name=name, total=len(frames))
         try:
             frames = list(step(frames, context))
         except ReducerError as error:

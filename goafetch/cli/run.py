@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -122,5 +123,9 @@ def show(reports: Sequence[RunReport | Failed], *, json: bool, quiet: bool) -> N
             console.say(f"{report.program}: {report.failure.found}")
         elif not quiet:
             shown = ("what", "status", "products", "seconds", "file")
-            console.show_table(report.table(), shown, title=report.summary.program)
+            rows, title = report.table(), report.summary.program
+            if console.is_terminal(sys.stdout):  # the folder stands once, where it breaks no name
+                rows = [{**row, "file": Path(row["file"]).name} for row in rows]
+                title = f"{title}: products in {report.workspace.playground}"
+            console.show_table(rows, shown, title=title)
             console.say(report.conclusion())

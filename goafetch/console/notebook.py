@@ -39,6 +39,7 @@ class Cell:
     verbose: bool = False
     lines: list[str] = field(default_factory=list)
     bars: dict[str, tuple[float, float | None]] = field(default_factory=dict)
+    steps: dict[str, str] = field(default_factory=dict)
     _shown: Any = None
     _last: float = 0.0
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -56,10 +57,13 @@ class Cell:
         name, group = as_text(facts.get("name")), as_text(facts.get("group"))
         if event == "stage":
             self.bars[name] = (0, facts.get("total"))
+        elif event == "step":
+            self.steps[group] = about(group, name)
         elif event == "progress" and name in self.bars:
             self.bars[name] = (facts.get("done", 0), facts.get("total") or self.bars[name][1])
         elif event == "done" and name in self.bars:
             del self.bars[name]
+            self.steps.pop(group, None)
             self._say("✓", name)
         elif event == "decision":
             reason = facts.get("reason")
@@ -78,7 +82,8 @@ class Cell:
         """The cell as it stands."""
         bars = "".join(_bar(name, done, total) for name, (done, total) in self.bars.items())
         lines = "".join(f"<div>{html.escape(line)}</div>" for line in self.lines)
-        return f"<div>{lines}{bars}</div>"
+        steps = "".join(f"<div>· {html.escape(step)}</div>" for step in self.steps.values())
+        return f"<div>{lines}{bars}{steps}</div>"
 
     def _draw(self) -> None:
         display = importlib.import_module("IPython.display")

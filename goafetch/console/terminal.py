@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class _Stage:
     """What is known of a stage while it runs."""
 
+    title: str
     total: int | None
     group: str = ""
     started: float = field(default_factory=time.monotonic)
@@ -38,7 +39,7 @@ class Terminal:
         self.verbose = verbose and not quiet
         self.quiet = quiet
         self._live = is_terminal(sys.stderr) and not quiet
-        self._stages: dict[str, _Stage] = {}
+        self._stages: dict[tuple[str, str], _Stage] = {}  # by group and name
         self._transfers: dict[str, _Stage] = {}
         self._lock = threading.RLock()
         self._progress: Progress | None = None
@@ -78,17 +79,39 @@ class Terminal:
             self._line("▸", f"plan: {as_text(group['group'])}: {group['frames']} frames{becomes}", "bold")
 
     def _on_stage(self, name: str, total: int | None = None, group: str = "", **_: object) -> None:
-        self._stages[name] = stage = _Stage(total, group)
+        self._end(group, "")
+        self._stages[group, name] = stage = _Stage(as_text(name), total, group)
         if self._progress is not None:
             count = "" if total is None else f"0/{total}"
-            stage.task = self._progress.add_task(as_text(name), total=total, amount="", count=count)
+            stage.task = self._progress.add_task(stage.title, total=total, amount="", count=count)
         elif self.verbose:
             self._line("…", name if total is None else f"{name} ({total})", "")
 
+    def _on_step(self, name: str, total: int | None = None, group: str = "", **_: object) -> None:
+        """A step of a recipe is told in the line of its stage; one without a stage has a line that it shares
+        with the steps that follow."""
+        if self.verbose:
+            self._line("·", about(group, name if total is None else f"{name} ({total})"), "dim")
+        if self._progress is None:
+            return
+        stage = self._stage_of(group)
+        if stage is None:
+            stage = self._stages[group, ""] = _Stage(as_text(group), None, group)
+            stage.task = self._progress.add_task("", total=None, amount="", count="")
+        assert stage.task is not None
+        words = f"{stage.title}: {as_text(name)}" if stage.title else as_text(name)
+        self._progress.reset(stage.task, description=words, total=total, count="", amount="")
+
     def _on_progress(
-        self, name: str, done: float = 0, total: float | None = None, bytes: float | None = None, **_: object
+        self,
+        name: str,
+        done: float = 0,
+        total: float | None = None,
+        bytes: float | None = None,
+        group: str = "",
+        **_: object,
     ) -> None:
-        stage = self._stages.get(name)
+        stage = self._stages.get((group, name)) or self._stage_of(group)
         if self._progress is not None and stage is not None and stage.task is not None:
             changes: dict[str, Any] = {"completed": done}
             if total is not None:
@@ -98,11 +121,22 @@ class Terminal:
             changes["count"] = f"{done:g}" if total is None else f"{done:g}/{total:g}"
             self._progress.update(stage.task, **changes)
 
+    def _stage_of(self, group: str) -> _Stage | None:
+        """What is at work on a group."""
+        return next((stage for stage in self._stages.values() if stage.group == group), None)
+
+    def _end(self, group: str, name: str) -> _Stage | None:
+        """Take the line of a stage away."""
+        stage = self._stages.pop((group, name), None)
+        if stage is not None and stage.task is not None and self._progress is not None:
+            self._progress.remove_task(stage.task)
+        return stage
+
     def _on_transfer(self, name: str, done: float, total: float, **_: object) -> None:
         """A file on its way has a bar of its own until it has arrived; off a terminal nothing is said."""
         if self._progress is None:
             return
-        stage = self._transfers.setdefault(name, _Stage(None))
+        stage = self._transfers.setdefault(name, _Stage(as_text(name), None))
         if stage.task is None:
             stage.task = self._progress.add_task(f"  {as_text(name)}", total=total, amount="", count="")
         flow = _flow(done, time.monotonic() - stage.started)
@@ -115,12 +149,10 @@ class Terminal:
         if stage is not None and stage.task is not None and self._progress is not None:
             self._progress.remove_task(stage.task)
 
-    def _on_done(self, name: str, **_: object) -> None:
-        stage = self._stages.pop(name, None)
+    def _on_done(self, name: str, group: str = "", **_: object) -> None:
+        stage = self._end(group, name)
         if stage is None:
             return
-        if self._progress is not None and stage.task is not None:
-            self._progress.remove_task(stage.task)
         counts = "".join(f", {number} {word}" for word, number in stage.counts.items())
         mark, style = ("!", "yellow") if "refused" in stage.counts else ("✓", "green")
         self._line(mark, f"{as_text(name)}{counts}, {_duration(time.monotonic() - stage.started)}", style)
@@ -152,10 +184,9 @@ class Terminal:
             self._line("·", as_text(text), "dim")
 
     def _count(self, word: str, group: str) -> None:
-        """Add to the stage of that group (or of none) that began last; without one, to the last of all."""
-        at_work = list(self._stages.values())
-        own = [stage for stage in at_work if stage.group == group]
-        for stage in (own or at_work)[-1:]:
+        """Add to the stage of that group; without one, to the stage that began last."""
+        stage = self._stage_of(group) or next(reversed(self._stages.values()), None)
+        if stage is not None:
             stage.counts[word] = stage.counts.get(word, 0) + 1
 
     def _line(self, mark: str, text: str, style: str, *, always: bool = False) -> None:
@@ -168,6 +199,8 @@ class Terminal:
         from rich.text import Text
 
         row = Table.grid(padding=(0, 1))
+        row.add_column()
+        row.add_column(overflow="fold")  # a long name is broken, never cut
         row.add_row(Text(mark, style=style), Text(text, style=style if always else ""))
         self._progress.console.print(row)
 

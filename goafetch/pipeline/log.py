@@ -60,7 +60,7 @@ def sentence(event: str, facts: dict[str, object]) -> str:
     elif event == "plan":
         rows = cast("list[dict[str, object]]", facts["groups"])
         text = "plan: " + "; ".join(f"{row['group']}, {row['frames']} frames" for row in rows)
-    elif event == "stage":
+    elif event in ("stage", "step"):
         text = f"begin {values.get('name', '')}"
     else:
         text = " ".join([event, *values.values()])

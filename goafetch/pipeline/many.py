@@ -94,7 +94,7 @@ def _run_one(
     request: Request, settings: Settings, notify: Notify, pool: Any, fetching: threading.Lock
 ) -> RunReport | Failed:
     try:
-        return run_job(request, settings, _by_name(request.target, notify), pool, fetching)
+        return run_job(request, settings, notify, pool, fetching)
     except Exception as error:  # noqa: BLE001 - told, listed, and ends with the exit code that it deserves
         failure = describe(error)
         if failure is None:

@@ -66,6 +66,45 @@ def test_stages_side_by_side_are_told_apart(capsys):
     assert [line.rsplit(",", 1)[0] for line in lines[2:]] == ["frames of B, 1 made", "frames of A, 1 made"]
 
 
+def test_steps_of_two_stages_keep_to_their_own_lines(monkeypatch):
+    screen = open_screen(monkeypatch, "stderr", 100)
+    with console.Terminal() as terminal:
+        for group in "AB":
+            terminal("stage", name=f"frames of {group}", group=group)
+        for name in ("prepare", "skyCorrect"):
+            for group in "AB":
+                terminal("step", name=name, total=3, group=group)
+                terminal("made", path=f"{group}_{name}.fits", group=group)
+                terminal("progress", name="stack", done=2, total=7, group=group)
+        shown = [task.description for task in terminal._progress.tasks]
+        assert shown == ["frames of A: skyCorrect", "frames of B: skyCorrect"]
+        assert [task.fields["count"] for task in terminal._progress.tasks] == ["2/7", "2/7"]
+        for group in "AB":
+            terminal("done", name=f"frames of {group}", group=group)
+        assert terminal._progress.tasks == []
+    text = "".join(screen.lines())
+    assert "frames of A, 2 made" in text and "frames of B, 2 made" in text
+
+
+def test_steps_without_a_stage_share_a_line(monkeypatch):
+    open_screen(monkeypatch, "stderr", 100)
+    with console.Terminal() as terminal:
+        for name in ("prepare", "makeFlat"):
+            terminal("step", name=name, total=30)
+        assert [task.description for task in terminal._progress.tasks] == ["makeFlat"]
+        terminal("stage", name="report")
+        assert [task.description for task in terminal._progress.tasks] == ["report"]
+
+
+def test_long_names_are_broken_and_never_cut(monkeypatch):
+    screen = open_screen(monkeypatch, "stderr", 60)
+    name = "GS-2017A-Q-29/" * 9
+    with console.Terminal() as terminal:
+        terminal("decision", what="16 files", reason=name)
+    text = "".join(line.strip() for line in screen.lines())
+    assert name in text and "…" not in text
+
+
 def test_verbose_names_every_file(capsys):
     tell(console.Terminal(verbose=True))
     err = capsys.readouterr().err

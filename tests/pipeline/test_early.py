@@ -14,10 +14,9 @@ def test_a_flat_made_early_takes_no_file_from_the_count_of_those_fetched(monkeyp
     group = SimpleNamespace(name="flat Kshort 15 s", product="S1_flat.fits")
 
     def make_flat(_, work, notify):
-        notify("stage", name="makeFlat", total=30)
+        notify("step", name="makeFlat", total=30)
         work.notify("made", path="playdata/S2.fits")  # arrives in the meantime
         notify("made", path="S1_flat.fits")
-        notify("done", name="makeFlat")
         return Outcome("flat Kshort 15 s", "flat", MADE)
 
     monkeypatch.setattr(early, "make_flat", make_flat)
@@ -30,5 +29,5 @@ def test_a_flat_made_early_takes_no_file_from_the_count_of_those_fetched(monkeyp
         flats.arrived(Path("S1.fits"))
     terminal("done", name="fetch")
     lines = capsys.readouterr().err.splitlines()
-    assert [line.rsplit(",", 1)[0] for line in lines] == ["makeFlat", "fetch, 2 made"]
+    assert [line.rsplit(",", 1)[0] for line in lines] == ["fetch, 2 made"]
     assert set(work.early) == {tmp_path / "playground/S1_flat.fits"}
