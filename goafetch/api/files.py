@@ -36,8 +36,11 @@ def read_list(path: Path) -> list[str]:
     """The names in a list: one a line, as seen from here; ``#`` begins a comment."""
     if not path.is_file():
         raise NothingFound(f"there is no list {path}", remedy=f"make it with `goafetch dataselect -o {path}`")
-    names = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    return [name for name in names if name]
+    lines = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    names = [line for line in lines if line]
+    if not names:
+        raise NothingFound(f"the list {path} is empty", "a name in each line", "make it again")
+    return names
 
 
 def write_list(path: Path, names: Iterable[str | Path], comments: Iterable[str]) -> None:

@@ -55,10 +55,16 @@ def reduce(
         workers=workers,
     )
     logutils.config(mode=_mode(verbose, quiet))
+    refused: list[object] = []
+
+    def count(event: str, /, **facts: object) -> None:
+        refused.extend([facts.get("name")] if event == "refused" else ())
+        tell(event, **facts)
+
     with logutils.telling() as tell:
-        products = reduce_files(task, tell)
+        products = reduce_files(task, count)
     _show(products, json=json)
-    return 0
+    return 1 if refused else 0
 
 
 @console.handled

@@ -70,7 +70,7 @@ def sort_frames(
         elif role:
             sorted_frames.append(Frame(path, facts, role, _complete(facts.regions, known)))
         else:
-            left_out.append(LeftOut(path, reason))
+            left_out.append(LeftOut(path, reason, failed=facts.instrument != "GSAOI"))
     return sorted_frames, left_out
 
 

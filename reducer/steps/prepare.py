@@ -240,14 +240,14 @@ def what_is_wrong(frames: Sequence[FrameRef], pointings: Sequence[Pointing | Non
     known = [found for found in pointings if found and found.by_wcs]
     excesses = np.array([found.excess() for found in known]).reshape(-1, 2)
     near = np.hypot(*excesses.T) < ABSOLUTE_LIMIT
-    usual = np.median(excesses[near], axis=0) if near.sum() >= 3 else np.zeros(2)
+    several = bool(near.sum() >= 3)
+    usual = np.median(excesses[near], axis=0) if several else np.zeros(2)
+    limit = RELATIVE_LIMIT if several else ABSOLUTE_LIMIT
     angles = [_angle(frame.chips[0]) - (describe(frame).position_angle or 0.0) for frame in frames]
     turn = _circular_median(angles)
     reasons = []
     for frame, found, angle in zip(frames, pointings, angles, strict=True):
-        reasons.append(
-            _why_wrong(frame, found, usual, bool(near.sum() >= 3), _turned(angle - turn)) if found else ""
-        )
+        reasons.append(_why_wrong(frame, found, usual, limit, _turned(angle - turn)) if found else "")
     return reasons
 
 

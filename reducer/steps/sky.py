@@ -200,7 +200,8 @@ def _correct_group(
 ) -> dict[str, FrameRef]:
     shown = [seen[frame.path.name] for frame in group]
     decision = decide(shown, [frame.role for frame in group], context)
-    context.notify("decision", what=f"offset_sky={decision.offset}", reason=decision.reason)
+    reason = f"{_named(group)}: {decision.reason}"
+    context.notify("decision", what=f"offset_sky={decision.offset}", reason=reason)
     ratios = array_ratios([skies.seen[name] for name in sorted(skies.frames)])
     levels, told = _levels(group, shown, skies, ratios, decision, context)
     per_array = [
@@ -228,6 +229,11 @@ def _correct_group(
             )
         )
     return _write(group, tasks, subtract, context)
+
+
+def _named(group: Sequence[FrameRef]) -> str:
+    names = [frame.path.name.removesuffix(".fits") for frame in group]
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
 def _offsets(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from raw_exposure import primary_header, write_raw
 
 
 def test_the_lists_of_the_tutorial(goafetch, playground: Path) -> None:
@@ -75,3 +77,20 @@ def test_names_of_nothing_are_told(goafetch, playground: Path, name: str) -> Non
     done = goafetch(f"dataselect {name}")
     assert done.code == 3
     assert name.lstrip("@") in done.err
+
+
+def test_an_empty_list_is_called_empty(goafetch, playground: Path) -> None:
+    Path("empty.list").write_text("# nothing yet\n")
+    done = goafetch("reduce @empty.list")
+    assert done.code == 3
+    assert "the list empty.list is empty" in done.err
+
+
+def test_a_reduction_that_leaves_a_file_out_ends_with_1(goafetch, playground: Path) -> None:
+    Path("broken.fits").write_text("not FITS")
+    images = {array: np.zeros((64, 64), np.float32) for array in (1, 2, 3, 4)}
+    write_raw(Path("S1.fits"), primary_header(), images)
+    assert goafetch("reduce S1.fits -r checkWCS --workers 1").code == 0
+    done = goafetch("reduce broken.fits S1.fits -r checkWCS --workers 1")
+    assert done.code == 1
+    assert "left out broken.fits" in done.err

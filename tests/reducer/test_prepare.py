@@ -87,6 +87,18 @@ def test_frames_that_differ_are_refused_with_what_differs(tmp_path: Path) -> Non
     assert refused["S9.fits"] == "exposure time 15.0 where most have 60.0"
 
 
+def test_a_pair_is_judged_by_the_wide_limit_and_a_set_by_what_is_usual(tmp_path: Path) -> None:
+    pair = [frame_of(tmp_path / "S1.fits"), frame_of(tmp_path / "S2.fits", away=(3.0, 0.0))]
+    kept, _ = run(pair, tmp_path)
+    assert not any("WCS" in said for frame in kept for said in frame.repairs)
+    alone, _ = run([frame_of(tmp_path / "S3.fits", away=(40.0, 0.0))], tmp_path)
+    assert any("WCS" in said for said in alone[0].repairs)
+    frames = [frame_of(tmp_path / f"S1{n}.fits", away=(4.0 if n else 0.0, 0.0)) for n in range(4)]
+    frames.append(frame_of(tmp_path / "S20.fits", away=(10.0, 0.0)))
+    kept, _ = run(frames, tmp_path)
+    assert [any("WCS" in said for said in frame.repairs) for frame in kept] == [False] * 4 + [True]
+
+
 def test_wrong_pointings_are_found_and_rebuilt(tmp_path: Path) -> None:
     offsets = [(0, 0), (0.2, 0), (0.4, 0.2), (-300, 120), (-300.2, 120)]
     frames = [
