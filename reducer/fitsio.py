@@ -244,7 +244,8 @@ def _pixels(path: Path, unit: Unit, rows: slice | None, dtype: type) -> NDArray[
         unsigned ^= np.uint16(0x8000)
         return unsigned.astype(dtype, copy=False)
     if unit.zero or unit.scale != 1:
-        return (native * unit.scale + unit.zero).astype(dtype)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and then no data
+            return (native * unit.scale + unit.zero).astype(dtype)
     return native.astype(dtype, copy=False)
 
 

@@ -76,7 +76,8 @@ def find_width(difference: F32 | F64, first_column: int = 0, step: int = 1) -> i
     """
     place = np.arange(difference.size) * step + first_column
     fine, coarse = (_channel_values(difference, place // width) for width in WIDTHS)
-    scatter = np.nanstd(difference - fine) / np.sqrt(WIDTHS[0] / step)
+    left = (difference - fine)[np.isfinite(difference)]
+    scatter = (left.std() if left.size else 0.0) / np.sqrt(WIDTHS[0] / step)
     return WIDTHS[0] if np.std(fine - coarse) > 2.0 * scatter else WIDTHS[1]
 
 

@@ -13,12 +13,13 @@ from tiny_program import LAMPS_ON, ON_TARGET, SIDE, name_of
 from reducer import dq
 from reducer.detector import Exposure, correct
 from reducer.errors import BadFile
-from reducer.fitsio import open_frame, read_headers
+from reducer.fitsio import open_frame, read_chip, read_headers
 from reducer.frame import Context
 from reducer.headers.descriptors import Descriptors
 from reducer.headers.gsaoi import has_wcs, repair
 from reducer.recipes import makeProcessedFlat
 from reducer.run import open_frames, run_recipe
+from reducer.sky.columns import offsets_against
 from reducer.steps.detect import detect_sources
 from reducer.steps.prepare import prepare
 
@@ -122,3 +123,12 @@ def test_counts_that_no_read_out_reaches_are_no_data(count: float) -> None:
     assert mask[1, 2] == dq.NO_DATA
     assert np.isfinite(data).all()
     assert np.isfinite(variance).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_scales_beyond_single_precision_and_columns_without_light_give_no_warning(
+    tiny_night: Path, tmp_path: Path
+) -> None:
+    file = changed(tiny_night / name_of(11), tmp_path / "a.fits", Change(1, "BSCALE", "1E300"))
+    assert not np.isfinite(read_chip(open_frame(file), 0).data).any()
+    assert (offsets_against(np.full(2048, np.nan), np.zeros(2048)) == 0).all()
