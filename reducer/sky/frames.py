@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numba import njit
 
 from reducer import dq
 from reducer.combine import clipped_mean
@@ -24,7 +25,7 @@ from reducer.sky.objects import (
     find_objects,
     without_faint,
 )
-from reducer.steps.masks import index_of
+from reducer.steps.masks import index_of, read_response
 
 #: Pixels of all frames combined at a time.
 PIXELS_AT_ONCE = 4_000_000
@@ -208,6 +209,7 @@ class SubtractTask:
     """Subtract pattern, level and channel offsets from one frame and write it.
 
     ``levels``: per array the electrons to subtract; ``factors``: what the pattern is multiplied by.
+    ``flat``: that the frame was divided by, if it was; ``skies``: how many exposures made the pattern.
     """
 
     disk: Files
@@ -217,6 +219,8 @@ class SubtractTask:
     factors: Mapping[int, float]
     offsets: Mapping[int, F32]
     target: Target
+    skies: int
+    flat: Path | None = None
 
 
 def subtract(task: SubtractTask) -> Path:
@@ -238,8 +242,30 @@ def _without_sky(task: SubtractTask) -> Iterator[Chip]:
             sky.data[:] *= np.float32(task.factors[array])
             sky.variance[:] *= np.float32(task.factors[array] ** 2)
         # In place: the pixels were read for this alone, and fresh memory costs more than the sum.
+        sky.data[:] += np.float32(task.levels[array])
         chip.data[:] -= sky.data
-        chip.data[:] -= task.offsets[array] + np.float32(task.levels[array])
+        chip.data[:] -= task.offsets[array]
         chip.variance[:] += sky.variance
+        if task.flat is not None:
+            flat = read_response(task.disk, task.flat, header)
+            forget_common_noise(chip.variance, chip.data, sky.data, flat.data, flat.variance, task.skies)
         chip.mask[:] |= sky.mask
         yield Chip(chip.data, chip.variance, chip.mask, header)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def forget_common_noise(
+    variance: F32, data: F32, sky: F32, flat: F32, flat_variance: F32, skies: int
+) -> None:
+    """Take from the variance, in place, the flat's noise in the sky: frame and pattern were divided by the
+    same flat, so that it goes with the sky, and only that in the light which is left stays.
+
+    ``data``: without sky; ``sky``: what was subtracted, with its level; ``skies``: whose mean it is.
+    """
+    share = np.float32(1.0 + 1.0 / skies)
+    for y in range(data.shape[0]):
+        for x in range(data.shape[1]):
+            response = flat[y, x]
+            noise = flat_variance[y, x] / (response * response) if response > np.float32(0) else np.float32(0)
+            light = sky[y, x]
+            variance[y, x] -= noise * light * (np.float32(2) * data[y, x] + light * share)

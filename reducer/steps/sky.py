@@ -226,6 +226,8 @@ def _correct_group(
                 factors={array: float(factor) for array in seen_one},
                 offsets=offsets[place],
                 target=target,
+                skies=len(members),
+                flat=context.flat if "FLATCORR" in frame.header else None,
             )
         )
     return _write(group, tasks, subtract, context)

@@ -244,6 +244,22 @@ def test_a_galaxy_between_interleaved_skies_keeps_its_light(flat: Path, tmp_path
         assert frame.header["SKYSIGMA"] < 15
 
 
+def test_the_noise_of_few_flats_goes_with_the_sky(flats: list[Path], tmp_path: Path) -> None:
+    made = run_recipe(recipes.makeProcessedFlat, frames([*flats[:1], *flats[6:7]]), Context(tmp_path))
+    products, _ = reduce(night(tmp_path, INTERLEAVED), made[0].path)
+    own = read_chip(open_frame(made[0].path), 1)
+    pulls = []
+    for frame, (east, north, on_target) in zip(products, INTERLEAVED, strict=True):
+        if on_target:
+            chip = read_chip(frame, 1)
+            true = (galaxy(2, east, north) + stars(1, 6, east, north)) * RESPONSE[2] / NORM / own.data
+            blank = (chip.mask == 0) & (true < 100)
+            pulls.append(((chip.data - true) / np.sqrt(chip.variance))[blank])
+            assert (chip.variance[chip.mask & dq.UNUSABLE == 0] > 0).all()
+    widths = [1.4826 * np.median(np.abs(pull - np.median(pull))) for pull in pulls]
+    assert np.mean(widths) == pytest.approx(1.0, abs=0.02)
+
+
 def test_a_blank_field_is_levelled_by_its_own_median(flat: Path, tmp_path: Path) -> None:
     made, told = reduce(night(tmp_path, INTERLEAVED, bright=False), flat)
     assert any("blank field" in line for line in told)
