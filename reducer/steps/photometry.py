@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 from reducer.align.match import StarList, pair_up
 from reducer.frame import F64, Context, FrameRef, Table
-from reducer.steps.detect import NO_POSITION, WIDE_RADII, WIDE_RING
+from reducer.steps.detect import NO_POSITION, WIDE_RADII, WIDE_RING, is_blurred
 
 #: Of an exposure's stars: u, v on the common plane, magnitude and its error.
 Stars = tuple[F64, F64, F64, F64]
@@ -20,12 +20,18 @@ SAME = 0.06
 LEAST_SIGNAL, OWN_SCATTER = 15.0, 0.01
 #: The same for cores, whose share of a star's light varies with the place in the field.
 CORE_SCATTER = 0.05
-#: Light of the sources around a star, over its own, above which it does not tell how bright an exposure is.
+#: Light of the sources around a star, over its own, above which it does not stand alone.
 MOST_NEIGHBOURS = 1.0
+#: How much of its neighbours' light (root of their squares) a star's total is uncertain by: images change,
+#: and with them what crosses the edges of apertures; all of it where the ring leaves the array, for then
+#: each exposure has another part of it.
+LEAK, LEAK_AT_EDGE = 0.1, 1.0
 #: Powers of the radius with which the light beyond it may fall.
 POWERS = (2.5, 3.0, 3.5, 4.0)
-#: Error in mag above which the wide apertures have too few stars: cores, which crowding leaves, then decide.
-LEAST_CERTAIN = 0.02
+#: Error in mag above which the wide apertures have too few stars: cores then decide.
+LEAST_CERTAIN = 0.04
+#: By how much the share of the cores in all light changes from exposure to exposure, mag.
+CORES_CHANGE = 0.035
 #: The aperture (index into RADII) that cores are measured in.
 CORE = 1
 #: Transparency further than this from the other exposures' is warned about.
@@ -59,14 +65,15 @@ def total_brightness(frames: Sequence[FrameRef]) -> tuple[F64, F64]:
     """Magnitude offset of each aligned frame and its error, for all of the stars' light; NaN: no shared star.
 
     Measured in each of the wide apertures and carried to infinity: halos differ from exposure to exposure,
-    and what they lose beyond a radius falls with one power of it. Exposures with too few stars that stand
-    alone (crowded or sparse fields) are compared by the cores of all their stars.
+    and what they lose beyond a radius falls with one power of it. Exposures with too few stars in them are
+    compared by the cores of all their stars.
     """
     found = [relative_brightness([_bright(frame, k) for frame in frames]) for k in range(len(WIDE_RADII))]
     offsets, errors = np.stack([f[0] for f in found]), np.stack([f[1] for f in found])
     fits = [_to_infinity(offsets, growth_shape(power)) for power in POWERS]
     totals, _ = min(fits, key=lambda fit: fit[1])
     cores, core_errors = relative_brightness([_cores(frame) for frame in frames])
+    core_errors = np.hypot(core_errors, CORES_CHANGE)
     unsure = ~np.isfinite(totals) | (errors[-1] > LEAST_CERTAIN)
     if unsure[0]:
         return cores, core_errors
@@ -94,8 +101,12 @@ def _to_infinity(offsets: F64, shape: F64) -> tuple[F64, float]:
 
 def _bright(frame: FrameRef, aperture: int) -> Stars:
     """A frame's good bright stars in a wide aperture (see ``_stars``)."""
-    tables = [table[_good(table)] for table in frame.sources]
-    lights = [(table["wide"][:, aperture], table["wide_error"][:, aperture]) for table in tables]
+    tables, lights = [], []
+    for table, chip in zip(frame.sources, frame.chips, strict=True):
+        good = _good(table)
+        stars, leak = table[good], _leaks(table, good, int(chip["NAXIS1"]), int(chip["NAXIS2"]))
+        tables.append(stars)
+        lights.append((stars["wide"][:, aperture], np.hypot(stars["wide_error"][:, aperture], leak)))
     return _stars(frame, tables, lights, OWN_SCATTER)
 
 
@@ -132,11 +143,23 @@ def _has_core(table: Table) -> F64:
 
 def _good(table: Table) -> F64:
     """Stars whose light is well measured in all wide apertures."""
-    usable = ((table["flags"] & NO_POSITION) == 0) & is_isolated(table)
+    usable = (table["flags"] & NO_POSITION) == 0
     light = np.nan_to_num(table["wide"].min(axis=1), nan=-1.0)
     return np.asarray(
         usable & (light > LEAST_SIGNAL * np.nan_to_num(table["wide_error"][:, -1])) & (light > 0)
     )
+
+
+def _leaks(table: Table, some: F64, width: int, height: int) -> F64:
+    """By how many electrons neighbours make the light of some sources of an array uncertain."""
+    reach = WIDE_RING[1] * (2.0 if is_blurred(table) else 1.0)
+    places = np.stack([table["x"], table["y"]], axis=1)
+    square = np.maximum(table["flux"][:, CORE], 0.0) ** 2
+    near = cKDTree(places).query_ball_point(places[some], 1.4 * reach) if some.any() else []
+    around = np.array([square[index].sum() for index in near]) - square[some]
+    x, y = table["x"][some], table["y"][some]
+    inside = np.minimum.reduce([x, y, width - 1 - x, height - 1 - y]) >= reach
+    return np.asarray(np.sqrt(np.maximum(around, 0.0)) * np.where(inside, LEAK, LEAK_AT_EDGE))
 
 
 def is_isolated(table: Table) -> F64:
