@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reducer import parameters
 from reducer.align.sky import sky_to_plane
-from reducer.errors import BadParameter, MissingCalibration
+from reducer.errors import MissingCalibration
 from reducer.frame import F64, Context, FrameRef
 from reducer.steps.prepare import describe, header_offset
 
@@ -25,9 +25,14 @@ def separateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Give each frame its role: 'object', 'sky', or 'both' where no exposure is off the target."""
     objects = parameters.value(context, "separateSky", "ref_obj")
     skies = parameters.value(context, "separateSky", "ref_sky")
-    if objects or skies:
+    names = [frame.path.name for frame in frames]
+    # Names tell of one group; another one of the same run is separated as ever.
+    if any(_is(name, told) for name in names for told in (*objects, *skies)):
         roles, reason = _as_told(frames, objects, skies), "as ref_obj and ref_sky say"
     else:
+        if objects or skies:
+            reason = "ref_obj and ref_sky name none of its frames"
+            context.notify("decision", what="separated by pointing", reason=reason)
         fraction = parameters.value(context, "separateSky", "frac_FOV")
         roles, reason = _by_pointing(frames, fraction)
     counts = {role: roles.count(role) for role in ("object", "sky", "both")}
@@ -37,12 +42,8 @@ def separateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
 
 
 def _as_told(frames: Sequence[FrameRef], objects: Sequence[str], skies: Sequence[str]) -> list[str]:
-    names = [frame.path.name for frame in frames]
-    unknown = [name for name in (*objects, *skies) if not any(_is(found, name) for found in names)]
-    if unknown:
-        raise BadParameter(f"no frame is called {', '.join(unknown)}", f"one of {', '.join(names)}")
     roles = []
-    for name in names:
+    for name in (frame.path.name for frame in frames):
         is_object = any(_is(name, told) for told in objects)
         is_sky = any(_is(name, told) for told in skies)
         if is_object == is_sky:

@@ -110,7 +110,7 @@ def prepare_folder(page, folder, finished, archive):
             download(f"{archive.url}/download/{PROGRAM}/science/NotFail/GSAOI", folder / tar)
             continue
         with tarfile.open(folder / tar, "w") as file:
-            for path in raw[:3]:
+            for path in raw:
                 file.add(path, path.name)
     for path in raw[:2]:
         (folder / f"{path.name}.bz2").write_bytes(bz2.compress(path.read_bytes(), 1))

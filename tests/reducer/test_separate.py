@@ -9,7 +9,7 @@ import pytest
 from astropy.io.fits import Header
 from raw_exposure import array_header, primary_header
 
-from reducer.errors import BadParameter, MissingCalibration
+from reducer.errors import MissingCalibration
 from reducer.frame import Context, FrameRef
 from reducer.steps.separate import associateSky, separateSky
 
@@ -48,8 +48,17 @@ def test_the_user_has_the_last_word() -> None:
     frames = frames_at((0, 0), (0.2, 0), (-300, 0))
     assert roles(frames, ref_sky=("S1", "S2.fits")) == ["object", "sky", "sky"]
     assert roles(frames, ref_obj=("S2.fits",)) == ["sky", "sky", "object"]
-    with pytest.raises(BadParameter, match="S7"):
-        roles(frames, ref_sky=("S7",))
+    assert roles(frames, ref_sky=("S1", "S7")) == ["object", "sky", "object"]
+
+
+def test_names_of_another_group_leave_this_one_to_its_pointings() -> None:
+    told: list[str] = []
+    context = Context(
+        Path(), {"separateSky": {"ref_sky": ("S7",)}}, notify=lambda event, **facts: told.append(str(facts))
+    )
+    found = separateSky(frames_at((0, 0), (0.2, 0), (-300, 0)), context)
+    assert [frame.role for frame in found] == ["object", "object", "sky"]
+    assert any("name none of its frames" in text for text in told)
 
 
 def test_each_object_gets_the_skies_that_serve_it() -> None:
