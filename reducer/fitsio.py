@@ -67,14 +67,14 @@ def _scan(path: Path, file_size: int, _mtime: int) -> tuple[Unit, ...]:
         while position < file_size:
             text = _read_header_text(file, position, path)
             unit = _unit(text, position + len(text), path)
-            if unit.start + unit.size > file_size:
+            position = unit.start + -(-unit.size // BLOCK) * BLOCK
+            if position > file_size:  # in the blanks behind its pixels too: all the other units are missing
                 raise BadFile(
-                    f"{path.name} ends {unit.start + unit.size - file_size} bytes too early",
-                    f"{unit.start + unit.size} bytes",
+                    f"{path.name} ends {position - file_size} bytes too early",
+                    f"{position} bytes",
                     "fetch the file again",
                 )
             units.append(unit)
-            position = unit.start + -(-unit.size // BLOCK) * BLOCK
     if not units:
         raise BadFile(f"{path.name} is empty", "a FITS file", "fetch the file again")
     return tuple(units)

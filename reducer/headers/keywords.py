@@ -26,8 +26,9 @@ QUADRANTS = {(True, False): 1, (False, False): 2, (False, True): 3, (True, True)
 
 #: Cards as the standard has them: a comment, or a key with a string, logical or number.
 STANDARD_CARD = re.compile(
-    r"(COMMENT |HISTORY | {8}|CONTINUE|END {5}).*|(?=.{8}= )[A-Z0-9_-]+ *= *('([^']|'')*' *|[TF]"
-    r"|[+-]?\d{1,18}|[+-]?(\d+\.\d*|\.\d+)([ED][+-]?\d{1,3})?) *(/.*)?"
+    r"(?=[ -~]*$)"
+    r"(?:(COMMENT |HISTORY | {8}|CONTINUE|END {5}).*|(?=.{8}= )[A-Z0-9_-]+ *= *('([^']|'')*' *|[TF]"
+    r"|[+-]?\d{1,18}|[+-]?(\d+\.\d*|\.\d+)([ED][+-]?\d{1,3})?) *(/.*)?)"
 )
 
 

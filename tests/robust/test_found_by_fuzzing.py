@@ -17,6 +17,7 @@ from reducer.fitsio import open_frame, read_chip, read_headers
 from reducer.frame import Context
 from reducer.headers.descriptors import Descriptors
 from reducer.headers.gsaoi import has_wcs, repair
+from reducer.headers.select import facts_of
 from reducer.recipes import makeProcessedFlat
 from reducer.run import open_frames, run_recipe
 from reducer.sky.columns import offsets_against
@@ -132,3 +133,17 @@ def test_scales_beyond_single_precision_and_columns_without_light_give_no_warnin
     file = changed(tiny_night / name_of(11), tmp_path / "a.fits", Change(1, "BSCALE", "1E300"))
     assert not np.isfinite(read_chip(open_frame(file), 0).data).any()
     assert (offsets_against(np.full(2048, np.nan), np.zeros(2048)) == 0).all()
+
+
+def test_a_file_cut_behind_the_pixels_of_an_array_is_refused(tiny_night: Path, tmp_path: Path) -> None:
+    """Its blocks are not whole, so the arrays that are not there were there."""
+    file = tmp_path / "a.fits"
+    file.write_bytes((tiny_night / name_of(11)).read_bytes()[: 2880 * 15 - 100])
+    with pytest.raises(BadFile, match="100 bytes too early"):
+        read_headers(file)
+
+
+def test_control_characters_in_a_header_are_as_if_missing(tiny_night: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.fits"
+    file.write_bytes((tiny_night / name_of(11)).read_bytes().replace(b"'GSAOI   '", b"'\x07SAOI   '"))
+    assert "GSAOI" not in facts_of(file).tags
