@@ -188,8 +188,8 @@ def nominal_geometry(frame: FrameRef, tangent: Position | None = None) -> Geomet
 
 
 def is_stack(frame: FrameRef) -> bool:
-    """Whether a frame is a stack, one image on a tangent plane, and not an exposure of the arrays."""
-    return "STACKFRM" in frame.header and len(frame.chips) == 1
+    """Whether a frame is a stack or was resampled for one: one image on a tangent plane, not the arrays."""
+    return ("STACKFRM" in frame.header or "ALIGN" in frame.header) and len(frame.chips) == 1
 
 
 def frame_regions(frame: FrameRef) -> tuple[Region, ...]:

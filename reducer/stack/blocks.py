@@ -12,6 +12,7 @@ from reducer.align.grid import DEFAULT_SCALE, Grid, common_grid
 from reducer.align.residuals import residual_table
 from reducer.errors import BadParameter
 from reducer.frame import Context, FrameRef, Table
+from reducer.stack.aligned import write_aligned
 from reducer.stack.bands import Share
 from reducer.stack.combine import Rejection
 from reducer.stack.exposures import Exposure, geometry_of, known_widths, prepare_exposures
@@ -31,12 +32,14 @@ KERNEL = "keys6"
 def resampleToCommonFrame(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Check that all frames are aligned and say on which pixels ``stackFrames`` will lay them.
 
-    The resampling itself is done block by block within ``stackFrames``, so that no resampled frame is ever
-    written or held; ``pixel_scale`` and ``pa`` of this step are what it obeys.
+    The resampling for the stack is done block by block within ``stackFrames``, so that no resampled frame
+    need be held; ``pixel_scale`` and ``pa`` of this step are what it obeys. ``write_outputs`` writes each
+    frame on these pixels besides.
     """
     grid = output_grid(frames, context)
     size = f"{grid.width} x {grid.height} pixels of {grid.scale:g} arcsec, position angle {grid.angle:g}"
     context.notify("decision", what=f"the stack has {size}", reason="it holds every exposure")
+    write_aligned(frames, grid, KERNEL, context)
     return list(frames)
 
 

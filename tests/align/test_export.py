@@ -1,14 +1,21 @@
 """Exposures for astrometry: calibrated, not resampled, with their distortion in the header."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
+import sep
 from astropy.io import fits
 from astropy.wcs import WCS
+from drawn_standard import Pixels, draw_standard
 
 from reducer.align.export import write_sip
+from reducer.align.geometry import is_stack
 from reducer.align.sky import plane_to_sky
 from reducer.align.together import align_exposures
+from reducer.fitsio import Disk, open_frame, read_chip
 from reducer.frame import tell_nobody
+from reducer.stack.blocks import output_grid, resampleToCommonFrame
 
 
 @pytest.fixture
@@ -41,3 +48,33 @@ def test_the_inverse_polynomials_lead_back_to_the_pixel(aligned):
     undistorted = wcs.wcs_world2pix(*wcs.all_pix2world(x, y, 1), 1)
     back = wcs.sip_foc2pix(*(np.array(undistorted) - wcs.wcs.crpix[:, None]), 1)
     assert np.abs(np.subtract(back, (x, y))).max() < 1e-3
+
+
+@dataclass(frozen=True)
+class Written(Pixels):
+    """Frames in memory; what is written goes to the disk."""
+
+    write_frame = staticmethod(Disk.write_frame)
+
+
+def test_resampled_exposures_are_written_on_the_pixels_of_the_stack(tmp_path):
+    """`resampleToCommonFrame:write_outputs` wrote nothing."""
+    frames, context, _, told = draw_standard(tmp_path, 9.0, 5)
+    parameters = {"resampleToCommonFrame": {"write_outputs": True}}
+    context = replace(context, files=Written(context.files.chips), parameters=parameters)
+    assert resampleToCommonFrame(frames[:2], context) == frames[:2]
+    grid = output_grid(frames[:2], context)
+    column, row = grid.to_pixel(np.zeros(1), np.zeros(1))
+    for frame in frames[:2]:
+        path = tmp_path / f"{frame.path.stem}_align.fits"
+        assert ("made", {"path": path}) in told
+        made = read_chip(open_frame(path), 0)
+        assert made.data.shape == (grid.height, grid.width)
+        assert ((made.mask == 16) == (made.variance == 0)).all()
+        x, y = frame.geometry.inverse(0).evaluate(np.zeros(1), np.zeros(1))
+        chip = context.files.read_chip(frame, 0)
+        area = frame.geometry.area(x, y, 0)[0] / 0.0197**2
+        own = sep.sum_circle(chip.data, x, y, 60.0, subpix=9)[0][0] * area
+        radius = 60.0 * 0.0197 * np.sqrt(area) / 0.02
+        assert sep.sum_circle(made.data, column, row, radius, subpix=9)[0][0] == pytest.approx(own, rel=2e-3)
+        assert is_stack(open_frame(path))
