@@ -18,7 +18,7 @@ from goafetch.report.model import Decision, Product, RunSummary, read_summary
 from goafetch.report.products import Stack, column, read_stack
 from goafetch.report.quality import Quality, measure
 from goafetch.report.repeat import list_steps
-from goafetch.report.tables import list_bits, list_exposures
+from goafetch.report.tables import list_bits, list_exposures, tell_made
 from goafetch.report.tiles import choose_code, cut_tiles, tell_facts
 from goafetch.report.verdict import Verdict, judge
 from goafetch.workspace import write_atomically
@@ -35,7 +35,7 @@ SHOWN = (
 )  # fmt: skip
 #: Keywords that tell how the sky was found, in words.
 SKY = {
-    "SKYMODE": "Own sky or sky exposures",
+    "SKYMODE": "Where it was taken, and why",
     "SKYLEVM": "Its level",
     "SKYNUM": "Sky exposures used",
     "SKYSIGMA": "Sure to (electrons)",
@@ -146,6 +146,7 @@ def _tell(
         "sky": figures.draw_sky(folder, summary, product.group),
         "sky_choice": [(name, stack.text(key)) for key, name in SKY.items() if stack.text(key)],
         "exposures": present([figures.draw_exposures(stack), figures.draw_residuals(stack)]),
+        "made": tell_made(stack),
         "each": list_exposures(stack),
         "mask": list_bits(stack),
         "provenance": {table: _rows(stack, table, names) for table, names in PROVENANCE.items()},

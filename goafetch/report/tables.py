@@ -1,4 +1,4 @@
-"""The report's tables: what each exposure of a stack was like, and what its mask says."""
+"""The report's tables: what a stack is, what each of its exposures was like, and what its mask says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from goafetch.report.products import Stack, column
+from goafetch.report.quality import pixel_scale
 from reducer import dq
 
 
@@ -61,3 +62,27 @@ def list_bits(stack: Stack) -> Listing:
     return Listing(
         ["bit", "part of the picture"], [[name, f"{part:.3%}"] for name, part in parts.items() if part]
     )
+
+
+def tell_made(stack: Stack) -> list[str]:
+    """What the stack is, in a few words each: exposures and dates, size, sources."""
+    height, width = stack.shape
+    told = [f"{width} × {height} pixels" + _of_scale(pixel_scale(stack))]
+    count, seconds = stack.value("NCOMBINE"), stack.value("EXPTIME")
+    if count and seconds:
+        told.insert(0, f"{count:g} × {seconds:g} s{_dates(stack)}")
+    catalogue = stack.tables.get("OBJCAT")
+    return [*told, f"{len(catalogue)} sources"] if catalogue is not None else told
+
+
+def _of_scale(scale: float | None) -> str:
+    return f" of {scale * 1000:.2f} mas" if scale else ""
+
+
+def _dates(stack: Stack) -> str:
+    """The first and the last UT date of the exposures."""
+    times = column(stack.tables.get("EXPOSURES"), "ut")
+    if times is None or not len(times):
+        return ""
+    dates = sorted({str(time)[:10] for time in times})
+    return f", {dates[0]}" if len(dates) == 1 else f", {dates[0]} to {dates[-1]}"

@@ -45,9 +45,12 @@ def judge(quality: Quality, *, corrected: bool, warnings: Sequence[str], left_ou
 
 def _judge_exposure(quality: Quality, left_out: int) -> Verdict:
     if quality.seconds is None:
-        return Verdict("Exposure", "not known", UNKNOWN, "The product does not say how long it was exposed.")
+        sentence = "The product does not say how long it was exposed."
+        return Verdict("Exposure", "not known", UNKNOWN, sentence, "Make the stack again with this version.")
     count = f" in {quality.exposures} exposures" if quality.exposures else ""
-    even = "" if quality.even is None else f"; {quality.even:.0%} of its area has at least half of that"
+    even = (
+        "" if quality.even is None else f"; {quality.even:.0%} of that was exposed for at least half as long"
+    )
     sentence = f"{quality.seconds:.0f} s{count}; {quality.covered:.0%} of the picture has data{even}."
     if left_out:
         return Verdict(
@@ -63,11 +66,15 @@ def _judge_exposure(quality: Quality, left_out: int) -> Verdict:
 def _judge_sharpness(quality: Quality, corrected: bool) -> Verdict:
     if quality.fwhm is None:
         return Verdict(
-            "Sharpness", "not measured", UNKNOWN, "The catalogue has too few good stars to measure a width."
+            "Sharpness",
+            "not measured",
+            UNKNOWN,
+            "The catalogue has too few good stars to measure a width.",
+            "Judge by the stars in the picture above, and by the widths of single exposures below.",
         )
     value = f"{quality.fwhm * 1000:.0f} mas"
     sentence = (
-        f"The median FWHM of {quality.stars} stars; most lie between "
+        f"Full width at half of the peak, the median of {quality.stars} stars; most lie between "
         f"{(quality.sharpest or 0) * 1000:.0f} and {(quality.widest or 0) * 1000:.0f} mas."
     )
     if not corrected or quality.fwhm <= SHARP:
@@ -92,7 +99,8 @@ def _judge_sharpness(quality: Quality, corrected: bool) -> Verdict:
 
 def _judge_depth(quality: Quality) -> Verdict:
     if quality.depth is None:
-        return Verdict("Depth", "not measured", UNKNOWN, "Depth needs the width of stars and the variance.")
+        sentence = "Depth needs the width of stars and the variance."
+        return Verdict("Depth", "not measured", UNKNOWN, sentence, "See the map of the noise below instead.")
     limit = quality.limit(quality.depth)
     value = f"{quality.depth:.0f} e-" if limit is None else f"{limit:.2f} mag"
     sentence = (
@@ -104,7 +112,10 @@ def _judge_depth(quality: Quality) -> Verdict:
 
 def _judge_noise(quality: Quality) -> Verdict:
     if quality.noise_ratio is None:
-        return Verdict("Noise", "not measured", UNKNOWN, "Too few pixels to compare the scatter with VAR.")
+        sentence = "Too few pixels to compare the scatter with VAR."
+        return Verdict(
+            "Noise", "not measured", UNKNOWN, sentence, "Look why so little of the picture has data."
+        )
     ratio = quality.noise_ratio
     sentence = f"Pixels scatter {ratio:.2f} times as much as the variance plane says (1 is perfect)."
     if 0.85 <= ratio <= 1.15:
@@ -137,7 +148,8 @@ def _judge_alignment(quality: Quality) -> Verdict:
         )
     if quality.residual is None:
         sentence = "A single exposure, or too few stars in common to tell how well they agree."
-        return Verdict("Alignment", "not measured", UNKNOWN, sentence)
+        remedy = "Look whether stars are round and single in the picture above."
+        return Verdict("Alignment", "not measured", UNKNOWN, sentence, remedy)
     sentence = f"Stars of the exposures agree to {quality.residual:.2f} mas rms per axis, in the median."
     value = f"{quality.residual:.2f} mas"
     if quality.residual <= ALIGNED:
@@ -153,7 +165,10 @@ def _judge_alignment(quality: Quality) -> Verdict:
 
 def _judge_positions(quality: Quality) -> Verdict:
     if quality.position_error is None:
-        return Verdict("Positions", "not measured", UNKNOWN, "The catalogue has too few good stars.")
+        sentence = "The catalogue has too few good stars."
+        return Verdict(
+            "Positions", "not measured", UNKNOWN, sentence, "See ERR_POS of single stars in OBJCAT."
+        )
     return Verdict(
         "Positions",
         f"{quality.position_error:.2f} mas",
@@ -169,7 +184,7 @@ def _judge_coordinates(quality: Quality) -> Verdict:
             "by pointing",
             LOOK,
             "RA and Dec rest on the telescope's pointing alone, which can be wrong by arcseconds.",
-            "Give a table of positions with --catalog FILE.",
+            "Repeat the run where Gaia can be reached, or give a table of positions with --catalog FILE.",
         )
     rms = f", {quality.tie:.1f} mas rms" if quality.tie is not None else ""
     sentence = f"Tied to {quality.catalogue} by {quality.tied} stars{rms}."
@@ -185,7 +200,8 @@ def _judge_zeropoint(quality: Quality) -> Verdict:
             f"No magnitude scale was derived: {quality.missing}."
             if quality.missing
             else "Pixels are electrons per exposure; no magnitude scale was derived.",
-            "Give magnitudes of the standard, or of stars in the field.",
+            "Give magnitudes of the standard with --standards FILE, or of stars in the field with "
+            "--phot-catalog FILE.",
         )
     sentence = "Vega magnitude of a star that gives one electron per second."
     if quality.zeropoint_error is None:

@@ -128,7 +128,7 @@ def test_what_cannot_be_known_is_not_green():
 def test_everything_that_is_not_green_says_what_to_do():
     stack = flat_stack(noise=30, variance=100, width=30)
     for verdict in lights(stack, warnings=("cloud",), left_out=2).values():
-        assert verdict.remedy or verdict.light in (GOOD, UNKNOWN)
+        assert bool(verdict.remedy) == (verdict.light != GOOD), verdict
 
 
 def unpack(text, shape):

@@ -61,7 +61,8 @@ def draw_map(
     """
     means, blocks = shrink(np.where(image > 0, image, np.float32(np.nan)), 450)
     small = change(means)
-    figure = new_figure(5.0, 4.3, right=1.0)
+    height, width = size
+    figure = new_figure(5.0, 3.2 * height / width + 0.6, right=1.0)
     axes = new_axes(figure)
     drawn = axes.imshow(
         small,
@@ -72,7 +73,6 @@ def draw_map(
         vmin=_percentile(small, 1),
         vmax=_percentile(small, 99),
     )
-    height, width = size
     axes.set(xlim=(0.5, width + 0.5), ylim=(0.5, height + 0.5), xlabel="x (pixels)", ylabel="y (pixels)")
     _add_scale(figure, drawn, words[0])
     return as_svg(figure, words[1], prefix)

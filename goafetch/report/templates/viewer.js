@@ -135,9 +135,10 @@ function draw() {
   pen.imageSmoothingEnabled = view.zoom * ratio < 1;
   const last = facts.levels.length - 1;
   const level = Math.min(last, Math.max(0, Math.floor(-Math.log2(view.zoom * ratio) + 0.3)));
-  drawLevel(last);
+  const shown = drawLevel(last);
   if (level !== last) drawLevel(level);
   if (control("sources").checked) drawSources();
+  if (shown && facts.wcs) drawCompass(14, height - 14);
   if (cursor.x !== null) drawCursor();
   tell();
 }
@@ -147,14 +148,17 @@ function drawLevel(level) {
   const [width, height] = size();
   const [left, top] = toStack(0, 0), [right, bottom] = toStack(width, height);
   const first = (value) => Math.max(0, Math.floor(value / span));
+  let shown = false;
   for (let j = first(bottom); j * span < Math.min(top, H); j++) {
     for (let i = first(left); i * span < Math.min(right, W); i++) {
       const tile = tileAt(level, i, j);
       if (!tile.codes) continue;
       const [x, y] = toScreen(i * span, j * span + tile.height * factor);
       pen.drawImage(paint(tile), x, y, tile.width * factor * view.zoom, tile.height * factor * view.zoom);
+      shown = true;
     }
   }
+  return shown;
 }
 
 function drawSources() {
@@ -167,6 +171,34 @@ function drawSources() {
     pen.beginPath();
     pen.arc(px, py, Math.max(5, 1.5 * fwhm * view.zoom), 0, 2 * Math.PI);
     pen.stroke();
+  }
+}
+
+/* North, east and a length of round arcseconds, from the lower left corner. */
+function drawCompass(left, bottom) {
+  const w = facts.wcs, turn = Math.sign(w.CD1_1 * w.CD2_2 - w.CD1_2 * w.CD2_1), arm = 30;
+  const north = Math.atan2(turn * w.CD1_1, -turn * w.CD1_2), east = Math.atan2(-turn * w.CD2_1, turn * w.CD2_2);
+  const most = 120 / view.zoom * facts.scale;
+  const length = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60].filter((one) => one <= most).pop() ?? 0.05;
+  const [x, y] = [left + arm + 12, bottom - arm - 26], end = left + length / facts.scale * view.zoom;
+  const lines = [north, east].map((angle) => [x, y, x + arm * Math.cos(angle), y - arm * Math.sin(angle)]);
+  lines.push([left, bottom, end, bottom], [left, bottom - 4, left, bottom + 4], [end, bottom - 4, end, bottom + 4]);
+  const words = [north, east].map((angle, place) => (
+    ["NE"[place], x + (arm + 9) * Math.cos(angle), y - (arm + 9) * Math.sin(angle)]));
+  words.push([`${length}″`, (left + end) / 2, bottom - 9]);
+  pen.font = "600 13px system-ui, sans-serif";
+  pen.textAlign = "center";
+  pen.textBaseline = "middle";
+  for (const [colour, width] of [["#12161c", 4], ["#ffffff", 1.5]]) { // seen on any background
+    pen.strokeStyle = pen.fillStyle = colour;
+    pen.lineWidth = width;
+    for (const [x0, y0, x1, y1] of lines) {
+      pen.beginPath();
+      pen.moveTo(x0, y0);
+      pen.lineTo(x1, y1);
+      pen.stroke();
+    }
+    for (const word of words) width > 2 ? pen.strokeText(...word) : pen.fillText(...word);
   }
 }
 
