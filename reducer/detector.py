@@ -76,11 +76,8 @@ def correct(
     is not wanted), the mask, and the number of pixels that are not numbers, or impossible ones. The noise is
     that of the averaged coadds: electrons/n + (read noise x slope of the correction)^2/n, and the flat's own.
     """
-    data, variance, mask = into or (
-        np.empty(raw.shape, np.float32),
-        np.zeros(raw.shape, np.float32),
-        np.empty(raw.shape, np.uint16),
-    )
+    noise = np.empty(raw.shape, np.float32) if exposure.variance else _NOTHING
+    data, variance, mask = into or (np.empty(raw.shape, np.float32), noise, np.empty(raw.shape, np.uint16))
     lost = _correct(
         raw,
         np.zeros(raw.shape[1], np.float32) if offsets is None else offsets,
@@ -94,6 +91,8 @@ def correct(
         variance,
         mask,
     )
+    if not variance.size:
+        variance = np.broadcast_to(np.float32(0), raw.shape)
     return data, variance, mask, int(lost)
 
 

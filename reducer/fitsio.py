@@ -47,9 +47,6 @@ class Unit:
         return fits.Header.fromstring(self.text)
 
 
-# --- reading -----------------------------------------------------------------------------------------
-
-
 def units_of(path: Path) -> tuple[Unit, ...]:
     """The units of a FITS file, from its headers alone; BadFile if it is not FITS or ends too early."""
     try:
@@ -204,28 +201,30 @@ def open_frame(path: Path) -> FrameRef:
 def read_chip(frame: FrameRef, index: int, rows: slice | None = None, variance: bool = True) -> Chip:
     """One array of a frame, or some of its rows: raw files have zero variance and an empty mask.
 
-    The header is that of ``frame.chips[index]``; without ``variance`` it is zero. A source makes its pixels.
+    The header is that of ``frame.chips[index]``; a variance not asked for is zero. A source makes its pixels.
     """
     if frame.source is not None:
-        data, noise, mask = frame.source.pixels(frame, index, rows, variance)
-        return Chip(data, noise, mask, frame.chips[index])
-    number = int(frame.chips[index]["EXTVER"])
-    science = chip_units(frame.path)[number]
-    beside = {
-        unit.name: unit
-        for unit in units_of(frame.path)
-        if unit.version == number and unit.shape == science.shape
-    }
-    data = _pixels(frame.path, science, rows, np.float32)
-    noise = _beside(frame.path, beside.get("VAR") if variance else None, rows, data, np.float32)
-    mask = _beside(frame.path, beside.get("DQ") if science.name == "SCI" else None, rows, data, np.uint16)
-    return Chip(data=data, variance=noise, mask=mask, header=frame.chips[index])
+        planes = frame.source.pixels(frame, index, rows, variance)
+    else:
+        planes = read_planes(frame.path, int(frame.chips[index]["EXTVER"]), rows, variance)
+    return Chip(*planes, header=frame.chips[index])
 
 
-def _beside(
-    path: Path, unit: Unit | None, rows: slice | None, data: NDArray[Any], dtype: type
-) -> NDArray[Any]:
-    return np.zeros(data.shape, dtype) if unit is None else _pixels(path, unit, rows, dtype)
+def read_planes(
+    path: Path, array: int, rows: slice | None = None, variance: bool = True, mask: bool = True
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
+    """What ``read_chip`` reads of the array of that number (1 for a stack), without any header."""
+    science = chip_units(path)[array]
+    data = _pixels(path, science, rows, np.float32)
+
+    def beside(name: str, wanted: bool, dtype: type) -> NDArray[Any]:
+        if not wanted:
+            return np.broadcast_to(dtype(0), data.shape)
+        like = (unit for unit in units_of(path) if unit.version == array and unit.shape == science.shape)
+        unit = next((unit for unit in like if unit.name == name and science.name == "SCI"), None)
+        return np.zeros(data.shape, dtype) if unit is None else _pixels(path, unit, rows, dtype)
+
+    return data, beside("VAR", variance, np.float32), beside("DQ", mask, np.uint16)
 
 
 def _pixels(path: Path, unit: Unit, rows: slice | None, dtype: type) -> NDArray[Any]:
@@ -394,6 +393,7 @@ class Disk:
 
     open_frame = staticmethod(open_frame)
     read_chip = staticmethod(read_chip)
+    read_planes = staticmethod(read_planes)
     read_image = staticmethod(read_image)
     read_table = staticmethod(read_table)
     save_frame = staticmethod(save_frame)

@@ -154,6 +154,12 @@ class Files(Protocol):
         """One array of a frame, or a block of its rows; its variance only if asked for."""
         ...
 
+    def read_planes(
+        self, path: Path, array: int, rows: slice | None = None, variance: bool = True, mask: bool = True
+    ) -> tuple[F32, F32, U16]:
+        """Data, variance and mask of the array of that number in a file; what is not asked for is zero."""
+        ...
+
     def read_image(self, path: Path, name: str) -> F32 | None:
         """A further image of a product by its name, None if it has none of that name."""
         ...

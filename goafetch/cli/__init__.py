@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -85,4 +86,7 @@ _register()
 
 def main() -> None:
     """The console script."""
+    # The work is shared out among processes: threads of the linear algebra would only take their cores.
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     app()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from scipy.stats import poisson
+from scipy.special import pdtrc
 
 from reducer.frame import F64
 
@@ -93,7 +93,7 @@ def _vote(reference: StarList, stars: StarList, radius: float, voters: int) -> O
         votes = int(counts[best])
         expected = (len(du) - votes) * (CELL / radius) ** 2
         # A pair itself stands in the middle of its cell, so chance has to bring one vote fewer.
-        chance = float(poisson.sf(votes - 2, expected)) * (among.sum() - votes + 1)
+        chance = float(pdtrc(max(votes - 2, 0), expected)) * (among.sum() - votes + 1)
         if votes >= 2 and chance < CHANCE:
             inside = tree.query_ball_point(tree.data[best], CELL)
             middle = float(np.median(du[inside])), float(np.median(dv[inside]))

@@ -184,9 +184,9 @@ def _hide(others: Table, star: Table, seen: NDArray[np.bool_], corner: tuple[int
         # Never so far that the star's own core is lost behind a bright neighbour.
         radius = min(radius, away[k] - 0.4 * star["fwhm"])
         column, row = others["x"][k] - corner[0], others["y"][k] - corner[1]
-        rows = slice(max(int(row - radius), 0), max(int(row + radius) + 2, 0))
-        columns = slice(max(int(column - radius), 0), max(int(column + radius) + 2, 0))
-        y, x = np.mgrid[: seen.shape[0], : seen.shape[1]][:, rows, columns]
+        rows = slice(max(int(row - radius), 0), min(max(int(row + radius) + 2, 0), seen.shape[0]))
+        columns = slice(max(int(column - radius), 0), min(max(int(column + radius) + 2, 0), seen.shape[1]))
+        y, x = np.ogrid[rows, columns]
         seen[rows, columns] &= np.hypot(x - column, y - row) > radius
 
 

@@ -86,9 +86,9 @@ def look(task: LookTask) -> dict[int, Seen]:
         chip = task.disk.read_chip(task.frame, index, variance=False)
         data, mask = chip.data, chip.mask
         if task.pattern:
-            sky = _read_pattern(task.disk, task.pattern, array, variance=False)
-            data -= sky.data
-            mask |= sky.mask & np.uint16(dq.NO_DATA)
+            sky, _, unseen = _read_pattern(task.disk, task.pattern, array, variance=False)
+            data -= sky
+            mask |= unseen & np.uint16(dq.NO_DATA)
         known = task.frame.hidden.get(array)
         hidden = unpack(known) if known else None
         seen[array] = see(data, mask, region(header).x1, not task.pattern, hidden)
@@ -157,8 +157,8 @@ def combine_skies(task: PatternTask) -> Path:
     return task.disk.write_frame(task.path, first.header, [chip], lasting=False)
 
 
-def _read_pattern(disk: Files, pattern: Pattern, array: int, variance: bool = True) -> Chip:
-    return disk.read_chip(disk.open_frame(pattern[array]), 0, variance=variance)
+def _read_pattern(disk: Files, pattern: Pattern, array: int, variance: bool = True) -> tuple[F32, F32, U16]:
+    return disk.read_planes(pattern[array], array, variance=variance)
 
 
 def _sky_rows(task: PatternTask, place: int, rows: slice, value: F32, noise: F32, mask: U16) -> None:
@@ -234,22 +234,22 @@ def _without_sky(task: SubtractTask) -> Iterator[Chip]:
     for index, header in enumerate(task.frame.chips):
         array = int(header["EXTVER"])
         chip = task.disk.read_chip(task.frame, index)
-        sky = _read_pattern(task.disk, task.pattern, array)
+        sky, sky_variance, unseen = _read_pattern(task.disk, task.pattern, array)
         header = header.copy()
         header["SKYLEVEL"] = (round(task.levels[array], 3), "sky level subtracted (electron)")
         header["CHANRMS"] = (round(float(task.offsets[array].std()), 3), "rms of channel offsets (electron)")
         if task.factors[array] != 1.0:
-            sky.data[:] *= np.float32(task.factors[array])
-            sky.variance[:] *= np.float32(task.factors[array] ** 2)
+            sky *= np.float32(task.factors[array])
+            sky_variance *= np.float32(task.factors[array] ** 2)
         # In place: the pixels were read for this alone, and fresh memory costs more than the sum.
-        sky.data[:] += np.float32(task.levels[array])
-        chip.data[:] -= sky.data
+        sky += np.float32(task.levels[array])
+        chip.data[:] -= sky
         chip.data[:] -= task.offsets[array]
-        chip.variance[:] += sky.variance
+        chip.variance[:] += sky_variance
         if task.flat is not None:
             flat = read_response(task.disk, task.flat, header)
-            forget_common_noise(chip.variance, chip.data, sky.data, flat.data, flat.variance, task.skies)
-        chip.mask[:] |= sky.mask
+            forget_common_noise(chip.variance, chip.data, sky, flat.data, flat.variance, task.skies)
+        chip.mask[:] |= unseen
         yield Chip(chip.data, chip.variance, chip.mask, header)
 
 

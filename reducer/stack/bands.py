@@ -16,6 +16,8 @@ from reducer.stack.exposures import Exposure
 MARGIN = 2 * REACH
 #: Bytes of a sample, and the part of a task's memory that samples may fill.
 SAMPLE_BYTES, SAMPLES_PART = 12, 0.5
+#: More rows at a time take memory, and no less time.
+MOST_ROWS = 96
 #: The fewest rows of a band: slow, but better than to refuse hundreds of exposures.
 FEWEST_ROWS = 2
 
@@ -58,7 +60,7 @@ def make_share(share: Share) -> Combined:
     What two bands have in common is resampled once. The result does not depend on the size of the bands.
     """
     count = len(share.exposures)
-    rows = min(band_rows(count, share.width, share.memory), share.rows)
+    rows = min(band_rows(count, share.width, share.memory), share.rows, MOST_ROWS)
     samples = Samples.empty(count, rows + 2 * MARGIN, share.width)
     weights = np.stack([exposure.weights for exposure in share.exposures])
     seconds = np.array([exposure.seconds for exposure in share.exposures])

@@ -32,17 +32,17 @@ class Parts:
     @property
     def data(self) -> F32:
         """The image."""
-        return self._gather(lambda path: self._chip(path, None, False).data, np.float32)
+        return self._gather(lambda path: self.files.read_image(path, "SCI"), np.float32)
 
     @property
     def variance(self) -> F32:
         """The variance of each pixel."""
-        return self._gather(lambda path: self._chip(path, None, True).variance, np.float32)
+        return self._gather(lambda path: self.files.read_image(path, "VAR"), np.float32)
 
     @property
     def mask(self) -> U16:
         """The bits of each pixel (see dq)."""
-        return self._gather(lambda path: self._chip(path, None, False).mask, np.uint16)
+        return self._gather(lambda path: self.files.read_planes(path, 1, None, False)[2], np.uint16)
 
     @property
     def exposure(self) -> F32:
@@ -57,9 +57,9 @@ class Parts:
         for number in range(first // self.rows, -(-last // self.rows)):
             start = number * self.rows
             rows = slice(max(first - start, 0), min(last - start, self.rows, self.height - start))
-            chip = self._chip(self.paths[number], rows, True)
             place = slice(start + rows.start - first, start + rows.stop - first)
-            data[place], variance[place], mask[place] = chip.data, chip.variance, chip.mask
+            planes = self.files.read_planes(self.paths[number], 1, rows)
+            data[place], variance[place], mask[place] = planes
         return data, variance, mask
 
     def _gather(self, read: Callable[[Path], Any], kind: type) -> NDArray[Any]:
@@ -69,15 +69,14 @@ class Parts:
             plane[number * self.rows : (number + 1) * self.rows] = read(path)
         return plane
 
-    def _chip(self, path: Path, rows: slice | None, variance: bool) -> Chip:
-        return self.files.read_chip(self.files.open_frame(path), 0, rows, variance)
-
 
 def write_part(task: tuple[Share, Path]) -> Path:
     """Make a share of a stack and leave it in a file, under the headers of the first exposure."""
     share, path = task
     forget()
     made, first = make_share(share), share.exposures[0].frame
-    chip = Chip(made.data, made.variance, made.mask, first.chips[0])
+    header = first.chips[0].copy()
+    header["EXTVER"] = 1
+    chip = Chip(made.data, made.variance, made.mask, header)
     images = {"EXPTIME": made.exposure}
     return share.files.write_frame(path, first.header, [chip], images=images, lasting=False)

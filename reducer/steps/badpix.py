@@ -15,7 +15,7 @@ from reducer.headers.gsaoi import region
 from reducer.provenance import plan_product
 from reducer.sky.objects import scatter
 from reducer.steps.flat import combine_lamps, exposure_of, measure_lamps, odd_response, split_lamps
-from reducer.steps.masks import Calibrations, index_of, known_bits
+from reducer.steps.masks import Calibrations, index_of, known_bits, read_counts
 from reducer.steps.prepare import describe
 
 #: Rows of darks combined at a time.
@@ -75,7 +75,7 @@ def _mean_dark(context: Context, darks: Sequence[FrameRef], array: int, rows: sl
     blocks = []
     for frame in darks:
         index = index_of(frame, array)
-        raw = context.disk.read_chip(frame, index, rows).data
+        raw = read_counts(context.disk, frame, index, rows)
         blocks.append(correct(raw, exposure_of(frame, index)))
     mean, _, _ = clipped_mean(
         np.stack([block[0] for block in blocks]),

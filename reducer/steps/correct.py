@@ -17,7 +17,7 @@ from reducer.frame import F32, F64, U16, Context, Files, FrameRef, Header, Table
 from reducer.headers.gsaoi import ARRAYS, region
 from reducer.provenance import plan_product
 from reducer.sky.border import border_means
-from reducer.steps.masks import Calibrations, known_bits, read_response
+from reducer.steps.masks import Calibrations, known_bits, read_counts, read_response
 from reducer.steps.persistence import Glow, earlier_glows, glowing_pixels, saturated_pixels
 from reducer.steps.prepare import accept, describe
 
@@ -57,7 +57,7 @@ class Correction:
 
     def pixels(self, frame: FrameRef, index: int, rows: slice | None, variance: bool) -> tuple[F32, F32, U16]:
         """Data, variance and mask of one array of the frame, or of some of its rows."""
-        raw = read_raw(self.calibrations, self.raw, frame, index, rows)
+        raw = read_counts(self.calibrations.disk, frame.with_(path=self.raw), index, rows)
         view = View.of(self.calibrations, self.switches, frame, index)
         data, noise, mask = view.correct(raw, rows or slice(None), variance)
         first = (rows.start if rows else 0) * raw.shape[1]
@@ -170,13 +170,6 @@ def _described(chip: Header, switches: Mapping[str, bool]) -> Header:
 # --- tasks -------------------------------------------------------------------------------------------
 
 
-def read_raw(
-    calibrations: Calibrations, path: Path, frame: FrameRef, index: int, rows: slice | None = None
-) -> F32:
-    """The raw counts of an array of a frame, or of some of its rows."""
-    return calibrations.disk.read_chip(frame.with_(path=path, source=None), index, rows, variance=False).data
-
-
 @dataclass(frozen=True)
 class View:
     """What turns the raw counts of one array, or of some places in it, into electrons."""
@@ -226,7 +219,7 @@ def _survey(task: tuple[Calibrations, FrameRef]) -> Survey:
     lost, saturated, border = 0, {}, {}
     for index, header in enumerate(frame.chips):
         array = int(header["EXTVER"])
-        raw = read_raw(calibrations, frame.path, frame, index)
+        raw = read_counts(calibrations.disk, frame, index)
         lost += raw.size - int(np.count_nonzero(np.isfinite(raw)))
         bits = known_bits(calibrations, frame.header, header)
         saturated[array] = saturated_pixels(raw, bits, region(header), array)
@@ -249,7 +242,7 @@ def _judge_glows(
     for index, header in enumerate(frame.chips):
         array = int(header["EXTVER"])
         if any(glow.pixels[array].size for glow in glows if array in glow.pixels):
-            raw = read_raw(calibrations, frame.path, frame, index)
+            raw = read_counts(calibrations.disk, frame, index)
             view = View.of(calibrations, switches, frame, index)
 
             def look(where: Any, raw: F32 = raw, view: View = view) -> tuple[F32, U16]:

@@ -19,7 +19,7 @@ from reducer.headers.gsaoi import region
 from reducer.provenance import plan_product
 from reducer.sky.columns import column_means, offsets_against
 from reducer.sky.objects import scatter
-from reducer.steps.masks import Calibrations, index_of, known_bits, read_response
+from reducer.steps.masks import Calibrations, index_of, known_bits, read_counts, read_response
 from reducer.steps.prepare import describe
 
 #: Rows combined at a time: 30 frames of them fill 50 MB.
@@ -168,7 +168,7 @@ def _measure(task: tuple[Calibrations, FrameRef]) -> Measured:
     calibrations, frame = task
     levels, profiles, lost = [], [], 0
     for index, header in enumerate(frame.chips):
-        raw = calibrations.disk.read_chip(frame, index).data
+        raw = read_counts(calibrations.disk, frame, index)
         bits = known_bits(calibrations, frame.header, header)
         exposure = exposure_of(frame, index, variance=False)
         data, _, mask, broken = correct(raw, exposure, static=bits)
@@ -257,7 +257,7 @@ def _read_rows(
     """Electrons of some rows of a frame of a lamp, brought to the common level."""
     frame = lamp.frames[place]
     index = index_of(frame, exposure.array)
-    raw = calibrations.disk.read_chip(frame, index, rows).data
+    raw = read_counts(calibrations.disk, frame, index, rows)
     correct(raw, exposure, offsets=lamp.offsets[place][index], scale=lamp.factors[place], into=into)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from reducer import dq
 from reducer.detector import Response, flag_border
 from reducer.errors import BadInput
-from reducer.frame import U16, Files, FrameRef, Header
+from reducer.frame import F32, U16, Files, FrameRef, Header
 from reducer.headers.gsaoi import SIDE, Region, region
 
 
@@ -30,6 +30,12 @@ def index_of(frame: FrameRef, array: int) -> int:
         if int(chip["EXTVER"]) == array:
             return index
     raise BadInput(f"{frame.path.name} has no array {array}", "all arrays of the frame it is used for")
+
+
+def read_counts(disk: Files, frame: FrameRef, index: int, rows: slice | None = None) -> F32:
+    """The raw counts of one array of a frame, or of some of its rows."""
+    array = int(frame.chips[index]["EXTVER"])
+    return disk.read_planes(frame.path, array, rows, variance=False, mask=False)[0]
 
 
 def known_bits(calibrations: Calibrations, primary: Header, chip: Header) -> U16:
