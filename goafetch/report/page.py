@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ from reducer.errors import BadFile
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
+
+#: An option of a command in a sentence.
+OPTION = re.compile(r"--[a-z]+(-[a-z]+)*( FILE)?")
 
 #: Keywords that the page shows.
 SHOWN = (
@@ -187,6 +192,13 @@ def render(template: str, **facts: Any) -> str:
     return _environment().get_template(template).render(**facts)
 
 
+def mark_options(text: str) -> Markup:
+    """Text as HTML in which options of commands, with the file they take, are never broken."""
+    from markupsafe import Markup, escape
+
+    return Markup(OPTION.sub(r'<code class="option">\g<0></code>', str(escape(text))))  # noqa: S704 - escaped
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -198,6 +210,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["options"] = mark_options
     files = resources.files("goafetch.report") / "templates"
     for name in ("style.css", "viewer.js"):
         key = name.replace(".", "_")

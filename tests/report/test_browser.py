@@ -194,6 +194,9 @@ def test_the_printed_page_shows_the_stack_and_the_verdict(tab):
     assert tab.evaluate(shown.format(".poster")) == "block"
     assert tab.evaluate(shown.format("#viewer")) == "none"
     assert tab.print().startswith(b"%PDF")
+    tab.resize(760, 1000)
+    tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 760  # no table is cut at the paper's edge
     tab.send("Emulation.setEmulatedMedia", media="")
 
 

@@ -8,6 +8,7 @@ from small_workspace import story, write_stack, write_workspace
 
 from goafetch.report import make_report
 from goafetch.report.model import Product, write_summary
+from goafetch.report.page import mark_options
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +78,8 @@ def test_a_run_without_a_stack_has_a_page_that_says_why(tmp_path):
     page = make_report(tmp_path).read_text(encoding="utf-8")
     assert "No stack was made" in page
     assert "S20170505S0200.fits" in page
+
+
+def test_options_in_a_sentence_stay_whole_and_text_stays_text():
+    marked = mark_options("<b> give --phot-catalog FILE, or wait")
+    assert marked == '&lt;b&gt; give <code class="option">--phot-catalog FILE</code>, or wait'
