@@ -108,3 +108,36 @@ def test_ten_stars_of_5_mas_fix_the_centre(field, tmp_path):
     rms = np.sqrt(np.mean(np.square(errors), axis=0))
     print(f"field centre, rms of 20 seeds: {rms[0]:.2f} {rms[1]:.2f} mas")
     assert rms.max() < 1.5 * 5 / np.sqrt(10)
+
+
+def left_after_affine(frames, exposures):
+    """Rms in mas per axis of the sources' places about the true ones after one affine map for all."""
+    places, gaps = [], []
+    for frame, exposure in zip(frames, exposures, strict=True):
+        for chip, table in enumerate(frame.sources):
+            place = np.stack(frame.geometry.evaluate(table["x"], table["y"], chip), axis=1)
+            static = frame.geometry.static(table["x"], table["y"], chip)
+            places.append(place)
+            gaps.append(place - np.stack(exposure.to_sky(*static), axis=1))
+    place, gap = np.concatenate(places), np.concatenate(gaps)
+    design = np.column_stack([np.ones(len(place)), place])
+    return 1e3 * (gap - design @ np.linalg.lstsq(design, gap, rcond=None)[0]).std(axis=0)
+
+
+def test_a_catalogue_makes_relative_positions_no_worse(field, tmp_path):
+    """Errors of 5 mas must not bend what the exposures know of each other to better than one; with stars
+    enough for quadratic terms, these bring their own errors and no more."""
+    frames, exposures, sky = field(4, 250, 23, own=0.012)
+    aligned = adjustWCSToReference(frames, Context(folder=tmp_path))
+    before = left_after_affine(aligned, exposures)
+    for count in (10, 25, 80):
+        chosen = np.argsort(-sky[:, 2])[:count]
+        noise = 0.005 * np.random.default_rng(count).standard_normal((2, count))
+        ra, dec = plane_to_sky(*(sky[chosen, :2].T + noise), (200.0, -30.0))
+        write(tmp_path / "stars.csv", ra, dec)
+        given = {"determineAstrometricSolution": {"catalog": str(tmp_path / "stars.csv")}}
+        tied = determineAstrometricSolution(aligned, Context(folder=tmp_path, parameters=given))
+        assert "ASTRCAT" in tied[0].header
+        quadratic = 3 if count == 80 else 0
+        limit = np.hypot(1.01 * before, 1.3 * 5.0 * np.sqrt(quadratic / count))
+        assert (left_after_affine(tied, exposures) < limit).all()
