@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -20,3 +23,10 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     build_tiny_archive(folder, tuple(PROGRAMS))
     return folder
+
+
+@pytest.fixture
+def astrodata() -> Iterator[ModuleType]:
+    """The module, which closes no file: they go here, before the next test is blamed for them."""
+    yield pytest.importorskip("astrodata")
+    gc.collect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -111,8 +112,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # astrodata closes no file
-def test_astrodata_opens_a_product(tmp_path: Path) -> None:
-    astrodata = pytest.importorskip("astrodata")
+def test_astrodata_opens_a_product(astrodata: ModuleType, tmp_path: Path) -> None:
     opened = astrodata.open(product(tmp_path / "S1_flat.fits"))
     assert len(opened) == 4
     assert opened[0].mask is not None

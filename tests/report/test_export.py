@@ -78,8 +78,7 @@ def test_catalogues_say_the_same_in_every_form(handed_on):
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # astrodata closes no file
-def test_astrodata_opens_what_is_handed_on(handed_on):
-    astrodata = pytest.importorskip("astrodata")
+def test_astrodata_opens_what_is_handed_on(astrodata, handed_on):
     _, into = handed_on
     opened = astrodata.open(str(into / "calibrations/processed_flat" / FLAT))
     assert len(opened) == 4
