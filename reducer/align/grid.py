@@ -59,7 +59,18 @@ class Grid:
 
     def write_wcs(self, header: Header) -> None:
         """Put the grid's TAN WCS into a header, in place of the one that it holds."""
-        for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2", "CDELT1", "CDELT2", "CROTA2", "LTV1", "LTV2"):
+        for key in (
+            "PC1_1",
+            "PC1_2",
+            "PC2_1",
+            "PC2_2",
+            "CDELT1",
+            "CDELT2",
+            "CROTA2",
+            "LTV1",
+            "LTV2",
+            "RADECSYS",
+        ):
             if key in header:
                 del header[key]
         c, s = np.cos(np.radians(self.angle)), np.sin(np.radians(self.angle))

@@ -11,11 +11,13 @@ from drawn_standard import Pixels, draw_standard
 
 from reducer.align.export import write_sip
 from reducer.align.geometry import is_stack
+from reducer.align.grid import common_grid
 from reducer.align.sky import plane_to_sky
 from reducer.align.together import align_exposures
 from reducer.fitsio import Disk, open_frame, read_chip
 from reducer.frame import tell_nobody
 from reducer.stack.blocks import output_grid, resampleToCommonFrame
+from reducer.stack.product import stack_header
 
 
 @pytest.fixture
@@ -78,3 +80,18 @@ def test_resampled_exposures_are_written_on_the_pixels_of_the_stack(tmp_path):
         radius = 60.0 * 0.0197 * np.sqrt(area) / 0.02
         assert sep.sum_circle(made.data, column, row, radius, subpix=9)[0][0] == pytest.approx(own, rel=2e-3)
         assert is_stack(open_frame(path))
+
+
+@pytest.mark.parametrize(("catalogue", "system"), [("Gaia DR3", "ICRS"), (None, "FK5")])
+def test_the_system_of_positions_is_the_catalogues(aligned, catalogue, system):
+    """A tied stack said ICRS and, in the raw header's obsolete keyword, FK5."""
+    frames, geometries = aligned
+    header = frames[0].chips[0].copy()
+    header["RADECSYS"] = "FK5"
+    primary = frames[0].header.copy()
+    if catalogue:
+        primary["ASTRCAT"] = catalogue
+    made = stack_header(frames[0].with_(header=primary, chips=(header,)), common_grid(geometries))
+    assert made["RADESYS"] == system
+    assert "RADECSYS" not in made
+    assert WCS(made).wcs.radesys == system
