@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from calstore.associate import Match, best
 from calstore.record import PROCESSED_FLAT, Calibration, Need
 from reducer.align.distortion import static_map
 from reducer.align.kernels import KERNELS
 from reducer.sky.level import follow
+from reducer.stack.blocks import sharpness_of
+from reducer.stack.combine import Rejection, Samples, combine
 from reducer.stack.noise import Contribution, Sampling, correlate, noise_table
+from reducer.steps.separate import FIELD, link
 
 FOLDER = Path(__file__).parent / "images"
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#666666"
@@ -138,7 +142,68 @@ def draw_calibrations() -> Figure:
     return figure
 
 
+def draw_rejection() -> Figure:
+    """Flux that a stack keeps of stars whose images differ in width, with and without allowance for that."""
+    rng = np.random.default_rng(11)
+    y, x = np.mgrid[-14:15, -14:15]
+    fwhm = rng.uniform(3.9, 4.9, 9)
+    scales, allowed = fwhm / 2 / np.sqrt(2 ** (1 / 3) - 1), sharpness_of(fwhm)  # Moffat's profile of power 3
+    inside = np.hypot(x, y) < 12
+    peaks, kept = np.geomspace(1000, 60_000, 10), {}
+    for sharpness in (allowed, 0.0):
+        errors = []
+        for peak in peaks:
+            stars = np.stack([peak * (4.3 / w) ** 2 / (1 + (x**2 + y**2) / w**2) ** 3 for w in scales])
+            data = stars + rng.normal(0, np.sqrt(400 + stars))
+            data[4, 14, 17] += 3000  # a cosmic ray, three pixels from the star
+            samples = Samples(*_float(data, 400 + stars), *_filled(data.shape))
+            made = combine(samples, np.ones((9, 5)), np.full(9, 60.0), Rejection(sharpness=sharpness))
+            errors.append(100 * (made.data[inside].sum() / stars.mean(axis=0)[inside].sum() - 1))
+        kept[sharpness] = errors
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.semilogx(peaks, kept[allowed], "o-", color=BLUE, label="as exposures of these widths may differ")
+    axes.semilogx(peaks, kept[0.0], "s-", color=ORANGE, label="with the noise model alone")
+    axes.axhline(0, color="black", lw=0.6, ls=":")
+    axes.set(xlabel="peak of the star (electrons)", ylabel="error of its flux (%)")
+    axes.legend(frameon=False, fontsize=8.5)
+    return figure
+
+
+def _float(*planes: np.ndarray) -> list[np.ndarray]:
+    return [plane.astype(np.float32) for plane in planes]
+
+
+def _filled(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """A mask that flags nothing, and the number of the array that saw each sample."""
+    return np.zeros(shape, np.uint16), np.ones(shape, np.uint8)
+
+
+def draw_pointing() -> Figure:
+    """Sixteen pointings, told apart by how near they lie to each other."""
+    rng = np.random.default_rng(5)
+    east = np.concatenate([rng.uniform(-3, 3, 9), -215 + rng.uniform(-12, 12, 7)])
+    north = np.concatenate([rng.uniform(-3, 3, 9), 215 + rng.uniform(-12, 12, 7)])
+    distance = 0.9 * FIELD
+    groups = link(east, north, distance)
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for group, colour, words in ((0, BLUE, "on the target"), (1, ORANGE, "sky")):
+        chosen = groups == group
+        axes.plot(east[chosen], north[chosen], "o", color=colour, ms=4, label=f"{chosen.sum()} {words}")
+        centre = east[chosen].mean(), north[chosen].mean()
+        axes.add_patch(Rectangle((centre[0] - FIELD / 2, centre[1] - FIELD / 2), FIELD, FIELD,
+                                 fill=False, color=colour, lw=0.8))  # fmt: skip
+    axes.annotate("", (-distance, -70), (0, -70), arrowprops={"arrowstyle": "<->", "color": GREY})
+    axes.text(-distance / 2, -84, f"frac_FOV: {distance:.0f} arcsec", ha="center", fontsize=8.5, color=GREY)
+    axes.set(aspect=1, xlabel="arcsec east", ylabel="arcsec north", xlim=(70, -300), ylim=(-90, 290))
+    axes.legend(frameon=False, fontsize=8.5, loc="upper left")
+    return figure
+
+
 PICTURES = {
+    "why-pointing.png": draw_pointing,
+    "why-rejection.png": draw_rejection,
     "why-sky.png": draw_sky,
     "why-noise.png": draw_noise,
     "why-geometry.png": draw_geometry,
