@@ -18,6 +18,7 @@ FIXED = {
     "groups > 6, > 10, < -6 sigma": "1 / Mpix",
     "coverage steps, e (errors)": "1 e or 3 errors",
     "depth of the weights": "0.97",
+    "depth of the image": "0.97",
     "photometry 14.6-17.5, over error": "1",
     "photometry 18-19, over error": "1",
 }
@@ -65,18 +66,22 @@ def centring(path, true, difference, magnitude, pixels, design):
 
 
 def photometry_pull(stack, pixels, difference, magnitude, low, high):
-    """Robust scatter of magnitude differences over sqrt((1.1 s)^2 + 0.003^2), s of the propagated noise."""
+    """Robust scatter of magnitude differences over sqrt((1.1 s)^2 + 0.003^2), and its own error; s: the noise
+    of the aperture and of the ring's mean, by VAR and the table NOISE."""
     here = (magnitude > low) & (magnitude < high) & np.isfinite(difference)
     x, y = pixels[here].T
-    radius = APERTURE / stack.scale
-    flux, _, _ = sep.sum_circle(
-        stack.data, x, y, radius, subpix=0, bkgann=(0.9 / stack.scale, 1.3 / stack.scale)
-    )
+    radius, ring = APERTURE / stack.scale, (0.9 / stack.scale, 1.3 / stack.scale)
+    flux, _, _ = sep.sum_circle(stack.data, x, y, radius, subpix=0, bkgann=ring)
     noise, _, _ = sep.sum_circle(stack.variance, x, y, radius, subpix=0)
+    around, _, _ = sep.sum_circann(stack.variance, x, y, *ring, subpix=0)
+    share = radius**2 / (ring[1] ** 2 - ring[0] ** 2)
     ratio = stack.noise.get(round(radius * np.sqrt(np.pi)), 1.0)
-    error = np.hypot(1.1 * 1.0857 * ratio * np.sqrt(noise) / flux, 0.003)
+    variance = ratio**2 * noise + (share * stack.noise.get(64, 1.0)) ** 2 * around
+    error = np.hypot(1.1 * 1.0857 * np.sqrt(variance) / flux, 0.003)
     pull = (difference[here] - np.median(difference[here])) / error
-    return 1.4826 * np.median(np.abs(pull))
+    # Of n Gaussian values a median absolute deviation is uncertain by 1.17 over the root of n.
+    found = 1.4826 * np.median(np.abs(pull))
+    return f"{found:.2f} +- {1.17 * found / np.sqrt(here.sum()):.2f}"
 
 
 def weight_depth(path, truth, names):
