@@ -141,9 +141,10 @@ def _table(
     for number, (survey, geometry) in enumerate(zip(surveys, geometries, strict=True)):
         array = survey.array.ravel()[index].astype(int)
         terms[number, :, :4] = np.eye(5)[array][:, 1:]
-        inverse = np.linalg.inv(geometry.linear)
-        terms[number, :, 4] = (inverse[0, 0] * u + inverse[0, 1] * v) / distortion.FIELD_HALF_WIDTH
-        terms[number, :, 5] = (inverse[1, 0] * u + inverse[1, 1] * v) / distortion.FIELD_HALF_WIDTH
+        # An exposure's plane is about its own middle, wherever the dither has put that.
+        u0, v0 = geometry.placed(*(np.array([centre]) for centre in distortion.FIELD_CENTRE))
+        away = np.linalg.inv(geometry.linear) @ np.stack([u - u0, v - v0])
+        terms[number, :, 4:] = away.T / distortion.FIELD_HALF_WIDTH
     return values[:, index], terms
 
 
