@@ -15,6 +15,10 @@ from goafetch.console.output import as_text, console_on, is_terminal, say
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+#: Columns that the numbers behind a stage's name take at most; a terminal that is narrower than the second
+#: has no bars, for numbers say more.
+NUMBERS, ROOM_FOR_A_BAR = 40, 80
+
 
 @dataclass
 class _Stage:
@@ -213,15 +217,19 @@ def _bars() -> Progress:
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
+    console = console_on(sys.stderr)
+    bar = [BarColumn(bar_width=20)] if console.width >= ROOM_FOR_A_BAR else []
+    words = Column(no_wrap=True, overflow="ellipsis", max_width=max(NUMBERS // 2, console.width - NUMBERS))
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
+        TextColumn("{task.description}", markup=False, table_column=words),
+        *bar,
         TextColumn("{task.fields[count]}", markup=False),
         TextColumn("{task.fields[amount]}", markup=False),
         TimeRemainingColumn(compact=True),
-        console=console_on(sys.stderr),
+        console=console,
         transient=True,
         redirect_stdout=False,  # results stay on standard output
     )

@@ -96,6 +96,18 @@ def test_steps_without_a_stage_share_a_line(monkeypatch):
         assert [task.description for task in terminal._progress.tasks] == ["report"]
 
 
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_numbers_of_a_stage_with_a_long_name_are_seen(monkeypatch, width):
+    screen = open_screen(monkeypatch, "stderr", width)
+    with console.Terminal() as terminal:
+        terminal("stage", name="frames of NGC5128 Kshort 60 s", group="A")
+        terminal("step", name="adjustWCSToReference", total=9, group="A")
+        terminal("progress", name="stack", done=17, total=51, bytes=33_500_000, group="A")
+        terminal._progress.refresh()
+    text = "".join(screen.lines())
+    assert "17/51" in text and "33.5 MB" in text and "frames of NGC5128" in text
+
+
 def test_long_names_are_broken_and_never_cut(monkeypatch):
     screen = open_screen(monkeypatch, "stderr", 60)
     name = "GS-2017A-Q-29/" * 9
