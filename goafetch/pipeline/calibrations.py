@@ -8,7 +8,7 @@ from pathlib import Path
 from calstore.record import PROCESSED_FLAT, Calibration
 from calstore.store import CalStore
 from goafetch.config import Settings
-from goafetch.pipeline.stages import MADE, Outcome
+from goafetch.pipeline.stages import MADE, REUSED, Outcome
 from goafetch.plan.decide import promise
 from goafetch.plan.model import Plan
 from goafetch.workspace import Workspace
@@ -27,9 +27,13 @@ def stored_calibrations(store: CalStore) -> list[Calibration]:
 
 
 def add_to_store(store: CalStore, plan: Plan, outcomes: Iterable[Outcome], workspace: Workspace) -> None:
-    """Enter the master flats that were made, by their place among the calibrations."""
-    made = {path.name for outcome in outcomes if outcome.status == MADE for path in outcome.products}
-    flats = [group for group in plan.flats if group.product in made]
+    """Enter the master flats that were made, and those that a killed run had made and not entered."""
+    status = {path.name: outcome.status for outcome in outcomes for path in outcome.products}
+    here = [group for group in plan.flats if status.get(group.product) in (MADE, REUSED)]
+    flats = [promise(group, workspace.calibrations / PROCESSED_FLAT) for group in here]
     store.init()
-    if flats:
-        store.add(*(promise(group, workspace.calibrations / PROCESSED_FLAT) for group in flats))
+    known = {Path(calibration.path).resolve() for calibration in store.all()} if flats else set()
+    made = [flat for flat in flats if status[Path(flat.path).name] == MADE]
+    missed = [flat for flat in flats if flat not in made and Path(flat.path).resolve() not in known]
+    if made or missed:
+        store.add(*made, *missed)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from caged import Here
 from crashing.sitecustomize import arm
-from same_products import differences, leftovers
+from same_products import differences, entries, leftovers
 
 from goafetch.config import Settings
 from goafetch.pipeline.job import Request, run_job
@@ -42,6 +42,20 @@ def test_crashing_again_and_again_loses_nothing(tiny_night: Path, tiny_whole: Pa
     assert code == 0
     assert crashes >= 3
     assert differences(tiny_whole, workspace) == []
+    assert leftovers(workspace) == []
+
+
+def test_a_flat_that_a_killed_run_did_not_enter_is_entered_by_the_next(
+    tiny_night: Path, tiny_whole: Path, tmp_path: Path
+) -> None:
+    """Nothing is made then, but the store does not know what there is."""
+    workspace = tmp_path / "ws"
+    assert run_in_child(tiny_night, workspace, 0, tmp_path / "count") == 0
+    store = workspace / "playground/calibrations/calstore.json"
+    store.unlink()
+    (store.parent / ".calstore.json.abcd.part").write_text("half of it")
+    assert run_in_child(tiny_night, workspace, 0, tmp_path / "count") == 0
+    assert entries(workspace) == entries(tiny_whole) != set()
     assert leftovers(workspace) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def differences(left: Path, right: Path) -> list[str]:
     found = [
         f"only in one: {name}" for name in sorted((set(here) ^ set(there)) | (pages(left) ^ pages(right)))
     ]
+    found += [f"only in one store: {name}" for name in sorted(entries(left) ^ entries(right))]
     for name in sorted(set(here) & set(there)):
         found += [f"{name}: {what}" for what in _differ(here[name], there[name])]
     return found
@@ -33,6 +35,13 @@ def products(root: Path) -> dict[str, Path]:
 def pages(root: Path) -> set[str]:
     """Every page of the report."""
     return {path.relative_to(root).as_posix() for path in root.glob("report/*.html")}
+
+
+def entries(root: Path) -> set[str]:
+    """Every calibration that a workspace's own store knows."""
+    store = root / "playground/calibrations/calstore.json"
+    known = json.loads(store.read_text())["calibrations"].values() if store.exists() else ()
+    return {record["path"] for record in known}
 
 
 def leftovers(root: Path) -> list[Path]:
