@@ -216,6 +216,10 @@ def test_an_index_leads_to_each_stack_and_back(chromium, index):
         chromium.open(index, width=width)
         assert chromium.evaluate("document.documentElement.scrollWidth") <= width
     assert chromium.evaluate("[...document.images].every((i) => i.complete && i.naturalWidth > 100 && i.alt)")
+    lights = chromium.evaluate("[...document.querySelectorAll('.lights .light')].map((e) => e.textContent)")
+    assert len(lights) == 18 and all(
+        text[0] in "●▲■○" and ", " in text for text in lights
+    )  # not colour alone
     addresses = "[...document.querySelectorAll('{} a')].map((a) => a.getAttribute('href'))"
     pages = set(chromium.evaluate(addresses.format(".index")))
     assert pages == {"S20170505S0095_image.html", "S20170506S0001_image.html"}
