@@ -21,7 +21,9 @@ NOTES = {".json", ".jsonl", ".log", ".lock", ".txt"}
 
 def report_night(folder, truth, names):
     """Rows for the products of the run whose science stack is in a folder."""
-    rows = {"unasked intermediate files, GB": unasked(folder) / 1e9}
+    rows = {}
+    if (folder / "run.json").exists():
+        rows["unasked intermediate files, GB"] = unasked(folder) / 1e9
     flats = sorted(folder.glob("*_flat.fits"))
     if flats:
         rows["flat over truth: bias, scatter over VAR"] = flat_error(flats[0], truth)
@@ -36,8 +38,8 @@ def report_night(folder, truth, names):
 
 def unasked(folder):
     """Bytes in a folder that are neither products of the run nor its notes."""
-    told = json.loads((folder / "run.json").read_text()) if (folder / "run.json").exists() else {}
-    products = {entry["path"].split("/")[-1] for entry in told.get("products", [])}
+    told = json.loads((folder / "run.json").read_text())
+    products = {entry["path"].split("/")[-1] for entry in told["products"]}
     files = [path for path in folder.rglob("*") if path.is_file()]
     return sum(p.stat().st_size for p in files if p.name not in products and p.suffix not in NOTES)
 

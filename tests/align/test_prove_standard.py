@@ -22,11 +22,28 @@ def check_standard(folder, seed):
     widest = min(night.exposures[name_of(f)]["profile"]["halo_fwhm"] for f in frames)
     spread = np.hypot(*np.ptp(places, axis=0))
     assert spread < 0.1 * widest and spread < 5 * 0.0197
+    assert footprint_errors(night, frames).max() < 5 * 0.0197
     stack = night.stack(frames)
     chip = read_chip(stack, 0)
     column, row = output_grid(frames, Context(folder)).to_pixel(*np.mean(places, axis=0))
     total = light(chip, column, row, 0.02)
     assert total == pytest.approx(np.mean(fluxes), rel=0.01)
+
+
+def footprint_errors(night, frames):
+    """How far the corners of all arrays of all exposures are from where they truly look, arcsec, besides the
+    pointing that all have in common."""
+    gaps = []
+    for frame in frames:
+        for chip, region in enumerate(frame.geometry.regions):
+            x, y = (
+                np.array([0.0, 1.0, 1.0, 0.0]) * region.width,
+                np.array([0.0, 0.0, 1.0, 1.0]) * region.height,
+            )
+            placed = frame.geometry.evaluate(x - 0.5, y - 0.5, chip)
+            gaps.append(np.subtract(placed, night.true_plane(frame, x - 0.5, y - 0.5, chip)))
+    gaps = np.concatenate(gaps, axis=1)
+    return np.hypot(*(gaps - gaps.mean(axis=1, keepdims=True)))
 
 
 def star_of(night, frame):
