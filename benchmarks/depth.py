@@ -96,7 +96,8 @@ def noiseless_cut(truth, name, array, y, x):
     entry = truth.exposures[name]
     left, low, *_ = entry["regions"][array]
     rows, columns = (slice(at - HALF, at + HALF + 1) for at in (y + low - 1, x + left - 1))
-    light = np.load(truth.folder / "noiseless" / f"{name}.npy", mmap_mode="r")[array][rows, columns]
+    as_read = np.s_[array, y - HALF : y + HALF + 1, x - HALF : x + HALF + 1]
+    light = np.load(truth.folder / "noiseless" / f"{name}.npy", mmap_mode="r")[as_read]
     response = detector(truth.folder, "response")[array, rows, columns]
     light = light - detector(truth.folder, "dark")[array, rows, columns] * entry["exptime"]
     light = fill_dead(light / np.where(response > 0.2, response, np.nan))
