@@ -297,6 +297,7 @@ def _punctual(pool: Any) -> Any:
             finally:
                 alarm.cancel()
             if late:
+                response.close()
                 raise TimeoutError("the head of the answer came in drops")
             return response
 
