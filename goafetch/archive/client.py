@@ -32,7 +32,6 @@ LARGEST_PAGE = 256 * 10**6
 BLOCK = 1 << 20
 
 T = TypeVar("T")
-_NETWORK = (requests.RequestException, ConnectionError, TimeoutError)
 
 
 @dataclass(frozen=True)
