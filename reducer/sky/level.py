@@ -92,30 +92,29 @@ def differences(maps: Sequence[F64], places: F64) -> F64:
     stack = np.array(maps, float)
     shown = np.isfinite(stack).any(axis=0)
     stack, places = stack[:, shown], places[shown]
-    levels = np.nanmedian(stack, axis=1)
+    smooth = np.column_stack([np.ones(len(places)), places])
+    planes = np.column_stack([np.nanmedian(stack, axis=1), np.zeros((len(stack), 2))])
     for _ in range(8):
-        field = np.nanmedian(stack - levels[:, None], axis=0)
+        field = np.nanmedian(stack - planes @ smooth.T, axis=0)
         faint = np.nanpercentile(field, 5)
-        levels = levels + np.array(
-            [_excess(row - level, field, faint, places) for row, level in zip(stack, levels, strict=True)]
-        )
-    return np.asarray(levels, float)
+        planes = np.array([_excess(row, field, faint, smooth) for row in stack])
+    return np.asarray(planes[:, 0], float)
 
 
-def _excess(row: F64, field: F64, faint: float, places: F64) -> float:
-    """What a map has above the field at its middle, outliers left out."""
-    columns = [np.ones(row.size), places[:, 0], places[:, 1]]
+def _excess(row: F64, field: F64, faint: float, smooth: F64) -> F64:
+    """Level and slopes of what a map has above the field, outliers left out."""
+    columns = list(smooth.T)
     if np.nanpercentile(field, 90) - faint > CONTRAST:
         columns.append(field - faint)
     design = np.stack(columns, axis=1)
     difference = row - field
     kept = np.isfinite(difference)
     if kept.sum() < 3 * len(columns):
-        return float(np.nanmedian(difference)) if kept.any() else 0.0
+        return np.array([np.nanmedian(difference) if kept.any() else 0.0, 0.0, 0.0])
     solution: F64 = np.zeros(len(columns))
     for _ in range(4):
         solution = np.asarray(np.linalg.lstsq(design[kept], difference[kept], rcond=None)[0], float)
         residual = difference - design @ solution
         limit = 2.5 * max(1.4826 * float(np.nanmedian(np.abs(residual[kept]))), 0.05)
         kept = np.asarray(np.isfinite(residual) & (np.abs(residual) < limit))
-    return float(solution[0])
+    return solution[:3]

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import ndimage
 
-from reducer.frame import F64, FrameRef
+from reducer.frame import F64, FrameRef, Header
+from reducer.headers.gsaoi import SIDE, Region, region
 from reducer.sky.channels import CORNERS
 from reducer.sky.frames import Seen
 from reducer.sky.objects import BLOCK, CELL
@@ -35,7 +36,7 @@ def common_field(
             rows.append(_shifted(seens[array].cells.astype(float) - sky, moved).ravel())
         maps.append(np.concatenate(rows))
     for array in arrays:
-        places.append(_places(array, shown[0][array].cells.shape))
+        places.append(_places(array, shown[0][array].cells.shape, region(_chip(group[0], array))))
     return maps, np.concatenate(places)
 
 
@@ -43,10 +44,14 @@ def shift(
     frame: FrameRef, array: int, east: float, north: float, cell: tuple[int, int]
 ) -> tuple[float, float]:
     """The shift (x, y), in cells of so many pixels, that a shift on the sky (arcsec) makes on an array."""
-    header = next(chip for chip in frame.chips if int(chip["EXTVER"]) == array)
+    header = _chip(frame, array)
     matrix = np.array([[header["CD1_1"], header["CD1_2"]], [header["CD2_1"], header["CD2_2"]]]) * 3600.0
     x, y = np.linalg.solve(matrix, [east, north])
     return float(x) / cell[0], float(y) / cell[1]
+
+
+def _chip(frame: FrameRef, array: int) -> Header:
+    return next(chip for chip in frame.chips if int(chip["EXTVER"]) == array)
 
 
 def _shifted(cells: F64, moved: tuple[float, float]) -> F64:
@@ -57,8 +62,9 @@ def _shifted(cells: F64, moved: tuple[float, float]) -> F64:
     return shifted
 
 
-def _places(array: int, shape: tuple[int, ...]) -> F64:
-    """Places of an array's cells in the field, x and y from -1 to 1."""
+def _places(array: int, shape: tuple[int, ...], where: Region) -> F64:
+    """Places of the cells of an array's region in the field, x and y from -1 to 1 over the whole arrays."""
     right, upper = CORNERS[array]
-    y, x = np.mgrid[0 : shape[0], 0 : shape[1]] + 0.5
-    return np.stack([right + x.ravel() / shape[1], upper + y.ravel() / shape[0]], axis=1)
+    y, x = (np.mgrid[0 : shape[0], 0 : shape[1]] + 0.5) * (CELL * BLOCK)
+    across, up = (where.x1 + x.ravel()) / SIDE, (where.y1 + y.ravel()) / SIDE
+    return np.stack([right + across, upper + up], axis=1)
