@@ -53,7 +53,6 @@ def test_three_partial_stacks_joined_are_the_direct_stack(tmp_path, seed):
     within = max(0.003, uncertainty(told))
     assert np.nanmedian(light[1] / light[0]) == pytest.approx(1.0, abs=within)
     assert depth(joined) == pytest.approx(depth(direct), rel=0.03)
-    assert true_noise(joined) == pytest.approx(depth(joined), rel=0.06)
 
 
 def matches(one, two):
@@ -76,17 +75,3 @@ def depth(frame):
     chip = read_chip(frame, 0)
     deep = np.percentile(chip.variance[chip.mask == 0], 20)
     return np.sqrt(deep) * float(frame.chips[0]["NOISCORR"])
-
-
-def true_noise(frame, side=8):
-    """The same from the pixels: means of boxes of free sky less those of their neighbours."""
-    chip = read_chip(frame, 0)
-    used = (chip.mask == 0) & (chip.variance < 1.06 * np.percentile(chip.variance[chip.mask == 0], 20))
-    height, width = (length // side * side for length in chip.data.shape)
-    folded = [
-        part[:height, :width].reshape(height // side, side, width // side, side).mean(axis=(1, 3))
-        for part in (np.where(used, chip.data, np.nan), chip.variance)
-    ]
-    gap = folded[0][:, 1:] - folded[0][:, :-1]
-    gap = gap[np.isfinite(gap)]
-    return side * 1.4826 * np.median(np.abs(gap - np.median(gap))) / np.sqrt(2.0)
