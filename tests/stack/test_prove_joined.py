@@ -49,8 +49,8 @@ def test_three_partial_stacks_joined_are_the_direct_stack(tmp_path, seed):
     light = [
         fluxes(frame, t, rows) for frame, t, rows in zip((direct, joined), (one, two), pairs.T, strict=True)
     ]
-    # Stars of so small a field tell the exposures' transparencies less well than those of whole arrays.
-    within = max(0.003, uncertainty(told))
+    # Stars of so small a field tell transparencies, of either stack, less well than those of whole arrays.
+    within = max(0.003, 2.0 * uncertainty(told))
     assert np.nanmedian(light[1] / light[0]) == pytest.approx(1.0, abs=within)
     assert depth(joined) == pytest.approx(depth(direct), rel=0.03)
 
