@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
-from goafetch.errors import WorkspaceError
+from goafetch.errors import GoafetchError, WorkspaceError
 
 fcntl: ModuleType | None
 try:
@@ -177,6 +177,19 @@ def read_json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
+
+
+@contextmanager
+def prepared(workspace: Workspace) -> Iterator[None]:
+    """Make a workspace's folders; where nothing came into new ones before an error, none are left."""
+    new = not workspace.root.exists()
+    workspace.make()
+    try:
+        yield
+    except GoafetchError:
+        if new and not any(workspace.playdata.iterdir()):
+            shutil.rmtree(workspace.root)
+        raise
 
 
 @contextmanager

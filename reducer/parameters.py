@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from reducer.errors import BadParameter
@@ -199,11 +200,12 @@ def _plain(name: str) -> str:
 
 
 def _known(name: str, known: Iterable[str], what: str) -> str:
-    choices = list(known)
-    for candidate in choices:
-        if _plain(candidate) == _plain(name):
-            return candidate
-    raise BadParameter(f"no {what} is called '{name}'", f"one of {', '.join(choices)}")
+    choices = {_plain(candidate): candidate for candidate in known}
+    if _plain(name) in choices:
+        return choices[_plain(name)]
+    near = get_close_matches(_plain(name), choices, 1)
+    hint = f"did you mean {choices[near[0]]}?" if near else ""
+    raise BadParameter(f"no {what} is called '{name}'", f"one of {', '.join(choices.values())}", hint)
 
 
 def _steps_with(parameter: str) -> list[str]:

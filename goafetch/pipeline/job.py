@@ -25,7 +25,7 @@ from goafetch.pipeline.stages import Outcome, Work
 from goafetch.plan.decide import make_plan
 from goafetch.plan.model import LeftOut, Plan
 from goafetch.plan.sort import Wanted
-from goafetch.workspace import Workspace, held
+from goafetch.workspace import Workspace, held, prepared
 from reducer.errors import ReducerError
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def run_job(
     workspace = Workspace(request.workspace.root.absolute()) if settings.cluster else request.workspace
     if request.dry_run:
         return rehearse(request, workspace, settings, notify)
-    workspace.make()
-    with held(workspace), logged(notify, workspace.log, workspace.events) as told:
+    with prepared(workspace), held(workspace), logged(notify, workspace.log, workspace.events) as told:
         tell = story.Recorder(told)
         with nullcontext(pool) if pool else open_pool(settings, tell) as workers:
             done = perform(request, workspace, settings, tell, workers, fetching or nullcontext())

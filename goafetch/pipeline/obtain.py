@@ -54,6 +54,7 @@ def _tell(calibrations: Association, notify: Notify) -> None:
     for kind in dict.fromkeys(calibrations.kinds.values()):
         names = [name for name, its_kind in calibrations.kinds.items() if its_kind == kind]
         why = dict.fromkeys(calibrations.reasons.get(name, "") for name in names)
-        notify("decision", what=f"{len(names)} files of kind {kind}", reason="; ".join(filter(None, why)))
+        files = "1 file" if len(names) == 1 else f"{len(names)} files"
+        notify("decision", what=f"{files} of kind {kind}", reason="; ".join(filter(None, why)))
     for record, reason in calibrations.rejected:
         notify("info", text=f"not fetched {record.name}: {reason}")

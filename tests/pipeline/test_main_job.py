@@ -208,6 +208,7 @@ def test_a_program_that_the_archive_does_not_have_is_said(archive: str, tmp_path
     with pytest.raises(NothingFound, match="GS-2017A-Q-92") as caught:
         run("GS-2017A-Q-92", archive=archive, into=tmp_path / "ws")
     assert caught.value.exit_code == 3
+    assert not (tmp_path / "ws").exists(), "a folder without a file of the archive was left"
 
 
 def test_an_archive_that_is_not_there_is_said(tmp_path: Path) -> None:

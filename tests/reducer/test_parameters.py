@@ -92,3 +92,10 @@ def test_products_are_named_after_their_first_input() -> None:
     assert product_name(Path("a/S20170505S0095_flatCorrected.fits"), "_skyCorrected") == (
         "S20170505S0095_skyCorrected.fits"
     )
+
+
+def test_a_mistyped_step_or_parameter_is_told_what_was_meant() -> None:
+    for name, meant in (("skyCorect:offset_sky", "skyCorrect"), ("skyCorrect:ofset_sky", "offset_sky")):
+        with pytest.raises(BadParameter) as caught:
+            parse([(name, "True")])
+        assert caught.value.remedy == f"did you mean {meant}?"
