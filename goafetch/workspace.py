@@ -182,7 +182,7 @@ def read_json(path: Path) -> dict[str, Any]:
 @contextmanager
 def prepared(workspace: Workspace) -> Iterator[None]:
     """Make a workspace's folders; where nothing came into new ones before an error, none are left."""
-    new = not workspace.root.exists()
+    new = not os.access(workspace.root, os.F_OK)  # nor where one may not look: making it then says so
     workspace.make()
     try:
         yield
