@@ -165,7 +165,7 @@ def _corrected(  # type: ignore[no-untyped-def]
     return value, spread
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, inline="always")
 def _patched(  # type: ignore[no-untyped-def]
     data, variance, good, kernel, window, left, low, tx, ty, fx, fy
 ):  # fmt: skip
@@ -190,7 +190,7 @@ def _patched(  # type: ignore[no-untyped-def]
     return True, value, spread
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, inline="always")
 def _place(tables, q, start, step, x, y):  # type: ignore[no-untyped-def]
     """Pixels of a chip at a row of output pixels: polynomials of p by Horner's scheme."""
     along_x, along_y = np.zeros(TERMS), np.zeros(TERMS)
