@@ -65,8 +65,9 @@ def test_thirty_kills_lose_nothing(tmp_path: Path) -> None:
     draw, killed = random.Random(29), 0
     with serve(prepare()) as archive:
         whole = start(archive.url, tmp_path / "whole", "whole")
-        assert whole.wait() == 0, whole.communicate()[1]
-    workspace = tmp_path / "killed"
+        said = whole.communicate()[1]
+        assert whole.returncode == 0, said
+    workspace = tmp_path / "again"  # names of one length: products name files of their workspace
     with serve(prepare(), faults=FAULTS) as archive:
         while killed < KILLS:
             mark = uuid4().hex
@@ -74,15 +75,16 @@ def test_thirty_kills_lose_nothing(tmp_path: Path) -> None:
             time.sleep(draw.uniform(2.0, 12.0 + 2 * killed))
             ended = process.poll()
             process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.communicate()
             assert ended_within(mark, 3.0), "processes of ours are left"
             if ended is None:
                 killed += 1
             elif ended == 0:  # all was done already: begin anew, so that every kill meets work
                 assert differences(tmp_path / "whole", workspace) == []
-                workspace = tmp_path / f"killed{killed}"
+                workspace = tmp_path / f"agn{killed:02d}"
         last = start(archive.url, workspace, "last")
-        assert last.wait() == 0, last.communicate()[1]
+        said = last.communicate()[1]
+        assert last.returncode == 0, said
     assert differences(tmp_path / "whole", workspace) == []
     assert leftovers(workspace) == []
     assert alive("last") == []
