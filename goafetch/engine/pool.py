@@ -205,7 +205,12 @@ class Pool:
 
 
 class Desk:
-    """A pool at work in one workspace: ``submit`` and ``map`` of the pool, under the workspace's lock."""
+    """A pool at work in one workspace: ``submit`` and ``map`` of the pool, under the workspace's lock.
+
+    ``abandoned``: whether all work was ended at once; what fails from then on is no finding.
+    """
+
+    abandoned = False
 
     def __init__(self, pool: Pool, lock: Path, wrapper: Callable[..., Any] = work_in) -> None:
         self.pool, self.lock, self.workers, self._wrapper = pool, str(lock), pool.workers, wrapper
@@ -220,6 +225,7 @@ class Desk:
 
     def abandon(self) -> None:
         """End all work of the pool at once: whoever waits for a task is told."""
+        self.abandoned = True
         self.pool.close(at_once=True)
 
 

@@ -77,7 +77,9 @@ def _attempt(stage: Stage, needed: Sequence[Future[Outcome]], work: Work) -> Out
     tell("stage", name=stage.title)
     try:
         outcome = stage.act(item, work, tell)
-    except Exception as error:  # noqa: BLE001 - told in full, and ends as a refusal with exit code 1
+    except Exception as error:  # told in full, and ends as a refusal with exit code 1
+        if work.pool.abandoned:
+            raise
         failure = describe(error)
         reason = str(failure)
         if failure is None:
