@@ -16,6 +16,8 @@ SECONDS, MEMORY = 10, 1_500_000_000
 class Here:
     """A pool whose tasks run in this process, one after the other."""
 
+    abandoned = False
+
     def __init__(self, workers: int = 0) -> None:
         self.workers = 1
 
