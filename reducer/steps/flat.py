@@ -152,7 +152,10 @@ def _why_not(measured: Measured, total: float, usual: float, changes: bool) -> s
 
 def _common_level(kept: Sequence[tuple[FrameRef, Measured]]) -> Lamp:
     levels = np.array([measured.levels for _, measured in kept])
-    relative = np.median(levels / levels.mean(axis=0), axis=1)
+    means = levels.mean(axis=0)
+    # An array without any light has no say.
+    relative = np.median(np.divide(levels, means, out=np.ones_like(levels), where=means > 0), axis=1)
+    relative[relative <= 0] = 1.0
     offsets: list[tuple[F32, ...]] = []
     for place, (_, measured) in enumerate(kept):
         chips = []
@@ -269,25 +272,30 @@ def normalise(differences: Sequence[Response]) -> list[Response]:
 
     One number for all arrays, so that their relative sensitivity stays in the flat.
     """
-    level = _median(differences)
-    if not level > 0:
-        raise BadInput(f"the flat's median is {level:.0f} electrons", "more light with the lamp on")
+    level = _level(differences)
     flagged = [
         replace(flat, mask=flat.mask | odd_response(flat.data / np.float32(level), flat.mask))
         for flat in differences
     ]
-    level = _median(flagged)
+    level = _level(flagged)
     return [
         Response(flat.data / np.float32(level), flat.variance / np.float32(level**2), flat.mask)
         for flat in flagged
     ]
 
 
-def _median(flats: Sequence[Response]) -> float:
-    """The median of the good pixels of all arrays; of every fourth one where there are millions."""
+def _level(flats: Sequence[Response]) -> float:
+    """The median of the good pixels of all arrays; of every fourth one where there are millions.
+
+    BadInput where that is no light.
+    """
     step = 2 if flats[0].data.size > 1_000_000 else 1
     samples = [flat.data[::step, ::step][flat.mask[::step, ::step] & dq.UNUSABLE == 0] for flat in flats]
-    return float(np.median(np.concatenate(samples)))
+    good = np.concatenate(samples)
+    level = float(np.median(good)) if good.size else 0.0
+    if not level > 0:
+        raise BadInput(f"the flat's median is {level:.0f} electrons", "more light with the lamp on")
+    return level
 
 
 def odd_response(response: F32, mask: U16, limits: tuple[float, float] = LOCAL_LIMITS) -> U16:
@@ -308,8 +316,12 @@ def _smooth(response: F32, good: Any, size: int = 32) -> F32:
     sample = np.where(good[:height:2, :width:2], response[:height:2, :width:2], np.nan)
     half = size // 2
     blocks = sample.reshape(height // size, half, width // size, half).swapaxes(1, 2)
-    coarse = np.nanmedian(blocks.reshape(height // size, width // size, -1), axis=2)
-    coarse = np.where(np.isfinite(coarse), coarse, np.nanmedian(coarse))
+    cells = blocks.reshape(height // size, width // size, -1)
+    seen = np.isfinite(cells).any(axis=2)
+    coarse = np.zeros(seen.shape, np.float32)
+    if seen.any():
+        coarse[seen] = np.nanmedian(cells[seen], axis=1)
+        coarse[~seen] = np.median(coarse[seen])
     around = ndimage.median_filter(coarse, size=25, mode="nearest")
     rows = np.minimum(np.arange(response.shape[0]) // size, around.shape[0] - 1)
     columns = np.minimum(np.arange(response.shape[1]) // size, around.shape[1] - 1)

@@ -13,7 +13,7 @@ from tiny_program import LAMPS_ON, ON_TARGET, SIDE, name_of
 from reducer import dq
 from reducer.detector import Exposure, correct
 from reducer.errors import BadFile
-from reducer.fitsio import open_frame, read_chip, read_headers
+from reducer.fitsio import Disk, open_frame, read_chip, read_headers, units_of
 from reducer.frame import Context
 from reducer.headers.descriptors import Descriptors
 from reducer.headers.gsaoi import has_wcs, repair
@@ -22,6 +22,7 @@ from reducer.recipes import makeProcessedFlat
 from reducer.run import open_frames, run_recipe
 from reducer.sky.columns import offsets_against
 from reducer.steps.detect import detect_sources
+from reducer.steps.flat import measure_lamps
 from reducer.steps.prepare import prepare
 
 SIZES = (0, *[SIDE * SIDE * 4] * 4)
@@ -147,3 +148,19 @@ def test_control_characters_in_a_header_are_as_if_missing(tiny_night: Path, tmp_
     file = tmp_path / "a.fits"
     file.write_bytes((tiny_night / name_of(11)).read_bytes().replace(b"'GSAOI   '", b"'\x07SAOI   '"))
     assert "GSAOI" not in facts_of(file).tags
+
+
+@pytest.mark.filterwarnings("error")
+def test_lamp_frames_without_light_in_an_array_are_levelled_by_the_others(
+    tiny_night: Path, tmp_path: Path
+) -> None:
+    files = []
+    for number in LAMPS_ON[:2]:
+        content = bytearray((tiny_night / name_of(number)).read_bytes())
+        dark = units_of(tiny_night / name_of(number))[1]
+        content[dark.start : dark.start + dark.size] = bytes(dark.size)
+        files.append(tmp_path / name_of(number))
+        files[-1].write_bytes(content)
+    context = Context(folder=tmp_path, files=Disk())
+    lamp = measure_lamps(prepare(open_frames(files), context), context)
+    assert lamp.factors == pytest.approx((1.0, 1.0), abs=0.05)
