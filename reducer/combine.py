@@ -11,6 +11,13 @@ from reducer.frame import F32, F64, U16
 Bool = NDArray[np.bool_]
 
 
+def median_of_seen(values: F32 | F64, axis: int | None = None) -> F64:
+    """The median of what is finite, of all or along an axis; NaN where nothing is."""
+    blind = ~np.isfinite(values).any(axis=axis, keepdims=True)
+    found = np.nanmedian(np.where(blind, 0.0, values), axis=axis, keepdims=True)
+    return np.asarray(np.where(blind, np.nan, found).squeeze(axis), float)
+
+
 def clipped_mean(
     data: F32, variance: F32, mask: U16, unusable: int, low: float = 5.0, high: float = 5.0
 ) -> tuple[F32, F32, U16]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from reducer.combine import median_of_seen
 from reducer.errors import BadInput
 from reducer.frame import F32, F64, Table
 
@@ -98,8 +99,8 @@ def compare_light(
     good = np.isfinite(within) & (within > 0)
     if not good.any():
         return within * np.nan, within * np.nan, np.nan
-    profile = _median_of_seen(means[good] / within[good, None])
-    noise = _median_of_seen(np.array([r.noise for r in every])[good] / within[good, None])
+    profile = median_of_seen(means[good] / within[good, None], axis=0)
+    noise = median_of_seen(np.array([r.noise for r in every])[good] / within[good, None], axis=0)
     typical = replace(every[0], mean=profile, noise=noise / np.sqrt(good.sum()))
     total, beyond, edge = _with_wing(typical, scale, WING, SMALL_APERTURE)
     other = _with_wing(typical, scale, OTHER_WING, SMALL_APERTURE)[0]
@@ -109,21 +110,13 @@ def compare_light(
 
 def _without_neighbours(rings: Rings, scale: float) -> F64:
     """Ring means, in the wing the median of the sectors: an unseen neighbour lies in one of them."""
-    return np.where(rings.inner < WING * scale, rings.mean, _median_of_seen(rings.sectors))
+    return np.where(rings.inner < WING * scale, rings.mean, median_of_seen(rings.sectors, axis=0))
 
 
 def _mean_of_seen(values: F64) -> F64:
     """Mean of each row over what is finite, NaN where nothing is."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.nansum(values, axis=1) / np.isfinite(values).sum(axis=1))
-
-
-def _median_of_seen(values: F64) -> F64:
-    """Median of each column over what is finite, NaN where nothing is."""
-    seen = ~np.isnan(values).all(axis=0)
-    medians = np.full(values.shape[1], np.nan)
-    medians[seen] = np.nanmedian(values[:, seen], axis=0)
-    return medians
 
 
 def _noise(rings: Rings, edge: float) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reducer.combine import median_of_seen
 from reducer.frame import F64
 
 #: Seconds over which the sky's course forgets itself, tried in turn.
@@ -91,9 +92,11 @@ def differences(maps: Sequence[F64], places: F64) -> F64:
     """
     stack = np.array(maps, float)
     shown = np.isfinite(stack).any(axis=0)
+    if not shown.any():
+        return np.zeros(len(stack))
     stack, places = stack[:, shown], places[shown]
     smooth = np.column_stack([np.ones(len(places)), places])
-    planes = np.column_stack([np.nanmedian(stack, axis=1), np.zeros((len(stack), 2))])
+    planes = np.column_stack([median_of_seen(stack, axis=1), np.zeros((len(stack), 2))])
     for _ in range(8):
         field = np.nanmedian(stack - planes @ smooth.T, axis=0)
         faint = np.nanpercentile(field, 5)

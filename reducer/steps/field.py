@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import ndimage
 
+from reducer.combine import median_of_seen
 from reducer.frame import F64, FrameRef, Header
 from reducer.headers.gsaoi import SIDE, Region, region
 from reducer.sky.channels import CORNERS
@@ -32,7 +33,7 @@ def common_field(
         for array in arrays:
             size = (CELL * BLOCK, CELL * BLOCK)
             moved = shift(frame, array, east[0] - east[place], north[0] - north[place], size)
-            sky = np.nanmedian(seens[array].cells) * (1 - 1 / ratios.get(array, 1.0))
+            sky = median_of_seen(seens[array].cells) * (1 - 1 / ratios.get(array, 1.0))
             rows.append(_shifted(seens[array].cells.astype(float) - sky, moved).ravel())
         maps.append(np.concatenate(rows))
     for array in arrays:

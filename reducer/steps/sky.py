@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from reducer import parameters
+from reducer.combine import median_of_seen
 from reducer.errors import BadInput, BadParameter
 from reducer.frame import F32, F64, Context, FrameRef
 from reducer.provenance import plan_product, product_name
@@ -320,7 +321,8 @@ def array_ratios(seen: Sequence[Seens]) -> dict[int, float]:
     arrays = sorted({array for seens in seen for array in seens})
     ratios = {array: [] for array in arrays}  # type: dict[int, list[float]]
     for seens in seen:
-        mean = np.nanmean([part.level for part in seens.values()])
+        known = [part.level for part in seens.values() if np.isfinite(part.level)]
+        mean = np.mean(known) if known else 0.0
         for array, part in seens.items():
             if np.isfinite(part.level) and mean > 0:
                 ratios[array].append(float(np.clip(part.level / mean, *RATIOS)))
@@ -329,7 +331,8 @@ def array_ratios(seen: Sequence[Seens]) -> dict[int, float]:
 
 def _frame_level(seens: Seens, ratios: Mapping[int, float]) -> float:
     """The level of a whole frame: the median of its arrays, each brought to the mean array."""
-    return float(np.nanmedian([part.level / ratios.get(array, 1.0) for array, part in seens.items()]))
+    levels = [part.level / ratios.get(array, 1.0) for array, part in seens.items()]
+    return float(median_of_seen(np.array(levels)))
 
 
 def _levels(

@@ -11,6 +11,7 @@ from raw_exposure import array_header, primary_header, write_raw
 from tiny_program import LAMPS_ON, ON_TARGET, SIDE, name_of
 
 from reducer import dq
+from reducer.combine import median_of_seen
 from reducer.detector import Exposure, correct
 from reducer.errors import BadFile
 from reducer.fitsio import Disk, open_frame, read_chip, read_headers, units_of
@@ -21,6 +22,7 @@ from reducer.headers.select import facts_of
 from reducer.recipes import makeProcessedFlat
 from reducer.run import open_frames, run_recipe
 from reducer.sky.columns import offsets_against
+from reducer.sky.level import differences
 from reducer.steps.detect import detect_sources
 from reducer.steps.flat import measure_lamps
 from reducer.steps.prepare import prepare
@@ -164,3 +166,11 @@ def test_lamp_frames_without_light_in_an_array_are_levelled_by_the_others(
     context = Context(folder=tmp_path, files=Disk())
     lamp = measure_lamps(prepare(open_frames(files), context), context)
     assert lamp.factors == pytest.approx((1.0, 1.0), abs=0.05)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_field_of_which_nothing_is_seen_has_no_level_and_gives_no_warning() -> None:
+    unseen = np.full((2, 6), np.nan)
+    assert np.isnan(median_of_seen(unseen)) and np.isnan(median_of_seen(unseen, axis=0)).all()
+    assert median_of_seen(np.array([[1.0, np.nan], [3.0, np.nan]]), axis=0)[0] == 2.0
+    assert (differences([*unseen], np.zeros((6, 2))) == 0).all()
