@@ -212,6 +212,8 @@ def _central_window(header: Header, chips: tuple[Header, ...], described: Descri
 def _levels(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:
     missing = [key for key in ("GAIN", "RDNOISE") if not all(chip.get(key) for chip in chips)]
     coadds = described.coadds
+    if coadds < 1:
+        raise BadInput(f"COADDS is {coadds}", "a number of exposures from 1 on", "leave it out")
     for chip in chips:
         array = ARRAYS[int(chip["EXTVER"]) - 1]
         noise = round(array.read_noise[described.read_speed_setting] / coadds**0.5, 3)

@@ -13,7 +13,7 @@ from tiny_program import LAMPS_ON, ON_TARGET, SIDE, name_of
 from reducer import dq
 from reducer.combine import median_of_seen
 from reducer.detector import Exposure, correct
-from reducer.errors import BadFile
+from reducer.errors import BadFile, BadInput
 from reducer.fitsio import Disk, open_frame, read_chip, read_headers, units_of
 from reducer.frame import Context
 from reducer.headers.descriptors import Descriptors
@@ -174,3 +174,9 @@ def test_a_field_of_which_nothing_is_seen_has_no_level_and_gives_no_warning() ->
     assert np.isnan(median_of_seen(unseen)) and np.isnan(median_of_seen(unseen, axis=0)).all()
     assert median_of_seen(np.array([[1.0, np.nan], [3.0, np.nan]]), axis=0)[0] == 2.0
     assert (differences([*unseen], np.zeros((6, 2))) == 0).all()
+
+
+def test_a_negative_number_of_coadds_is_refused(tiny_night: Path, tmp_path: Path) -> None:
+    file = changed(tiny_night / name_of(ON_TARGET[0]), tmp_path / "a.fits", Change(0, "COADDS", "-3"))
+    with pytest.raises(BadInput, match="COADDS is -3"):
+        repair(open_frame(file))
