@@ -24,7 +24,7 @@ SLUG = "NGC5128_Kshort_60s"
 @pytest.fixture(scope="module")
 def handed_on(tmp_path_factory):
     """A workspace with spaces in its name, exported to a folder of its own."""
-    root = write_workspace(tmp_path_factory.mktemp("a work space") / "work")
+    root = write_workspace(tmp_path_factory.mktemp("a work space") / "night")
     frame = "playground/S20170505S0095_skyCorrected.fits"
     told = story("playground/S20170505S0095_image.fits")
     write_summary(root, told.__class__(**{
@@ -43,7 +43,7 @@ def test_lists_name_files_from_where_they_stand(handed_on):
     assert len(names) == 16
     assert (into / names[0]).resolve() == (root / "playdata/S20170505S0095.fits").resolve()
     made = (into / f"{SLUG}_stack.lis").read_text().splitlines()
-    assert made == ["../work/playground/S20170505S0095_skyCorrected.fits"]
+    assert made == ["../night/playground/S20170505S0095_skyCorrected.fits"]
 
 
 def test_calibrations_lie_where_dragons_looks_and_are_copies(handed_on):
