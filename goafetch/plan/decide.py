@@ -10,7 +10,7 @@ from calstore.associate import Match, NoMatch, best
 from calstore.record import PROCESSED_BPM, PROCESSED_FLAT, Calibration, Need
 from goafetch.plan.groups import flat_groups, stacks, visits
 from goafetch.plan.model import FLAT, SCIENCE, STANDARD, Group, LeftOut, Plan
-from goafetch.plan.sort import MASK, Frame, Wanted, of_role, sort_frames
+from goafetch.plan.sort import MASK, Frame, Wanted, sort_frames
 from goafetch.plan.translate import calibration_of
 from reducer.headers.descriptors import Descriptors
 
@@ -48,8 +48,10 @@ def make_plan(
     used = {group.flat for group in groups}
     idle = [flat for flat in flats if playground / flat.product not in used]
     left_out += [LeftOut(path, "no frame needs this flat") for flat in idle for path in flat.frames]
+    flats = [flat for flat in flats if flat not in idle]
+    left_out += _idle_masks(masks, [*flats, *groups])
     return Plan(
-        tuple(flat for flat in flats if flat not in idle),
+        tuple(flats),
         tuple(groups),
         tuple(stacks(groups)),
         tuple([*left_out, *no_flats, *refused]),
@@ -65,7 +67,9 @@ def plan_flats(frames: Iterable[tuple[Path, Descriptors]]) -> list[Group]:
 
 
 def _masks(frames: Sequence[Frame]) -> list[Calibration]:
-    return [calibration_of(frame.path, frame.facts) for frame in of_role(frames, MASK)]
+    """The masks by name: they need not say at what time of day they were made."""
+    masks = sorted((frame for frame in frames if frame.role == MASK), key=lambda frame: frame.path.name)
+    return [calibration_of(mask.path, mask.facts) for mask in masks]
 
 
 def promise(flat: Group, playground: Path) -> Calibration:
@@ -101,6 +105,18 @@ def _with_mask(group: Group, masks: Sequence[Calibration]) -> Group:
         return replace(group, reasons=(*group.reasons, f"{answer.reason}; {NO_MASK}"))
     reason = f"mask {answer.calibration.name}: {answer.reason}"
     return replace(group, bpm=Path(answer.calibration.path), reasons=(*group.reasons, reason))
+
+
+def _idle_masks(masks: Sequence[Calibration], groups: Sequence[Group]) -> list[LeftOut]:
+    """The masks that no group takes, each with what the groups have against it."""
+    taken = {group.bpm for group in groups}
+    lost = [lost for group in groups for lost in best(_need(group, PROCESSED_BPM), masks).rejected]
+    idle = []
+    for mask in masks:
+        if Path(mask.path) not in taken:
+            against = dict.fromkeys(one.reason for one in lost if one.calibration is mask)
+            idle.append(LeftOut(Path(mask.path), "; ".join(["no frame needs this mask", *against])))
+    return idle
 
 
 def _no_flat(visit: Group, answer: NoMatch) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from goafetch.plan.model import SCIENCE, STANDARD, LeftOut, Setup
+from goafetch.plan.translate import valid_from
 from reducer.headers.descriptors import Descriptors, Region
 
 MASK, LAMP_ON, LAMP_OFF = "mask", "lamp on", "lamp off"
@@ -64,7 +65,7 @@ def sort_frames(
     sorted_frames, left_out = [], []
     for path, facts in described:
         role, reason = _role(facts, wanted or Wanted())
-        damage = unreadable(facts) if role not in ("", MASK) or facts.instrument is None else ""
+        damage = _damage(path, facts, role)
         if damage:
             left_out.append(LeftOut(path, damage, failed=True))
         elif role:
@@ -89,6 +90,31 @@ def _role(facts: Descriptors, wanted: Wanted) -> tuple[str, str]:
     if "PROCESSED" in tags or "PREPARED" in tags:
         return "", "a product, not a raw frame; `goafetch caldb add` makes a master flat known"
     return _role_of_raw(facts, tags, wanted)
+
+
+def _damage(path: Path, facts: Descriptors, role: str) -> str:
+    """What keeps a file from playing its part, or from having one; '' if nothing does."""
+    if role == MASK:
+        return _no_mask(path, facts)
+    return unreadable(facts) if role or facts.instrument is None else ""
+
+
+def _no_mask(path: Path, facts: Descriptors) -> str:
+    """Why what calls itself a bad-pixel mask cannot serve as one; '' if it can."""
+    if facts.exposure_time and any(int(chip.get("BITPIX", 8)) < 0 for chip in facts.chips):
+        return (
+            f"BPMASK or OBSTYPE says a bad-pixel mask, but it holds the counts of {facts.exposure_time:g} s "
+            "and not the whole numbers of a mask; fetch the file again, or leave it out"
+        )
+    arrays = {number for number, *_ in facts.regions}
+    if not arrays or len(arrays) != len(facts.chips):
+        return "a bad-pixel mask that does not say which arrays of GSAOI it holds; fetch it again"
+    if valid_from(path, facts) is None:
+        return (
+            "a bad-pixel mask that does not say from when it is valid; name it bpm_YYYYMMDD_..., "
+            "or set DATE-OBS in its header"
+        )
+    return ""
 
 
 def unreadable(facts: Descriptors) -> str:

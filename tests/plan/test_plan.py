@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from goafetch.plan.decide import make_plan
 from goafetch.plan.model import Plan
@@ -29,6 +31,7 @@ def frame(
     *,
     section: str = "[1:2048,1:2048]",
     arrays: int = 4,
+    bitpix: int = 16,
     **changes: Any,
 ) -> tuple[Path, Descriptors]:
     primary = fits.Header()
@@ -42,7 +45,12 @@ def frame(
     basics |= {"DATE-OBS": "2017-05-05", "UT": ut, "RAWPIREQ": "YES", "RAWGEMQA": "USABLE"}
     primary.update(basics | what | changes)
     x1, x2 = section.strip("[]").split(",")[0].split(":")
-    chip = {"XTENSION": "IMAGE", "NAXIS1": int(x2) - int(x1) + 1, "NAXIS2": int(x2) - int(x1) + 1}
+    chip = {
+        "XTENSION": "IMAGE",
+        "BITPIX": bitpix,
+        "NAXIS1": int(x2) - int(x1) + 1,
+        "NAXIS2": int(x2) - int(x1) + 1,
+    }
     chips = [fits.Header() for _ in range(arrays)]
     for header, array in zip(chips, ARRAYS, strict=False):
         header.update(chip | {"ARRAYID": array, "CCDSEC": section})
@@ -55,12 +63,18 @@ def tutorial() -> list[tuple[Path, Descriptors]]:
     frames += [frame(60 + i, f"01:{20 + i:02d}:00", LAMP_OFF) for i in range(15)]
     frames += [frame(95 + i, f"05:{2 * i:02d}:00", SCIENCE) for i in range(16)]
     frames += [frame(14 + i, f"00:{40 + i}:00", STANDARD, section="[513:1536,513:1536]") for i in range(4)]
-    _, facts = frame(1, "00:00:00", MASK)
-    return [*frames, (Path("bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"), facts)]
+    return [*frames, mask("bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits")]
 
 
 def planned(frames: list[tuple[Path, Descriptors]], wanted: Wanted | None = None) -> Plan:
     return make_plan(frames, Path("playground"), wanted)
+
+
+def mask(
+    name: str, *, section: str = "[1:2048,1:2048]", arrays: int = 4, **changes: Any
+) -> tuple[Path, Descriptors]:
+    _, facts = frame(1, "00:00:00", MASK, section=section, arrays=arrays, **changes)
+    return Path(name), facts
 
 
 def reasons(plan: Plan) -> dict[str, str]:
@@ -182,6 +196,81 @@ def test_without_a_mask_the_run_goes_on_and_says_so() -> None:
     plan = planned(tutorial()[:-1])
     assert len(plan.visits) == 2
     assert any("without a static bad-pixel mask" in text for text in plan.warnings)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (mask("bpm_20100101_older.fits"), "no frame needs this mask; fits, but bpm_20121104"),
+        (mask("bpm_20180101_later.fits"), "valid from 2018-01-01, after 2017-05-05"),
+        (mask("bpm_20130101_middle.fits", section="[513:1024,513:1024]"), "holds [513:1024"),
+        (mask("bpm_20121104_a_second.fits", arrays=3), "does not hold array"),
+    ],
+)
+def test_a_mask_that_no_frame_needs_is_named_with_its_reason_and_is_no_failure(
+    other: tuple[Path, Descriptors], words: str
+) -> None:
+    plan = planned([*tutorial(), other])
+    assert words in reasons(plan)[other[0].name]
+    assert not any(left.failed for left in plan.left_out)
+    assert {group.bpm.name[:12] for group in plan.groups() if group.bpm} == {"bpm_20121104"}
+
+
+def test_masks_need_not_say_at_what_time_of_day_they_were_made() -> None:
+    others = [mask("bpm_20130101_b.fits", UT=""), mask("bpm_20140101_c.fits", UT="")]
+    plan = planned([*tutorial(), *others])
+    assert {group.bpm.name for group in plan.groups() if group.bpm} == {"bpm_20140101_c.fits"}
+
+
+def test_a_mask_beside_flats_alone_is_left_out_with_them() -> None:
+    plan = planned([f for f in tutorial() if f[1].observation_class != "science" and f[1].object != "9132"])
+    assert list(plan.groups()) == []
+    assert reasons(plan)["bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"] == "no frame needs this mask"
+    assert not any(left.failed for left in plan.left_out)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "words"),
+    [
+        (mask("undated.fits", **{"DATE-OBS": "soon"}), "from when it is valid"),
+        (mask("without_arrays.fits", arrays=0), "which arrays"),
+        (frame(98, "05:06:30", SCIENCE, bitpix=-32, BPMASK="A,"), "the counts of 60 s"),
+        (frame(30, "01:00:30", LAMP_ON, bitpix=-32, OBSTYPE="BPM"), "the counts of 15 s"),
+    ],
+)
+def test_what_only_calls_itself_a_mask_is_refused_alone(
+    damaged: tuple[Path, Descriptors], words: str
+) -> None:
+    """An exposure taken for a mask would mark every pixel of the night as bad."""
+    sound = [f for f in tutorial() if f[0] != damaged[0]]
+    plan = planned([*sound, damaged])
+    assert words in reasons(plan)[damaged[0].name]
+    assert [left.failed for left in plan.left_out] == [True]
+    assert [group.bpm for group in plan.groups()] == [group.bpm for group in planned(sound).groups()]
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(st.data())
+def test_every_file_is_in_a_group_is_its_mask_or_is_left_out(data: st.DataObject) -> None:
+    kinds = (SCIENCE, STANDARD, LAMP_ON, LAMP_OFF, MASK, SCIENCE | {"BPMASK": True}, {"INSTRUME": "F2"})
+    changes = st.fixed_dictionaries(
+        {},
+        optional={
+            "FILTER1": st.sampled_from(["J_G1102", "Unknown", ""]),
+            "DATE-OBS": st.sampled_from(["2012-11-04", "2017-05-06", "soon"]),
+            "EXPTIME": st.sampled_from([5.0, -1.0, "x"]),
+            "UT": st.sampled_from(["09:00:00", ""]),
+            "section": st.sampled_from(["[513:1536,513:1536]"]),
+            "arrays": st.integers(0, 3),
+            "bitpix": st.sampled_from([16, -32]),
+        },
+    )
+    drawn = data.draw(st.lists(st.tuples(st.sampled_from(kinds), changes), max_size=14))
+    files = [frame(n, f"05:{n:02d}:00", what, **change) for n, (what, change) in enumerate(drawn, 1)]
+    plan = planned(files)
+    placed = [path for group in plan.groups() for path in group.frames]
+    placed += {group.bpm for group in plan.groups() if group.bpm} | {left.path for left in plan.left_out}
+    assert sorted(path.name for path in placed) == sorted(path.name for path, _ in files)
 
 
 def test_a_flat_of_part_of_the_arrays_does_not_serve_a_whole_frame() -> None:

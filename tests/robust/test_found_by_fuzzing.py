@@ -10,6 +10,7 @@ from mutants import Change, changed_headers
 from raw_exposure import array_header, primary_header, write_raw
 from tiny_program import LAMPS_ON, ON_TARGET, SIDE, name_of
 
+from goafetch.plan.decide import make_plan
 from reducer import dq
 from reducer.combine import median_of_seen
 from reducer.detector import Exposure, correct
@@ -174,6 +175,18 @@ def test_a_field_of_which_nothing_is_seen_has_no_level_and_gives_no_warning() ->
     assert np.isnan(median_of_seen(unseen)) and np.isnan(median_of_seen(unseen, axis=0)).all()
     assert median_of_seen(np.array([[1.0, np.nan], [3.0, np.nan]]), axis=0)[0] == 2.0
     assert (differences([*unseen], np.zeros((6, 2))) == 0).all()
+
+
+@pytest.mark.parametrize(("key", "value"), [("BPMASK", "'A,'"), ("OBSTYPE", "'BPM'")])
+def test_an_exposure_that_calls_itself_a_mask_is_refused_and_masks_nothing(
+    tiny_night: Path, tmp_path: Path, key: str, value: str
+) -> None:
+    bad = changed(tiny_night / name_of(5), tmp_path / name_of(5), Change(0, key, value))
+    sound = [path for path in sorted(tiny_night.iterdir()) if path.name != bad.name]
+    plan = make_plan([(path, facts_of(path)) for path in (*sound, bad)], tmp_path)
+    assert [(left.path, left.failed) for left in plan.left_out] == [(bad, True)]
+    assert all(group.bpm is None for group in plan.groups())
+    assert {path for group in plan.groups() for path in group.frames} == set(sound)
 
 
 def test_a_negative_number_of_coadds_is_refused(tiny_night: Path, tmp_path: Path) -> None:
