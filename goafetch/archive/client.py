@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import random
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
@@ -18,15 +16,13 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 import urllib3
 
-from goafetch import __version__
 from goafetch.archive.errors import BadAnswer, Blocked, Gone, Refused, Unreachable
+from goafetch.archive.moving.connection import open_session
 from goafetch.archive.query import encode
 from goafetch.config import ARCHIVE
 from goafetch.errors import UsageError
 from goafetch.events import Notify, silent
 
-#: Our own, so that the archive can tell us from robots and allow us by name.
-USER_AGENT = f"goafetch/{__version__} (fetches and reduces Gemini GSAOI data)"
 COOKIE = "gemini_archive_session"
 LARGEST_PAGE = 256 * 10**6
 BLOCK = 1 << 20
@@ -38,10 +34,11 @@ T = TypeVar("T")
 class Patience:
     """How long to wait, and how often to try again.
 
-    ``attempts`` in all, with pauses of ``pause`` seconds doubled each time. Seconds to ``connect``, between
-    two bytes of an ``answer`` (the archive writes long lists slowly) and of a ``file``; within as many the
-    head of either must be whole. A file that comes slower than ``slowest`` bytes per second over ``window``
-    seconds counts as stalled, an answer that does so over ``answer`` seconds.
+    ``attempts`` in all, with pauses of ``pause`` seconds doubled each time. Seconds to ``connect``, and as
+    many again until the connection is encrypted; between two bytes of an ``answer`` (the archive writes
+    long lists slowly) and of a ``file``; within as many the head of either must be whole. A file that comes
+    slower than ``slowest`` bytes per second over ``window`` seconds counts as stalled, an answer that does
+    so over ``answer`` seconds.
     """
 
     attempts: int = 5
@@ -81,7 +78,7 @@ class ArchiveClient:
         if self._cookie and not (local or self.base_url.startswith("https:")):
             notify("warning", text=f"the session token is not sent to {self.base_url}: it is not encrypted")
             self._cookie = None
-        self._session = _open_session(connections, direct=local)
+        self._session = open_session(connections, direct=local)
 
     @property
     def has_token(self) -> bool:
@@ -283,75 +280,6 @@ def _read_list(text: str) -> list[Any]:
     return found
 
 
-def _punctual(pool: Any) -> Any:
-    """The pool, of connections whose answers' heads are whole within the time each byte of them may take."""
-
-    class Connection(pool.ConnectionCls):  # type: ignore[misc]
-        def getresponse(self) -> Any:
-            late: list[bool] = []
-            alarm = threading.Timer(self.timeout, _hang_up, (self.sock, late))
-            alarm.start()
-            try:
-                response = super().getresponse()
-            finally:
-                alarm.cancel()
-            if late:
-                response.close()
-                raise TimeoutError("the head of the answer came in drops")
-            return response
-
-    class Pool(pool):  # type: ignore[misc]
-        ConnectionCls = Connection
-
-    return Pool
-
-
-def _hang_up(connected: Any, late: list[bool]) -> None:
-    late.append(True)
-    with suppress(OSError):  # it was closed meanwhile
-        connected.shutdown(2)  # both ways
-
-
-_POOLS = {"http": _punctual(urllib3.HTTPConnectionPool), "https": _punctual(urllib3.HTTPSConnectionPool)}
-
-
-class _Adapter(requests.adapters.HTTPAdapter):
-    """Makes such connections, through a proxy too."""
-
-    def init_poolmanager(self, *args: Any, **named: Any) -> None:
-        super().init_poolmanager(*args, **named)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
-
-    def proxy_manager_for(self, *args: Any, **named: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **named)
-        manager.pool_classes_by_scheme = _POOLS
-        return manager
-
-
-class _Session(requests.Session):
-    """Looks at no redirect by itself: where they lead is for the client to check."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """None: no answer is a redirect."""
-
-
-def _open_session(connections: int, *, direct: bool) -> requests.Session:
-    session = _Session()
-    session.headers.update({"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"})
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.auth = _no_netrc
-    session.trust_env = not direct  # proxies and certificates of the environment, but not towards ourselves
-    adapter = _Adapter(pool_maxsize=connections)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
-
-
-def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Passwords of a .netrc are none of the archive's business."""
-    return request
-
-
 def _checked_address(url: str) -> str:
     parts = urlsplit(url.strip())
     try:
@@ -391,9 +319,11 @@ def _quote_path(path: str) -> str:
 
 def _reason(error: Exception) -> str:
     """The innermost cause in a few words: the outer ones repeat addresses."""
-    while error.__cause__ is not None or error.__context__ is not None:
-        inner = error.__cause__ or error.__context__
-        if not isinstance(inner, Exception):
-            break
+    while isinstance(inner := error.__cause__ or _context(error), Exception):
         error = inner
     return (str(error) or type(error).__name__)[:200]
+
+
+def _context(error: Exception) -> BaseException | None:
+    """What was being handled when it was raised, unless it was raised to stand for that."""
+    return None if error.__suppress_context__ else error.__context__

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from quick_archive import QUICK
 
-from goafetch.archive.client import USER_AGENT, ArchiveClient, Patience
+from goafetch.archive.client import ArchiveClient, Patience
 from goafetch.archive.errors import BadAnswer, Blocked, Gone, Refused, Unreachable
+from goafetch.archive.moving.connection import USER_AGENT
 from goafetch.errors import UsageError
 from goafetch.practice.server import serve
 
@@ -263,6 +264,22 @@ def test_an_answer_in_drops_is_given_up(dripping: Callable[[bytes, bytes], str],
     with pytest.raises(Unreachable, match=r"stalled|drops"):
         ArchiveClient(dripping(*DRIPS[what]), patience=patience).rows("jsonsummary", ("canonical",))
     assert time.monotonic() - begun < 5
+
+
+HELLO = b"\x16\x03\x03\x40\x00"  # of a TLS record of 16384 bytes, which then come one by one
+
+
+@pytest.mark.parametrize("words", [(HELLO, b"\0"), (b"", b"")], ids=["drops", "silence"])
+def test_a_greeting_that_never_ends_is_given_up(
+    dripping: Callable[[bytes, bytes], str], words: tuple[bytes, bytes]
+) -> None:
+    """The connection stands, and is not encrypted for as long as one likes to wait."""
+    patience = Patience(attempts=2, pause=0.0, connect=0.4, answer=9.0, file=9.0)
+    begun = time.monotonic()
+    with pytest.raises(Unreachable, match=r"greeting came in drops|timed out") as caught:
+        ArchiveClient(dripping(*words).replace("http:", "https:"), patience=patience).rows("jsonsummary", ())
+    assert time.monotonic() - begun < 5
+    assert "try again later" in caught.value.remedy
 
 
 def test_a_file_in_drops_is_given_up(dripping: Callable[[bytes, bytes], str], tmp_path: Path) -> None:

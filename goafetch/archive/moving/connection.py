@@ -1,0 +1,109 @@
+"""Connections to the archive that keep to their time, and a session that tells it no more than it must."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+import urllib3
+
+from goafetch import __version__
+
+#: Our own, so that the archive can tell us from robots and allow us by name.
+USER_AGENT = f"goafetch/{__version__} (fetches and reduces Gemini GSAOI data)"
+
+
+def open_session(connections: int, *, direct: bool) -> requests.Session:
+    """A session of punctual connections; ``direct``: without the proxies that the environment names."""
+    session = _Session()
+    session.headers.update({"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"})
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.auth = _no_netrc
+    session.trust_env = not direct  # proxies and certificates of the environment, but not towards ourselves
+    adapter = _Adapter(pool_maxsize=connections)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Passwords of a .netrc are none of the archive's business."""
+    return request
+
+
+class _Session(requests.Session):
+    """Looks at no redirect by itself: where they lead is for the client to check."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: no answer is a redirect."""
+
+
+def _punctual(pool: Any) -> Any:
+    """The pool, of connections that are encrypted within the time to connect.
+
+    The heads of their answers are whole within the time that each byte of them may take.
+    """
+
+    class Connection(pool.ConnectionCls):  # type: ignore[misc]
+        def connect(self) -> None:
+            with ExitStack() as self.limits:
+                super().connect()
+
+        def _new_conn(self) -> Any:
+            connected = super()._new_conn()
+            # A line of its own: whoever encrypts a connection takes its socket away.
+            line = self.limits.enter_context(closing(connected.dup()))
+            self.limits.enter_context(_in_time(self.timeout, line, "its greeting"))
+            return connected
+
+        def getresponse(self) -> Any:
+            with _in_time(self.timeout, self.sock, "the head of the answer"):
+                return super().getresponse()
+
+    class Pool(pool):  # type: ignore[misc]
+        ConnectionCls = Connection
+
+    return Pool
+
+
+@contextmanager
+def _in_time(seconds: float, line: Any, what: str) -> Iterator[None]:
+    """Hang up when it takes longer, though each byte may come in time; TimeoutError then."""
+    late: list[bool] = []
+    alarm = threading.Timer(seconds, _hang_up, (line, late))
+    alarm.start()
+    try:
+        yield
+    except Exception:
+        if not late:
+            raise
+    finally:
+        alarm.cancel()
+    if late:
+        raise TimeoutError(f"{what} came in drops") from None
+
+
+def _hang_up(line: Any, late: list[bool]) -> None:
+    late.append(True)
+    with suppress(OSError):  # it was closed meanwhile
+        line.shutdown(2)  # both ways
+
+
+_POOLS = {"http": _punctual(urllib3.HTTPConnectionPool), "https": _punctual(urllib3.HTTPSConnectionPool)}
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Makes such connections, through a proxy too."""
+
+    def init_poolmanager(self, *args: Any, **named: Any) -> None:
+        super().init_poolmanager(*args, **named)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **named: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **named)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
