@@ -276,7 +276,7 @@ def test_a_greeting_that_never_ends_is_given_up(
     """The connection stands, and is not encrypted for as long as one likes to wait."""
     patience = Patience(attempts=2, pause=0.0, connect=0.4, answer=9.0, file=9.0)
     begun = time.monotonic()
-    with pytest.raises(Unreachable, match=r"greeting came in drops|timed out") as caught:
+    with pytest.raises(Unreachable, match="timed out") as caught:
         ArchiveClient(dripping(*words).replace("http:", "https:"), patience=patience).rows("jsonsummary", ())
     assert time.monotonic() - begun < 5
     assert "try again later" in caught.value.remedy

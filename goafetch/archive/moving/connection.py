@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -43,25 +43,14 @@ class _Session(requests.Session):
 
 
 def _punctual(pool: Any) -> Any:
-    """The pool, of connections that are encrypted within the time to connect.
+    """The pool, of connections whose answers' heads are whole within the time each byte of them may take.
 
-    The heads of their answers are whole within the time that each byte of them may take.
+    That they are encrypted within the time to connect is the care of Python's ssl.
     """
 
     class Connection(pool.ConnectionCls):  # type: ignore[misc]
-        def connect(self) -> None:
-            with ExitStack() as self.limits:
-                super().connect()
-
-        def _new_conn(self) -> Any:
-            connected = super()._new_conn()
-            # A line of its own: whoever encrypts a connection takes its socket away.
-            line = self.limits.enter_context(closing(connected.dup()))
-            self.limits.enter_context(_in_time(self.timeout, line, "its greeting"))
-            return connected
-
         def getresponse(self) -> Any:
-            with _in_time(self.timeout, self.sock, "the head of the answer"):
+            with _in_time(self.timeout, self.sock):
                 return super().getresponse()
 
     class Pool(pool):  # type: ignore[misc]
@@ -71,10 +60,10 @@ def _punctual(pool: Any) -> Any:
 
 
 @contextmanager
-def _in_time(seconds: float, line: Any, what: str) -> Iterator[None]:
+def _in_time(seconds: float, connected: Any) -> Iterator[None]:
     """Hang up when it takes longer, though each byte may come in time; TimeoutError then."""
     late: list[bool] = []
-    alarm = threading.Timer(seconds, _hang_up, (line, late))
+    alarm = threading.Timer(seconds, _hang_up, (connected, late))
     alarm.start()
     try:
         yield
@@ -84,13 +73,13 @@ def _in_time(seconds: float, line: Any, what: str) -> Iterator[None]:
     finally:
         alarm.cancel()
     if late:
-        raise TimeoutError(f"{what} came in drops") from None
+        raise TimeoutError("the head of the answer came in drops") from None
 
 
-def _hang_up(line: Any, late: list[bool]) -> None:
+def _hang_up(connected: Any, late: list[bool]) -> None:
     late.append(True)
     with suppress(OSError):  # it was closed meanwhile
-        line.shutdown(2)  # both ways
+        connected.shutdown(2)  # both ways
 
 
 _POOLS = {"http": _punctual(urllib3.HTTPConnectionPool), "https": _punctual(urllib3.HTTPSConnectionPool)}
