@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -9,22 +10,29 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
-#: Every environment: its Python, and how uv chooses versions.
-ENVIRONMENTS = [("3.11", "lowest-direct"), *((python, "highest") for python in PYTHONS)]
+#: Every environment by its name: its Python, and how uv chooses versions.
+ENVIRONMENTS = {
+    "3.11-oldest": ("3.11", "lowest-direct"),
+    **{python: (python, "highest") for python in PYTHONS},
+}
 
 
 def main() -> int:
     """Make each environment outside the tree and run the suite in it; 1 if it fails in any."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", action="append", choices=ENVIRONMENTS, help="this one; may be repeated")
+    parser.add_argument("-n", "--workers", default="2", help="how many tests at a time")
+    chosen = parser.parse_args()
     failed = []
     with tempfile.TemporaryDirectory(prefix="goafetch-versions-") as folder:
-        for python, resolution in ENVIRONMENTS:
-            name = f"Python {python}, {resolution}"
+        for name in chosen.only or ENVIRONMENTS:
+            python, resolution = ENVIRONMENTS[name]
             found = find(python)
             if found is None:
                 print(f"{name}: not found on this machine")
                 continue
             print(f"{name}: {found}", flush=True)
-            if not suite_passes(found, resolution, Path(folder) / f"{python}-{resolution}"):
+            if not suite_passes(found, resolution, Path(folder) / name, chosen.workers):
                 failed.append(name)
     print(f"failed: {', '.join(failed)}" if failed else "the suite passes in every environment")
     return int(bool(failed))
@@ -43,9 +51,9 @@ def find(python: str) -> str | None:
     return None
 
 
-def suite_passes(python: str, resolution: str, folder: Path) -> bool:
+def suite_passes(python: str, resolution: str, folder: Path, workers: str) -> bool:
     """Install into a fresh environment, from wheels alone, and run the tests there."""
-    interpreter, exact = str(folder / "bin" / "python"), folder.with_suffix(".txt")
+    interpreter, exact = str(folder / "bin" / "python"), folder.with_name(f"{folder.name}.txt")
     choice = ["--extra", "test", "--resolution", resolution, "pyproject.toml", "-o", str(exact)]
     wheels = ["--only-binary", ":all:", "-r", str(exact)]
     steps = [
@@ -54,7 +62,19 @@ def suite_passes(python: str, resolution: str, folder: Path) -> bool:
         [*UV, "pip", "install", "--quiet", "--python", interpreter, *wheels],
         [*UV, "pip", "install", "--quiet", "--python", interpreter, "--no-deps", "--editable", "."],
         # What other versions of others' code warn of is no failure here.
-        [interpreter, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-m", "not prove", "-W", "default"],
+        [
+            interpreter,
+            "-m",
+            "pytest",
+            "-n",
+            workers,
+            "--dist",
+            "loadfile",
+            "-m",
+            "not prove",
+            "-W",
+            "default",
+        ],
     ]
     return all(subprocess.run(step, cwd=ROOT).returncode == 0 for step in steps)
 
