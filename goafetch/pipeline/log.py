@@ -62,6 +62,8 @@ def sentence(event: str, facts: dict[str, object]) -> str:
         text = "plan: " + "; ".join(f"{row['group']}, {row['frames']} frames" for row in rows)
     elif event in ("stage", "step"):
         text = f"begin {values.get('name', '')}"
+    elif event == "done":
+        text = f"done {values.get('name', '')}"
     else:
         text = " ".join([event, *values.values()])
     return " ".join(text.split())

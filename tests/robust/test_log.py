@@ -21,10 +21,15 @@ LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO   |WARNING|ERROR  ) \S.
 def test_a_run_leaves_a_log_for_people_and_one_for_machines(tiny_whole: Path) -> None:
     lines = (tiny_whole / "playground/reduce.log").read_text().splitlines()
     assert all(LINE.fullmatch(line) for line in lines)
+    said = [line.partition("INFO    ")[2] for line in lines]
+    begun = [text.removeprefix("begin ") for text in said if text.startswith("begin ")]
+    assert [text.removeprefix("done ") for text in said if text.startswith("done ")] == begun
     events = [json.loads(line) for line in (tiny_whole / "playground/events.jsonl").read_text().splitlines()]
     assert all(datetime.fromisoformat(event["time"]).utcoffset() is not None for event in events)
     kinds = {event["event"] for event in events}
-    assert {"stage", "done", "decision", "made", "warning"} <= kinds
+    assert {"plan", "stage", "step", "done", "progress", "decision", "made", "warning", "info"} == kinds
+    page = (Path(__file__).parents[2] / "docs/howto/logs.md").read_text(encoding="utf-8")
+    assert all(re.search(rf"^\|.*`{kind}`.*\|.*\|$", page, re.MULTILINE) for kind in kinds)
     made = {Path(event["path"]).name for event in events if event["event"] == "made"}
     assert made >= {path.name for path in (tiny_whole / "playground").glob("*_skyCorrected.fits")}
 
