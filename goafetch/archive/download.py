@@ -171,6 +171,11 @@ class _Fetch:
         try:
             futures = {threads.submit(self.bring, decision): decision for decision in todo}
             self.collect(futures)
+        except KeyboardInterrupt:
+            # Neither an answer that is slow to come nor what is being unpacked is waited for.
+            self.client.hang_up()
+            self.pool.abandon()
+            raise
         finally:
             self.stop.set()
             threads.shutdown(wait=True, cancel_futures=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +88,10 @@ class Pool:
             executor.shutdown(True, at_once)
         self._recovery.shutdown()
 
+    def abandon(self) -> None:
+        """End all work at once: whoever waits for a task is told."""
+        self.close(at_once=True)
+
     def __enter__(self) -> Pool:
         return self
 
@@ -121,7 +127,8 @@ class Pool:
     def _send(self, outer: Future[Any], function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         executor = self._start()
         try:
-            inner = executor.submit(function, *args)
+            with _deaf_to_ctrl_c():
+                inner = executor.submit(function, *args)
         except BrokenProcessPool as error:
             self._again(executor, error, outer, function, args)
             return
@@ -226,7 +233,17 @@ class Desk:
     def abandon(self) -> None:
         """End all work of the pool at once: whoever waits for a task is told."""
         self.abandoned = True
-        self.pool.close(at_once=True)
+        self.pool.abandon()
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes begun meanwhile never hear of Ctrl-C: it concerns their parent, which then ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def available_cores() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 import threading
 import time
@@ -23,7 +22,6 @@ _shared: dict[str, Any] = {}
 
 def begin(parent: int, modules: Sequence[str]) -> None:
     """Make this process a worker of ``parent``; ``modules`` are imported before the first task comes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C concerns the parent, which then ends its workers
     watch(parent)
     for module in modules:
         importlib.import_module(module)

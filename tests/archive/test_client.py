@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -263,6 +264,21 @@ def test_an_answer_in_drops_is_given_up(dripping: Callable[[bytes, bytes], str],
     begun = time.monotonic()
     with pytest.raises(Unreachable, match=r"stalled|drops"):
         ArchiveClient(dripping(*DRIPS[what]), patience=patience).rows("jsonsummary", ("canonical",))
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("sent", [b"", HEAD], ids=["head", "body"])
+def test_who_waits_for_an_answer_is_told_when_we_hang_up(
+    dripping: Callable[[bytes, bytes], str], sent: bytes
+) -> None:
+    client = ArchiveClient(dripping(sent, b""), patience=Patience(pause=9.0))
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(client.rows, "jsonsummary", ())
+        time.sleep(0.3)
+        begun = time.monotonic()
+        client.hang_up()
+        with pytest.raises(Unreachable, match="asked no more"):
+            waiting.result(timeout=30)
     assert time.monotonic() - begun < 5
 
 

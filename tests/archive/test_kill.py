@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -40,6 +41,26 @@ def kill_after(archive: PracticeArchive, folder: Path, seconds: float) -> None:
         assert process.stdout is not None and process.stdout.readline() == "begun\n"
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
+
+
+def test_ctrl_c_does_not_wait_for_a_silent_archive(tiny_folder: Path, tmp_path: Path) -> None:
+    silence = Fault("slow-drip", times=None, files=None, pause=30.0)
+    with (
+        serve(tiny_folder, faults=[silence]) as archive,
+        subprocess.Popen(
+            [sys.executable, "-c", FETCH, archive.url, str(tmp_path / "playdata")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None and process.stdout.readline() == "begun\n"
+        while not any("/file/" in request.path for request in archive.requests):
+            time.sleep(0.02)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+        assert time.monotonic() - begun < 2 * max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0)
 
 
 def prove(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.cookiejar import DefaultCookiePolicy
@@ -17,16 +18,15 @@ from goafetch import __version__
 USER_AGENT = f"goafetch/{__version__} (fetches and reduces Gemini GSAOI data)"
 
 
-def open_session(connections: int, *, direct: bool) -> requests.Session:
+def open_session(connections: int, *, direct: bool) -> Session:
     """A session of punctual connections; ``direct``: without the proxies that the environment names."""
-    session = _Session()
+    session = Session()
     session.headers.update({"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"})
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.auth = _no_netrc
     session.trust_env = not direct  # proxies and certificates of the environment, but not towards ourselves
-    adapter = _Adapter(pool_maxsize=connections)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _Adapter(session.open, pool_maxsize=connections))
     return session
 
 
@@ -35,20 +35,33 @@ def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-class _Session(requests.Session):
+class Session(requests.Session):
     """Looks at no redirect by itself: where they lead is for the client to check."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: no answer is a redirect."""
 
+    def hang_up(self) -> None:
+        """Break every connection off, whoever waits for an answer there."""
+        for connection in list(self.open):
+            _break_off(connection.sock)
 
-def _punctual(pool: Any) -> Any:
+
+def _punctual(pool: Any, open_ones: weakref.WeakSet[Any]) -> Any:
     """The pool, of connections whose answers' heads are whole within the time each byte of them may take.
 
     That they are encrypted within the time to connect is the care of Python's ssl.
     """
 
     class Connection(pool.ConnectionCls):  # type: ignore[misc]
+        def connect(self) -> None:
+            open_ones.add(self)
+            super().connect()
+
         def getresponse(self) -> Any:
             with _in_time(self.timeout, self.sock):
                 return super().getresponse()
@@ -78,21 +91,30 @@ def _in_time(seconds: float, connected: Any) -> Iterator[None]:
 
 def _hang_up(connected: Any, late: list[bool]) -> None:
     late.append(True)
-    with suppress(OSError):  # it was closed meanwhile
-        connected.shutdown(2)  # both ways
+    _break_off(connected)
 
 
-_POOLS = {"http": _punctual(urllib3.HTTPConnectionPool), "https": _punctual(urllib3.HTTPSConnectionPool)}
+def _break_off(connected: Any) -> None:
+    if connected is not None:
+        with suppress(OSError):  # it was closed meanwhile
+            connected.shutdown(2)  # both ways
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Makes such connections, through a proxy too."""
+    """Makes such connections, through a proxy too, and enters them among the open ones."""
+
+    def __init__(self, open_ones: weakref.WeakSet[Any], **named: Any) -> None:
+        self._pools = {
+            "http": _punctual(urllib3.HTTPConnectionPool, open_ones),
+            "https": _punctual(urllib3.HTTPSConnectionPool, open_ones),
+        }
+        super().__init__(**named)
 
     def init_poolmanager(self, *args: Any, **named: Any) -> None:
         super().init_poolmanager(*args, **named)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
+        self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, *args: Any, **named: Any) -> Any:
         manager = super().proxy_manager_for(*args, **named)
-        manager.pool_classes_by_scheme = _POOLS
+        manager.pool_classes_by_scheme = self._pools
         return manager
