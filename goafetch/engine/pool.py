@@ -198,9 +198,12 @@ class Pool:
             if self._closed:
                 raise WorkersLost("the pool of workers is closed")
             if self._executor is None:
+                from multiprocessing import resource_tracker
+
                 from loky import ProcessPoolExecutor
                 from loky.backend import get_context
 
+                resource_tracker.ensure_running()  # it lifts the block of Ctrl-C where it is begun later
                 self._executor = ProcessPoolExecutor(
                     max_workers=self.workers,
                     context=get_context("loky"),

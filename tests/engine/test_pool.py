@@ -29,6 +29,13 @@ def test_an_error_of_a_task_is_raised_where_its_result_is_wanted() -> None:
         list(pool.map(double, [None]))
 
 
+def test_no_worker_ever_hears_of_ctrl_c() -> None:
+    """Not even as it starts, when it would end with a traceback of its own."""
+    with Pool(2) as pool:
+        assert signal.SIGINT in pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 def test_a_killed_worker_costs_a_new_pool_and_its_unfinished_tasks(tmp_path: Path) -> None:
     told = Told()
     with Pool(2, told) as pool:
