@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
 
 from reducer.align import distortion
@@ -77,36 +76,47 @@ def prior_sizes(simple: str = "full", order: int = DEGREE) -> F64:
     return sizes
 
 
+def shape_terms(xs: F64, ys: F64, array: Index) -> F64:
+    """What moves sources along u and v alike, (n, terms): the Legendre terms, and which array it is."""
+    return np.hstack([distortion.basis(xs, ys, DEGREE), np.eye(4)[array]])
+
+
 def displacements(xs: F64, ys: F64, array: Index) -> F64:
     """How far each parameter moves a source, (n, 2, parameters): shifts, rotation, stretches, then the rest.
 
     The rest are the Legendre terms of degree 2 and more, first for u then for v, and a shift of each array.
     """
-    terms = distortion.basis(xs, ys, DEGREE)
-    zero, one, p, q = np.zeros(len(xs)), terms[:, 0], terms[:, 1], terms[:, 2]
-    low_u = [one, zero, -q, p, p, q]
-    low_v = [zero, one, p, q, -q, p]
-    high, none = terms[:, 3:], np.zeros((len(xs), terms.shape[1] - 3))
-    arrays = np.eye(4)[array]
-    nothing = np.zeros_like(arrays)
-    east = np.hstack([np.stack(low_u, axis=1), high, none, arrays, nothing])
-    north = np.hstack([np.stack(low_v, axis=1), none, high, nothing, arrays])
-    return np.stack([east, north], axis=1)
+    terms = shape_terms(xs, ys, array)
+    return np.stack([terms @ mixing for mixing in MIXING], axis=1)
 
 
 def to_coefficients(parameters: F64) -> tuple[F64, F64]:
     """One exposure's parameters as Legendre coefficients (2, terms) and shifts of arrays (2, 4), arcsec."""
     count = distortion.term_count(DEGREE)
-    shift_u, shift_v, turn, scale, shear, skew = parameters[:6]
-    coefficients = np.zeros((2, count))
-    coefficients[0, :3] = shift_u, scale + shear, skew - turn
-    coefficients[1, :3] = shift_v, turn + skew, scale - shear
-    coefficients[:, 3:] = parameters[6 : 6 + 2 * (count - 3)].reshape(2, -1)
-    return coefficients, parameters[6 + 2 * (count - 3) :].reshape(2, 4)
+    mixed = MIXING @ parameters
+    return mixed[:, :count], mixed[:, count:]
+
+
+def _mixing() -> F64:
+    """What parameters add to the coefficients of ``shape_terms`` of u and v, (2, terms, parameters)."""
+    count = distortion.term_count(DEGREE)
+    single = 6 + 2 * (count - 3)
+    mixing = np.zeros((2, count + 4, single + 8))
+    # Shifts; rotation; scale; shears: in the constant and the terms x and y of u, then of v.
+    mixing[0, :3, :6] = [[1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 0], [0, 0, -1, 0, 0, 1]]
+    mixing[1, :3, :6] = [[0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 1], [0, 0, 0, 1, -1, 0]]
+    mixing[:, 3:count, 6:single] = np.eye(single - 6).reshape(2, count - 3, -1)
+    mixing[:, count:, single:] = np.eye(8).reshape(2, 4, 8)
+    return mixing
+
+
+#: See ``_mixing``.
+MIXING = _mixing()
 
 
 def solve_together(observations: Observations, star: Index, priors: F64, rounds: int = 8) -> Solution:
-    """Solve for all stars and exposures; ``star`` (n,) says which star each observation is of.
+    """Solve for all stars and exposures; ``star`` (n,) says which star each observation is of, in the order
+    of their exposures.
 
     ``priors`` (exposures, parameters): see ``prior_sizes``. Minimises the weighted squares of (nominal
     position + displacement - star) plus those of (parameter / prior); weights fall off with the residual
@@ -118,15 +128,13 @@ def solve_together(observations: Observations, star: Index, priors: F64, rounds:
     weights = 1.0 / (observations.error**2 + LEAST_ERROR**2)
     parameters, residuals = np.zeros(priors.shape), np.zeros((len(star), 2))
     for count in (rounds - rounds // 2, rounds // 2):
-        xs, ys = _noiseless_places(observations, residuals)
-        moves = displacements(xs, ys, observations.array)
-        problem = _Problem.build(observations, star, moves, priors)
+        problem = _Problem.build(observations, star, _noiseless_places(observations, residuals), priors)
         for _ in range(count):
             parameters = problem.solve(weights, parameters)
             placed, stars = problem.place(parameters, weights)
-            residuals = placed - stars[star]
+            residuals = (placed - stars[:, star]).T
             weights = _robust_weights(residuals, observations.error, problem.freedom)
-    return Solution(parameters, stars[:, 0], stars[:, 1], residuals, weights)
+    return Solution(parameters, stars[0], stars[1], residuals, weights)
 
 
 def _noiseless_places(observations: Observations, residuals: F64) -> tuple[F64, F64]:
@@ -183,94 +191,106 @@ def _robust_weights(residuals: F64, error: F64, freedom: F64) -> F64:
 
 @dataclass(frozen=True)
 class _Problem:
-    """The linear problem: design (2n, unknowns), which star each row is of, nominal positions, priors.
+    """The linear problem, its observations in the order of their exposures: ``terms``, (terms, n) of each
+    exposure; which star each observation is of, its nominal position (2, n), and priors (exposures,
+    parameters)."""
 
-    ``moves`` (2n, parameters): the design where all exposures had the same parameters.
-    """
-
-    design: sparse.csr_matrix
-    moves: F64
+    terms: tuple[F64, ...]
     star: Index
-    stars: int
+    seen: Index
     nominal: F64
     priors: F64
-    freedom: F64
-    rows: tuple[Index, ...]
 
     @classmethod
-    def build(cls, observations: Observations, star: Index, moves: F64, priors: F64) -> _Problem:
-        count, width = len(star), priors.shape[1]
-        columns = observations.frame[:, None, None] * width + np.arange(width)[None, None, :]
-        columns = np.broadcast_to(columns, (count, 2, width)).reshape(-1)
-        pointer = np.arange(0, 2 * count * width + 1, width)
-        design = sparse.csr_matrix((moves.reshape(-1), columns, pointer), shape=(2 * count, priors.size))
-        seen = np.bincount(star)
-        nominal = np.stack([observations.u, observations.v], axis=1)
-        # A star seen n times takes 1/n of each of its residuals' freedom.
-        freedom = np.maximum(1.0 - 1.0 / seen[star], 0.05)
-        frames = np.repeat(observations.frame, 2)
-        rows = tuple(np.flatnonzero(frames == number) for number in range(len(priors)))
-        return cls(design, moves.reshape(-1, width), star, len(seen), nominal, priors, freedom, rows)
+    def build(cls, observations: Observations, star: Index, places: tuple[F64, F64], priors: F64) -> _Problem:
+        ends = np.searchsorted(observations.frame, np.arange(1, len(priors)))
+        terms = np.split(shape_terms(*places, observations.array).T, ends, axis=1)
+        nominal = np.stack([observations.u, observations.v])
+        return cls(
+            tuple(np.ascontiguousarray(own) for own in terms), star, np.bincount(star), nominal, priors
+        )
 
-    def average(self, values: F64, weights: F64) -> F64:
-        """Weighted mean of (n, columns) values over each star's rows, (stars, columns)."""
-        total = np.bincount(self.star, weights, self.stars)
-        sums = [np.bincount(self.star, weights * column, self.stars) for column in values.T]
-        return np.stack(sums, axis=1) / np.maximum(total, 1e-30)[:, None]
+    @property
+    def freedom(self) -> F64:
+        """A star seen n times takes 1/n of each of its residuals' freedom."""
+        return np.maximum(1.0 - 1.0 / self.seen[self.star], 0.05)
+
+    def move(self, parameters: F64) -> F64:
+        """How far parameters (exposures, parameters) move each observation, (2, n)."""
+        pairs = [(MIXING @ own, terms) for own, terms in zip(parameters, self.terms, strict=True)]
+        return np.stack([np.concatenate([mixed[axis] @ terms for mixed, terms in pairs]) for axis in (0, 1)])
+
+    def gather(self, pulls: F64) -> F64:
+        """The transpose of ``move``: what pulls (2, n) at the observations do to each parameter."""
+        sums, first = [], 0
+        for terms in self.terms:
+            last = first + terms.shape[1]
+            sums.append(
+                MIXING[0].T @ (terms @ pulls[0, first:last]) + MIXING[1].T @ (terms @ pulls[1, first:last])
+            )
+            first = last
+        return np.stack(sums)
+
+    def average(self, values: F64, shares: F64) -> F64:
+        """Mean of (columns, n) values over each star's observations, (columns, stars)."""
+        return np.stack([np.bincount(self.star, shares * row, len(self.seen)) for row in values])
+
+    def shares(self, weights: F64) -> F64:
+        """The part that each observation has in the mean of its star, (n,)."""
+        total = np.bincount(self.star, weights, len(self.seen))
+        return np.asarray(weights / np.maximum(total, 1e-30)[self.star], float)
 
     def place(self, parameters: F64, weights: F64) -> tuple[F64, F64]:
-        """Positions of all observations with the parameters applied, and of the stars."""
-        placed = self.nominal + (self.design @ parameters.ravel()).reshape(-1, 2)
-        return placed, self.average(placed, weights)
+        """Positions of all observations with the parameters applied, and of the stars, (2, n) each."""
+        placed = self.nominal + self.move(parameters)
+        return placed, self.average(placed, self.shares(weights))
 
     def solve(self, weights: F64, start: F64) -> F64:
         """The parameters that minimise the squares for given weights, stars eliminated."""
-        held = 1.0 / self.priors.ravel() ** 2
-        both = np.repeat(weights, 2)
+        held, shares = 1.0 / self.priors**2, self.shares(weights)
+        shape, size = held.shape, held.size
 
         def relative(values: F64) -> F64:
-            pairs = values.reshape(-1, 2)
-            return np.asarray((pairs - self.average(pairs, weights)[self.star]).ravel() * both, float)
+            return np.asarray(
+                (values - self.average(values, shares).take(self.star, axis=1)) * weights, float
+            )
 
         def normal(vector: F64) -> F64:
-            return np.asarray(self.design.T @ relative(self.design @ vector) + held * vector, float)
+            parameters = vector.reshape(shape)
+            return np.asarray(self.gather(relative(self.move(parameters))) + held * parameters, float).ravel()
 
-        alone, common = self._inverse_blocks(both, held), self._inverse_common(weights, held)
+        terms = np.concatenate(self.terms, axis=1)
+        common = np.linalg.inv(_mixed(terms, relative(terms)) + np.diag(held.sum(axis=0)))
+        alone = self._inverse_blocks(weights, held)
 
         def nearly_solve(vector: F64) -> F64:
-            part = vector.reshape(self.priors.shape)
+            # Stars tell least about what all exposures have in common, for they are moved with them: with
+            # that beside the exposures' own blocks few rounds are needed, and they end where the priors want.
+            part = vector.reshape(shape)
             found = np.einsum("fij,fj->fi", alone, part) + common @ part.sum(axis=0)
             return np.asarray(found.ravel(), float)
 
-        size = len(held)
         found, _ = cg(
             LinearOperator((size, size), matvec=normal),
-            -(self.design.T @ relative(self.nominal.ravel())),
+            -self.gather(relative(self.nominal)).ravel(),
             x0=start.ravel(),
             rtol=1e-8,
             maxiter=1000,
             M=LinearOperator((size, size), matvec=nearly_solve),
         )
-        return np.asarray(found, float).reshape(self.priors.shape)
+        return np.asarray(found, float).reshape(shape)
 
-    def _inverse_common(self, weights: F64, held: F64) -> F64:
-        """Inverse normal matrix where all exposures have the same parameters, (width, width).
+    def _inverse_blocks(self, weights: F64, held: F64) -> F64:
+        """Inverse normal matrix of each exposure alone, (exposures, parameters, parameters)."""
+        parts = np.split(weights, np.cumsum([terms.shape[1] for terms in self.terms])[:-1])
+        blocks = [
+            _mixed(terms, terms * part) + np.diag(own)
+            for terms, part, own in zip(self.terms, parts, held, strict=True)
+        ]
+        return np.asarray(np.linalg.inv(np.stack(blocks)), float)
 
-        That is what stars tell least about, for it moves them with the exposures: with this beside the
-        exposures' own blocks the solver needs few rounds, and ends where the priors want it to.
-        """
-        count, width = self.priors.shape
-        moves = self.moves.reshape(-1, 2 * width)
-        relative = (moves - self.average(moves, weights)[self.star]) * weights[:, None]
-        normal = self.moves.T @ relative.reshape(-1, width)
-        return np.asarray(np.linalg.inv(normal + np.diag(held.reshape(count, width).sum(axis=0))), float)
 
-    def _inverse_blocks(self, both: F64, held: F64) -> F64:
-        """Inverse normal matrix of each exposure alone, (exposures, width, width), to speed the solver."""
-        count, width = self.priors.shape
-        blocks = np.zeros((count, width, width))
-        for number, rows in enumerate(self.rows):
-            part = self.design[rows][:, number * width : (number + 1) * width].toarray()
-            normal = (part * both[rows][:, None]).T @ part
-            blocks[number] = np.linalg.inv(normal + np.diag(held[number * width : (number + 1) * width]))
-        return blocks
+def _mixed(terms: F64, weighted: F64) -> F64:
+    """The normal matrix of the parameters from ``shape_terms`` (terms, n) and the same, weighted."""
+    normal = terms @ weighted.T
+    return np.asarray(sum(mixing.T @ normal @ mixing for mixing in MIXING), float)
