@@ -181,6 +181,7 @@ class Files(Protocol):
         tables: Mapping[str, Table] | None = None,
         images: Mapping[str, NDArray[Any]] | None = None,
         lasting: bool = True,
+        read_soon: bool = True,
     ) -> Path:
         """Write a frame under its final name only when it is whole."""
         ...

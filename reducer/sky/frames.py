@@ -185,10 +185,9 @@ class KeepTask:
 
 
 def keep_sky(task: KeepTask) -> Path:
-    """Write a flat-fielded sky exposure as a product."""
-    return task.disk.write_frame(
-        task.target.path, task.target.header, _without_offsets(task), tables=task.target.tables
-    )
+    """Write a flat-fielded sky exposure as a product, which no later step reads."""
+    target, chips = task.target, _without_offsets(task)
+    return task.disk.write_frame(target.path, target.header, chips, tables=target.tables, read_soon=False)
 
 
 def _without_offsets(task: KeepTask) -> Iterator[Chip]:

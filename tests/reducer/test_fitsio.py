@@ -11,7 +11,7 @@ from astropy.io import fits
 from raw_exposure import primary_header, write_raw
 
 from reducer.errors import BadFile
-from reducer.fitsio import open_frame, read_chip, read_table, write_frame
+from reducer.fitsio import is_whole, open_frame, read_chip, read_table, write_frame
 from reducer.frame import Chip
 from reducer.run import open_frames
 
@@ -54,6 +54,28 @@ def test_a_product_comes_back_to_the_bit_by_us_and_by_astropy(tmp_path: Path) ->
     assert stars is not None
     assert stars["name"].tolist() == ["a", "bc"]
     assert read_table(path, "NOTHING") is None
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1023, 1025), (2048, 517)])
+def test_checksums_hold_for_sides_that_are_no_multiples_of_anything(
+    tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    header = open_frame(raw_file(tmp_path / "raw.fits")).chips[0]
+    rng = np.random.default_rng(2)
+    data, variance = rng.normal(size=(2, *shape)).astype(np.float32)
+    mask = rng.integers(0, 65536, shape).astype(np.uint16)
+    images = {"EXPTIME": rng.normal(size=shape).astype(np.float32)}
+    tables = {"ODD": np.zeros(7, [("n", "i2"), ("text", "U3")]), "EMPTY": np.zeros(0, [("x", "f8")])}
+    path = write_frame(
+        tmp_path / "S1_image.fits", header, [Chip(data, variance, mask, header)], tables=tables, images=images
+    )
+    assert is_whole(path)
+    with fits.open(path, checksum=True) as file:
+        assert np.array_equal(file["SCI"].data, data)
+        assert np.array_equal(file["VAR"].data, variance)
+        assert np.array_equal(file["DQ"].data, mask)
+        assert np.array_equal(file["EXPTIME"].data, images["EXPTIME"])
+        assert [len(file[name].data) for name in tables] == [7, 0]
 
 
 @pytest.mark.parametrize("kind", ["int16", "int32", "uint16"])

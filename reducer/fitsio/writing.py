@@ -1,0 +1,184 @@
+"""Write frames so that a file with its final name is always whole."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from reducer.fitsio.checksum import encode, sum_words
+from reducer.fitsio.reading import open_frame, read_chip
+from reducer.fitsio.units import BLOCK
+from reducer.frame import FrameRef, Header, Pixels, Table, ascii_columns
+
+STORED = ("BZERO", "BSCALE", "BLANK", "CHECKSUM", "DATASUM", "SIMPLE", "XTENSION", "BITPIX", "NAXIS",
+          "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "EXTEND", "GROUPS")  # fmt: skip
+#: Bytes of pixels that are brought into their stored form at a time: what the processor's cache holds.
+AT_A_TIME = 1 << 20
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file that gets its name only when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half_made = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with half_made.open("wb") as file:
+            yield file
+        half_made.replace(path)
+    finally:
+        half_made.unlink(missing_ok=True)
+
+
+class Outflow:
+    """Brings what was written to the disk while more is made, and keeps it in the system's memory or not.
+
+    What nobody is going to read takes the place there of what somebody is, and fresh memory costs the system
+    more time than the writing.
+    """
+
+    def __init__(self, file: BinaryIO, keep: bool) -> None:
+        self._file, self._keep = file, keep
+        self._aside, self._begun = ThreadPoolExecutor(1), list[Future[None]]()
+
+    def begin(self) -> None:
+        """Start with what was written so far."""
+        self._file.flush()
+        self._begun.append(self._aside.submit(self._bring, self._file.fileno()))
+
+    def end(self) -> None:
+        """Wait until the disk has everything; OSError if it could not take it."""
+        self.begin()
+        self._aside.shutdown()
+        for future in self._begun:
+            future.result()
+
+    def _bring(self, file: int) -> None:
+        os.fsync(file)
+        if not self._keep and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def write_frame(
+    path: Path,
+    primary: Header,
+    chips: Iterable[Pixels],
+    *,
+    tables: Mapping[str, Table] | None = None,
+    images: Mapping[str, NDArray[Any]] | None = None,
+    lasting: bool = True,
+    read_soon: bool = True,
+) -> Path:
+    """Write SCI, VAR, DQ of each chip (EXTVER as in its header), then further images and tables.
+
+    Chips are taken one at a time, so that a generator needs the memory of one. A scratch file
+    (``lasting=False``) is neither synchronised with the disk nor given checksums, as products are. A chip
+    without data (a bad-pixel mask) is written as DQ alone. ``read_soon``: whether another step is to read it.
+    """
+    with atomic(Path(path)) as file:
+        outflow = Outflow(file, read_soon) if lasting else None
+        _append(file, fits.PrimaryHDU(header=_plain(primary)), None, lasting)
+        for position, chip in enumerate(chips, 1):
+            for unit, pixels in _chip_units(chip, int(chip.header.get("EXTVER", position))):
+                _append(file, unit, pixels, lasting)
+            outflow.begin() if outflow else None
+        for name, image in (images or {}).items():
+            _append(file, fits.ImageHDU(_shape_of(image), name=name, ver=1), image, lasting)
+        for name, table in (tables or {}).items():
+            unit = fits.BinTableHDU(ascii_columns(table), name=name)
+            _append(file, unit, unit.data.view(np.ndarray), lasting)
+        outflow.end() if outflow else None
+    return Path(path)
+
+
+def save_frame(frame: FrameRef, folder: Path) -> FrameRef:
+    """Write a frame that a source makes, with its tables, and return it as it is on disk."""
+    assert frame.source is not None
+    chips = (read_chip(frame, index) for index in range(len(frame.chips)))
+    path = write_frame(folder / frame.path.name, frame.header, chips, tables=frame.source.tables)
+    saved = open_frame(path)
+    return frame.with_(path=path, header=saved.header, chips=saved.chips, source=None)
+
+
+def _chip_units(chip: Pixels, version: int) -> Iterator[tuple[Any, NDArray[Any]]]:
+    unit = str(chip.header.get("BUNIT", ""))
+    header = _plain(chip.header)
+    header["EXTNAME"], header["EXTVER"] = "SCI", version
+    image = np.asarray(chip.data, np.float32)
+    if not image.size:
+        header["EXTNAME"] = "DQ"
+        yield fits.ImageHDU(_shape_of(chip.mask), header), chip.mask
+        return
+    yield fits.ImageHDU(_shape_of(image), header), image
+    del image
+    spread = np.asarray(chip.variance, np.float32)
+    variance = fits.ImageHDU(_shape_of(spread), name="VAR", ver=version)
+    if unit:
+        variance.header["BUNIT"] = f"{unit}**2"
+    yield variance, spread
+    del spread
+    mask = np.asarray(chip.mask, np.uint16)
+    yield fits.ImageHDU(_shape_of(mask), name="DQ", ver=version), mask
+
+
+def _shape_of(image: NDArray[Any]) -> NDArray[Any]:
+    """As many pixels of the same type, that take no memory: all that the header of an image tells of them."""
+    return np.broadcast_to(np.zeros((), image.dtype), image.shape)
+
+
+def _append(file: BinaryIO, unit: Any, content: NDArray[Any] | None, checksum: bool) -> None:
+    """Write a unit; its header, which has the checksums of what comes behind it, last."""
+    header = unit.header
+    if checksum:
+        _seal(header, 0)
+    begin = file.tell()
+    file.write(header.tostring().encode("ascii"))
+    total = length = 0
+    for piece in _stored(content):
+        file.write(piece)
+        length += len(piece)
+        total = sum_words(piece, total) if checksum else 0
+    file.write(b"\0" * (-length % BLOCK))
+    if checksum:
+        _seal(header, total)
+        end = file.tell()
+        file.seek(begin)
+        file.write(header.tostring().encode("ascii"))
+        file.seek(end)
+
+
+def _seal(header: fits.Header, datasum: int) -> None:
+    """Put both checksums into a header."""
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    header["DATASUM"] = (str(datasum), f"data unit checksum updated {now}")
+    header.set("CHECKSUM", "0" * 16, f"HDU checksum updated {now}", before="DATASUM")
+    header["CHECKSUM"] = encode(sum_words(header.tostring().encode("ascii"), datasum))
+
+
+def _stored(content: NDArray[Any] | None) -> Iterator[memoryview]:
+    """Pixels, or the rows of a table, as they stand in the file, some at a time; in multiples of 4 bytes."""
+    if content is None or not content.size:
+        return
+    rows = max(AT_A_TIME // content[0].nbytes // 4 * 4, 4)
+    for first in range(0, len(content), rows):
+        piece = np.ascontiguousarray(content[first : first + rows])
+        if piece.dtype == np.uint16:  # stored as signed integers with BZERO = 32768
+            piece = piece ^ np.uint16(0x8000)
+        stored = piece.astype(piece.dtype.newbyteorder(">"), copy=False)
+        yield stored.view(np.uint8).reshape(-1).data
+
+
+def _plain(header: Header) -> fits.Header:
+    """A header's copy without what describes the stored form of its old pixels."""
+    copy = fits.Header(header, copy=True)
+    for key in STORED:
+        copy.remove(key, ignore_missing=True, remove_all=True)
+    return copy
