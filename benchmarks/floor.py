@@ -1,4 +1,4 @@
-"""The floor of a machine: what the bare kernels, and reading, hashing and writing as many bytes, take at least."""
+"""The floor of a machine: what bare kernels, and reading, hashing and writing as much, take at least."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS = 64
 def find_floor(raw: Path, playground: Path, workers: int) -> dict[str, float]:
     """Seconds of each part on ``workers`` processes: the raw files of ``raw``, the products of a run.
 
-    'read and md5': each raw file once. The kernels work on arrays in memory, as often as the recipe needs them
+    'read and md5': each raw file once. The kernels work on arrays in memory, as often as the recipe has to
     at least: 'correct' on every array of every raw file, 'combine' on all but the exposures on target,
     'detect' and 'resample' on every array of these, then combined. 'write': as many bytes as the products
     have, each file flushed to the disk as products are.
