@@ -86,6 +86,7 @@ def measure_chip(task: tuple[Files, FrameRef, int]) -> Table:
 def detect_sources(data: F32, variance: F32, mask: U16, threshold: float = 5.0) -> Table:
     """Sources of an image (ny, nx) in electrons, brightest first, as a table of dtype ``SOURCE``.
 
+    ``data`` is set to 0, in place, where the mask says that there is none.
     ``threshold``: sigmas above the background, of the filtered image. Stars broadened by natural seeing are
     recognised by their width and found again on a coarser background.
     """
@@ -112,18 +113,20 @@ def is_blurred(sources: Table) -> bool:
 
 
 def _detect(data: F32, variance: F32, mask: U16, threshold: float, mesh: int, widened: float = 1.0) -> Table:
-    whole, bad = set_bad_aside(data, mask, dq.UNUSABLE & ~dq.SATURATED)
-    background = sep.Background(whole, mask=bad.view(bool), bw=mesh, bh=mesh, fw=3, fh=3)
+    bad = set_bad_aside(data, mask, dq.UNUSABLE & ~dq.SATURATED)
+    background = sep.Background(data, mask=bad.view(bool), bw=mesh, bh=mesh, fw=3, fh=3)
     image = background.back()
     roughness = np.float32(background.globalrms) ** 2
-    signal, noise = significance(whole, image, variance, bad, roughness, _PROFILE)
-    sep.set_extract_pixstack(2_000_000)
+    signal, noise = significance(data, image, variance, bad, roughness, _PROFILE)
+    # Room for as many pixels as there can be in sources: sep fills all of it.
+    sep.set_extract_pixstack(np.count_nonzero(signal > threshold) + 1)
     found = sep.extract(
         signal, threshold, minarea=5, filter_kernel=None, deblend_nthresh=16,
         deblend_cont=SHARP_CONTRAST if widened == 1.0 else BLURRED_CONTRAST,
     )  # fmt: skip
-    sources = _measure(image, noise, mask, bad, found, whole)
-    _measure_wide(sources, whole, noise, bad, widened)
+    del signal
+    sources = _measure(image, noise, mask, bad, found, data)
+    _measure_wide(sources, data, noise, bad, widened)
     return sources
 
 

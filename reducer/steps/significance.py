@@ -8,20 +8,22 @@ from numba import njit
 #: Taps on either side of the middle of the filter along each axis.
 SIDE = 2
 TAPS = 2 * SIDE + 1
+#: Products and sums may be done in one step.
+FAST = {"contract"}
 
 
 @njit(cache=True, nogil=True)
 def set_bad_aside(data, mask, bits):  # type: ignore[no-untyped-def]
-    """The image with 0 where the mask has one of ``bits``, and where that is (uint8), both (ny, nx)."""
-    whole, bad = np.empty(data.shape, np.float32), np.empty(data.shape, np.uint8)
+    """Set ``data`` to 0, in place, where the mask has one of ``bits``: returns that, (ny, nx) uint8."""
+    bad = np.empty(data.shape, np.uint8)
     for j in range(data.shape[0]):
         for i in range(data.shape[1]):
             bad[j, i] = mask[j, i] & bits != 0
-            whole[j, i] = np.float32(0.0) if bad[j, i] else data[j, i]
-    return whole, bad
+            data[j, i] = np.float32(0.0) if bad[j, i] else data[j, i]
+    return bad
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def significance(whole, level, variance, bad, roughness, taps):  # type: ignore[no-untyped-def]
     """Signal to noise (ny, nx) of a source of the filter's shape at each pixel, and the variance used.
 
@@ -39,7 +41,6 @@ def significance(whole, level, variance, bad, roughness, taps):  # type: ignore[
     none, one, squares = np.float32(0.0), np.float32(1.0), taps * taps
     for j in range(height + SIDE):
         now = j % TAPS
-        weights[now], lights[now] = none, none
         if j < height:
             for i in range(width):
                 v = variance[j, i] if variance[j, i] > none else roughness
@@ -48,25 +49,33 @@ def significance(whole, level, variance, bad, roughness, taps):  # type: ignore[
                 noise[j, i] = v
                 weight[i + SIDE] = one / v if v > none else none
                 light[i + SIDE] = weight[i + SIDE] * level[j, i]
-            for t in range(TAPS):
-                for i in range(width):
-                    lights[now, i] += taps[t] * light[i + t]
-                    weights[now, i] += squares[t] * weight[i + t]
+            _add_five(light[0:], light[1:], light[2:], light[3:], light[4:], taps, lights[now])
+            _add_five(weight[0:], weight[1:], weight[2:], weight[3:], weight[4:], squares, weights[now])
+        else:
+            lights[now], weights[now] = none, none
         if j >= SIDE:
-            _filter_down(lights, weights, j, taps, squares, out[j - SIDE])
+            _filter_down(
+                lights, weights, j, taps, squares, out[j - SIDE], light[SIDE:-SIDE], weight[SIDE:-SIDE]
+            )
     return out, noise
 
 
-@njit(cache=True, nogil=True)
-def _filter_down(lights, weights, last, taps, squares, out):  # type: ignore[no-untyped-def]
-    """Filter along the columns, from the rows up to ``last``."""
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _add_five(a, b, c, d, e, taps, out):  # type: ignore[no-untyped-def]
+    """Weighted sums of five rows."""
     for i in range(len(out)):
-        signal, total = np.float32(0.0), np.float32(1e-30)
-        for t in range(TAPS):
-            row = (last + 1 + t) % TAPS
-            signal += taps[t] * lights[row, i]
-            total += squares[t] * weights[row, i]
-        out[i] = signal / np.sqrt(total)
+        out[i] = taps[0] * a[i] + taps[1] * b[i] + taps[2] * c[i] + taps[3] * d[i] + taps[4] * e[i]
+
+
+@njit(cache=True, nogil=True)
+def _filter_down(lights, weights, last, taps, squares, out, signal, total):  # type: ignore[no-untyped-def]
+    """Filter along the columns, from the rows up to ``last``; ``signal`` and ``total`` are room for a row."""
+    k = last + 1  # the oldest of the rows
+    a, b, c, d, e = k % TAPS, (k + 1) % TAPS, (k + 2) % TAPS, (k + 3) % TAPS, (k + 4) % TAPS
+    _add_five(lights[a], lights[b], lights[c], lights[d], lights[e], taps, signal)
+    _add_five(weights[a], weights[b], weights[c], weights[d], weights[e], squares, total)
+    for i in range(len(out)):
+        out[i] = signal[i] / np.sqrt(total[i] + np.float32(1e-30))
 
 
 @njit(cache=True, nogil=True)
