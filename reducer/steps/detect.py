@@ -118,8 +118,8 @@ def _detect(data: F32, variance: F32, mask: U16, threshold: float, mesh: int, wi
     image = background.back()
     roughness = np.float32(background.globalrms) ** 2
     signal, noise = significance(data, image, variance, bad, roughness, _PROFILE)
-    # Room for as many pixels as there can be in sources: sep fills all of it.
-    sep.set_extract_pixstack(np.count_nonzero(signal > threshold) + 1)
+    # Room for as many pixels as there can be in sources, and two for sep's lists of them: it fills all of it.
+    sep.set_extract_pixstack(np.count_nonzero(signal > threshold) + 2)
     found = sep.extract(
         signal, threshold, minarea=5, filter_kernel=None, deblend_nthresh=16,
         deblend_cont=SHARP_CONTRAST if widened == 1.0 else BLURRED_CONTRAST,

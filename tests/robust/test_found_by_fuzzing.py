@@ -110,6 +110,17 @@ def test_stars_whose_whole_ring_is_off_the_array_are_measured() -> None:
     assert np.isnan(found["wide"]).all()
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_field_with_next_to_nothing_in_it_is_searched_too(seed: int) -> None:
+    """Its few bright pixels fill the room that is made for them to the last."""
+    rng = np.random.default_rng(seed)
+    image = rng.normal(0, 5, (SIDE, SIDE)).astype(np.float32)
+    y, x = rng.integers(10, SIDE - 10, 2)
+    image[y - 1 : y + 2, x - 1 : x + 2] += rng.uniform(20, 200)
+    found = detect_sources(image, np.full_like(image, 25.0), np.zeros(image.shape, np.uint16))
+    assert len(found) <= 3
+
+
 def test_cards_that_are_not_fits_are_as_if_missing(tiny_night: Path, tmp_path: Path) -> None:
     unreadable = [Change(0, "EXPTIME", "= = ="), Change(1, "NAXIS", "'x'", twice=True)]
     file = changed(tiny_night / name_of(LAMPS_ON[0]), tmp_path / "a.fits", *unreadable)

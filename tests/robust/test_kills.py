@@ -35,6 +35,7 @@ def start(url: str, workspace: Path, mark: str) -> subprocess.Popen[bytes]:
         env={**os.environ, "GOAFETCH_MARK": mark},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        start_new_session=True,
     )
 
 
@@ -88,3 +89,36 @@ def test_thirty_kills_lose_nothing(tmp_path: Path) -> None:
     assert differences(tmp_path / "whole", workspace) == []
     assert leftovers(workspace) == []
     assert alive("last") == []
+
+
+@pytest.mark.prove
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="counts processes in /proc")
+def test_ctrl_c_at_any_moment_ends_it_soon_and_loses_nothing(tmp_path: Path) -> None:
+    """As on a terminal, which sends it to the workers too; one run after the other goes on from there."""
+    workspace, took = tmp_path / "again", []
+    with serve(prepare()) as archive:
+        whole = start(archive.url, tmp_path / "whole", "whole")
+        said = whole.communicate()[1]
+        assert whole.returncode == 0, said
+        for moment in (0.0, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0):
+            mark = uuid4().hex
+            process = start(archive.url, workspace, mark)
+            while process.poll() is None and not (workspace / "playground/.run.json").exists():
+                time.sleep(0.01)
+            time.sleep(moment)
+            begun = time.monotonic()
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)
+            said = process.communicate()[1].decode()
+            if process.returncode == 0:
+                break
+            took.append((time.monotonic() - begun) / max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0))
+            assert process.returncode == 130
+            assert "the same command goes on from there" in said and "Traceback" not in said
+            assert ended_within(mark, 1.0), "processes of ours are left"
+        last = start(archive.url, workspace, "last")
+        said = last.communicate()[1]
+        assert last.returncode == 0, said
+    assert max(took) < 2, took
+    assert differences(tmp_path / "whole", workspace) == []
+    assert leftovers(workspace) == []
