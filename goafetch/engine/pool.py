@@ -8,9 +8,10 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,10 +225,27 @@ class Desk:
 
     def __init__(self, pool: Pool, lock: Path, wrapper: Callable[..., Any] = work_in) -> None:
         self.pool, self.lock, self.workers, self._wrapper = pool, str(lock), pool.workers, wrapper
+        self._under_way = 0
+        self._spare: deque[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._counting = threading.Lock()
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Run ``function(*args)`` in a worker."""
-        return self.pool.submit(self._wrapper, self.lock, function, *args)
+        with self._counting:
+            self._under_way += 1
+        future = self.pool.submit(self._wrapper, self.lock, function, *args)
+        future.add_done_callback(self._end_one)
+        return future
+
+    def when_idle(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Run ``function(*args)`` once tasks end and leave a worker with nothing to do, or at ``hasten``."""
+        outer: Future[Any] = Future()
+        self._spare.append((outer, function, args))
+        return outer
+
+    def hasten(self) -> None:
+        """Begin all that waits for idle workers: it is needed now."""
+        self._begin_spare(len(self._spare))
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         """Results of ``function(task)`` in the order of the tasks."""
@@ -247,6 +265,34 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _end_one(self, _: Future[Any]) -> None:
+        with self._counting:
+            self._under_way -= 1
+            idle = self.workers - self._under_way
+        self._begin_spare(idle)
+
+    def _begin_spare(self, most: int) -> None:
+        """Begin some of what waits for idle workers."""
+        while most > 0 and not self.abandoned:
+            with self._counting:
+                if not self._spare:
+                    return
+                outer, function, args = self._spare.popleft()
+            if outer.set_running_or_notify_cancel():
+                most -= 1
+                try:
+                    self.submit(function, *args).add_done_callback(partial(_pass_on, outer))
+                except WorkersLost as error:  # the pool was closed meanwhile
+                    outer.set_exception(error)
+
+
+def _pass_on(outer: Future[Any], inner: Future[Any]) -> None:
+    error = CancelledError() if inner.cancelled() else inner.exception()
+    if error is None:
+        outer.set_result(inner.result())
+    else:
+        outer.set_exception(error)
 
 
 def available_cores() -> int:

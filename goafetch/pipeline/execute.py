@@ -12,7 +12,7 @@ from typing import Any
 from goafetch.engine.memory import give_back
 from goafetch.errors import describe
 from goafetch.events import Notify
-from goafetch.pipeline.stages import REFUSED, Outcome, Work, make_flat, make_stack, reduce_visit
+from goafetch.pipeline.stages import REFUSED, Outcome, Work, hash_ahead, make_flat, make_stack, reduce_visit
 from goafetch.plan.model import FLAT, SCIENCE, Group, Plan, Stack
 
 #: Stages at work at a time: what one does in a single process is done beside the tasks of the others.
@@ -54,6 +54,7 @@ def execute(plan: Plan, work: Work) -> list[Outcome]:
     """Reduce every group of a plan; one that fails takes only those with it that depend on it."""
     running: dict[Group | Stack, Future[Outcome]] = {}
     work.references.begin(plan.stacks)
+    hash_ahead((frame for group in plan.visits for frame in group.frames), work)
     items: list[Group | Stack] = [*plan.groups(), *plan.stacks]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
         try:

@@ -105,9 +105,7 @@ def run_job(
     with prepared(workspace), held(workspace), logged(notify, workspace.log, workspace.events) as told:
         tell = story.Recorder(told)
         with nullcontext(pool) if pool else open_pool(settings, tell) as workers:
-            done = perform(request, workspace, settings, tell, workers, fetching or nullcontext())
-        # Workers of its own have ended: the report needs none, and their memory is free for it.
-        return replace(done, report=_report(workspace, done.outcomes, tell))
+            return perform(request, workspace, settings, tell, workers, fetching or nullcontext())
 
 
 def perform(
@@ -118,7 +116,7 @@ def perform(
     pool: Pool,
     fetching: AbstractContextManager[Any],
 ) -> RunReport:
-    """Fetch or link the raw files, plan, reduce, and tell the story, all but the report."""
+    """Fetch or link the raw files, plan, reduce, and tell the story."""
     from goafetch.report.model import write_summary
 
     begun = time.perf_counter()
@@ -151,7 +149,8 @@ def perform(
     summary = story.summarise(account, workspace, tell, earlier)
     summary = replace(summary, seconds=time.perf_counter() - begun)
     write_summary(workspace.root, summary)
-    return RunReport(workspace, plan, tuple(outcomes), summary, None, _exit_code(account))
+    page = _report(work, outcomes)
+    return RunReport(workspace, plan, tuple(outcomes), summary, page, _exit_code(account))
 
 
 def rehearse(request: Request, workspace: Workspace, settings: Settings, notify: Notify) -> RunReport:
@@ -236,16 +235,17 @@ def _raw_files(request: Request, work: Work, settings: Settings) -> tuple[Sequen
     return obtained.files, obtained
 
 
-def _report(workspace: Workspace, outcomes: Sequence[Outcome], notify: Notify) -> Path:
+def _report(work: Work, outcomes: Sequence[Outcome]) -> Path:
     """The page, made again unless nothing was redone since it was, by this run or one that was killed."""
-    page = workspace.report / "index.html"
+    page = work.workspace.report / "index.html"
     if page.exists() and not any(outcome.redone or _is_newer(outcome, page) for outcome in outcomes):
         return page
     from goafetch.report import make_report
 
-    notify("stage", name="report")
-    page = make_report(workspace.root)
-    notify("done", name="report")
+    work.notify("stage", name="report")
+    work.pool.hasten()
+    page = make_report(work.workspace.root, work.pool.submit, work.drawn)
+    work.notify("done", name="report")
     return page
 
 

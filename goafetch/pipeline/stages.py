@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,14 @@ from goafetch.workspace import Verified, Workspace, md5_of
 
 if TYPE_CHECKING:
     from goafetch.engine.pool import Desk
+    from goafetch.report.drawing.parts import Parts
 
 Parameters = Mapping[str, Mapping[str, Any]]
 
 FLAT_RECIPE, FRAME_RECIPE, STACK_RECIPE = "makeProcessedFlat", "reduce_nostack", "alignAndStack"
 MADE, REUSED, REFUSED = "made", "reused", "refused"
+#: Stacks that are drawn while others are made: what was drawn is kept until its page is written.
+DRAWN_AHEAD = 4
 #: Bytes for the pixels of one task unless the user's --memory says otherwise.
 TASK_MEMORY = 300_000_000
 
@@ -53,7 +57,8 @@ class Work:
     ``memory``: bytes for the pixels of one task. ``refused``: frame -> reason, of frames that a recipe
     refused, from earlier runs under the same key too (``refused_before`` maps a key to them). ``keys``:
     product -> the key that it carries. ``early``: master flats that were made while other files were on
-    their way. ``stored``: what the store held when the work began.
+    their way. ``stored``: what the store held when the work began. ``hashes``: files that idle workers read
+    for their md5. ``drawn``: stacks that they draw for the report.
     """
 
     workspace: Workspace
@@ -70,6 +75,8 @@ class Work:
     early: dict[Path, Outcome] = field(default_factory=dict)
     choices: Choices = field(default_factory=Choices)
     stored: Sequence[Calibration] = ()
+    hashes: dict[Path, Future[str]] = field(default_factory=dict)
+    drawn: dict[Path, Parts] = field(default_factory=dict)
     ledger: Ledger = field(init=False)
     references: References = field(init=False)
 
@@ -136,9 +143,18 @@ def make_stack(stack: Stack, work: Work, notify: Notify) -> Outcome:
     else:
         made = _run(STACK_RECIPE, frames, work, notify, key, refused, parameters=given.parameters)
         products.remember(made, key, work.verified)
+        _draw(made[0], work)
     work.refused[key] = refused
     work.references.made[stack] = (made[0], key)
     return Outcome(stack.name, stack.kind, status, tuple(made), redone=len(made) if status == MADE else 0)
+
+
+def _draw(stack: Path, work: Work) -> None:
+    """Have a stack drawn for the report by workers that have nothing else to do."""
+    from goafetch.report.drawing.parts import begin_parts
+
+    if len(work.drawn) < DRAWN_AHEAD:
+        work.drawn[stack] = begin_parts(stack, work.workspace.report, work.pool.when_idle)
 
 
 # --- what they share ---------------------------------------------------------------------------------
@@ -166,11 +182,23 @@ def stack_key(frames: Sequence[Path], given: Given, work: Work) -> str:
     return work.ledger.enter(facts_of(STACK_RECIPE, inputs, given.contents, work.parameters))
 
 
+def hash_ahead(files: Iterable[Path], work: Work) -> None:
+    """Have workers that have nothing else to do read files whose md5 is not known yet."""
+    for path in files:
+        if work.verified.proof(path) is None:
+            work.hashes[path] = work.pool.when_idle(md5_of, path)
+
+
 def md5s(files: Sequence[Path], work: Work) -> dict[str, str]:
     """The md5 of each file by name; those that are not known yet are read by all workers together."""
     unknown = [path for path in files if work.verified.proof(path) is None]
-    for path, md5 in zip(unknown, work.pool.map(md5_of, unknown), strict=True):
+    ahead = {path: work.hashes.pop(path) for path in unknown if path in work.hashes}
+    begun = {path: future for path, future in ahead.items() if not future.cancel()}
+    todo = [path for path in unknown if path not in begun]
+    for path, md5 in zip(todo, work.pool.map(md5_of, todo), strict=True):
         work.verified.remember(path, md5)
+    for path, future in begun.items():
+        work.verified.remember(path, future.result())
     return {path.name: work.verified.md5(path) for path in files}
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from goafetch.engine.memory import give_back
-from goafetch.report.drawing import figures, pictures
+from goafetch.report.drawing import figures
 from goafetch.report.drawing.draw import as_data, as_thumbnail
-from goafetch.report.exchange import write_catalogues
+from goafetch.report.drawing.figures import Figure
+from goafetch.report.drawing.parts import Parts, Submit, begin_parts
 from goafetch.report.model import Decision, Product, RunSummary, read_summary
-from goafetch.report.products import Stack, column, read_stack
-from goafetch.report.quality import Quality, measure
 from goafetch.report.repeat import list_steps
-from goafetch.report.tables import list_bits, list_exposures, tell_made
-from goafetch.report.tiles import choose_code, cut_tiles, tell_facts
 from goafetch.report.verdict import Verdict, judge
 from goafetch.workspace import write_atomically
 from reducer.errors import BadFile
@@ -31,26 +28,6 @@ if TYPE_CHECKING:
 
 #: An option of a command in a sentence.
 OPTION = re.compile(r"--[a-z]+(-[a-z]+)*( FILE)?")
-
-#: Keywords that the page shows.
-SHOWN = (
-    "OBJECT", "FILTER1", "FILTER2", "EXPTIME", "COADDS", "TEXPTIME", "NCOMBINE", "REFFRAME", "BUNIT",
-    "NOISCORR", "NCORR02", "NCORR04", "CRVAL1", "CRVAL2", "RADESYS", "ASTRCAT", "ASTRNUM",
-    "ASTRRMS", "GOAFVERS", "GOAFKEY",
-)  # fmt: skip
-#: Keywords that tell how the sky was found, in words.
-SKY = {
-    "SKYMODE": "Where it was taken, and why",
-    "SKYLEVM": "Its level",
-    "SKYNUM": "Sky exposures used",
-    "SKYSIGMA": "Sure to (electrons)",
-}
-#: The columns of a product's provenance tables that the page shows.
-PROVENANCE = {
-    "PROVENANCE": ("filename", "md5", "provenance_added_by"),
-    "HISTORY": ("primitive", "args"),
-    "VERSIONS": ("package", "version"),
-}
 
 
 @dataclass(frozen=True)
@@ -67,32 +44,48 @@ class Entry:
         return as_data(as_thumbnail(self.png))
 
 
-def make_report(folder: Path) -> Path:
+@dataclass(frozen=True)
+class Page:
+    """A page whose pictures are under way: its product, its file's name, its parts, and the sky's level."""
+
+    product: Product
+    name: str
+    parts: Parts
+    sky: Future[Figure | None]
+
+
+def make_report(
+    folder: Path, submit: Submit | None = None, begun: Mapping[Path, Parts] | None = None
+) -> Path:
     """(Re)make report/index.html and the picture of each stack from a workspace; returns the page.
 
+    ``submit`` has things drawn elsewhere, by default in a thread; ``begun``: stacks that are drawn already.
     Raises WorkspaceError where no run has told its story. A product that cannot be read is named on the
     index instead of being shown.
     """
+    if submit is None:
+        with ThreadPoolExecutor(1) as thread:  # not more: matplotlib has one set of settings for all
+            return make_report(folder, thread.submit)
     folder = Path(folder)
     summary = read_summary(folder)
     (folder / "report").mkdir(parents=True, exist_ok=True)
     pages = name_pages(summary.products)
+    flats = [submit(figures.draw_flat, *about) for about in figures.list_flats(folder, summary.products)]
+    waiting = _begin(folder, summary, pages, submit, begun or {})
     common = {
         "summary": summary,
         "decisions": _by_subject(summary.decisions),
-        "flats": figures.draw_flats(folder, summary.products),
+        "flats": [flat.result() for flat in flats],
         "pages": pages,
         "steps": list_steps(summary),
         "place": str(folder),
     }
-    give_back()
     entries, unreadable = [], []
-    # The index comes last: where it stands, all the other pages do.
-    for product, name in sorted(pages.items(), key=lambda entry: entry[1] == "index.html"):
+    for page in waiting:
         try:
-            entries.append(_make_page(folder, product, name, summary, common))
+            entries.append(_make_page(folder, page, common))
         except (BadFile, FileNotFoundError) as error:
-            unreadable.append((product.path, str(error)))
+            unreadable.append((page.product.path, str(error)))
     index = folder / "report/index.html"
     if index.name not in [entry.page for entry in entries]:
         write_atomically(index, render("index.html", entries=entries, unreadable=unreadable, **common))
@@ -106,64 +99,55 @@ def name_pages(products: Iterable[Product]) -> dict[Product, str]:
     return {p: "index.html" if science == [p] else f"{Path(p.path).stem}.html" for p in stacks}
 
 
-def _make_page(
-    folder: Path, product: Product, name: str, summary: RunSummary, common: dict[str, Any]
-) -> Entry:
-    stack = read_stack(folder / product.path)
+def _begin(
+    folder: Path,
+    summary: RunSummary,
+    pages: Mapping[Product, str],
+    submit: Submit,
+    begun: Mapping[Path, Parts],
+) -> Iterator[Page]:
+    """Have the pages drawn, each while the one before it is written; many at once would not fit in memory.
+
+    The index comes last: where it stands, all the other pages do.
+    """
+    ahead: Page | None = None
+    for product, name in sorted(pages.items(), key=lambda entry: entry[1] == "index.html"):
+        path = folder / product.path
+        parts = begun.get(path) or begin_parts(path, folder / "report", submit)
+        sky = submit(figures.draw_sky, *figures.list_skies(folder, summary, product.group))
+        if ahead:
+            yield ahead
+        ahead = Page(product, name, parts, sky)
+    if ahead:
+        yield ahead
+
+
+def _make_page(folder: Path, page: Page, common: dict[str, Any]) -> Entry:
+    summary: RunSummary = common["summary"]
+    product, view, findings = page.product, page.parts.view.result(), page.parts.findings.result()
     used = {exposure.name for exposure in summary.exposures if exposure.group == product.group}
     left_out = sum(exclusion.name in used for exclusion in summary.exclusions)
-    quality = measure(stack)
-    verdicts = judge(quality, corrected=product.kind == "stack", warnings=summary.warnings, left_out=left_out)
-    code = choose_code(stack)
-    with ThreadPoolExecutor(1) as beside:  # cutting and packing hold the interpreter's lock for moments only
-        tiles = beside.submit(cut_tiles, stack, code)
-        picture = pictures.draw_stack(stack)
-        facts = _tell(folder, stack, quality, summary, product)
-        names = _write_beside(folder / "report", stack, picture)
-    page = render(
+    corrected = product.kind == "stack"
+    verdicts = judge(findings.quality, corrected=corrected, warnings=summary.warnings, left_out=left_out)
+    stem = Path(product.path).stem
+    picture = folder / f"report/stack_{stem}.png"
+    write_atomically(picture, view.picture)
+    text = render(
         "page.html",
         product=product,
-        title=product.group or stack.path.stem,
+        title=product.group or stem,
         verdicts=verdicts,
-        picture=as_data(picture),
-        viewer_facts=tell_facts(stack, code),
-        tiles=tiles.result(),
-        beside=names,
-        **facts,
+        picture=as_data(view.picture),
+        viewer_facts=view.facts,
+        tiles=view.tiles,
+        beside=[picture.name, *findings.catalogues],
+        sky=page.sky.result(),
+        **findings.told,
         **common,
     )
-    write_atomically(folder / "report" / name, page)
+    write_atomically(folder / "report" / page.name, text)
     give_back()
-    return Entry(product, name, picture, verdicts)
-
-
-def _tell(
-    folder: Path, stack: Stack, quality: Quality, summary: RunSummary, product: Product
-) -> dict[str, Any]:
-    """The figures and tables of a stack's page."""
-    depth = [
-        *figures.draw_maps(stack, quality),
-        figures.draw_noise(stack),
-        figures.draw_growth(stack, quality.scale),
-    ]
-    return {
-        "depth": present(depth),
-        "sky": figures.draw_sky(folder, summary, product.group),
-        "sky_choice": [(name, stack.text(key)) for key, name in SKY.items() if stack.text(key)],
-        "exposures": present([figures.draw_exposures(stack), figures.draw_residuals(stack)]),
-        "made": tell_made(stack),
-        "each": list_exposures(stack),
-        "mask": list_bits(stack),
-        "provenance": {table: _rows(stack, table, names) for table, names in PROVENANCE.items()},
-        "header": [(key, stack.text(key)) for key in SHOWN if stack.text(key)],
-    }
-
-
-def _write_beside(place: Path, stack: Stack, picture: bytes) -> list[str]:
-    """Write the stack's picture and catalogues beside its page; returns their names."""
-    path = place / f"stack_{stack.path.stem}.png"
-    write_atomically(path, picture)
-    return [path.name, *(beside.name for beside in write_catalogues(stack, place))]
+    return Entry(product, page.name, view.picture, verdicts)
 
 
 def _by_subject(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
@@ -172,19 +156,6 @@ def _by_subject(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
     for decision in dict.fromkeys(decisions):
         found.setdefault(decision.about or "the whole run", []).append(decision)
     return found
-
-
-def _rows(stack: Stack, table: str, names: Sequence[str]) -> list[list[str]]:
-    """Some columns of a product's table as text, nothing where it has not all of them."""
-    columns = [values for name in names if (values := column(stack.tables.get(table), name)) is not None]
-    if len(columns) != len(names):
-        return []
-    return [[str(value).strip() for value in row] for row in zip(*columns, strict=True)]
-
-
-def present(drawn: Iterable[figures.Figure | None]) -> list[figures.Figure]:
-    """The figures that could be drawn."""
-    return [figure for figure in drawn if figure is not None]
 
 
 def render(template: str, **facts: Any) -> str:

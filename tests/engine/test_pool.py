@@ -36,6 +36,20 @@ def test_no_worker_ever_hears_of_ctrl_c() -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
+def test_what_waits_for_idle_workers_is_done_when_other_tasks_leave_them_idle(tmp_path: Path) -> None:
+    with Pool(2) as pool:
+        desk = pool.at(tmp_path / "lock")
+        spare = [desk.when_idle(double, number) for number in range(3)]
+        assert spare[1].cancel() and not spare[0].done()
+        assert list(desk.map(double, range(12))) == list(range(0, 24, 2))
+        assert [spare[0].result(10), spare[2].result(10)] == [0, 4]
+        failing = desk.when_idle(double, None)
+        assert not failing.done()  # no task has ended since
+        desk.hasten()
+        with pytest.raises(TypeError):
+            failing.result(10)
+
+
 def test_a_killed_worker_costs_a_new_pool_and_its_unfinished_tasks(tmp_path: Path) -> None:
     told = Told()
     with Pool(2, told) as pool:

@@ -6,7 +6,9 @@ import re
 import pytest
 from small_workspace import story, write_stack, write_workspace
 
+from goafetch.engine.pool import Pool
 from goafetch.report import make_report
+from goafetch.report.drawing.parts import begin_parts
 from goafetch.report.model import Product, write_summary
 from goafetch.report.page import mark_options
 
@@ -55,6 +57,14 @@ def test_the_stack_has_a_picture_beside_the_page(page):
 
 def test_remade_it_is_the_same(workspace, page, text):
     make_report(workspace)
+    assert page.read_text(encoding="utf-8") == text
+
+
+def test_drawn_by_workers_and_ahead_it_is_the_same(workspace, page, text):
+    with Pool(2) as pool:
+        (stack,) = (workspace / "playground").glob("*_image.fits")
+        begun = {stack: begin_parts(stack, workspace / "report", pool.submit)}
+        make_report(workspace, pool.submit, begun)
     assert page.read_text(encoding="utf-8") == text
 
 

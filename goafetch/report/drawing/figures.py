@@ -22,13 +22,14 @@ class Figure:
     caption: str
 
 
-def draw_flats(folder: Path, products: Sequence[Product]) -> list[Figure]:
-    """The master flats among the products of a workspace."""
+def list_flats(folder: Path, products: Sequence[Product]) -> list[tuple[Path, str, int]]:
+    """The master flats among the products of a workspace, as ``draw_flat`` takes them."""
     flats = [product for product in products if product.kind == "flat" and (folder / product.path).exists()]
-    return [_draw_flat(folder / flat.path, flat.group, number) for number, flat in enumerate(flats)]
+    return [(folder / flat.path, flat.group, number) for number, flat in enumerate(flats)]
 
 
-def _draw_flat(path: Path, group: str, number: int) -> Figure:
+def draw_flat(path: Path, group: str, number: int) -> Figure:
+    """A master flat of a group; ``number`` tells it from others on a page."""
     mosaic = read_mosaic(path)
     alt = f"Master flat {path.name}, the four arrays as they lie on the focal plane."
     svg = pictures.draw_mosaic(mosaic, "relative response", alt, f"flat{number}")
@@ -64,14 +65,18 @@ def _draw_depth(stack: Stack, quality: Quality) -> list[Figure]:
     return [Figure(svg, "The faintest star at five sigma, in an aperture of one FWHM in radius.")]
 
 
-def draw_sky(folder: Path, summary: RunSummary, group: str) -> Figure | None:
-    """The sky's level against time in a group's exposures, None if fewer than two tell it."""
+def list_skies(folder: Path, summary: RunSummary, group: str) -> tuple[list[Path], list[Path]]:
+    """The frames of a group that tell the sky's level: those on target, and those off target."""
     paths = {
         kind: [folder / p.path for p in summary.products if p.kind == kind and p.group == group]
         for kind in ("on target", "off target")
     }
-    points = graphs.read_sky([p for p in paths["on target"] if p.exists()], on_target=True)
-    points += graphs.read_sky([p for p in paths["off target"] if p.exists()], on_target=False)
+    return [p for p in paths["on target"] if p.exists()], [p for p in paths["off target"] if p.exists()]
+
+
+def draw_sky(on_target: Sequence[Path], off_target: Sequence[Path]) -> Figure | None:
+    """The sky's level against time in the frames of a group, None if fewer than two tell it."""
+    points = [*graphs.read_sky(on_target, on_target=True), *graphs.read_sky(off_target, on_target=False)]
     if len(points) < 2:
         return None
     caption = "The level that was subtracted from each exposure on target, and that seen off target."
