@@ -256,16 +256,6 @@ class Desk:
         self.abandoned = True
         self.pool.abandon()
 
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Processes begun meanwhile never hear of Ctrl-C: it concerns their parent, which then ends them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
     def _end_one(self, _: Future[Any]) -> None:
         with self._counting:
             self._under_way -= 1
@@ -285,6 +275,16 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
                     self.submit(function, *args).add_done_callback(partial(_pass_on, outer))
                 except WorkersLost as error:  # the pool was closed meanwhile
                     outer.set_exception(error)
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes begun meanwhile never hear of Ctrl-C: it concerns their parent, which then ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _pass_on(outer: Future[Any], inner: Future[Any]) -> None:
