@@ -64,15 +64,26 @@ class Chip:
     header: Header
 
 
-class Pixels(Protocol):
-    """What is written as a chip: one in memory, or one whose planes are made as they are asked for."""
+class Rows(Protocol):
+    """What pixels are written from: an array, or what reads some of its rows when they are asked for."""
 
     @property
-    def data(self) -> F32: ...
+    def shape(self) -> tuple[int, ...]: ...
     @property
-    def variance(self) -> F32: ...
+    def dtype(self) -> np.dtype[Any]: ...
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]: ...
+
+
+class Pixels(Protocol):
+    """What is written as a chip, data and variance in float32, mask in uint16: one in memory, or one whose
+    planes are made as they are asked for."""
+
     @property
-    def mask(self) -> U16: ...
+    def data(self) -> Rows: ...
+    @property
+    def variance(self) -> Rows: ...
+    @property
+    def mask(self) -> Rows: ...
     @property
     def header(self) -> Header: ...
 
@@ -160,8 +171,8 @@ class Files(Protocol):
         """Data, variance and mask of the array of that number in a file; what is not asked for is zero."""
         ...
 
-    def read_image(self, path: Path, name: str) -> F32 | None:
-        """A further image of a product by its name, None if it has none of that name."""
+    def read_image(self, path: Path, name: str, rows: slice | None = None) -> NDArray[Any] | None:
+        """An image of a product by its name, or some of its rows, None if it has none of that name."""
         ...
 
     def read_table(self, path: Path, name: str) -> Table | None:
@@ -179,7 +190,7 @@ class Files(Protocol):
         chips: Iterable[Pixels],
         *,
         tables: Mapping[str, Table] | None = None,
-        images: Mapping[str, NDArray[Any]] | None = None,
+        images: Mapping[str, Rows] | None = None,
         lasting: bool = True,
         read_soon: bool = True,
     ) -> Path:

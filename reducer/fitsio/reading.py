@@ -12,7 +12,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
 from reducer.errors import BadFile
-from reducer.fitsio.units import Unit, chip_units, units_of
+from reducer.fitsio.units import BLOCK, Unit, chip_units, units_of
 from reducer.frame import Chip, FrameRef, Header, Table
 
 
@@ -91,11 +91,13 @@ def _pixels(path: Path, unit: Unit, rows: slice | None, dtype: type) -> NDArray[
 
 def read_table(path: Path, name: str) -> Table | None:
     """A table of a product by its name, None if it has none of that name."""
-    if not any(unit.name == name for unit in units_of(path)):
+    unit = next((unit for unit in units_of(path) if unit.name == name), None)
+    if unit is None:
         return None
-    with fits.open(path, memmap=False) as file:
-        stored = file[name].data
-        columns = [np.array(stored[column]) for column in stored.names]
+    with path.open("rb") as file:
+        file.seek(unit.start - len(unit.text))
+        stored = fits.BinTableHDU.fromstring(file.read(len(unit.text) + -(-unit.size // BLOCK) * BLOCK)).data
+    columns = [np.array(stored[column]) for column in stored.names]
     kinds = [column.dtype.newbyteorder("=") for column in columns]
     table = np.empty(len(stored), list(zip(stored.names, kinds, (c.shape[1:] for c in columns), strict=True)))
     for name, column in zip(stored.names, columns, strict=True):
@@ -103,10 +105,11 @@ def read_table(path: Path, name: str) -> Table | None:
     return table
 
 
-def read_image(path: Path, name: str) -> NDArray[np.float32] | None:
-    """A further image of a product by its name, such as EXPTIME; None if it has none of that name."""
+def read_image(path: Path, name: str, rows: slice | None = None) -> NDArray[Any] | None:
+    """The first image of a product of a name, such as EXPTIME, or some of its rows, in float32, a mask in
+    uint16; None if it has none of that name."""
     unit = next((unit for unit in units_of(path) if unit.is_image and unit.name == name), None)
-    return None if unit is None else _pixels(path, unit, None, np.float32)
+    return None if unit is None else _pixels(path, unit, rows, np.uint16 if name == "DQ" else np.float32)
 
 
 def key_of(path: Path) -> str:

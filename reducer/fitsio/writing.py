@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from reducer.fitsio.checksum import encode, sum_words
 from reducer.fitsio.reading import open_frame, read_chip
 from reducer.fitsio.units import BLOCK
-from reducer.frame import FrameRef, Header, Pixels, Table, ascii_columns
+from reducer.frame import FrameRef, Header, Pixels, Rows, Table, ascii_columns
 
 STORED = ("BZERO", "BSCALE", "BLANK", "CHECKSUM", "DATASUM", "SIMPLE", "XTENSION", "BITPIX", "NAXIS",
           "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "EXTEND", "GROUPS")  # fmt: skip
@@ -73,7 +74,7 @@ def write_frame(
     chips: Iterable[Pixels],
     *,
     tables: Mapping[str, Table] | None = None,
-    images: Mapping[str, NDArray[Any]] | None = None,
+    images: Mapping[str, Rows] | None = None,
     lasting: bool = True,
     read_soon: bool = True,
 ) -> Path:
@@ -91,7 +92,7 @@ def write_frame(
                 _append(file, unit, pixels, lasting)
             outflow.begin() if outflow else None
         for name, image in (images or {}).items():
-            _append(file, fits.ImageHDU(_shape_of(image), name=name, ver=1), image, lasting)
+            _append(file, fits.ImageHDU(_form(image.shape, image.dtype), name=name, ver=1), image, lasting)
         for name, table in (tables or {}).items():
             unit = fits.BinTableHDU(ascii_columns(table), name=name)
             _append(file, unit, unit.data.view(np.ndarray), lasting)
@@ -108,33 +109,28 @@ def save_frame(frame: FrameRef, folder: Path) -> FrameRef:
     return frame.with_(path=path, header=saved.header, chips=saved.chips, source=None)
 
 
-def _chip_units(chip: Pixels, version: int) -> Iterator[tuple[Any, NDArray[Any]]]:
+def _chip_units(chip: Pixels, version: int) -> Iterator[tuple[Any, Rows]]:
     unit = str(chip.header.get("BUNIT", ""))
     header = _plain(chip.header)
     header["EXTNAME"], header["EXTVER"] = "SCI", version
-    image = np.asarray(chip.data, np.float32)
-    if not image.size:
+    if 0 in chip.data.shape:
         header["EXTNAME"] = "DQ"
-        yield fits.ImageHDU(_shape_of(chip.mask), header), chip.mask
+        yield fits.ImageHDU(_form(chip.mask.shape, np.uint16), header), chip.mask
         return
-    yield fits.ImageHDU(_shape_of(image), header), image
-    del image
-    spread = np.asarray(chip.variance, np.float32)
-    variance = fits.ImageHDU(_shape_of(spread), name="VAR", ver=version)
+    yield fits.ImageHDU(_form(chip.data.shape, np.float32), header), chip.data
+    variance = fits.ImageHDU(_form(chip.variance.shape, np.float32), name="VAR", ver=version)
     if unit:
         variance.header["BUNIT"] = f"{unit}**2"
-    yield variance, spread
-    del spread
-    mask = np.asarray(chip.mask, np.uint16)
-    yield fits.ImageHDU(_shape_of(mask), name="DQ", ver=version), mask
+    yield variance, chip.variance
+    yield fits.ImageHDU(_form(chip.mask.shape, np.uint16), name="DQ", ver=version), chip.mask
 
 
-def _shape_of(image: NDArray[Any]) -> NDArray[Any]:
-    """As many pixels of the same type, that take no memory: all that the header of an image tells of them."""
-    return np.broadcast_to(np.zeros((), image.dtype), image.shape)
+def _form(shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
+    """As many pixels of a type, that take no memory: all that the header of an image tells of them."""
+    return np.broadcast_to(np.zeros((), kind), shape)
 
 
-def _append(file: BinaryIO, unit: Any, content: NDArray[Any] | None, checksum: bool) -> None:
+def _append(file: BinaryIO, unit: Any, content: Rows | None, checksum: bool) -> None:
     """Write a unit; its header, which has the checksums of what comes behind it, last."""
     header = unit.header
     if checksum:
@@ -142,7 +138,7 @@ def _append(file: BinaryIO, unit: Any, content: NDArray[Any] | None, checksum: b
     begin = file.tell()
     file.write(header.tostring().encode("ascii"))
     total = length = 0
-    for piece in _stored(content):
+    for piece in () if content is None else _stored(content, unit.data.dtype):
         file.write(piece)
         length += len(piece)
         total = sum_words(piece, total) if checksum else 0
@@ -163,13 +159,14 @@ def _seal(header: fits.Header, datasum: int) -> None:
     header["CHECKSUM"] = encode(sum_words(header.tostring().encode("ascii"), datasum))
 
 
-def _stored(content: NDArray[Any] | None) -> Iterator[memoryview]:
+def _stored(content: Rows, kind: np.dtype[Any]) -> Iterator[memoryview]:
     """Pixels, or the rows of a table, as they stand in the file, some at a time; in multiples of 4 bytes."""
-    if content is None or not content.size:
+    if 0 in content.shape:
         return
-    rows = max(AT_A_TIME // content[0].nbytes // 4 * 4, 4)
-    for first in range(0, len(content), rows):
-        piece = np.ascontiguousarray(content[first : first + rows])
+    row = kind.itemsize * math.prod(content.shape[1:])
+    rows = max(AT_A_TIME // row // 4 * 4, 4)
+    for first in range(0, content.shape[0], rows):
+        piece = np.ascontiguousarray(content[first : first + rows], kind)
         if piece.dtype == np.uint16:  # stored as signed integers with BZERO = 32768
             piece = piece ^ np.uint16(0x8000)
         stored = piece.astype(piece.dtype.newbyteorder(">"), copy=False)

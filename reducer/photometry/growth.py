@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -80,17 +81,17 @@ def measure_light(image: F32, variance: F32, usable: F32, star: Table, others: T
     return Light(total, photons, float(growth), sky, edge, (total - beyond) / total)
 
 
-def compare_light(
-    image: F32, variance: F32, usable: F32, stars: Table, others: Table
-) -> tuple[F64, F64, float]:
+def scale_of(stars: Table) -> float:
+    """The scale in pixels of many stars together."""
+    return max(float(np.median(stars["fwhm"])), LEAST_SCALE)
+
+
+def compare_light(every: Sequence[Rings], scale: float) -> tuple[F64, F64, float]:
     """Total light of many stars and its errors, NaN where it cannot be measured, and the error of the wing
-    beyond the aperture, common to all, as a part of the light.
+    beyond the aperture, common to all, as a part of the light; from the rings about each, in their scale.
 
     One wing is fitted to the median of all stars' rings: in a crowd that of a single star is not to be seen.
     """
-    scale = max(float(np.median(stars["fwhm"])), LEAST_SCALE)
-    edges = ring_edges(scale)
-    every = [sum_rings(image, variance, usable, star, others, edges) for star in stars]
     means = np.array([_without_neighbours(rings, scale) for rings in every])
     means -= _mean_of_seen(means[:, -3:])[:, None]
     area, outer = every[0].area, every[0].outer

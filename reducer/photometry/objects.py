@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import sep
 from scipy.spatial import cKDTree
 
+from reducer import dq
 from reducer.align.grid import Grid
-from reducer.frame import F32, F64, Table
-from reducer.photometry.growth import LEAST_SCALE, compare_light
+from reducer.frame import F32, F64, U16, Table
+from reducer.photometry.growth import LEAST_SCALE, Rings, compare_light, ring_edges, scale_of
+from reducer.photometry.width import fill_widths, measure_widths
 from reducer.photometry.zeropoint import Zeropoint
-from reducer.steps.detect import NO_POSITION, RADII
+from reducer.steps.apertures import sum_apertures
+from reducer.steps.detect import NO_POSITION, RADII, SOURCE, detect_sources
 
+#: Sources of a stack: FWHM measured on their pixels (NaN: too faint), sums of VAR in apertures of RADII.
+MEASURED = np.dtype([*SOURCE.descr, ("width", "f8"), ("variance", "f8", (len(RADII),))])
 OBJECT = np.dtype(
     [("NUMBER", "i4"), ("X_IMAGE", "f8"), ("Y_IMAGE", "f8"), ("RA", "f8"), ("DEC", "f8"), ("ERR_POS", "f8"),
      ("FLUX_APER", "f8", (len(RADII),)), ("FLUXERR_APER", "f8", (len(RADII),)), ("FLUX_TOTAL", "f8"),
@@ -63,16 +68,21 @@ def _terms(p: F64, q: F64, order: int) -> F64:
     return np.stack([p**i * q**j for i in range(order + 1) for j in range(order + 1 - i)], axis=1)
 
 
-def correct_apertures(sources: Table, data: F32, variance: F32, usable: F32) -> Correction:
-    """The aperture correction that bright isolated stars of an image (ny, nx) tell.
+#: What gives the rings with some edges about stars of an image.
+Look = Callable[[Table, F64], Iterable[Rings]]
 
-    ``usable``: False where a pixel is bad. Of order 2 from 18 stars, 1 from 9, else constant.
+
+def correct_apertures(sources: Table, shape: tuple[int, int], look: Look) -> Correction:
+    """The aperture correction that bright isolated stars of an image of a ``shape`` (ny, nx) tell.
+
+    ``look``: gives the rings about them. Of order 2 from 18 stars, 1 from 9, else constant.
     """
-    centre, half = np.array([data.shape[1], data.shape[0]]) / 2.0, max(data.shape) / 2.0
+    centre, half = np.array([shape[1], shape[0]]) / 2.0, max(shape) / 2.0
     stars = _bright_isolated(sources)
     if not len(stars):
         return Correction(-1, np.zeros(0), np.zeros((0, 0)), centre, half, np.nan, 0)
-    total, noise, growth = compare_light(data, variance, usable, stars, sources)
+    scale = scale_of(stars)
+    total, noise, growth = compare_light(list(look(stars, ring_edges(scale))), scale)
     good = np.isfinite(total) & (noise < LEAST_CERTAIN * total)
     if not good.any():
         return Correction(-1, np.zeros(0), np.zeros((0, 0)), centre, half, np.nan, 0)
@@ -117,13 +127,26 @@ def _bright_isolated(sources: Table) -> Table:
     return chosen
 
 
-def catalogue(
-    sources: Table, widths: F64, grid: Grid, variance: F32, noise: Table, correction: Correction
-) -> Table:
+def measure_objects(data: F32, variance: F32, mask: U16) -> Table:
+    """The sources of a stack's pixels, (ny, nx) each, with all that a catalogue takes from them: dtype
+    ``MEASURED``. ``data`` is set to 0, in place, where the mask says that there is none."""
+    sources = detect_sources(data, variance, mask)
+    table = np.zeros(len(sources), MEASURED)
+    for name in SOURCE.names or ():
+        table[name] = sources[name]
+    usable = (mask & dq.UNUSABLE) == 0
+    table["width"] = measure_widths(sources, data, usable)
+    places = np.ascontiguousarray(sources["x"]), np.ascontiguousarray(sources["y"])
+    nowhere = np.zeros(mask.shape, np.uint8)
+    table["variance"], _ = sum_apertures(variance, variance, nowhere, *places, np.array(RADII), (0.0, 0.0))
+    return table
+
+
+def catalogue(sources: Table, grid: Grid, noise: Table, correction: Correction) -> Table:
     """OBJCAT: 1-based pixels and degrees of the stack's sources, fluxes in electrons, errors in arcsec.
 
-    ``widths``: FWHM of the sources in pixels; ``variance``: of the stack's pixels; ``noise``: its table
-    NOISE, by which sums over apertures are noisier than VAR says.
+    ``sources``: of dtype ``MEASURED``; ``noise``: the stack's table NOISE, by which sums over apertures are
+    noisier than VAR says.
     """
     table = np.zeros(len(sources), OBJECT)
     table["NUMBER"] = np.arange(1, len(sources) + 1)
@@ -134,10 +157,9 @@ def catalogue(
              "ELLIPTICITY": "ellipticity", "THETA_IMAGE": "angle", "FLAGS": "flags"}  # fmt: skip
     for column, name in pairs.items():
         table[column] = sources[name]
-    table["FWHM_IMAGE"] = widths
-    for k, radius in enumerate(RADII):
-        total, _, _ = sep.sum_circle(variance, sources["x"], sources["y"], radius, subpix=1)
-        table["FLUXERR_APER"][:, k] = np.sqrt(np.maximum(total, 0.0)) * noise_ratio(noise, radius)
+    table["FWHM_IMAGE"] = fill_widths(sources["width"], sources["fwhm"])
+    ratios = np.array([noise_ratio(noise, radius) for radius in RADII])
+    table["FLUXERR_APER"] = np.sqrt(np.maximum(np.nan_to_num(sources["variance"]), 0.0)) * ratios
     size, error = correction.at(sources["x"], sources["y"])
     factor = 10.0 ** (-0.4 * size)
     table["APERCOR"] = size

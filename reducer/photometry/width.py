@@ -35,19 +35,24 @@ def half_width(image: F32, bad: NDArray[np.bool_], x: float, y: float, guess: fl
 
 
 def measure_widths(sources: Table, data: F32, usable: NDArray[np.bool_]) -> F64:
-    """FWHM in pixels of each source of an image (ny, nx), whose table has dtype ``SOURCE``.
-
-    That of strong sources is measured on their pixels. The width of the window that centred a source counts
-    its wings too: that of faint ones is taken in the proportion that the strong ones show.
-    """
+    """FWHM in pixels of the strong sources of an image (ny, nx), measured on their pixels; NaN of others."""
     strong = sources["flux"][:, 0] > LEAST_SIGNAL * sources["flux_error"][:, 0]
     strong &= (sources["flags"] & NOT_CENTRED) == 0
     widths = np.full(len(sources), np.nan)
     for n in np.flatnonzero(strong):
         widths[n] = _width_of(sources[n], data, usable)
+    return widths
+
+
+def fill_widths(widths: F64, windows: F64) -> F64:
+    """FWHM of all sources from those measured on pixels and the widths of the windows that centred them.
+
+    A window's width counts a source's wings too: that of faint ones is taken in the proportion that the
+    strong ones show.
+    """
     told = np.isfinite(widths)
-    share = np.median(widths[told] / sources["fwhm"][told]) if told.any() else 1.0
-    return np.where(told, widths, share * sources["fwhm"])
+    share = np.median(widths[told] / windows[told]) if told.any() else 1.0
+    return np.where(told, widths, share * windows)
 
 
 def _width_of(source: Table, data: F32, usable: NDArray[np.bool_]) -> float:

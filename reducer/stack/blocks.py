@@ -11,20 +11,19 @@ from reducer import parameters
 from reducer.align.grid import DEFAULT_SCALE, Grid, common_grid
 from reducer.align.residuals import residual_table
 from reducer.errors import BadParameter
-from reducer.frame import Context, FrameRef, Table
+from reducer.frame import Context, FrameRef
 from reducer.stack.aligned import write_aligned
 from reducer.stack.bands import Share
 from reducer.stack.combine import Rejection
 from reducer.stack.exposures import Exposure, geometry_of, known_widths, prepare_exposures
 from reducer.stack.images import StarImage, measure_images
 from reducer.stack.parts import Parts, write_part
-from reducer.stack.product import Stack, stack_header, write_stack
-from reducer.steps.detect import BLURRED_FWHM, detect_sources
+from reducer.stack.product import stack_header, write_stack
+from reducer.stack.sources import Stack, find_sources
+from reducer.steps.detect import BLURRED_FWHM
 
 #: Rows of the stack that one task makes.
 SHARE = 256
-#: Rows of the stack in which sources are sought at a time, and how far beyond them they may reach.
-STRIP, MARGIN = 1100, 160
 #: The interpolation kernel unless the user asks for another.
 KERNEL = "keys6"
 
@@ -127,23 +126,3 @@ def sharpness_of(widths: Sequence[float]) -> float:
     ratio = max(widths) / min(widths)
     wing = 4 if max(widths) > BLURRED_FWHM else 2
     return max(Rejection.sharpness, (ratio**wing - 1.0) / 3.0)
-
-
-def find_sources(parts: Parts, context: Context) -> Table:
-    """The sources of the whole stack, brightest first, found strip by strip."""
-    height = parts.height
-    cores = [(first, min(first + STRIP, height)) for first in range(0, height, STRIP)]
-    reach = [(max(first - MARGIN, 0), min(last + MARGIN, height)) for first, last in cores]
-    tables = context.map(detect_strip, [(parts, *rows) for rows in reach])
-    kept = []
-    for (first, last), (lowest, _), table in zip(cores, reach, tables, strict=True):
-        table["y"] += lowest
-        kept.append(table[(table["y"] >= first - 0.5) & (table["y"] < last - 0.5)])
-    found = np.concatenate(kept)
-    return found[np.argsort(-found["flux"][:, 0], kind="stable")]
-
-
-def detect_strip(task: tuple[Parts, int, int]) -> Table:
-    """The sources of the rows of a stack from one up to another."""
-    parts, first, last = task
-    return detect_sources(*parts.some(first, last))

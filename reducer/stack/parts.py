@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from reducer.steps.masks import forget
 class Parts:
     """A whole stack, (height, width), in files of ``rows`` rows (the last perhaps fewer), from the lowest on.
 
-    Each plane is read when it is asked for, and the caller's. ``header``: of the stack's image.
+    ``header``: of the stack's image.
     """
 
     files: Files
@@ -30,44 +29,54 @@ class Parts:
     header: Header
 
     @property
-    def data(self) -> F32:
+    def data(self) -> Plane:
         """The image."""
-        return self._gather(lambda path: self.files.read_image(path, "SCI"), np.float32)
+        return Plane(self, "SCI", np.dtype(np.float32))
 
     @property
-    def variance(self) -> F32:
+    def variance(self) -> Plane:
         """The variance of each pixel."""
-        return self._gather(lambda path: self.files.read_image(path, "VAR"), np.float32)
+        return Plane(self, "VAR", np.dtype(np.float32))
 
     @property
-    def mask(self) -> U16:
+    def mask(self) -> Plane:
         """The bits of each pixel (see dq)."""
-        return self._gather(lambda path: self.files.read_planes(path, 1, None, False)[2], np.uint16)
+        return Plane(self, "DQ", np.dtype(np.uint16))
 
     @property
-    def exposure(self) -> F32:
+    def exposure(self) -> Plane:
         """Seconds of exposure of each pixel."""
-        return self._gather(lambda path: self.files.read_image(path, "EXPTIME"), np.float32)
+        return Plane(self, "EXPTIME", np.dtype(np.float32))
 
     def some(self, first: int, last: int) -> tuple[F32, F32, U16]:
         """Data, variance and mask of the rows from ``first`` up to ``last``."""
-        shape = (last - first, self.width)
-        data, variance = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        mask = np.empty(shape, np.uint16)
-        for number in range(first // self.rows, -(-last // self.rows)):
-            start = number * self.rows
-            rows = slice(max(first - start, 0), min(last - start, self.rows, self.height - start))
-            place = slice(start + rows.start - first, start + rows.stop - first)
-            planes = self.files.read_planes(self.paths[number], 1, rows)
-            data[place], variance[place], mask[place] = planes
-        return data, variance, mask
+        rows = slice(first, last)
+        return self.data[rows], self.variance[rows], self.mask[rows]
 
-    def _gather(self, read: Callable[[Path], Any], kind: type) -> NDArray[Any]:
-        """One plane from all files."""
-        plane: NDArray[Any] = np.empty((self.height, self.width), kind)
-        for number, path in enumerate(self.paths):
-            plane[number * self.rows : (number + 1) * self.rows] = read(path)
-        return plane
+
+@dataclass(frozen=True)
+class Plane:
+    """One plane of a stack in parts, whose rows are read when they are asked for, and then the caller's."""
+
+    parts: Parts
+    name: str
+    dtype: np.dtype[Any]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the stack."""
+        return self.parts.height, self.parts.width
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        each = self.parts.rows
+        first, last, _ = rows.indices(self.parts.height)
+        found: NDArray[Any] = np.empty((last - first, self.parts.width), self.dtype)
+        for number in range(first // each, -(-last // each)):
+            start, end = max(first, number * each), min(last, (number + 1) * each)
+            within = slice(start - number * each, end - number * each)
+            path = self.parts.paths[number]
+            found[start - first : end - first] = self.parts.files.read_image(path, self.name, within)
+        return found
 
 
 def write_part(task: tuple[Share, Path]) -> Path:

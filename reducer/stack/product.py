@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from reducer import dq
 from reducer.align.distortion import FIELD_CENTRE
 from reducer.align.geometry import Geometry, is_stack
 from reducer.align.grid import Grid
 from reducer.frame import Context, FrameRef, Header, Table
 from reducer.photometry.field import find_zeropoint
 from reducer.photometry.objects import add_magnitudes, catalogue, correct_apertures
-from reducer.photometry.width import measure_widths
 from reducer.photometry.zeropoint import write_zeropoint
 from reducer.provenance import plan_product, product_name
 from reducer.stack.again import correlation_of, read_contributions, share_table
 from reducer.stack.exposures import Exposure, geometry_of
 from reducer.stack.noise import Contribution, noise_table
-from reducer.stack.parts import Parts
 from reducer.stack.quality import exposure_table
+from reducer.stack.sources import Stack, looking
 
 #: The middle of the field in the static plane.
 FIELD = (np.array(FIELD_CENTRE[:1]), np.array(FIELD_CENTRE[1:]))
-
-
-@dataclass(frozen=True)
-class Stack:
-    """The whole stack, in parts, and the catalogue of its sources."""
-
-    parts: Parts
-    sources: Table
 
 
 def write_stack(
@@ -84,11 +73,8 @@ def calibrate(
     stack: Stack, grid: Grid, noise: Table, reference: FrameRef, headers: Sequence[Header], context: Context
 ) -> Table:
     """OBJCAT with total light, and magnitudes where there is a zeropoint, which goes into the headers."""
-    data, variance = stack.parts.data, stack.parts.variance
-    usable = (stack.parts.mask & dq.UNUSABLE) == 0
-    correction = correct_apertures(stack.sources, data, variance, usable)
-    widths = measure_widths(stack.sources, data, usable)
-    objects = catalogue(stack.sources, widths, grid, variance, noise, correction)
+    correction = correct_apertures(stack.sources, stack.parts.data.shape, looking(stack, context))
+    objects = catalogue(stack.sources, grid, noise, correction)
     said = f"aperture correction from {correction.stars} isolated stars, order {max(correction.order, 0)}"
     context.notify("info", text=f"{said}, {correction.growth:.3f} mag uncertain for all alike")
     zeropoint = find_zeropoint(objects, correction.growth, reference, context)

@@ -10,10 +10,15 @@ from drawn_standard import moffat
 from reducer.align.grid import Grid
 from reducer.frame import Context, FrameRef
 from reducer.photometry.field import find_zeropoint
-from reducer.photometry.objects import add_magnitudes, catalogue, correct_apertures, noise_ratio
-from reducer.photometry.width import measure_widths
+from reducer.photometry.growth import sum_rings
+from reducer.photometry.objects import (
+    add_magnitudes,
+    catalogue,
+    correct_apertures,
+    measure_objects,
+    noise_ratio,
+)
 from reducer.photometry.zeropoint import Zeropoint, write_zeropoint
-from reducer.steps.detect import detect_sources
 
 SIZE, SECONDS, ZEROPOINT = 1800, 60.0, 25.91
 SCALE = 0.02
@@ -45,11 +50,14 @@ def stack():
 @pytest.fixture(scope="module")
 def objects(stack):
     data, variance, _, _ = stack
-    sources = detect_sources(data, variance, np.zeros(data.shape, np.uint16))
+    sources = measure_objects(data, variance, np.zeros(data.shape, np.uint16))
     usable = np.ones(data.shape, bool)
-    correction = correct_apertures(sources, data, variance, usable)
-    widths = measure_widths(sources, data, usable)
-    return catalogue(sources, widths, GRID, variance, NOISE, correction), correction
+
+    def look(stars, edges):
+        return (sum_rings(data, variance, usable, star, sources, edges) for star in stars)
+
+    correction = correct_apertures(sources, data.shape, look)
+    return catalogue(sources, GRID, NOISE, correction), correction
 
 
 def matched(objects, places):

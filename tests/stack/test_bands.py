@@ -94,7 +94,7 @@ def test_a_stack_in_parts_has_every_bit_of_the_whole(share, tmp_path):
     paths = tuple(map(write_part, tasks))
     parts = Parts(Disk(), paths, rows, 240, share.width, share.exposures[0].frame.header)
     for name in ("data", "variance", "mask", "exposure"):
-        assert np.array_equal(getattr(whole, name), getattr(parts, name)), name
+        assert np.array_equal(getattr(whole, name), getattr(parts, name)[:]), name
     for first, last in ((0, 240), (75, 165), (80, 160), (239, 240)):
         for name, some in zip(("data", "variance", "mask"), parts.some(first, last), strict=True):
             assert np.array_equal(getattr(whole, name)[first:last], some), (name, first, last)

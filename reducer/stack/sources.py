@@ -1,0 +1,72 @@
+"""The sources of a stack, found and measured strip by strip, where its rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from reducer import dq
+from reducer.frame import F64, Context, Table
+from reducer.photometry.growth import Rings, sum_rings
+from reducer.photometry.objects import Look, measure_objects
+from reducer.stack.parts import Parts
+
+#: Rows of the stack in which sources are sought at a time, and how far beyond them they may reach.
+STRIP, MARGIN = 1100, 160
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The whole stack, in parts, and the table of its sources (dtype ``MEASURED``)."""
+
+    parts: Parts
+    sources: Table
+
+
+def find_sources(parts: Parts, context: Context) -> Table:
+    """The sources of the whole stack, brightest first, found strip by strip."""
+    height = parts.height
+    cores = [(first, min(first + STRIP, height)) for first in range(0, height, STRIP)]
+    reach = [(max(first - MARGIN, 0), min(last + MARGIN, height)) for first, last in cores]
+    tables = context.map(_measure_strip, [(parts, *rows) for rows in reach])
+    kept = []
+    for (first, last), (lowest, _), table in zip(cores, reach, tables, strict=True):
+        table["y"] += lowest
+        kept.append(table[(table["y"] >= first - 0.5) & (table["y"] < last - 0.5)])
+    found = np.concatenate(kept)
+    return found[np.argsort(-found["flux"][:, 0], kind="stable")]
+
+
+def _measure_strip(task: tuple[Parts, int, int]) -> Table:
+    """The sources of the rows of a stack from one up to another."""
+    parts, first, last = task
+    return measure_objects(*parts.some(first, last))
+
+
+def looking(stack: Stack, context: Context) -> Look:
+    """What gives the rings about stars of a stack, in worker processes where there are any."""
+
+    def look(stars: Table, edges: F64) -> Iterable[Rings]:
+        return context.map(_sum_rings, [_cut(stack, star, edges) for star in stars])
+
+    return look
+
+
+def _cut(stack: Stack, star: Table, edges: F64) -> tuple[Parts, Table, Table, F64, slice]:
+    """A star and the sources that may reach into its rings, with y from the first of the rows there."""
+    reach = int(edges[-1]) + 1
+    row = round(float(star["y"]))
+    first = max(row - reach, 0)
+    away = np.hypot(stack.sources["x"] - star["x"], stack.sources["y"] - star["y"])
+    star, others = star.copy(), stack.sources[away < 2 * reach + 1]
+    star["y"] -= first
+    others["y"] -= first
+    return stack.parts, star, others, edges, slice(first, row + reach + 1)
+
+
+def _sum_rings(task: tuple[Parts, Table, Table, F64, slice]) -> Rings:
+    parts, star, others, edges, rows = task
+    data, variance, mask = parts.data[rows], parts.variance[rows], parts.mask[rows]
+    return sum_rings(data, variance, (mask & dq.UNUSABLE) == 0, star, others, edges)
