@@ -8,6 +8,7 @@ import sys
 import typer
 
 from goafetch import __version__
+from goafetch.engine.memory import look_seldom
 
 #: In a pipe help and usage errors have neither boxes nor sentences cut to a width.
 _WATCHED = sys.stdout.isatty() and sys.stderr.isatty()
@@ -89,4 +90,5 @@ def main() -> None:
     # The work is shared out among processes: threads of the linear algebra would only take their cores.
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    look_seldom()
     app()

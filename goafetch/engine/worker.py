@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from goafetch.engine.memory import give_back
+from goafetch.engine.memory import give_back, look_seldom
 from goafetch.workspace import share
 
 #: Seconds between looks at the parent.
@@ -23,6 +23,7 @@ _shared: dict[str, Any] = {}
 def begin(parent: int, modules: Sequence[str]) -> None:
     """Make this process a worker of ``parent``; ``modules`` are imported before the first task comes."""
     watch(parent)
+    look_seldom()
     for module in modules:
         importlib.import_module(module)
 
