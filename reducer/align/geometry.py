@@ -148,7 +148,8 @@ class Inverse:
     def evaluate(self, u: F64, v: F64) -> tuple[F64, F64]:
         """0-based pixels of the chip at (u, v); beyond the chip an extrapolation."""
         p, q = (np.asarray(u, float) - self.u0) / self.half, (np.asarray(v, float) - self.v0) / self.half
-        x, y = (np.polynomial.polynomial.polyval2d(p, q, table) for table in self.tables)
+        powers_p, powers_q = _powers(p), _powers(q)
+        x, y = (np.einsum("...i,...i", powers_p @ table, powers_q) for table in self.tables)
         return x, y
 
     def window(self, width: int, height: int) -> tuple[slice, slice]:
@@ -157,6 +158,14 @@ class Inverse:
         low, high = max(int(self.v0 - reach), 0), min(int(self.v0 + reach) + 2, height)
         left, right = max(int(self.u0 - reach), 0), min(int(self.u0 + reach) + 2, width)
         return slice(low, max(high, low)), slice(left, max(right, left))
+
+
+def _powers(values: F64) -> F64:
+    """The powers of some values up to INVERSE_DEGREE, along a last axis."""
+    powers = np.ones((*values.shape, INVERSE_DEGREE + 1))
+    for power in range(1, INVERSE_DEGREE + 1):
+        np.multiply(powers[..., power - 1], values, out=powers[..., power])
+    return powers
 
 
 def nominal_geometry(frame: FrameRef, tangent: Position | None = None) -> Geometry:

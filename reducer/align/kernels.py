@@ -41,13 +41,16 @@ KERNELS = {"keys6": _keys6, "keys4": _keys4, "lanczos3": _lanczos3, "linear": _l
 
 @cache
 def kernel_table(name: str) -> F32:
-    """Weights [0] of the pixels -2..3 about a point at fraction k / STEPS, rows sum to 1, and a window [1] on
-    the same pixels under which they are corrected where some are bad: (2, STEPS + 1, LANES)."""
+    """Weights [0] of the pixels -2..3 about a point at fraction k / STEPS, rows sum to 1; a window [1] on the
+    same pixels under which they are corrected where some are bad; and [2] the window's sum, first and second
+    moment about the point and the sum of the weights' sizes: (3, STEPS + 1, LANES)."""
     if name not in KERNELS:
         raise BadParameter(f"no interpolation is called {name}", " or ".join(KERNELS))
     distance = np.arange(-2, 4)[None, :] - np.arange(STEPS + 1)[:, None] / STEPS
     weights = KERNELS[name](np.abs(distance))
-    table = np.zeros((2, STEPS + 1, LANES), np.float32)
+    table, window = np.zeros((3, STEPS + 1, LANES), np.float32), 1.0 / (1.0 + distance**2) ** 2
     table[0, :, :TAPS] = weights / weights.sum(axis=1, keepdims=True)
-    table[1, :, :TAPS] = 1.0 / (1.0 + distance**2) ** 2
+    table[1, :, :TAPS] = window
+    table[2, :, :3] = np.stack([(window * distance**power).sum(axis=1) for power in range(3)], axis=1)
+    table[2, :, 3] = np.abs(table[0]).sum(axis=1)
     return table

@@ -31,13 +31,15 @@ FAST = {"contract", "reassoc"}
 
 @dataclass(frozen=True)
 class Padded:
-    """A block of a chip with a border of BEFORE and AFTER pixels: data and variance, 0 where useless, 1 for
-    ``good`` pixels and 0 for useless ones (all float32), and ``marks`` of the points whose taps begin two
-    pixels before (uint8). ``mask`` has no border."""
+    """A block of a chip with a border of BEFORE and AFTER pixels: data and variance (float32), 0 where useless.
+
+    ``missing``: which of the TAPS pixels of a row from each one on are useless, a bit for each; ``marks`` of
+    the points whose first taps, in column and row, are at each pixel (both uint8). ``mask`` has no border.
+    """
 
     data: F32
     variance: F32
-    good: F32
+    missing: NDArray[np.uint8]
     marks: NDArray[np.uint8]
     mask: U16
 
@@ -46,39 +48,53 @@ def pad(chip: Chip) -> Padded:
     """A chip, or a block of its rows, made ready for interpolation."""
     height, width = chip.mask.shape
     shape = (height + BEFORE + AFTER, width + BEFORE + AFTER)
-    planes = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    marks, flags = np.zeros(shape, np.uint8), np.empty((2, *shape), np.uint8)
-    _pad(chip.data, chip.variance, chip.mask, *planes, marks, flags)
-    return Padded(*planes, marks, chip.mask)
+    planes = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    missing, marks = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    _pad(chip.data, chip.variance, chip.mask, *planes, missing, marks)
+    return Padded(*planes, missing, marks, chip.mask)
 
 
 @njit(cache=True, nogil=True)
-def _pad(data, variance, mask, out, out_variance, good, marks, flags):  # type: ignore[no-untyped-def]
+def _pad(data, variance, mask, out, out_variance, missing, marks):  # type: ignore[no-untyped-def]
     """Copy into the border, and mark the points that useless or saturated pixels reach."""
     height, width = mask.shape
-    useless, near = flags
-    useless[:], near[:] = TOUCHES_BAD, TOUCHES_BAD
-    for j in range(height):
-        for i in range(width):
-            bad = mask[j, i] & USELESS != 0
-            saturated = mask[j, i] & dq.SATURATED != 0
-            out[j + BEFORE, i + BEFORE] = np.float32(0.0) if bad else data[j, i]
-            out_variance[j + BEFORE, i + BEFORE] = np.float32(0.0) if bad else variance[j, i]
-            good[j + BEFORE, i + BEFORE] = np.float32(0.0) if bad else np.float32(1.0)
-            useless[j + BEFORE, i + BEFORE] = (TOUCHES_BAD if bad else 0) | (
-                NEAR_SATURATED if saturated else 0
-            )
     rows, columns = marks.shape
+    inside = slice(BEFORE, BEFORE + width)
     for j in range(rows):
-        for i in range(2, columns - 3):
-            wide = useless[j, i - 2] | useless[j, i + 3]
-            close = useless[j, i - 1] | useless[j, i] | useless[j, i + 1] | useless[j, i + 2]
-            near[j, i] = (wide & TOUCHES_BAD) | close
-    for j in range(2, rows - 3):
-        for i in range(columns):
-            wide = near[j - 2, i] | near[j + 3, i]
-            close = near[j - 1, i] | near[j, i] | near[j + 1, i] | near[j + 2, i]
-            marks[j, i] = (wide & TOUCHES_BAD) | close
+        out[j], out_variance[j] = np.float32(0.0), np.float32(0.0)
+        if BEFORE <= j < height + BEFORE:
+            out[j, inside], out_variance[j, inside] = data[j - BEFORE], variance[j - BEFORE]
+            _mark_row(mask[j - BEFORE], j, out, out_variance, missing, marks)
+            for i in range(BEFORE):
+                _miss(missing, marks, j, i)
+            for i in range(width + BEFORE, columns):
+                _miss(missing, marks, j, i)
+        else:
+            missing[j] = 2**TAPS - 1
+            marks[max(j - TAPS + 1, 0) : j + 1] |= np.uint8(TOUCHES_BAD)
+
+
+@njit(cache=True, nogil=True)
+def _mark_row(mask, row, out, out_variance, missing, marks):  # type: ignore[no-untyped-def]
+    """Put 0 in the place of the useless pixels of a row, and mark what they and saturated ones reach."""
+    for i in range(len(mask)):
+        if mask[i] & (USELESS | dq.SATURATED):
+            column = i + BEFORE
+            if mask[i] & USELESS:
+                out[row, column], out_variance[row, column] = np.float32(0.0), np.float32(0.0)
+                _miss(missing, marks, row, column)
+            if mask[i] & dq.SATURATED:
+                # It matters to the points that have it among the inner four taps along both axes.
+                marks[max(row - 4, 0) : row, max(column - 4, 0) : column] |= np.uint8(NEAR_SATURATED)
+
+
+@njit(cache=True, nogil=True)
+def _miss(missing, marks, row, column):  # type: ignore[no-untyped-def]
+    """Note a useless pixel with the points that have it among their taps."""
+    for i in range(min(TAPS, column + 1)):
+        missing[row, column - i] |= np.uint8(1 << i)
+        for j in range(min(TAPS, row + 1)):
+            marks[row - j, column - i] |= np.uint8(TOUCHES_BAD)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -98,37 +114,31 @@ def _plain(data, variance, kernel, left, low, tx, ty):  # type: ignore[no-untype
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _missing(good, kernel, window, left, low, tx, ty, fx, fy):  # type: ignore[no-untyped-def]
+def _moments(whole, t, shift):  # type: ignore[no-untyped-def]
+    """The window's sum, first and second moment along an axis about a point ``shift`` beyond the table's."""
+    zeroth, first, second = np.float64(whole[t, 0]), np.float64(whole[t, 1]), np.float64(whole[t, 2])
+    return zeroth, first - shift * zeroth, second - 2.0 * shift * first + shift * shift * zeroth
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _missing(missing, kernel, window, whole, left, low, tx, ty, fx, fy):  # type: ignore[no-untyped-def]
     """What the bad taps take away: the share of the weight, level and slopes of the weights; and the moments
     of the window on the good taps."""
-    lost, r0, r1, r2 = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    n00, n10, n01 = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    n20, n11, n02 = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    for i in range(LANES):
-        share, missed, slope = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-        m0, m1, m2 = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-        for j in range(TAPS):
-            dy = np.float32(j - 2) - fy
-            seen = good[low + np.uint64(j), left + np.uint64(i)]
-            tap, wing = kernel[ty, np.uint64(j)], seen * window[ty, np.uint64(j)]
-            miss = tap - seen * tap
-            share += abs(miss)
-            missed += miss
-            slope += miss * dy
-            m0 += wing
-            m1 += wing * dy
-            m2 += wing * dy * dy
-        dx, tap, wing = np.float32(i - 2) - fx, kernel[tx, np.uint64(i)], window[tx, np.uint64(i)]
-        lost += abs(tap) * share
-        r0 += tap * missed
-        r1 += tap * missed * dx
-        r2 += tap * slope
-        n00 += wing * m0
-        n10 += wing * m0 * dx
-        n20 += wing * m0 * dx * dx
-        n01 += wing * m1
-        n11 += wing * m1 * dx
-        n02 += wing * m2
+    x0, x1, x2 = _moments(whole, tx, fx - np.float64(tx) / STEPS)
+    y0, y1, y2 = _moments(whole, ty, fy - np.float64(ty) / STEPS)
+    n00, n10, n01, n20, n11, n02 = x0 * y0, x1 * y0, x0 * y1, x2 * y0, x1 * y1, x0 * y2
+    lost, r0, r1, r2 = 0.0, 0.0, 0.0, 0.0
+    for j in range(TAPS):
+        bits, i = np.uint32(missing[low + np.uint64(j), left]), np.uint64(0)
+        while bits:
+            if bits & np.uint32(1):
+                dx, dy = np.float64(i) - 2.0 - fx, j - 2.0 - fy
+                tap = np.float64(kernel[tx, i]) * kernel[ty, np.uint64(j)]
+                wing = np.float64(window[tx, i]) * window[ty, np.uint64(j)]
+                lost, r0, r1, r2 = lost + abs(tap), r0 + tap, r1 + tap * dx, r2 + tap * dy
+                n00, n10, n01 = n00 - wing, n10 - wing * dx, n01 - wing * dy
+                n20, n11, n02 = n20 - wing * dx * dx, n11 - wing * dx * dy, n02 - wing * dy * dy
+            bits, i = bits >> np.uint32(1), i + np.uint64(1)
     return lost, r0, r1, r2, n00, n10, n01, n20, n11, n02
 
 
@@ -167,7 +177,7 @@ def _corrected(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, inline="always")
 def _patched(  # type: ignore[no-untyped-def]
-    data, variance, good, kernel, window, left, low, tx, ty, fx, fy
+    data, variance, missing, kernel, window, whole, left, low, tx, ty, fx, fy
 ):  # fmt: skip
     """Whether a point with bad taps can be had, its value and variance.
 
@@ -175,17 +185,12 @@ def _patched(  # type: ignore[no-untyped-def]
     centroid: a level and a slope are reproduced exactly, so that neither a bright nor a dark halo
     surrounds a bad pixel.
     """
-    total_x, total_y = np.float32(0.0), np.float32(0.0)
-    for i in range(LANES):
-        total_x += abs(kernel[tx, np.uint64(i)])
-        total_y += abs(kernel[ty, np.uint64(i)])
-    lost, r0, r1, r2, n00, n10, n01, n20, n11, n02 = _missing(good, kernel, window, left, low, tx, ty, fx, fy)
-    if lost > MOST_LOST * total_x * total_y:
+    lost, r0, r1, r2, n00, n10, n01, n20, n11, n02 = _missing(
+        missing, kernel, window, whole, left, low, tx, ty, np.float64(fx), np.float64(fy)
+    )
+    if lost > MOST_LOST * whole[tx, 3] * whole[ty, 3]:
         return False, np.float32(0.0), np.float32(0.0)
-    a, b, c = _solve(
-        np.float64(r0), np.float64(r1), np.float64(r2), np.float64(n00), np.float64(n10), np.float64(n01),
-        np.float64(n20), np.float64(n11), np.float64(n02),
-    )  # fmt: skip
+    a, b, c = _solve(r0, r1, r2, n00, n10, n01, n20, n11, n02)
     value, spread = _corrected(data, variance, kernel, window, left, low, tx, ty, fx, fy, a, b, c)
     return True, value, spread
 
@@ -207,11 +212,11 @@ def _place(tables, q, start, step, x, y):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _interpolate(  # type: ignore[no-untyped-def]
-    data, variance, good, marks, mask, first_row, tables, u0, v0, half, taps, plane, factor,
+    data, variance, missing, marks, mask, first_row, tables, u0, v0, half, taps, plane, factor,
     left, low, out, out_variance, out_mask, out_array, array,
 ):  # fmt: skip
     height, width = mask.shape
-    kernel, window = taps[0], taps[1]
+    kernel, window, whole = taps[0], taps[1], taps[2]
     # The chip's own outline lies within -1..1 of p and q.
     first, last = max(int(u0 - half) - left - REACH, 0), min(int(u0 + half) - left + REACH + 1, out.shape[1])
     xs, ys = np.empty(max(last - first, 0)), np.empty(max(last - first, 0))
@@ -230,12 +235,13 @@ def _interpolate(  # type: ignore[no-untyped-def]
             iy -= first_row
             tx, ty = np.uint64(fx * STEPS + 0.5), np.uint64(fy * STEPS + 0.5)
             nearest = mask[np.uint64(iy + (fy >= 0.5)), np.uint64(ix + (fx >= 0.5))]
-            mark = marks[np.uint64(iy + BEFORE), np.uint64(ix + BEFORE)]
             at_x, at_y = np.uint64(ix - 2 + BEFORE), np.uint64(iy - 2 + BEFORE)
+            mark = marks[at_y, at_x]
             if mark & TOUCHES_BAD:
                 found, value, spread = _patched(
-                    data, variance, good, kernel, window, at_x, at_y, tx, ty, np.float32(fx), np.float32(fy)
-                )
+                    data, variance, missing, kernel, window, whole, at_x, at_y, tx, ty,
+                    np.float32(fx), np.float32(fy),
+                )  # fmt: skip
                 if nearest & USELESS or not found:
                     out_mask[row, column] = nearest | dq.NO_DATA
                     continue
@@ -287,7 +293,7 @@ def resample_chip(
     """
     padded = pad(chip)
     _interpolate(
-        padded.data, padded.variance, padded.good, padded.marks, padded.mask, first_row, inverse.tables,
+        padded.data, padded.variance, padded.missing, padded.marks, padded.mask, first_row, inverse.tables,
         inverse.u0, inverse.v0, inverse.half, kernel_table(kernel), plane, float(factor), *planes.corner,
         planes.data, planes.variance, planes.mask, planes.array, array,
     )  # fmt: skip
