@@ -31,7 +31,7 @@ FAST = {"contract", "reassoc"}
 
 @dataclass(frozen=True)
 class Padded:
-    """A block of a chip with a border of BEFORE and AFTER pixels: data and variance (float32), 0 where useless.
+    """A block of a chip with a border of BEFORE and AFTER pixels: data and variance, 0 where useless.
 
     ``missing``: which of the TAPS pixels of a row from each one on are useless, a bit for each; ``marks`` of
     the points whose first taps, in column and row, are at each pixel (both uint8). ``mask`` has no border.

@@ -94,7 +94,7 @@ def write_frame(
         for name, image in (images or {}).items():
             _append(file, fits.ImageHDU(_form(image.shape, image.dtype), name=name, ver=1), image, lasting)
         for name, table in (tables or {}).items():
-            unit = fits.BinTableHDU(ascii_columns(table), name=name)
+            unit = _table_unit(table, name)
             _append(file, unit, unit.data.view(np.ndarray), lasting)
         outflow.end() if outflow else None
     return Path(path)
@@ -123,6 +123,14 @@ def _chip_units(chip: Pixels, version: int) -> Iterator[tuple[Any, Rows]]:
         variance.header["BUNIT"] = f"{unit}**2"
     yield variance, chip.variance
     yield fits.ImageHDU(_form(chip.mask.shape, np.uint16), name="DQ", ver=version), chip.mask
+
+
+def _table_unit(table: Table, name: str) -> fits.BinTableHDU:
+    unit = fits.BinTableHDU(name=name)
+    # Given at once, astropy loads all of astropy.table to see whether it is of that.
+    unit.data = fits.FITS_rec.from_columns(fits.ColDefs(ascii_columns(table)))
+    unit.update_header()
+    return unit
 
 
 def _form(shape: tuple[int, ...], kind: Any) -> NDArray[Any]:

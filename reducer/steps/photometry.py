@@ -68,11 +68,12 @@ def total_brightness(frames: Sequence[FrameRef]) -> tuple[F64, F64]:
     and what they lose beyond a radius falls with one power of it. Exposures with too few stars in them are
     compared by the cores of all their stars.
     """
-    found = [relative_brightness([_bright(frame, k) for frame in frames]) for k in range(len(WIDE_RADII))]
+    bright = [_bright(frame) for frame in frames]
+    found = [relative_brightness(rows) for rows in zip(*bright, strict=True)]
     offsets, errors = np.stack([f[0] for f in found]), np.stack([f[1] for f in found])
     fits = [_to_infinity(offsets, growth_shape(power)) for power in POWERS]
     totals, _ = min(fits, key=lambda fit: fit[1])
-    cores, core_errors = relative_brightness([_cores(frame) for frame in frames])
+    cores, core_errors = relative_brightness([_cores(frame)[0] for frame in frames])
     core_errors = np.hypot(core_errors, CORES_CHANGE)
     unsure = ~np.isfinite(totals) | (errors[-1] > LEAST_CERTAIN)
     if unsure[0]:
@@ -99,41 +100,43 @@ def _to_infinity(offsets: F64, shape: F64) -> tuple[F64, float]:
     return totals, float((left**2).sum())
 
 
-def _bright(frame: FrameRef, aperture: int) -> Stars:
-    """A frame's good bright stars in a wide aperture (see ``_stars``)."""
+def _bright(frame: FrameRef) -> list[Stars]:
+    """A frame's good bright stars in each wide aperture (see ``_stars``)."""
     tables, lights = [], []
     for table, chip in zip(frame.sources, frame.chips, strict=True):
         good = _good(table)
         stars, leak = table[good], _leaks(table, good, int(chip["NAXIS1"]), int(chip["NAXIS2"]))
         tables.append(stars)
-        lights.append((stars["wide"][:, aperture], np.hypot(stars["wide_error"][:, aperture], leak)))
+        lights.append((stars["wide"], np.hypot(stars["wide_error"], leak[:, None])))
     return _stars(frame, tables, lights, OWN_SCATTER)
 
 
-def _cores(frame: FrameRef) -> Stars:
+def _cores(frame: FrameRef) -> list[Stars]:
     """The cores of all of a frame's stars with a trusted position (see ``_stars``)."""
     tables = [table[_has_core(table)] for table in frame.sources]
-    lights = [(table["flux"][:, CORE], table["flux_error"][:, CORE]) for table in tables]
+    lights = [(table["flux"][:, [CORE]], table["flux_error"][:, [CORE]]) for table in tables]
     return _stars(frame, tables, lights, CORE_SCATTER)
 
 
 def _stars(
     frame: FrameRef, tables: Sequence[Table], lights: Sequence[tuple[F64, F64]], scatter: float
-) -> Stars:
-    """Plane positions of the sources of each array, their magnitudes and errors, by light and its error.
+) -> list[Stars]:
+    """Plane positions of the sources of each array, their magnitudes and errors, for each column of their
+    light and its error.
 
     A flat makes surface brightness of light, so a star's sum over pixels is multiplied by their area on the
     sky: it differs by 6 % over the field, and a star may move from one array to another.
     """
     assert frame.geometry is not None
-    found: list[Stars] = []
+    places, magnitudes, errors = [], [], []
     for chip, (table, (flux, error)) in enumerate(zip(tables, lights, strict=True)):
-        u, v = frame.geometry.evaluate(table["x"], table["y"], chip)
-        total = flux * frame.geometry.area(table["x"], table["y"], chip)
-        found.append((u, v, -2.5 * np.log10(total), np.hypot(1.0857 * error / flux, scatter)))
-    if not found:
-        return (np.zeros(0),) * 4
-    return tuple(np.concatenate(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
+        places.append(np.stack(frame.geometry.evaluate(table["x"], table["y"], chip), axis=1))
+        total = flux * frame.geometry.area(table["x"], table["y"], chip)[:, None]
+        magnitudes.append(-2.5 * np.log10(total))
+        errors.append(np.hypot(1.0857 * error / flux, scatter))
+    u, v = np.concatenate(places).T
+    columns = zip(np.concatenate(magnitudes).T, np.concatenate(errors).T, strict=True)
+    return [(u, v, magnitude, error) for magnitude, error in columns]
 
 
 def _has_core(table: Table) -> F64:
