@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from reducer.frame import F32, F64
@@ -60,11 +61,22 @@ class Fit:
 
 def strips_of(means: F32, free: Bool, columns: int, first_column: int) -> Strips:
     """Cells from blocks of 4x4 pixels and which of them are free."""
-    shape = (means.shape[0] // CELL_ROWS, CELL_ROWS, means.shape[1] // CELL_COLUMNS, CELL_COLUMNS)
-    window = (slice(0, shape[0] * CELL_ROWS), slice(0, shape[2] * CELL_COLUMNS))
-    count = free[window].reshape(shape).sum(axis=(1, 3), dtype=float)
-    total = np.where(free, means, 0.0)[window].reshape(shape).sum(axis=(1, 3), dtype=float)
-    return Strips(total / np.maximum(count, 1.0), count / (CELL_ROWS * CELL_COLUMNS), columns, first_column)
+    shape = (means.shape[0] // CELL_ROWS, means.shape[1] // CELL_COLUMNS)
+    values, weights = np.zeros(shape), np.zeros(shape)
+    _fill_cells(means, free, values, weights)
+    return Strips(values, weights, columns, first_column)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _fill_cells(means: F32, free: Bool, values: F64, weights: F64) -> None:
+    """Means of the free blocks of each cell, and the fraction that is free."""
+    for y in range(values.shape[0] * CELL_ROWS):
+        for x in range(values.shape[1] * CELL_COLUMNS):
+            if free[y, x]:
+                values[y // CELL_ROWS, x // CELL_COLUMNS] += means[y, x]
+                weights[y // CELL_ROWS, x // CELL_COLUMNS] += 1.0
+    values /= np.maximum(weights, 1.0)
+    weights /= CELL_ROWS * CELL_COLUMNS
 
 
 def channel_width(exposures: Sequence[Mapping[int, Strips]]) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from reducer import dq
-from reducer.combine import clipped_mean
+from reducer.combine import clipped_mean, median_of
 from reducer.frame import F32, U16, Chip, Files, FrameRef
 from reducer.headers.gsaoi import region
 from reducer.provenance import Target
@@ -110,7 +110,7 @@ def see(data: F32, mask: U16, first_column: int, local: bool, hidden: Bool | Non
     cells = cell_map(means, known & ~stars)
     dark = free if local else without_faint(means, known & ~stars)
     return Seen(
-        level=float(np.median(means[free])) if free.any() else float("nan"),
+        level=median_of(means[free]) if free.any() else float("nan"),
         cells=cells,
         free=float(free.sum() / max(known.sum(), 1)),
         strips=strips_of(means, dark, data.shape[1], first_column),

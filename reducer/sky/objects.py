@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -40,15 +41,20 @@ def block_means(data: F32, mask: U16, unusable: int = dq.UNUSABLE) -> tuple[F32,
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _block_means(data: F32, mask: U16, unusable: int, means: F32, counts: F32) -> None:
-    bits = np.uint16(unusable)
+    # Sums along columns first, in loops without branches.
+    bits, width = np.uint16(unusable), 4 * means.shape[1]
+    light, number = np.empty(width, np.float32), np.empty(width, np.float32)
     for y in range(means.shape[0]):
+        light[:], number[:] = 0, 0
+        for row in range(4 * y, 4 * y + 4):
+            for x in range(width):
+                usable = mask[row, x] & bits == 0
+                light[x] += data[row, x] if usable else np.float32(0)
+                number[x] += np.float32(1) if usable else np.float32(0)
         for x in range(means.shape[1]):
-            total, count = np.float32(0), np.float32(0)
-            for row in range(4 * y, 4 * y + 4):
-                for column in range(4 * x, 4 * x + 4):
-                    usable = mask[row, column] & bits == 0
-                    total += data[row, column] if usable else np.float32(0)
-                    count += np.float32(1) if usable else np.float32(0)
+            first = 4 * x
+            count = number[first] + number[first + 1] + number[first + 2] + number[first + 3]
+            total = light[first] + light[first + 1] + light[first + 2] + light[first + 3]
             counts[y, x] = count
             means[y, x] = total / max(count, np.float32(1))
 
@@ -57,7 +63,9 @@ def scatter(values: NDArray[np.floating[Any]]) -> float:
     """Standard deviation from the quartiles (of a sample of the values where there are very many)."""
     if not values.size:
         return 0.0
-    low, high = np.percentile(values[:: max(values.size // 30_000, 1)], (25, 75))
+    ordered = np.sort(values[:: max(values.size // 30_000, 1)])  # a third of the time of np.percentile
+    places = np.array([0.25, 0.75]) * (ordered.size - 1)
+    low, high = np.interp(places, np.arange(ordered.size), ordered)
     return float(0.7413 * (high - low))
 
 
@@ -70,57 +78,66 @@ def find_objects(means: F32, counts: F32, local: bool) -> Bool:
     known = counts >= BLOCK
     if known.sum() < 100:
         return np.zeros(means.shape, bool)
-    background = local_background(means, known) if local else plane(means, known)
-    residual = np.where(known, means - background, 0.0)
+    residual = means - (local_background(means, known) if local else plane(means, known))
     found = np.zeros(means.shape, bool)
     for size in SCALES:
         free = known & ~found
-        weight = box_means(free.astype(np.float32), size)
-        light = box_means(np.where(free, residual, np.float32(0)), size)
-        average = light / np.maximum(weight, 1e-3)
+        average, weight = free_means(residual, free, size)
         noise = scatter(average[free & (weight > 0.5)])
         found |= known & (weight > 0.1) & (average > THRESHOLD * noise)
     return grow(found, known)
 
 
-def box_means(image: F32, size: int) -> F32:
-    """Means over squares of ``size`` (odd) pixels; beyond the edges the pixels there go on."""
-    means = image
-    if size > 1:
-        means = np.empty_like(image)
-        _box_means(np.ascontiguousarray(image), size, means)
-    return means
+def free_means(image: F32, free: Bool, size: int) -> tuple[F32, F32]:
+    """Means over squares of ``size`` (odd) blocks of what is free, and which part of each is.
+
+    Beyond the edges the blocks there go on.
+    """
+    if size == 1:
+        return image, free.astype(np.float32)
+    means, weights = np.empty(image.shape, np.float32), np.empty(image.shape, np.float32)
+    _free_means(image, free, size, means, weights)
+    return means, weights
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _box_means(image: F32, size: int, means: F32) -> None:
+def _free_means(image: F32, free: Bool, size: int, means: F32, weights: F32) -> None:
     height, width = image.shape
     reach = size // 2
-    running = np.zeros(width)
+    light, number = np.zeros(width), np.zeros(width)
     for row in range(-reach, reach + 1):
-        running += image[min(max(row, 0), height - 1)]
+        _add_row(image, free, min(max(row, 0), height - 1), 1.0, light, number)
     for y in range(height):
-        # A mean over columns moves on by one row, and then a mean over rows by one column.
+        # A sum over columns moves on by one row, and then a sum over rows by one column.
         if y > 0:
-            enters, leaves = image[min(y + reach, height - 1)], image[max(y - reach - 1, 0)]
-            for x in range(width):
-                running[x] += enters[x] - leaves[x]
-        total = 0.0
+            _add_row(image, free, min(y + reach, height - 1), 1.0, light, number)
+            _add_row(image, free, max(y - reach - 1, 0), -1.0, light, number)
+        total, count = 0.0, 0.0
         for column in range(-reach, reach + 1):
-            total += running[min(max(column, 0), width - 1)]
+            total += light[min(max(column, 0), width - 1)]
+            count += number[min(max(column, 0), width - 1)]
         for x in range(width):
             if x > 0:
-                total += running[min(x + reach, width - 1)] - running[max(x - reach - 1, 0)]
-            means[y, x] = total / (size * size)
+                enters, leaves = min(x + reach, width - 1), max(x - reach - 1, 0)
+                total += light[enters] - light[leaves]
+                count += number[enters] - number[leaves]
+            weights[y, x] = count / (size * size)
+            means[y, x] = total / max(count, 0.5)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _add_row(image: F32, free: Bool, row: int, sign: float, light: F64, number: F64) -> None:
+    for x in range(light.size):
+        light[x] += sign * image[row, x] if free[row, x] else 0.0
+        number[x] += sign if free[row, x] else 0.0
 
 
 def without_faint(means: F32, free: Bool) -> Bool:
     """The free blocks that no faint light seems to be in, judged against their surroundings."""
     if free.sum() < 100:
         return free
-    residual = np.where(free, means - local_background(means, free), np.float32(0))
-    weight = box_means(free.astype(np.float32), 3)
-    average = box_means(residual, 3) / np.maximum(weight, 1e-3)
+    residual = means - local_background(means, free)
+    average, _ = free_means(residual, free, 3)
     noise = scatter(residual[free])
     single, around = FAINT
     dark: Bool = free & (np.abs(residual) <= single * noise) & (average <= around * noise / 3)
@@ -132,25 +149,23 @@ def grow(found: Bool, known: Bool) -> Bool:
     labels, number = ndimage.label(found)
     if not number:
         return found
-    radius = np.sqrt(np.bincount(labels.ravel()) / np.pi)
-    distance, nearest = to_nearest(labels)
-    reach = radius.astype(np.float32)[nearest]
+    radius = np.sqrt(np.bincount(labels[found]) / np.pi)
     for growth in (GROWTH, GROWTH / 2, 0.0):
-        grown: Bool = distance <= 1.0 + growth * reach
+        grown = within(labels, (1.0 + growth * radius).astype(np.float32))
         if (known & ~grown).sum() > FREE * known.sum():
             return grown
     return found
 
 
-def to_nearest(labels: NDArray[np.int32]) -> tuple[F32, NDArray[np.int32]]:
-    """The distance of each block to the nearest one with a label (not 0), and that label.
+def within(labels: NDArray[np.int32], reach: F32) -> Bool:
+    """Which blocks are no farther from the nearest one with a label (not 0) than the reach of that label.
 
     Felzenszwalb and Huttenlocher 2012, Theory of Computing 8, 415: columns first, then for each row the lower
     envelope of the parabolas that stand on its columns.
     """
-    distance, nearest = np.full(labels.shape, np.inf, np.float32), np.zeros_like(labels)
-    _to_nearest(labels, _nearest_row(labels), distance, nearest)
-    return distance, nearest
+    near = np.zeros(labels.shape, bool)
+    _within(labels, _nearest_row(labels), reach, int(reach.max()), near)
+    return near
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -169,15 +184,16 @@ def _nearest_row(labels: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _to_nearest(
-    labels: NDArray[np.int32], rows: NDArray[np.int32], distance: F32, nearest: NDArray[np.int32]
+def _within(
+    labels: NDArray[np.int32], rows: NDArray[np.int32], reach: F32, farthest: int, near: Bool
 ) -> None:
     height, width = labels.shape
     feet, begins, heights = np.empty(width, np.int32), np.empty(width + 1), np.empty(width)
     for y in range(height):
         last = -1
         for x in range(width):
-            if rows[y, x] < 0:
+            # What is farther than any label reaches is nobody's nearest that matters.
+            if abs(y - rows[y, x]) > farthest:
                 continue
             heights[x] = float((y - rows[y, x]) ** 2)
             begin = -np.inf
@@ -196,15 +212,20 @@ def _to_nearest(
             while begins[place + 1] < x:
                 place += 1
             foot = feet[place]
-            distance[y, x] = np.sqrt(heights[foot] + float((x - foot) ** 2))
-            nearest[y, x] = labels[rows[y, foot], foot]
+            distance = np.float32(np.sqrt(heights[foot] + float((x - foot) ** 2)))
+            near[y, x] = distance <= reach[labels[rows[y, foot], foot]]
 
 
 def local_background(means: F32, known: Bool) -> F32:
     """The median around each block: of cells of 8 blocks, then of 5x5 cells."""
-    return spread(
-        ndimage.median_filter(cell_medians(means, known, 8), size=5, mode="nearest"), means.shape, 8
-    )
+    return spread(median_around(cell_medians(means, known, 8)), means.shape, 8)
+
+
+def median_around(cells: F32) -> F32:
+    """The median of 5x5 cells around each; beyond the edges the cells there go on."""
+    around = sliding_window_view(np.pad(cells, 2, mode="edge"), (5, 5)).reshape(*cells.shape, 25)
+    middle: F32 = np.partition(around, 12, axis=2)[:, :, 12]
+    return middle
 
 
 def cell_medians(means: F32, known: Bool, size: int = CELL) -> F32:
