@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,17 +23,36 @@ SAMPLE = 16
 CLIP = 3.0
 
 
-def column_means(data: F32, mask: U16) -> F32:
-    """The clipped mean of the usable pixels of each column, (nx,); NaN where a column has almost none."""
-    usable = mask & dq.UNUSABLE == 0
-    centre, width = _centres(data[::SAMPLE], usable[::SAMPLE])
-    total, count = _sums(data, usable, centre, width * CLIP)
-    return np.where(count >= 10, total / np.maximum(count, 1), np.nan).astype(np.float32)
+@dataclass(frozen=True)
+class Columns:
+    """Sums of the usable pixels of each column that lie within ``limit`` of its ``centre``, and their number.
+
+    ``limit`` is in the unit of the pixels; all four are (nx,).
+    """
+
+    centre: F64
+    limit: F64
+    total: F64
+    count: F64
+
+    @staticmethod
+    def of(samples: F32, mask: U16) -> Columns:
+        """Sums of nothing yet; ``samples``, ``mask``: of every ``SAMPLE``-th row."""
+        centre, width = _centres(samples, mask & dq.UNUSABLE == 0)
+        return Columns(centre, width * CLIP, np.zeros(centre.shape), np.zeros(centre.shape))
+
+    def add(self, data: F32, mask: U16) -> None:
+        """Add some rows, in place."""
+        _add(data, mask, dq.UNUSABLE, self.centre, self.limit, self.total, self.count)
+
+    def means(self) -> F32:
+        """The clipped mean of each column, (nx,); NaN where a column has almost no usable pixels."""
+        return np.where(self.count >= 10, self.total / np.maximum(self.count, 1), np.nan).astype(np.float32)
 
 
 def _centres(samples: F32, usable: Bool) -> tuple[F64, F64]:
     """Median and robust standard deviation of each column of samples; zero where almost none is usable."""
-    ordered = np.sort(np.where(usable, samples, np.float32(np.inf)).T, axis=1)
+    ordered = np.sort(np.where(usable, samples, np.float32(np.inf)).T.copy(), axis=1)
     count = usable.sum(axis=0)
     low, middle, high = (
         np.take_along_axis(ordered, np.minimum(place, samples.shape[0] - 1)[:, None], axis=1)[:, 0]
@@ -44,14 +64,13 @@ def _centres(samples: F32, usable: Bool) -> tuple[F64, F64]:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _sums(data: F32, usable: Bool, centre: F64, limit: F64) -> tuple[F64, F64]:
-    total, count = np.zeros(data.shape[1]), np.zeros(data.shape[1])
+def _add(data: F32, mask: U16, unusable: int, centre: F64, limit: F64, total: F64, count: F64) -> None:
+    bits = np.uint16(unusable)
     for y in range(data.shape[0]):
         for x in range(data.shape[1]):
-            counts = usable[y, x] and abs(data[y, x] - centre[x]) <= limit[x]
+            counts = (mask[y, x] & bits == 0) & (abs(data[y, x] - centre[x]) <= limit[x])
             total[x] += data[y, x] if counts else 0.0
             count[x] += 1.0 if counts else 0.0
-    return total, count
 
 
 def offsets_against(profile: F32 | F64, reference: F32 | F64, first_column: int = 0) -> F32:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,8 @@ class Correction:
     def pixels(self, frame: FrameRef, index: int, rows: slice | None, variance: bool) -> tuple[F32, F32, U16]:
         """Data, variance and mask of one array of the frame, or of some of its rows."""
         raw = read_counts(self.calibrations.disk, frame.with_(path=self.raw), index, rows)
-        view = View.of(self.calibrations, self.switches, frame, index)
-        data, noise, mask = view.correct(raw, rows or slice(None), variance)
+        view = View.of(self.calibrations, self.switches, frame, index, rows, variance)
+        data, noise, mask = view.correct(raw)
         first = (rows.start if rows else 0) * raw.shape[1]
         glowing = self.glowing.get(view.exposure.array, np.empty(0, np.int32)) - first
         mask.reshape(-1)[glowing[(glowing >= 0) & (glowing < mask.size)]] |= dq.BAD
@@ -179,30 +179,38 @@ class View:
     response: Response
 
     @staticmethod
-    def of(calibrations: Calibrations, switches: Mapping[str, bool], frame: FrameRef, index: int) -> View:
-        """The view of an array of a frame."""
+    def of(
+        calibrations: Calibrations,
+        switches: Mapping[str, bool],
+        frame: FrameRef,
+        index: int,
+        rows: slice | None = None,
+        variance: bool = True,
+    ) -> View:
+        """The view of an array of a frame, or of some of its rows."""
         described, header = describe(frame), frame.chips[index]
         steps = {name: on for name, on in switches.items() if name != "flat"}
+        steps["variance"] = steps["variance"] and variance
         exposure = Exposure.of(int(header["EXTVER"]), described.coadds, described.read_speed_setting, **steps)
         response = NO_RESPONSE
         if switches["flat"] and calibrations.flat is not None:
-            response = read_response(calibrations.disk, calibrations.flat, header)
-        static = known_bits(calibrations, frame.header, header) if exposure.mask else None
-        return View(exposure, static, response)
+            response = read_response(calibrations.disk, calibrations.flat, header, rows, exposure.variance)
+        bits = known_bits(calibrations, frame.header, header) if exposure.mask else None
+        return View(exposure, bits[rows or slice(None)] if bits is not None else None, response)
 
-    def correct(self, raw: F32, where: Any, variance: bool) -> tuple[F32, F32, U16]:
-        """Data, variance and mask of raw counts, in two dimensions, at these indexes of the array."""
-        static = None if self.static is None else self._at(self.static, where, raw.shape)
-        response = self.response
-        if response.data.size:
-            planes = (response.data, response.variance, response.mask)
-            response = Response(*(self._at(plane, where, raw.shape) for plane in planes))
-        exposure = replace(self.exposure, variance=self.exposure.variance and variance)
-        return correct(raw, exposure, static=static, response=response)[:3]
+    def at(self, where: Any) -> View:
+        """The view of places without variance: one row, at these indexes."""
 
-    @staticmethod
-    def _at(plane: Any, where: Any, shape: tuple[int, ...]) -> Any:
-        return np.ascontiguousarray(plane[where].reshape(shape))
+        def there(plane: Any) -> Any:
+            return np.ascontiguousarray(plane[where].reshape(1, -1)) if plane.size else plane
+
+        static = None if self.static is None else there(self.static)
+        flat = self.response
+        return View(self.exposure, static, Response(there(flat.data), flat.variance, there(flat.mask)))
+
+    def correct(self, raw: F32) -> tuple[F32, F32, U16]:
+        """Data, variance and mask of the raw counts that are viewed, in two dimensions."""
+        return correct(raw, self.exposure, static=self.static, response=self.response)[:3]
 
 
 @dataclass(frozen=True)
@@ -243,11 +251,10 @@ def _judge_glows(
         array = int(header["EXTVER"])
         if any(glow.pixels[array].size for glow in glows if array in glow.pixels):
             raw = read_counts(calibrations.disk, frame, index)
-            view = View.of(calibrations, switches, frame, index)
+            view = View.of(calibrations, switches, frame, index, variance=False)
 
             def look(where: Any, raw: F32 = raw, view: View = view) -> tuple[F32, U16]:
-                counts = np.ascontiguousarray(np.atleast_2d(raw[where]))
-                data, _, mask = view.correct(counts, where, variance=False)
+                data, _, mask = view.at(where).correct(np.ascontiguousarray(raw[where].reshape(1, -1)))
                 return data.reshape(-1), mask.reshape(-1)
 
             glowing[array] = glowing_pixels(look, glows, array, region(header))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from reducer import dq
-from reducer.detector import Response, flag_border
+from reducer.detector import NO_RESPONSE, Response, flag_border
 from reducer.errors import BadInput
 from reducer.frame import F32, U16, Files, FrameRef, Header
 from reducer.headers.gsaoi import SIDE, Region, region
@@ -59,10 +59,7 @@ def _as_of(path: Path | None) -> Dated:
     return None if path is None else (path, path.stat().st_mtime_ns)
 
 
-# Frame after frame needs the same four arrays of the calibrations.
-
-
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=4)  # frame after frame needs those of the same four arrays
 def _known_bits(
     disk: Files, bpm: Dated, array: int, where: Region, windows: tuple[tuple[int, int, int, int], ...]
 ) -> U16:
@@ -84,19 +81,34 @@ def _static_bits(disk: Files, path: Path, array: int, where: Region) -> U16:
     return bits
 
 
-def read_response(disk: Files, path: Path, chip: Header) -> Response:
-    """A flat, cropped to the region of an array; not the caller's to change."""
-    return _response(disk, _as_of(path), int(chip["EXTVER"]), region(chip))
+def read_response(
+    disk: Files, path: Path, chip: Header, rows: slice | None = None, variance: bool = True
+) -> Response:
+    """A flat, cropped to the region of an array or some of its rows; not the caller's to change.
+
+    Without variance that of the response is empty.
+    """
+    where = region(chip)
+    first, last, _ = (rows or slice(None)).indices(where.shape[0])
+    return _response(disk, _as_of(path), int(chip["EXTVER"]), where, first, last, variance)
+
+
+@lru_cache(maxsize=1)  # what is done to some rows, and to frame after frame, needs the same ones
+def _response(
+    disk: Files, flat: Dated, array: int, where: Region, first: int, last: int, variance: bool
+) -> Response:
+    assert flat is not None
+    rows, columns = where.within(_region_of(disk, flat, array))
+    wanted = slice(rows.start + first, rows.start + last)
+    data, noise, mask = disk.read_planes(flat[0], array, wanted, variance)
+    return Response(data, noise if variance else NO_RESPONSE.variance, mask).crop(slice(None), columns)
 
 
 @lru_cache(maxsize=4)
-def _response(disk: Files, flat: Dated, array: int, where: Region) -> Response:
+def _region_of(disk: Files, flat: Dated, array: int) -> Region:
     assert flat is not None
     frame = disk.open_frame(flat[0])
-    index = index_of(frame, array)
-    rows, columns = where.within(region(frame.chips[index]))
-    stored = disk.read_chip(frame, index, rows)
-    return Response(stored.data, stored.variance, stored.mask).crop(slice(None), columns)
+    return region(frame.chips[index_of(frame, array)])
 
 
 def forget() -> None:

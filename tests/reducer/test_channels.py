@@ -5,12 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from reducer import dq
 from reducer.sky.channels import channel_width, covered_channels, fit_exposure, strips_of
-from reducer.sky.columns import column_means, find_width, offsets_against
+from reducer.sky.columns import SAMPLE, Columns, find_width, offsets_against
 from reducer.sky.edges import common_offsets
 from reducer.sky.field import fit_field
 
 BLOCKS = 512
+
+
+def column_means(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """As a frame is measured: some of its rows first, then all in two parts."""
+    columns = Columns.of(data[::SAMPLE], mask[::SAMPLE])
+    columns.add(data[:1000], mask[:1000])
+    columns.add(data[1000:], mask[1000:])
+    return columns.means()
 
 
 def offsets_of(rng: np.random.Generator, width: int) -> np.ndarray:
@@ -91,5 +100,7 @@ def test_a_flat_frame_gives_its_offsets_against_the_others() -> None:
     data = (pattern + true + noise * rng.standard_normal(pattern.shape)).astype(np.float32)
     mask = np.zeros(data.shape, np.uint16)
     profile, reference = column_means(data, mask), column_means(pattern.astype(np.float32), mask)
+    nothing_usable = column_means(data, mask + np.uint16(dq.BAD))
+    assert np.isnan(nothing_usable).all()
     assert find_width(profile - reference) == 64
     assert (offsets_against(profile, reference) - true).std() < 0.5
