@@ -61,9 +61,9 @@ def clipped_mean(
     """The mean over frames of the usable values that lie within the noise of their median.
 
     ``data``, ``variance``, ``mask``: (frames, ny, nx), contiguous. A value is left out when it is more than
-    ``low`` or ``high`` standard deviations from the median, the deviation being that of its own variance or, where the
-    frames scatter more than their variances say, of the scatter. Returns mean, variance of the mean, and
-    the number of values used, each (ny, nx); where no value was usable the number is 0 and the mean 0.
+    ``low`` or ``high`` standard deviations from the median, the deviation being that of its own variance or,
+    where the frames scatter more than their variances say, of the scatter. Returns mean, variance of the
+    mean, and the number of values used, each (ny, nx); where no value was usable number and mean are 0.
     """
     shape = data.shape[1:]
     mean, noise = np.zeros(shape, np.float32), np.zeros(shape, np.float32)

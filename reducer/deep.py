@@ -11,8 +11,8 @@ from reducer.align.adjust import adjustWCSToReference
 from reducer.align.grid import Grid
 from reducer.frame import Context, FrameRef
 from reducer.headers.gsaoi import region
-from reducer.sky.frames import Packed, pack
-from reducer.sky.objects import BLOCK, Bool, block_means, find_objects
+from reducer.sky.blocks import Packed, block_means, pack
+from reducer.sky.objects import BLOCK, Bool, find_objects
 from reducer.stack.blocks import output_grid, stackFrames
 from reducer.steps.detect import detectSources
 from reducer.steps.photometry import scaleCountsToReference

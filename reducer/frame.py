@@ -166,7 +166,13 @@ class Files(Protocol):
         ...
 
     def read_planes(
-        self, path: Path, array: int, rows: slice | None = None, variance: bool = True, mask: bool = True
+        self,
+        path: Path,
+        array: int,
+        rows: slice | None = None,
+        variance: bool = True,
+        mask: bool = True,
+        data: bool = True,
     ) -> tuple[F32, F32, U16]:
         """Data, variance and mask of the array of that number in a file; what is not asked for is zero."""
         ...

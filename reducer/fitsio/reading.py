@@ -52,20 +52,30 @@ def read_chip(frame: FrameRef, index: int, rows: slice | None = None, variance: 
 
 
 def read_planes(
-    path: Path, array: int, rows: slice | None = None, variance: bool = True, mask: bool = True
+    path: Path,
+    array: int,
+    rows: slice | None = None,
+    variance: bool = True,
+    mask: bool = True,
+    data: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
-    """What ``read_chip`` reads of the array of that number (1 for a stack), without any header."""
+    """What ``read_chip`` reads of the array of that number (1 for a stack), without any header.
+
+    What is not asked for is zero.
+    """
     science = chip_units(path)[array]
-    data = _pixels(path, science, rows, np.float32)
+    first, last, _ = (rows or slice(None)).indices(science.shape[0])
+    shape = (last - first, science.shape[1])
 
     def beside(name: str, wanted: bool, dtype: type) -> NDArray[Any]:
         if not wanted:
-            return np.broadcast_to(dtype(0), data.shape)
+            return np.broadcast_to(dtype(0), shape)
         like = (unit for unit in units_of(path) if unit.version == array and unit.shape == science.shape)
         unit = next((unit for unit in like if unit.name == name and science.name == "SCI"), None)
-        return np.zeros(data.shape, dtype) if unit is None else _pixels(path, unit, rows, dtype)
+        return np.zeros(shape, dtype) if unit is None else _pixels(path, unit, rows, dtype)
 
-    return data, beside("VAR", variance, np.float32), beside("DQ", mask, np.uint16)
+    image = _pixels(path, science, rows, np.float32) if data else np.broadcast_to(np.float32(0), shape)
+    return image, beside("VAR", variance, np.float32), beside("DQ", mask, np.uint16)
 
 
 def _pixels(path: Path, unit: Unit, rows: slice | None, dtype: type) -> NDArray[Any]:

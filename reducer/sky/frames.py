@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,30 +10,31 @@ import numpy as np
 from numba import njit
 
 from reducer import dq
-from reducer.combine import clipped_mean, median_of
-from reducer.frame import F32, U16, Chip, Files, FrameRef
+from reducer.combine import combine_rows, median_of
+from reducer.detector import NO_RESPONSE
+from reducer.frame import F32, U16, Chip, Files, FrameRef, Header
 from reducer.headers.gsaoi import region
 from reducer.provenance import Target
-from reducer.sky.channels import Strips, strips_of
-from reducer.sky.objects import (
-    BLOCK,
-    Bool,
+from reducer.sky.blocks import (
+    Blocks,
+    Packed,
+    bin_array,
     block_means,
-    cell_map,
-    expand,
-    find_objects,
-    without_faint,
+    hide,
+    pack,
+    parts_of,
+    read_blocks,
+    unpack,
+    unpack_bits,
+    unpack_rows,
+    write_blocks,
 )
+from reducer.sky.channels import Strips, strips_of
+from reducer.sky.objects import BLOCK, Bool, cell_map, find_objects, without_faint
 from reducer.steps.masks import index_of, read_response
-
-#: Pixels of all frames combined at a time.
-PIXELS_AT_ONCE = 4_000_000
-
 
 #: The path of each array's pattern.
 Pattern = Mapping[int, Path]
-#: A compressed mask, and its shape.
-Packed = tuple[bytes, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Seen:
 
     ``level``: median of the free sky, electrons. ``cells``: medians of cells of 64 pixels between the stars,
     NaN where none are free. ``free``: fraction of the usable pixels that no object covers.
-    ``strips``: the free sky for the fit of the channels' offsets. ``packed``: the object mask.
+    ``strips``: the free sky for the fit of the channels' offsets. ``packed``: the object mask in blocks.
     """
 
     level: float
@@ -52,57 +52,62 @@ class Seen:
     strips: Strips
     packed: Packed
 
-    def objects(self) -> Bool:
-        """The object mask in blocks of 4x4 pixels."""
-        return unpack(self.packed)
+
+def strips_in(seen: Mapping[int, Seen]) -> dict[int, Strips]:
+    """The cells of all arrays of a frame in which channel offsets are measured."""
+    return {array: part.strips for array, part in seen.items()}
 
 
-def pack(mask: Bool) -> Packed:
-    """A mask in few bytes, to go between processes and stay in memory for many frames."""
-    return zlib.compress(np.packbits(mask).tobytes(), 1), (mask.shape[0], mask.shape[1])
+def no_offsets(frame: FrameRef) -> dict[int, F32]:
+    """Channel offsets of zero for every array of a frame."""
+    return {int(chip["EXTVER"]): np.zeros(int(chip["NAXIS1"]), np.float32) for chip in frame.chips}
 
 
-def unpack(packed: Packed) -> Bool:
-    """The mask that was packed."""
-    content, shape = packed
-    bits = np.unpackbits(np.frombuffer(zlib.decompress(content), np.uint8), count=shape[0] * shape[1])
-    return bits.reshape(shape).astype(bool)
+def in_blocks(path: Path) -> Path:
+    """Where a frame, or a pattern, is in blocks."""
+    return path.with_name(f"{path.stem}_blocks.fits")
 
 
 @dataclass(frozen=True)
 class LookTask:
-    """Look at a frame, with a pattern (the path of each array's) subtracted if there is one already."""
+    """Look at a frame.
+
+    ``pattern``: the path of each array's pattern, to be subtracted, if there is one already. ``blocks``:
+    where the frame is in blocks, or, while there is no pattern, is to be written in blocks; None: nowhere.
+    """
 
     disk: Files
     frame: FrameRef
     pattern: Pattern
+    blocks: Path | None = None
 
 
 def look(task: LookTask) -> dict[int, Seen]:
     """Measure each array of a frame: level, background cells, channel offsets, objects."""
-    seen = {}
+    seen, made = {}, {}
     for index, header in enumerate(task.frame.chips):
         array = int(header["EXTVER"])
-        chip = task.disk.read_chip(task.frame, index, variance=False)
-        data, mask = chip.data, chip.mask
+        if task.pattern and task.blocks:
+            blocks = read_blocks(task.disk, task.blocks, array)
+        else:
+            blocks = made[array] = bin_array(task.disk, task.frame, index, variance=not task.pattern)
         if task.pattern:
-            sky, _, unseen = _read_pattern(task.disk, task.pattern, array, variance=False)
-            data -= sky
-            mask |= unseen & np.uint16(dq.NO_DATA)
+            blocks = blocks.less(read_blocks(task.disk, in_blocks(task.pattern[array]), array))
         known = task.frame.hidden.get(array)
         hidden = unpack(known) if known else None
-        seen[array] = see(data, mask, region(header).x1, not task.pattern, hidden)
+        seen[array] = see(blocks, header, not task.pattern, hidden)
+    if task.blocks and not task.pattern:
+        write_blocks(task.disk, task.blocks, task.frame, made)
     return seen
 
 
-def see(data: F32, mask: U16, first_column: int, local: bool, hidden: Bool | None = None) -> Seen:
+def see(blocks: Blocks, header: Header, local: bool, hidden: Bool | None = None) -> Seen:
     """Measure one array; ``local`` while the array's own pattern is still in it.
 
-    ``hidden``: blocks of 4x4 pixels that are known to hold objects.
+    ``hidden``: blocks that are known to hold objects.
     """
-    means, counts = block_means(data, mask)
-    if hidden is not None:
-        counts = np.where(hidden, np.float32(0), counts)
+    means, where = blocks.means, region(header)
+    counts = blocks.counts if hidden is None else np.where(hidden, np.uint16(0), blocks.counts)
     objects = find_objects(means, counts, local)
     known = counts >= BLOCK
     free = known & ~objects
@@ -113,7 +118,7 @@ def see(data: F32, mask: U16, first_column: int, local: bool, hidden: Bool | Non
         level=median_of(means[free]) if free.any() else float("nan"),
         cells=cells,
         free=float(free.sum() / max(known.sum(), 1)),
-        strips=strips_of(means, dark, data.shape[1], first_column),
+        strips=strips_of(means, dark, where.shape[1], where.x1),
         packed=pack(objects if hidden is None else objects | hidden),
     )
 
@@ -123,52 +128,67 @@ def see(data: F32, mask: U16, first_column: int, local: bool, hidden: Bool | Non
 
 @dataclass(frozen=True)
 class PatternTask:
-    """Combine one array of several sky frames, given what each shows."""
+    """Combine one array of several sky frames, given what each shows and where each is in blocks."""
 
     disk: Files
     frames: tuple[FrameRef, ...]
+    blocks: tuple[Path, ...]
     seen: tuple[Mapping[int, Seen], ...]
     offsets: tuple[Mapping[int, F32], ...]
     array: int
     path: Path
 
+    @property
+    def places(self) -> list[int]:
+        """The frames that have the array."""
+        return [place for place in range(len(self.frames)) if self.array in self.seen[place]]
+
+    @property
+    def first(self) -> tuple[FrameRef, Header]:
+        """The first frame that has the array, and the array's header."""
+        frame = self.frames[self.places[0]]
+        return frame, frame.chips[index_of(frame, self.array)]
+
+
+def combine_blocks(task: PatternTask) -> Strips:
+    """Write the mean of skies in blocks, without levels and objects, and return its cells."""
+    places, (frame, header) = task.places, task.first
+    shape = region(header).shape
+    masks = [unpack(task.seen[place][task.array].packed) for place in places]
+
+    def fill(layer: int, rows: slice, value: F32, noise: F32, mask: U16) -> None:
+        place = places[layer]
+        blocks = read_blocks(task.disk, task.blocks[place], task.array, rows)
+        np.subtract(blocks.means, np.float32(task.seen[place][task.array].level), out=value)
+        noise[:] = blocks.variance
+        mask[:] = (masks[layer][rows] | (blocks.counts < BLOCK)) * np.uint16(dq.NO_DATA)
+
+    mean, noise, used = combine_rows((shape[0] // BLOCK, shape[1] // BLOCK), len(places), fill, dq.UNUSABLE)
+    pattern = Blocks(mean, noise, np.where(used > 0, BLOCK * BLOCK, 0).astype(np.uint16))
+    write_blocks(task.disk, in_blocks(task.path), frame, {task.array: pattern})
+    return see(pattern, header, local=True).strips
+
 
 def combine_skies(task: PatternTask) -> Path:
     """Write the mean of skies without their levels, channel offsets and objects, for one array."""
-    frames = [place for place, frame in enumerate(task.frames) if task.array in task.seen[place]]
-    first = task.frames[frames[0]]
-    header = first.chips[index_of(first, task.array)]
-    height, width = region(header).shape
-    step = max(BLOCK, PIXELS_AT_ONCE // (width * len(frames)) // BLOCK * BLOCK)
-    values, noises = np.empty((2, len(frames), step, width), np.float32)
-    masks = np.empty(values.shape, np.uint16)
-    data, variance = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
-    mask = np.zeros((height, width), np.uint16)
-    for start in range(0, height, step):
-        rows = slice(start, min(start + step, height))
-        block = (slice(None), slice(0, rows.stop - start))
-        for layer, place in enumerate(frames):
-            _sky_rows(task, place, rows, values[block][layer], noises[block][layer], masks[block][layer])
-        data[rows], variance[rows], used = clipped_mean(
-            values[block], noises[block], masks[block], dq.UNUSABLE
-        )
-        mask[rows][used == 0] = dq.NO_DATA
-    chip = Chip(data, variance, mask, header)
-    return task.disk.write_frame(task.path, first.header, [chip], lasting=False)
+    places, (frame, header) = task.places, task.first
+    masks = [unpack_bits(task.seen[place][task.array].packed) for place in places]
 
+    def fill(layer: int, rows: slice, value: F32, noise: F32, mask: U16) -> None:
+        place = places[layer]
+        sky, seen = task.frames[place], task.seen[place][task.array]
+        chip = task.disk.read_chip(sky, index_of(sky, task.array), rows)
+        np.subtract(chip.data, task.offsets[place][task.array] + np.float32(seen.level), out=value)
+        noise[:], mask[:] = chip.variance, chip.mask
+        part = slice(rows.start // BLOCK, rows.stop // BLOCK)
+        hide(unpack_rows(masks[layer], seen.packed[1][1], part), mask)
 
-def _read_pattern(disk: Files, pattern: Pattern, array: int, variance: bool = True) -> tuple[F32, F32, U16]:
-    return disk.read_planes(pattern[array], array, variance=variance)
-
-
-def _sky_rows(task: PatternTask, place: int, rows: slice, value: F32, noise: F32, mask: U16) -> None:
-    """Fill in some rows of a sky without its level and offsets; objects count as no data."""
-    frame, seen = task.frames[place], task.seen[place][task.array]
-    chip = task.disk.read_chip(frame, index_of(frame, task.array), rows)
-    hidden = expand(seen.objects(), chip.data.shape, rows.start)
-    np.bitwise_or(chip.mask, hidden * np.uint16(dq.NO_DATA), out=mask)
-    np.subtract(chip.data, task.offsets[place][task.array] + np.float32(seen.level), out=value)
-    noise[:] = chip.variance
+    mean, noise, used = combine_rows(region(header).shape, len(places), fill, dq.UNUSABLE)
+    mask = (used == 0) * np.uint16(dq.NO_DATA)
+    means, counts = block_means(mean, mask)
+    blocks = Blocks(means, np.zeros_like(means), counts)
+    write_blocks(task.disk, in_blocks(task.path), frame, {task.array: blocks})
+    return task.disk.write_frame(task.path, frame.header, [Chip(mean, noise, mask, header)], lasting=False)
 
 
 # --- off-target frames -------------------------------------------------------------------------------
@@ -191,13 +211,34 @@ def keep_sky(task: KeepTask) -> Path:
 
 
 def _without_offsets(task: KeepTask) -> Iterator[Chip]:
+    planes = _Planes()
     for index, header in enumerate(task.frame.chips):
         offsets = task.offsets[int(header["EXTVER"])]
-        chip = task.disk.read_chip(task.frame, index)
+        data, variance, mask = planes.of(region(header).shape)
+        for rows in parts_of(len(data)):
+            chip = task.disk.read_chip(task.frame, index, rows)
+            np.subtract(chip.data, offsets, out=data[rows])
+            variance[rows], mask[rows] = chip.variance, chip.mask
         header = header.copy()
         header["CHANRMS"] = (round(float(offsets.std()), 3), "rms of channel offsets (electron)")
-        chip.data[:] -= offsets
-        yield Chip(chip.data, chip.variance, chip.mask, header)
+        yield Chip(data, variance, mask, header)
+
+
+class _Planes:
+    """Data, variance and mask of one array after the other, in the same memory."""
+
+    def __init__(self) -> None:
+        self._planes = _empty((0, 0))
+
+    def of(self, shape: tuple[int, int]) -> tuple[F32, F32, U16]:
+        """Planes to be filled; what they held is lost."""
+        if self._planes[0].shape != shape:
+            self._planes = _empty(shape)
+        return self._planes
+
+
+def _empty(shape: tuple[int, int]) -> tuple[F32, F32, U16]:
+    return np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.uint16)
 
 
 # --- subtraction -------------------------------------------------------------------------------------
@@ -230,41 +271,59 @@ def subtract(task: SubtractTask) -> Path:
 
 
 def _without_sky(task: SubtractTask) -> Iterator[Chip]:
+    planes = _Planes()
     for index, header in enumerate(task.frame.chips):
         array = int(header["EXTVER"])
-        chip = task.disk.read_chip(task.frame, index)
-        sky, sky_variance, unseen = _read_pattern(task.disk, task.pattern, array)
+        made = planes.of(region(header).shape)
+        for rows in parts_of(len(made[0])):
+            chip = task.disk.read_chip(task.frame, index, rows)
+            sky = task.disk.read_planes(task.pattern[array], array, rows)
+            flat = NO_RESPONSE
+            if task.flat is not None:
+                flat = read_response(task.disk, task.flat, header, rows)
+            _subtract(
+                (chip.data, chip.variance, chip.mask),
+                sky,
+                np.float32(task.factors[array]),
+                np.float32(task.levels[array]),
+                task.offsets[array],
+                flat.data,
+                flat.variance,
+                np.float32(1.0 + 1.0 / task.skies),
+                (made[0][rows], made[1][rows], made[2][rows]),
+            )
         header = header.copy()
         header["SKYLEVEL"] = (round(task.levels[array], 3), "sky level subtracted (electron)")
         header["CHANRMS"] = (round(float(task.offsets[array].std()), 3), "rms of channel offsets (electron)")
-        if task.factors[array] != 1.0:
-            sky *= np.float32(task.factors[array])
-            sky_variance *= np.float32(task.factors[array] ** 2)
-        # In place: the pixels were read for this alone, and fresh memory costs more than the sum.
-        sky += np.float32(task.levels[array])
-        chip.data[:] -= sky
-        chip.data[:] -= task.offsets[array]
-        chip.variance[:] += sky_variance
-        if task.flat is not None:
-            flat = read_response(task.disk, task.flat, header)
-            forget_common_noise(chip.variance, chip.data, sky, flat.data, flat.variance, task.skies)
-        chip.mask[:] |= unseen
-        yield Chip(chip.data, chip.variance, chip.mask, header)
+        yield Chip(*made, header)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def forget_common_noise(
-    variance: F32, data: F32, sky: F32, flat: F32, flat_variance: F32, skies: int
+def _subtract(
+    frame: tuple[F32, F32, U16],
+    sky: tuple[F32, F32, U16],
+    factor: np.float32,
+    level: np.float32,
+    offsets: F32,
+    flat: F32,
+    flat_variance: F32,
+    share: np.float32,
+    made: tuple[F32, F32, U16],
 ) -> None:
-    """Take from the variance, in place, the flat's noise in the sky: frame and pattern were divided by the
-    same flat, so that it goes with the sky, and only that in the light which is left stays.
+    """Fill in data, variance and mask of a frame without ``factor`` times a pattern, level and offsets.
 
-    ``data``: without sky; ``sky``: what was subtracted, with its level; ``skies``: whose mean it is.
+    The flat's noise in the sky is no noise: frame and pattern were divided by the same flat, so that it goes
+    with the sky, and only that in the light which is left stays. ``share``: 1 + 1 / skies in the pattern.
     """
-    share = np.float32(1.0 + 1.0 / skies)
-    for y in range(data.shape[0]):
-        for x in range(data.shape[1]):
-            response = flat[y, x]
-            noise = flat_variance[y, x] / (response * response) if response > np.float32(0) else np.float32(0)
-            light = sky[y, x]
-            variance[y, x] -= noise * light * (np.float32(2) * data[y, x] + light * share)
+    for y in range(frame[0].shape[0]):
+        for x in range(frame[0].shape[1]):
+            light = sky[0][y, x] * factor + level
+            left = frame[0][y, x] - light - offsets[x]
+            made[0][y, x] = left
+            made[1][y, x] = frame[1][y, x] + sky[1][y, x] * (factor * factor)
+            made[2][y, x] = frame[2][y, x] | sky[2][y, x]
+            if flat.size:
+                response = flat[y, x]
+                known = response > np.float32(0)
+                noise = flat_variance[y, x] / (response * response) if known else np.float32(0)
+                made[1][y, x] -= noise * light * (np.float32(2) * left + light * share)

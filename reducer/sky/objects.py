@@ -10,7 +10,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from reducer import dq
 from reducer.frame import F32, F64, U16
 
 Bool = NDArray[np.bool_]
@@ -31,34 +30,6 @@ GROWTH = 0.6
 FREE = 0.05
 
 
-def block_means(data: F32, mask: U16, unusable: int = dq.UNUSABLE) -> tuple[F32, F32]:
-    """Means of the usable pixels in blocks of 4x4, and their number; a rest at the edges is dropped."""
-    shape = (data.shape[0] // BLOCK, data.shape[1] // BLOCK)
-    means, counts = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    _block_means(data, mask, unusable, means, counts)
-    return means, counts
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _block_means(data: F32, mask: U16, unusable: int, means: F32, counts: F32) -> None:
-    # Sums along columns first, in loops without branches.
-    bits, width = np.uint16(unusable), 4 * means.shape[1]
-    light, number = np.empty(width, np.float32), np.empty(width, np.float32)
-    for y in range(means.shape[0]):
-        light[:], number[:] = 0, 0
-        for row in range(4 * y, 4 * y + 4):
-            for x in range(width):
-                usable = mask[row, x] & bits == 0
-                light[x] += data[row, x] if usable else np.float32(0)
-                number[x] += np.float32(1) if usable else np.float32(0)
-        for x in range(means.shape[1]):
-            first = 4 * x
-            count = number[first] + number[first + 1] + number[first + 2] + number[first + 3]
-            total = light[first] + light[first + 1] + light[first + 2] + light[first + 3]
-            counts[y, x] = count
-            means[y, x] = total / max(count, np.float32(1))
-
-
 def scatter(values: NDArray[np.floating[Any]]) -> float:
     """Standard deviation from the quartiles (of a sample of the values where there are very many)."""
     if not values.size:
@@ -69,11 +40,11 @@ def scatter(values: NDArray[np.floating[Any]]) -> float:
     return float(0.7413 * (high - low))
 
 
-def find_objects(means: F32, counts: F32, local: bool) -> Bool:
+def find_objects(means: F32, counts: U16, local: bool) -> Bool:
     """Which blocks hold light of objects.
 
-    ``means``, ``counts``: of ``block_means``. ``local``: judge against the surroundings (where the array's
-    own pattern is still in), else against a plane, so that wide objects are found as well.
+    ``means``, ``counts``: of ``blocks.block_means``. ``local``: judge against the surroundings (where the
+    array's own pattern is still in), else against a plane, so that wide objects are found as well.
     """
     known = counts >= BLOCK
     if known.sum() < 100:
@@ -283,15 +254,3 @@ def plane(means: F32, known: Bool) -> F32:
         np.float32
     )
     return flat
-
-
-def expand(blocks: Bool, shape: tuple[int, ...], first_row: int = 0) -> Bool:
-    """Blocks as pixels: of an image of ``shape`` that begins at ``first_row`` of the array (a multiple of 4).
-
-    Rows and columns beyond the last whole block are taken as free.
-    """
-    part = blocks[first_row // BLOCK : -(-(first_row + shape[0]) // BLOCK)]
-    pixels = np.zeros(shape, bool)
-    wide = np.repeat(np.repeat(part, BLOCK, axis=0), BLOCK, axis=1)[: shape[0], : shape[1]]
-    pixels[: wide.shape[0], : wide.shape[1]] = wide
-    return pixels

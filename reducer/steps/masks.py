@@ -88,20 +88,28 @@ def read_response(
 
     Without variance that of the response is empty.
     """
-    where = region(chip)
+    flat, array, where = _as_of(path), int(chip["EXTVER"]), region(chip)
     first, last, _ = (rows or slice(None)).indices(where.shape[0])
-    return _response(disk, _as_of(path), int(chip["EXTVER"]), where, first, last, variance)
+    data, mask = _response(disk, flat, array, where)
+    noise = _response_noise(disk, flat, array, where, first, last) if variance else NO_RESPONSE.variance
+    return Response(data[first:last], noise, mask[first:last])
 
 
-@lru_cache(maxsize=1)  # what is done to some rows, and to frame after frame, needs the same ones
-def _response(
-    disk: Files, flat: Dated, array: int, where: Region, first: int, last: int, variance: bool
-) -> Response:
+@lru_cache(maxsize=4)
+def _response(disk: Files, flat: Dated, array: int, where: Region) -> tuple[F32, U16]:
+    assert flat is not None
+    rows, columns = where.within(_region_of(disk, flat, array))
+    data, _, mask = disk.read_planes(flat[0], array, rows, variance=False)
+    return np.ascontiguousarray(data[:, columns]), np.ascontiguousarray(mask[:, columns])
+
+
+@lru_cache(maxsize=1)  # is needed less often: only what several exposures are asked for in turn is kept
+def _response_noise(disk: Files, flat: Dated, array: int, where: Region, first: int, last: int) -> F32:
     assert flat is not None
     rows, columns = where.within(_region_of(disk, flat, array))
     wanted = slice(rows.start + first, rows.start + last)
-    data, noise, mask = disk.read_planes(flat[0], array, wanted, variance)
-    return Response(data, noise if variance else NO_RESPONSE.variance, mask).crop(slice(None), columns)
+    _, variance, _ = disk.read_planes(flat[0], array, wanted, mask=False, data=False)
+    return np.ascontiguousarray(variance[:, columns])
 
 
 @lru_cache(maxsize=4)
@@ -115,6 +123,7 @@ def forget() -> None:
     """Keep nothing of the calibrations: what is to be done now needs none."""
     _known_bits.cache_clear()
     _response.cache_clear()
+    _response_noise.cache_clear()
 
 
 #: The corner of each array that is farthest from the middle of the field, where idle guide windows stand.

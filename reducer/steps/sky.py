@@ -15,14 +15,7 @@ from reducer.errors import BadInput, BadParameter
 from reducer.frame import F32, F64, Context, FrameRef
 from reducer.provenance import plan_product, product_name
 from reducer.sky.border import Reference, judge, weigh_in
-from reducer.sky.channels import (
-    CELL_ROWS,
-    STEP,
-    Strips,
-    channel_width,
-    covered_channels,
-    fit_exposure,
-)
+from reducer.sky.channels import CELL_ROWS, STEP, channel_width, covered_channels, fit_exposure
 from reducer.sky.edges import common_offsets
 from reducer.sky.field import fit_field
 from reducer.sky.frames import (
@@ -31,9 +24,13 @@ from reducer.sky.frames import (
     Pattern,
     PatternTask,
     SubtractTask,
+    combine_blocks,
     combine_skies,
+    in_blocks,
     keep_sky,
     look,
+    no_offsets,
+    strips_in,
     subtract,
 )
 from reducer.sky.level import Course, differences, follow
@@ -63,10 +60,12 @@ class Decision:
 class Skies:
     """The sky exposures in use, what they show, and the pattern of each set of them.
 
-    ``offsets``: of the channels, by frame and array, electrons for each column; ``width``: of a channel.
+    ``blocks``: where each is in blocks of 4x4 pixels. ``offsets``: of the channels, by frame and array,
+    electrons for each column; ``width``: of a channel.
     """
 
     frames: dict[str, FrameRef]
+    blocks: dict[str, Path] = field(default_factory=dict)
     seen: dict[str, Seens] = field(default_factory=dict)
     offsets: dict[str, dict[int, F32]] = field(default_factory=dict)
     patterns: dict[frozenset[str], Pattern] = field(default_factory=dict)
@@ -78,7 +77,12 @@ def skyCorrect(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     _refuse_both(context)
     objects = [frame for frame in frames if frame.role != "sky"]
     skies = make_patterns(frames, objects, context)
-    tasks = [LookTask(context.disk, frame, skies.patterns[frozenset(frame.skies)]) for frame in objects]
+    tasks = [
+        LookTask(
+            context.disk, frame, skies.patterns[frozenset(frame.skies)], skies.blocks.get(frame.path.name)
+        )
+        for frame in objects
+    ]
     seen = dict(zip((frame.path.name for frame in objects), context.map(look, tasks), strict=True))
     made = _keep_skies([frame for frame in frames if frame.role == "sky"], skies, context)
     for group in _fields(objects):
@@ -104,54 +108,53 @@ def _fields(objects: Sequence[FrameRef]) -> list[list[FrameRef]]:
 
 
 def make_patterns(frames: Sequence[FrameRef], objects: Sequence[FrameRef], context: Context) -> Skies:
-    """Combine the skies twice: objects masked as seen in each sky, then as seen without the pattern."""
+    """Combine the skies twice: objects masked as seen in each sky, then as seen without the pattern.
+
+    The first time in blocks, which is all that is to be seen of that pattern.
+    """
     sets = {frozenset(frame.skies) for frame in objects}
     used = frozenset().union(*sets)
     skies = Skies({frame.path.name: frame for frame in frames if frame.path.name in used})
+    skies.blocks = {name: in_blocks(context.scratch / name) for name in skies.frames}
     _look_at_skies(skies, {}, context)
     skies.offsets = {name: no_offsets(frame) for name, frame in skies.frames.items()}
-    first = _combine(skies, used, context, "_skyfirst")
-    _look_at_skies(skies, first, context)
+    tasks = _pattern_tasks(skies, used, context, "_skyfirst")
+    light = dict(zip(tasks, context.map(combine_blocks, tasks.values()), strict=True))
+    _look_at_skies(skies, {array: task.path for array, task in tasks.items()}, context)
     if parameters.value(context, "skyCorrect", "channels"):
         strips = [strips_in(seen) for seen in skies.seen.values()]
         skies.width = channel_width(strips)
-        tasks = [LookTask(context.disk, context.disk.open_frame(path), {}) for path in first.values()]
-        pattern = {array: part for seen in context.map(look, tasks) for array, part in seen.items()}
-        common = common_offsets(strips_in(pattern), skies.width, len(strips))
+        common = common_offsets(light, skies.width, len(strips))
         for name, found in zip(skies.seen, strips, strict=True):
             own = fit_exposure(found, skies.width).offsets
             skies.offsets[name] = {array: own[array] + common[array] for array in own}
     for place, members in enumerate(sorted(sets, key=sorted)):
-        skies.patterns[members] = _combine(skies, members, context, f"_sky{place}")
+        tasks = _pattern_tasks(skies, members, context, f"_sky{place}")
+        skies.patterns[members] = dict(zip(tasks, context.map(combine_skies, tasks.values()), strict=True))
     return skies
 
 
-def no_offsets(frame: FrameRef) -> dict[int, F32]:
-    """Channel offsets of zero for every array of a frame."""
-    return {int(chip["EXTVER"]): np.zeros(int(chip["NAXIS1"]), np.float32) for chip in frame.chips}
-
-
-def strips_in(seen: Seens) -> dict[int, Strips]:
-    """The cells of all arrays of a frame in which channel offsets are measured."""
-    return {array: part.strips for array, part in seen.items()}
-
-
 def _look_at_skies(skies: Skies, pattern: Pattern, context: Context) -> None:
-    tasks = [LookTask(context.disk, frame, pattern) for frame in skies.frames.values()]
+    tasks = [
+        LookTask(context.disk, frame, pattern, skies.blocks[name]) for name, frame in skies.frames.items()
+    ]
     skies.seen = dict(zip(skies.frames, context.map(look, tasks), strict=True))
 
 
-def _combine(skies: Skies, members: frozenset[str], context: Context, suffix: str) -> Pattern:
+def _pattern_tasks(
+    skies: Skies, members: frozenset[str], context: Context, suffix: str
+) -> dict[int, PatternTask]:
+    """What makes the pattern of some of the skies, by array."""
     names = sorted(members)
     frames = tuple(skies.frames[name] for name in names)
     seen = tuple(skies.seen[name] for name in names)
-    arrays = sorted({array for shown in seen for array in shown})
+    blocks = tuple(skies.blocks[name] for name in names)
     offsets = tuple(skies.offsets[name] for name in names)
-    tasks = []
-    for array in arrays:
+    tasks = {}
+    for array in sorted({array for shown in seen for array in shown}):
         path = context.scratch / product_name(frames[0].path, f"{suffix}_{array}")
-        tasks.append(PatternTask(context.disk, frames, seen, offsets, array, path))
-    return dict(zip(arrays, context.map(combine_skies, tasks), strict=True))
+        tasks[array] = PatternTask(context.disk, frames, blocks, seen, offsets, array, path)
+    return tasks
 
 
 def _keep_skies(frames: Sequence[FrameRef], skies: Skies, context: Context) -> dict[str, FrameRef]:

@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 
 from reducer.combine import median_of
-from reducer.sky.objects import block_means, free_means, median_around, within
+from reducer.sky.blocks import block_means
+from reducer.sky.objects import free_means, median_around, within
 
 
 @pytest.mark.parametrize("density", [1e-4, 0.01, 0.4])
