@@ -129,62 +129,34 @@ def grow(found: Bool, known: Bool) -> Bool:
 
 
 def within(labels: NDArray[np.int32], reach: F32) -> Bool:
-    """Which blocks are no farther from the nearest one with a label (not 0) than the reach of that label.
-
-    Felzenszwalb and Huttenlocher 2012, Theory of Computing 8, 415: columns first, then for each row the lower
-    envelope of the parabolas that stand on its columns.
-    """
+    """Which blocks are within the reach of a label: no farther than that from a block that has it."""
     near = np.zeros(labels.shape, bool)
-    _within(labels, _nearest_row(labels), reach, int(reach.max()), near)
+    _within(labels, reach, near)
     return near
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _nearest_row(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The row of the nearest label in the same column; far outside where the column has none."""
+def _within(labels: NDArray[np.int32], reach: F32, near: Bool) -> None:
     height, width = labels.shape
-    rows = np.full((height, width), -4 * (height + width), np.int32)
+    # How many stretches of a row begin at each block, less those that have ended before it.
+    stretches = np.zeros((height, width + 1), np.int32)
     for y in range(height):
-        for x in range(width):
-            rows[y, x] = y if labels[y, x] else rows[max(y - 1, 0), x]
-    for y in range(height - 2, -1, -1):
-        for x in range(width):
-            below = rows[y + 1, x]
-            rows[y, x] = below if abs(below - y) < y - rows[y, x] else rows[y, x]
-    return rows
-
-
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _within(
-    labels: NDArray[np.int32], rows: NDArray[np.int32], reach: F32, farthest: int, near: Bool
-) -> None:
-    height, width = labels.shape
-    feet, begins, heights = np.empty(width, np.int32), np.empty(width + 1), np.empty(width)
+        x = 0
+        while x < width:
+            first, label = x, labels[y, x]
+            while x < width and labels[y, x] == label:
+                x += 1
+            if label:
+                radius = float(reach[label])
+                for row in range(max(y - int(radius), 0), min(y + int(radius) + 1, height)):
+                    half = int(np.sqrt(radius**2 - (row - y) ** 2))
+                    stretches[row, max(first - half, 0)] += 1
+                    stretches[row, min(x + half, width)] -= 1
     for y in range(height):
-        last = -1
+        begun = 0
         for x in range(width):
-            # What is farther than any label reaches is nobody's nearest that matters.
-            if abs(y - rows[y, x]) > farthest:
-                continue
-            heights[x] = float((y - rows[y, x]) ** 2)
-            begin = -np.inf
-            while last >= 0:
-                foot = feet[last]
-                begin = 0.5 * ((heights[x] - heights[foot]) / (x - foot) + x + foot)
-                if begin > begins[last]:
-                    break
-                last -= 1
-                begin = -np.inf
-            last += 1
-            feet[last], begins[last] = x, begin
-        begins[last + 1] = np.inf
-        place = 0
-        for x in range(width if last >= 0 else 0):
-            while begins[place + 1] < x:
-                place += 1
-            foot = feet[place]
-            distance = np.float32(np.sqrt(heights[foot] + float((x - foot) ** 2)))
-            near[y, x] = distance <= reach[labels[rows[y, foot], foot]]
+            begun += stretches[y, x]
+            near[y, x] = begun > 0
 
 
 def local_background(means: F32, known: Bool) -> F32:
