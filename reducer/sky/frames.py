@@ -31,7 +31,7 @@ from reducer.sky.blocks import (
 )
 from reducer.sky.channels import Strips, strips_of
 from reducer.sky.objects import BLOCK, Bool, cell_map, find_objects, without_faint
-from reducer.steps.masks import index_of, read_response
+from reducer.steps.masks import Place, index_of, read_response
 
 #: The path of each array's pattern.
 Pattern = Mapping[int, Path]
@@ -274,13 +274,14 @@ def _without_sky(task: SubtractTask) -> Iterator[Chip]:
     planes = _Planes()
     for index, header in enumerate(task.frame.chips):
         array = int(header["EXTVER"])
-        made = planes.of(region(header).shape)
+        place = Place.of(task.frame, index)
+        made = planes.of(place.where.shape)
         for rows in parts_of(len(made[0])):
             chip = task.disk.read_chip(task.frame, index, rows)
             sky = task.disk.read_planes(task.pattern[array], array, rows)
             flat = NO_RESPONSE
             if task.flat is not None:
-                flat = read_response(task.disk, task.flat, header, rows)
+                flat = read_response(task.disk, task.flat, place, rows)
             _subtract(
                 (chip.data, chip.variance, chip.mask),
                 sky,

@@ -7,19 +7,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from reducer import dq, parameters
-from reducer.combine import clipped_mean
+from reducer.combine import combine_rows
 from reducer.detector import correct
 from reducer.errors import BadInput
 from reducer.frame import F32, U16, Chip, Context, FrameRef
-from reducer.headers.gsaoi import region
 from reducer.provenance import plan_product
 from reducer.sky.objects import scatter
 from reducer.steps.flat import combine_lamps, exposure_of, measure_lamps, odd_response, split_lamps
-from reducer.steps.masks import Calibrations, index_of, known_bits, read_counts
+from reducer.steps.masks import Calibrations, Place, index_of, known_bits, read_counts
 from reducer.steps.prepare import describe
-
-#: Rows of darks combined at a time.
-ROWS = 64
 
 
 def makeBPM(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
@@ -60,27 +56,15 @@ def _chips(frame: FrameRef, masks: Sequence[U16]) -> Iterator[Chip]:
 def _hot_pixels(task: tuple[Context, tuple[FrameRef, ...], int, float]) -> U16:
     """Bits of the pixels of one array whose mean dark signal is far from that of the others."""
     context, darks, array, sigma = task
-    header = darks[0].chips[index_of(darks[0], array)]
-    shape = region(header).shape
-    dark = np.empty(shape, np.float32)
-    for first in range(0, shape[0], ROWS):
-        rows = slice(first, min(first + ROWS, shape[0]))
-        dark[rows] = _mean_dark(context, darks, array, rows)
-    lit = known_bits(Calibrations(context.disk), darks[0].header, header) == 0
-    away = np.abs(dark - np.median(dark[lit])) / max(scatter(dark[lit]), 1e-6)
-    return np.where((away > sigma) & lit, dq.BAD, 0).astype(np.uint16)
+    place = Place.of(darks[0], index_of(darks[0], array))
 
-
-def _mean_dark(context: Context, darks: Sequence[FrameRef], array: int, rows: slice) -> F32:
-    blocks = []
-    for frame in darks:
+    def fill(number: int, rows: slice, values: F32, noises: F32, mask: U16) -> None:
+        frame = darks[number]
         index = index_of(frame, array)
         raw = read_counts(context.disk, frame, index, rows)
-        blocks.append(correct(raw, exposure_of(frame, index)))
-    mean, _, _ = clipped_mean(
-        np.stack([block[0] for block in blocks]),
-        np.stack([block[1] for block in blocks]),
-        np.stack([block[2] for block in blocks]),
-        dq.SATURATED,
-    )
-    return mean
+        correct(raw, exposure_of(frame, index), into=(values, noises, mask))
+
+    dark, _, _ = combine_rows(place.where.shape, len(darks), fill, dq.SATURATED)
+    lit = known_bits(Calibrations(context.disk), place) == 0
+    away = np.abs(dark - np.median(dark[lit])) / max(scatter(dark[lit]), 1e-6)
+    return np.where((away > sigma) & lit, dq.BAD, 0).astype(np.uint16)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from reducer import dq, parameters
 from reducer.detector import NO_RESPONSE, Exposure, Response, correct, linear_electrons
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import F32, F64, U16, Context, Files, FrameRef, Header, Table
-from reducer.headers.gsaoi import ARRAYS, region
+from reducer.headers.gsaoi import ARRAYS
 from reducer.provenance import plan_product
 from reducer.sky.border import border_means
-from reducer.steps.masks import Calibrations, known_bits, read_counts, read_response
+from reducer.steps.masks import Calibrations, Place, known_bits, read_counts, read_response
 from reducer.steps.persistence import Glow, earlier_glows, glowing_pixels, saturated_pixels
 from reducer.steps.prepare import accept, describe
 
@@ -45,23 +45,23 @@ Pixels = NDArray[np.int32]
 class Correction:
     """Makes a frame's corrected pixels from its raw ones whenever they are read: quicker than a file.
 
-    ``raw``: path of the raw file. ``switches``: which corrections to make. ``glowing``: array number -> flat
-    indexes, in the frame's region, of pixels that still show an earlier exposure. ``tables``: provenance.
+    ``raw``: path of the raw file. By array number: ``readings``, ``glowing`` (flat indexes, in the frame's
+    region, of pixels that still show an earlier exposure). ``tables``: provenance.
     """
 
     calibrations: Calibrations
     raw: Path
-    switches: Mapping[str, bool]
+    readings: Mapping[int, Reading]
     glowing: Mapping[int, Pixels]
     tables: Mapping[str, Table]
 
     def pixels(self, frame: FrameRef, index: int, rows: slice | None, variance: bool) -> tuple[F32, F32, U16]:
         """Data, variance and mask of one array of the frame, or of some of its rows."""
-        raw = read_counts(self.calibrations.disk, frame.with_(path=self.raw), index, rows)
-        view = View.of(self.calibrations, self.switches, frame, index, rows, variance)
-        data, noise, mask = view.correct(raw)
+        array = int(frame.chips[index]["EXTVER"])
+        raw = self.calibrations.disk.read_planes(self.raw, array, rows, variance=False, mask=False)[0]
+        data, noise, mask = View.of(self.calibrations, self.readings[array], rows, variance).correct(raw)
         first = (rows.start if rows else 0) * raw.shape[1]
-        glowing = self.glowing.get(view.exposure.array, np.empty(0, np.int32)) - first
+        glowing = self.glowing.get(array, np.empty(0, np.int32)) - first
         mask.reshape(-1)[glowing[(glowing >= 0) & (glowing < mask.size)]] |= dq.BAD
         return data, noise, mask
 
@@ -135,7 +135,10 @@ def _corrected(
             stamps=("FLATCORR",) if calibrations.flat else (),
             keywords=_keywords(calibrations),
         )
-        source = Correction(calibrations, frame.path, switches, glowing, target.tables)
+        readings = {
+            int(chip["EXTVER"]): Reading.of(frame, index, switches) for index, chip in enumerate(frame.chips)
+        }
+        source = Correction(calibrations, frame.path, readings, glowing, target.tables)
         chips = tuple(_described(chip, switches) for chip in frame.chips)
         made.append(frame.with_(path=target.path, header=target.header, chips=chips, source=source))
     return made
@@ -171,6 +174,23 @@ def _described(chip: Header, switches: Mapping[str, bool]) -> Header:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How and where an array of a frame was read, and whether it is to be divided by the flat."""
+
+    place: Place
+    exposure: Exposure
+    flat: bool
+
+    @staticmethod
+    def of(frame: FrameRef, index: int, switches: Mapping[str, bool]) -> Reading:
+        """The reading of an array; ``switches``: which corrections to make."""
+        place, described = Place.of(frame, index), describe(frame)
+        steps = {name: on for name, on in switches.items() if name != "flat"}
+        exposure = Exposure.of(place.array, described.coadds, described.read_speed_setting, **steps)
+        return Reading(place, exposure, switches["flat"])
+
+
+@dataclass(frozen=True)
 class View:
     """What turns the raw counts of one array, or of some places in it, into electrons."""
 
@@ -180,23 +200,17 @@ class View:
 
     @staticmethod
     def of(
-        calibrations: Calibrations,
-        switches: Mapping[str, bool],
-        frame: FrameRef,
-        index: int,
-        rows: slice | None = None,
-        variance: bool = True,
+        calibrations: Calibrations, reading: Reading, rows: slice | None = None, variance: bool = True
     ) -> View:
-        """The view of an array of a frame, or of some of its rows."""
-        described, header = describe(frame), frame.chips[index]
-        steps = {name: on for name, on in switches.items() if name != "flat"}
-        steps["variance"] = steps["variance"] and variance
-        exposure = Exposure.of(int(header["EXTVER"]), described.coadds, described.read_speed_setting, **steps)
-        response = NO_RESPONSE
-        if switches["flat"] and calibrations.flat is not None:
-            response = read_response(calibrations.disk, calibrations.flat, header, rows, exposure.variance)
-        bits = known_bits(calibrations, frame.header, header) if exposure.mask else None
-        return View(exposure, bits[rows or slice(None)] if bits is not None else None, response)
+        """The view of an array, or of some of its rows."""
+        exposure = replace(reading.exposure, variance=reading.exposure.variance and variance)
+        response, static = NO_RESPONSE, None
+        if reading.flat and calibrations.flat is not None:
+            place = reading.place
+            response = read_response(calibrations.disk, calibrations.flat, place, rows, exposure.variance)
+        if exposure.mask:
+            static = known_bits(calibrations, reading.place)[rows or slice(None)]
+        return View(exposure, static, response)
 
     def at(self, where: Any) -> View:
         """The view of places without variance: one row, at these indexes."""
@@ -225,13 +239,14 @@ class Survey:
 def _survey(task: tuple[Calibrations, FrameRef]) -> Survey:
     calibrations, frame = task
     lost, saturated, border = 0, {}, {}
-    for index, header in enumerate(frame.chips):
-        array = int(header["EXTVER"])
+    for index in range(len(frame.chips)):
+        place = Place.of(frame, index)
+        array = place.array
         raw = read_counts(calibrations.disk, frame, index)
         lost += raw.size - int(np.count_nonzero(np.isfinite(raw)))
-        bits = known_bits(calibrations, frame.header, header)
-        saturated[array] = saturated_pixels(raw, bits, region(header), array)
-        border[array] = border_means(raw, region(header), array)
+        bits = known_bits(calibrations, place)
+        saturated[array] = saturated_pixels(raw, bits, place.where, array)
+        border[array] = border_means(raw, place.where, array)
     return Survey(lost, Glow.of(frame, saturated), border)
 
 
@@ -251,13 +266,14 @@ def _judge_glows(
         array = int(header["EXTVER"])
         if any(glow.pixels[array].size for glow in glows if array in glow.pixels):
             raw = read_counts(calibrations.disk, frame, index)
-            view = View.of(calibrations, switches, frame, index, variance=False)
+            reading = Reading.of(frame, index, switches)
+            view = View.of(calibrations, reading, variance=False)
 
             def look(where: Any, raw: F32 = raw, view: View = view) -> tuple[F32, U16]:
                 data, _, mask = view.at(where).correct(np.ascontiguousarray(raw[where].reshape(1, -1)))
                 return data.reshape(-1), mask.reshape(-1)
 
-            glowing[array] = glowing_pixels(look, glows, array, region(header))
+            glowing[array] = glowing_pixels(look, glows, array, reading.place.where)
     return glowing
 
 

@@ -19,7 +19,7 @@ from reducer.headers.gsaoi import region
 from reducer.provenance import plan_product
 from reducer.sky.columns import SAMPLE, Columns, offsets_against
 from reducer.sky.objects import scatter
-from reducer.steps.masks import Calibrations, index_of, known_bits, read_counts, read_response
+from reducer.steps.masks import Calibrations, Place, index_of, known_bits, read_counts, read_response
 from reducer.steps.prepare import describe
 
 #: Rows measured at a time: what is made of them stays in the processor's cache.
@@ -79,7 +79,7 @@ def _compare(made: FrameRef, previous: Path, context: Context) -> None:
     for index, header in enumerate(made.chips):
         if int(header["EXTVER"]) not in known:
             continue
-        old = read_response(context.disk, previous, header)
+        old = read_response(context.disk, previous, Place.of(made, index))
         new = context.disk.read_chip(made, index)
         good = ((new.mask | old.mask) & dq.UNUSABLE == 0)[::4, ::4]
         ratio = (new.data[::4, ::4] / np.where(good, old.data[::4, ::4], 1.0))[good]
@@ -170,9 +170,9 @@ def _common_level(kept: Sequence[tuple[FrameRef, Measured]]) -> Lamp:
 def _measure(task: tuple[Calibrations, FrameRef]) -> Measured:
     calibrations, frame = task
     levels, profiles, lost = [], [], 0
-    for index, header in enumerate(frame.chips):
+    for index in range(len(frame.chips)):
         raw = read_counts(calibrations.disk, frame, index)
-        bits = known_bits(calibrations, frame.header, header)
+        bits = known_bits(calibrations, Place.of(frame, index))
         exposure = exposure_of(frame, index, variance=False)
         data, _, mask, _ = _electrons(raw[::4, ::4], bits[::4, ::4], exposure)
         good = data[mask & dq.UNUSABLE == 0]
@@ -239,8 +239,7 @@ def _combine_array(task: tuple[Calibrations, Sequence[Lamp], int]) -> Response:
 
 def _combine_lamp(calibrations: Calibrations, lamp: Lamp, array: int) -> tuple[F32, F32, U16]:
     frame = lamp.frames[0]
-    header = frame.chips[index_of(frame, array)]
-    bits = known_bits(calibrations, frame.header, header).copy()
+    bits = known_bits(calibrations, Place.of(frame, index_of(frame, array))).copy()
     exposures = [exposure_of(frame, index_of(frame, array)) for frame in lamp.frames]
 
     def fill(place: int, rows: slice, values: F32, noises: F32, mask: U16) -> None:

@@ -24,6 +24,29 @@ class Calibrations:
     flat: Path | None = None
 
 
+@dataclass(frozen=True)
+class Place:
+    """Which array was read, and where, as a frame's headers tell: asked of them once, not for all its rows.
+
+    ``windows``: what guide windows leave out, (first row, last, first column, last).
+    """
+
+    array: int
+    where: Region
+    windows: tuple[tuple[int, int, int, int], ...]
+
+    @staticmethod
+    def of(frame: FrameRef, index: int) -> Place:
+        """The place of an array of a frame."""
+        chip = frame.chips[index]
+        array, where = int(chip["EXTVER"]), region(chip)
+        windows = (
+            (rows.start, rows.stop, columns.start, columns.stop)
+            for rows, columns in guide_windows(frame.header, array, where)
+        )
+        return Place(array, where, tuple(windows))
+
+
 def index_of(frame: FrameRef, array: int) -> int:
     """The place of an array (1..4) among a frame's chips; BadInput if the frame does not have it."""
     for index, chip in enumerate(frame.chips):
@@ -38,17 +61,12 @@ def read_counts(disk: Files, frame: FrameRef, index: int, rows: slice | None = N
     return disk.read_planes(frame.path, array, rows, variance=False, mask=False)[0]
 
 
-def known_bits(calibrations: Calibrations, primary: Header, chip: Header) -> U16:
+def known_bits(calibrations: Calibrations, place: Place) -> U16:
     """The mask an array starts with, (ny, nx) of its region: static bad pixels, border, guide windows.
 
     It is kept for the next frame, and not the caller's to change.
     """
-    array, where = int(chip["EXTVER"]), region(chip)
-    windows = tuple(
-        (rows.start, rows.stop, columns.start, columns.stop)
-        for rows, columns in guide_windows(primary, array, where)
-    )
-    return _known_bits(calibrations.disk, _as_of(calibrations.bpm), array, where, windows)
+    return _known_bits(calibrations.disk, _as_of(calibrations.bpm), place)
 
 
 #: A calibration file, and its time of change, so that what was read of it is not taken for a later one.
@@ -60,12 +78,12 @@ def _as_of(path: Path | None) -> Dated:
 
 
 @lru_cache(maxsize=4)  # frame after frame needs those of the same four arrays
-def _known_bits(
-    disk: Files, bpm: Dated, array: int, where: Region, windows: tuple[tuple[int, int, int, int], ...]
-) -> U16:
-    mask = np.zeros(where.shape, np.uint16) if bpm is None else _static_bits(disk, bpm[0], array, where)
-    flag_border(mask, where)
-    for top, bottom, left, right in windows:
+def _known_bits(disk: Files, bpm: Dated, place: Place) -> U16:
+    mask = np.zeros(place.where.shape, np.uint16)
+    if bpm is not None:
+        mask |= _static_bits(disk, bpm[0], place.array, place.where)
+    flag_border(mask, place.where)
+    for top, bottom, left, right in place.windows:
         mask[top:bottom, left:right] |= dq.BAD
     return mask
 
@@ -82,13 +100,13 @@ def _static_bits(disk: Files, path: Path, array: int, where: Region) -> U16:
 
 
 def read_response(
-    disk: Files, path: Path, chip: Header, rows: slice | None = None, variance: bool = True
+    disk: Files, path: Path, place: Place, rows: slice | None = None, variance: bool = True
 ) -> Response:
     """A flat, cropped to the region of an array or some of its rows; not the caller's to change.
 
     Without variance that of the response is empty.
     """
-    flat, array, where = _as_of(path), int(chip["EXTVER"]), region(chip)
+    flat, array, where = _as_of(path), place.array, place.where
     first, last, _ = (rows or slice(None)).indices(where.shape[0])
     data, mask = _response(disk, flat, array, where)
     noise = _response_noise(disk, flat, array, where, first, last) if variance else NO_RESPONSE.variance
