@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -213,14 +213,14 @@ def _write_flat(lamps: Sequence[Lamp], context: Context, keywords: dict[str, Any
     return context.disk.open_frame(target.path)
 
 
-def combine_lamps(lamps: Sequence[Lamp], context: Context) -> list[Response]:
+def combine_lamps(lamps: Sequence[Lamp], context: Context) -> Iterator[Response]:
     """Lamp on minus lamp off (or the first alone) of every array, normalised and flagged."""
     calibrations = Calibrations(context.disk, context.bpm)
     tasks = [(calibrations, tuple(lamps), int(chip["EXTVER"])) for chip in lamps[0].frames[0].chips]
     return normalise(list(context.map(_combine_array, tasks)))
 
 
-def _chips(frame: FrameRef, responses: Sequence[Response]) -> Iterator[Chip]:
+def _chips(frame: FrameRef, responses: Iterable[Response]) -> Iterator[Chip]:
     for header, response in zip(frame.chips, responses, strict=True):
         header = header.copy()
         del header["BUNIT"]
@@ -232,8 +232,10 @@ def _combine_array(task: tuple[Calibrations, Sequence[Lamp], int]) -> Response:
     calibrations, lamps, array = task
     sums = [_combine_lamp(calibrations, lamp, array) for lamp in lamps]
     data, variance, mask = sums[0]
-    if len(sums) > 1:
-        data, variance, mask = data - sums[1][0], variance + sums[1][1], mask | sums[1][2]
+    for dark, noise, bits in sums[1:]:
+        data -= dark
+        variance += noise
+        mask |= bits
     return Response(data, variance, mask)
 
 
@@ -268,10 +270,11 @@ def _read_rows(
 # --- normalisation and flags -------------------------------------------------------------------------
 
 
-def normalise(differences: Sequence[Response]) -> list[Response]:
+def normalise(differences: Sequence[Response]) -> Iterator[Response]:
     """Divide by the median of the good pixels of all arrays together; flag what responds badly.
 
-    One number for all arrays, so that their relative sensitivity stays in the flat.
+    One number for all arrays, so that their relative sensitivity stays in the flat. The arrays are divided
+    as they are taken: not all of them are in memory twice.
     """
     level = _level(differences)
     flagged = [
@@ -279,10 +282,10 @@ def normalise(differences: Sequence[Response]) -> list[Response]:
         for flat in differences
     ]
     level = _level(flagged)
-    return [
+    return (
         Response(flat.data / np.float32(level), flat.variance / np.float32(level**2), flat.mask)
         for flat in flagged
-    ]
+    )
 
 
 def _level(flats: Sequence[Response]) -> float:
