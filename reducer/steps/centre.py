@@ -75,7 +75,9 @@ def _sum_window(image, variance, bad, x, y, sigma, bell, sums):  # type: ignore[
                 sums[7] -= weight
                 square -= weight * weight
     if square > 0.0:
-        sums[:6] += sums[0] / square * fill
+        share = sums[0] / square
+        for k in range(6):  # whole arrays or tuples would take half of the kernel's time to compile
+            sums[k] += share * fill[k]
 
 
 @njit(cache=True, nogil=True)
@@ -116,5 +118,7 @@ def centre_sources(image, variance, bad, columns, rows, widths):  # type: ignore
         masked = 1.0 - sums[7] / (2.0 * np.pi * sigma * sigma * 0.98889)
         ellipticity = 1.0 - np.sqrt(max(1.0 - spread, 0.0) / (1.0 + spread))
         angle = 0.5 * np.degrees(np.arctan2(2.0 * qxy, qxx - qyy))
-        out[n] = x, y, error, sigma, ellipticity, angle, settled, masked
+        found = out[n]
+        found[0], found[1], found[2], found[3] = x, y, error, sigma
+        found[4], found[5], found[6], found[7] = ellipticity, angle, settled, masked
     return out
