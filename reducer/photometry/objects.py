@@ -130,7 +130,7 @@ def _bright_isolated(sources: Table) -> Table:
 def measure_objects(data: F32, variance: F32, mask: U16) -> Table:
     """The sources of a stack's pixels, (ny, nx) each, with all that a catalogue takes from them: dtype
     ``MEASURED``. ``data`` is set to 0, in place, where the mask says that there is none."""
-    sources = detect_sources(data, variance, mask)
+    sources = detect_sources(data, variance.copy(), mask)
     table = np.zeros(len(sources), MEASURED)
     for name in SOURCE.names or ():
         table[name] = sources[name]

@@ -86,8 +86,8 @@ def measure_chip(task: tuple[Files, FrameRef, int]) -> Table:
 def detect_sources(data: F32, variance: F32, mask: U16, threshold: float = 5.0) -> Table:
     """Sources of an image (ny, nx) in electrons, brightest first, as a table of dtype ``SOURCE``.
 
-    ``data`` is set to 0, in place, where the mask says that there is none.
-    ``threshold``: sigmas above the background, of the filtered image. Stars broadened by natural seeing are
+    ``data`` and ``variance`` are changed in place: 0 where the mask says that there are none, the variance
+    raised where the background is rougher. ``threshold``: sigmas above the background, of the filtered image. Stars broadened by natural seeing are
     recognised by their width and found again on a coarser background.
     """
     sources = _detect(data, variance, mask, threshold, SHARP_MESH)
@@ -117,7 +117,7 @@ def _detect(data: F32, variance: F32, mask: U16, threshold: float, mesh: int, wi
     background = sep.Background(data, mask=bad.view(bool), bw=mesh, bh=mesh, fw=3, fh=3)
     image = background.back()
     roughness = np.float32(background.globalrms) ** 2
-    signal, noise = significance(data, image, variance, bad, roughness, _PROFILE)
+    signal = significance(data, image, variance, bad, roughness, _PROFILE)
     # Room for as many pixels as there can be in sources, and two for sep's lists of them: it fills all of it.
     sep.set_extract_pixstack(np.count_nonzero(signal > threshold) + 2)
     found = sep.extract(
@@ -125,8 +125,8 @@ def _detect(data: F32, variance: F32, mask: U16, threshold: float, mesh: int, wi
         deblend_cont=SHARP_CONTRAST if widened == 1.0 else BLURRED_CONTRAST,
     )  # fmt: skip
     del signal
-    sources = _measure(image, noise, mask, bad, found, data)
-    _measure_wide(sources, data, noise, bad, widened)
+    sources = _measure(image, variance, mask, bad, found, data)
+    _measure_wide(sources, data, variance, bad, widened)
     return sources
 
 

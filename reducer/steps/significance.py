@@ -25,16 +25,16 @@ def set_bad_aside(data, mask, bits):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def significance(whole, level, variance, bad, roughness, taps):  # type: ignore[no-untyped-def]
-    """Signal to noise (ny, nx) of a source of the filter's shape at each pixel, and the variance used.
+    """Signal to noise (ny, nx) of a source of the filter's shape at each pixel.
 
     Takes ``whole`` off ``level``, in place: that holds the image without its background then, 0 where bad.
-    Variances are ``roughness`` where there are none, and at least about half of it, so that a background
-    rougher than its noise is no source. The filter is the optimal one for noise that differs from pixel to
-    pixel: sum(k d / v) / sqrt(sum(k^2 / v)); ``taps`` (5,): its profile, it is the product of that along
-    either axis.
+    ``variance`` becomes what is used, in place: ``roughness`` where there is none, and at least about half of
+    it, so that a background rougher than its noise is no source; 0 where bad. The filter is the optimal one
+    for noise that differs from pixel to pixel: sum(k d / v) / sqrt(sum(k^2 / v)); ``taps`` (5,): its profile,
+    it is the product of that along either axis.
     """
     height, width = whole.shape
-    noise, out = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
+    out = np.empty((height, width), np.float32)
     weight, light = np.zeros(width + 2 * SIDE, np.float32), np.zeros(width + 2 * SIDE, np.float32)
     # The last rows, filtered along the row; the one of row j stands at j modulo TAPS.
     weights, lights = np.zeros((TAPS, width), np.float32), np.zeros((TAPS, width), np.float32)
@@ -46,7 +46,7 @@ def significance(whole, level, variance, bad, roughness, taps):  # type: ignore[
                 v = variance[j, i] if variance[j, i] > none else roughness
                 v = none if bad[j, i] else max(v, np.float32(0.49) * roughness)
                 level[j, i] = none if bad[j, i] else whole[j, i] - level[j, i]
-                noise[j, i] = v
+                variance[j, i] = v
                 weight[i + SIDE] = one / v if v > none else none
                 light[i + SIDE] = weight[i + SIDE] * level[j, i]
             _add_five(light[0:], light[1:], light[2:], light[3:], light[4:], taps, lights[now])
@@ -57,7 +57,7 @@ def significance(whole, level, variance, bad, roughness, taps):  # type: ignore[
             _filter_down(
                 lights, weights, j, taps, squares, out[j - SIDE], light[SIDE:-SIDE], weight[SIDE:-SIDE]
             )
-    return out, noise
+    return out
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
