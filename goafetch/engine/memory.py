@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 #: Bytes that a process may have before what it freed is given back: to get them anew costs time.
-KEPT = 280_000_000
+KEPT = 340_000_000
 #: Objects between looks for those that only refer to each other, and how many looks make a thorough one: all
 #: else is freed as soon as nobody has it. Python's own (700, 10, 10) cost each process of a run 0.6-0.9 s.
 LOOKS = (5000, 20, 10)

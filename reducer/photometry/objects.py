@@ -16,7 +16,7 @@ from reducer.photometry.growth import LEAST_SCALE, Rings, compare_light, ring_ed
 from reducer.photometry.width import fill_widths, measure_widths
 from reducer.photometry.zeropoint import Zeropoint
 from reducer.steps.apertures import sum_apertures
-from reducer.steps.detect import NO_POSITION, RADII, SOURCE, detect_sources
+from reducer.steps.detect import NO_POSITION, RADII, SOURCE
 
 #: Sources of a stack: FWHM measured on their pixels (NaN: too faint), sums of VAR in apertures of RADII.
 MEASURED = np.dtype([*SOURCE.descr, ("width", "f8"), ("variance", "f8", (len(RADII),))])
@@ -127,10 +127,8 @@ def _bright_isolated(sources: Table) -> Table:
     return chosen
 
 
-def measure_objects(data: F32, variance: F32, mask: U16) -> Table:
-    """The sources of a stack's pixels, (ny, nx) each, with all that a catalogue takes from them: dtype
-    ``MEASURED``. ``data`` is set to 0, in place, where the mask says that there is none."""
-    sources = detect_sources(data, variance.copy(), mask)
+def measure_objects(sources: Table, data: F32, variance: F32, mask: U16) -> Table:
+    """Sources with all that a catalogue takes from a stack's pixels (ny, nx): dtype ``MEASURED``."""
     table = np.zeros(len(sources), MEASURED)
     for name in SOURCE.names or ():
         table[name] = sources[name]

@@ -12,6 +12,7 @@ from reducer.frame import F64, Context, Table
 from reducer.photometry.growth import Rings, sum_rings
 from reducer.photometry.objects import Look, measure_objects
 from reducer.stack.parts import Parts
+from reducer.steps.detect import detect_sources
 
 #: Rows of the stack in which sources are sought at a time, and how far beyond them they may reach.
 STRIP, MARGIN = 1100, 160
@@ -42,7 +43,9 @@ def find_sources(parts: Parts, context: Context) -> Table:
 def _measure_strip(task: tuple[Parts, int, int]) -> Table:
     """The sources of the rows of a stack from one up to another."""
     parts, first, last = task
-    return measure_objects(*parts.some(first, last))
+    sources = detect_sources(*parts.some(first, last))
+    # Read anew: the search has changed them, and two copies would take more memory than all else.
+    return measure_objects(sources, *parts.some(first, last))
 
 
 def looking(stack: Stack, context: Context) -> Look:

@@ -87,8 +87,8 @@ def detect_sources(data: F32, variance: F32, mask: U16, threshold: float = 5.0) 
     """Sources of an image (ny, nx) in electrons, brightest first, as a table of dtype ``SOURCE``.
 
     ``data`` and ``variance`` are changed in place: 0 where the mask says that there are none, the variance
-    raised where the background is rougher. ``threshold``: sigmas above the background, of the filtered image. Stars broadened by natural seeing are
-    recognised by their width and found again on a coarser background.
+    raised where the background is rougher. ``threshold``: sigmas above the background, of the filtered image.
+    Stars broadened by natural seeing are recognised by their width and found again on a coarser background.
     """
     sources = _detect(data, variance, mask, threshold, SHARP_MESH)
     if is_blurred(sources):

@@ -19,6 +19,7 @@ from reducer.photometry.objects import (
     noise_ratio,
 )
 from reducer.photometry.zeropoint import Zeropoint, write_zeropoint
+from reducer.steps.detect import detect_sources
 
 SIZE, SECONDS, ZEROPOINT = 1800, 60.0, 25.91
 SCALE = 0.02
@@ -50,7 +51,9 @@ def stack():
 @pytest.fixture(scope="module")
 def objects(stack):
     data, variance, _, _ = stack
-    sources = measure_objects(data, variance, np.zeros(data.shape, np.uint16))
+    mask = np.zeros(data.shape, np.uint16)
+    sources = detect_sources(data.copy(), variance.copy(), mask)
+    sources = measure_objects(sources, data, variance, mask)
     usable = np.ones(data.shape, bool)
 
     def look(stars, edges):
