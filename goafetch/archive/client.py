@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,7 +79,6 @@ class ArchiveClient:
             notify("warning", text=f"the session token is not sent to {self.base_url}: it is not encrypted")
             self._cookie = None
         self._session = open_session(connections, direct=local)
-        self._over = threading.Event()
 
     @property
     def has_token(self) -> bool:
@@ -123,17 +121,16 @@ class ArchiveClient:
 
     def hang_up(self) -> None:
         """Ask no more, and wait for no answer: those who do in other threads get Unreachable at once."""
-        self._over.set()
         self._session.hang_up()
 
     def _try(self, path: str, read: Callable[[requests.Response], T], wait: float | None = None) -> T:
         """Ask, read, and ask again after faults that may pass; never after a refusal."""
         reason = ""
         for attempt in range(self.patience.attempts):
-            if attempt and not self._over.is_set():
+            if attempt and not self._session.over.is_set():
                 self.notify("retry", path=path, reason=reason, attempt=attempt + 1)
-                self._over.wait(self.patience.pause * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))  # noqa: S311
-            if self._over.is_set():
+                self._session.over.wait(self.patience.pause * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))  # noqa: S311
+            if self._session.over.is_set():
                 raise Unreachable("the archive is asked no more", remedy="the same command goes on from here")
             try:
                 with self._ask(path, wait or self.patience.answer) as response:

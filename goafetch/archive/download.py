@@ -171,7 +171,7 @@ class _Fetch:
         try:
             futures = {threads.submit(self.bring, decision): decision for decision in todo}
             self.collect(futures)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, _Stopped):
             # Neither an answer that is slow to come nor what is being unpacked is waited for.
             self.client.hang_up()
             self.pool.abandon()
@@ -187,6 +187,8 @@ class _Fetch:
         """Enter each file in the report as it ends."""
         waiting, total = set(futures), len(futures)
         while waiting:
+            if self.pool.abandoned:
+                raise _Stopped
             ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in ended:
                 self.enter(futures[future], future)

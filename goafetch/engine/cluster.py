@@ -68,6 +68,8 @@ class Cluster(Pool):
 
     def close(self, *, at_once: bool = False) -> None:
         """Leave the cluster; end it if it is our own."""
+        if self._closed:
+            return
         self._closed = True
         self._client.unsubscribe_topic("all")
         self._client.close()

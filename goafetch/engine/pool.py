@@ -47,7 +47,8 @@ class Pool:
     ``workers``: number of processes, 0 for one per core that this process may use. ``notify`` is told of
     tasks that are begun again because their worker was lost. ``modules``: imported by each worker as it
     starts. ``cold``: the kernels are not compiled yet; the first task of each kind is then done alone, so
-    that one worker compiles what all others read.
+    that one worker compiles what all others read. ``abandoned``: whether all work was ended at once; what
+    fails from then on is no finding.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Pool:
         self._executor: ProcessPoolExecutor | None = None
         self._recovery = ThreadPoolExecutor(1)
         self._lost = 0
-        self._closed = False
+        self._closed = self.abandoned = False
         self._lock = threading.RLock()
 
     def start(self) -> None:
@@ -91,6 +92,7 @@ class Pool:
 
     def abandon(self) -> None:
         """End all work at once: whoever waits for a task is told."""
+        self.abandoned = True
         self.close(at_once=True)
 
     def __enter__(self) -> Pool:
@@ -216,12 +218,7 @@ class Pool:
 
 
 class Desk:
-    """A pool at work in one workspace: ``submit`` and ``map`` of the pool, under the workspace's lock.
-
-    ``abandoned``: whether all work was ended at once; what fails from then on is no finding.
-    """
-
-    abandoned = False
+    """A pool at work in one workspace: ``submit`` and ``map`` of the pool, under the workspace's lock."""
 
     def __init__(self, pool: Pool, lock: Path, wrapper: Callable[..., Any] = work_in) -> None:
         self.pool, self.lock, self.workers, self._wrapper = pool, str(lock), pool.workers, wrapper
@@ -251,9 +248,13 @@ class Desk:
         """Results of ``function(task)`` in the order of the tasks."""
         return self.pool.map_with(self.submit, function, tasks)
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether all work of the pool was ended at once."""
+        return self.pool.abandoned
+
     def abandon(self) -> None:
         """End all work of the pool at once: whoever waits for a task is told."""
-        self.abandoned = True
         self.pool.abandon()
 
     def _end_one(self, _: Future[Any]) -> None:

@@ -72,7 +72,7 @@ def run_all(requests: Sequence[Request], settings: Settings, notify: Notify) -> 
                 return [each.result() for each in runs]
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)
-                pool.close(at_once=True)
+                pool.abandon()
                 raise
 
 
@@ -95,7 +95,9 @@ def _run_one(
 ) -> RunReport | Failed:
     try:
         return run_job(request, settings, notify, pool, fetching)
-    except Exception as error:  # noqa: BLE001 - told, listed, and ends with the exit code that it deserves
+    except Exception as error:  # told, listed, and ends with the exit code that it deserves
+        if pool.abandoned:
+            raise
         failure = describe(error)
         if failure is None:
             notify("fault", trace=traceback.format_exc())

@@ -34,6 +34,8 @@ LARGEST_TASK = 300_000_000
 class InThisProcess(Desk):
     """A desk without workers: each task is done when its result is asked for."""
 
+    abandoned = False
+
     def __init__(self) -> None:
         self.workers = 1
 

@@ -43,24 +43,35 @@ def kill_after(archive: PracticeArchive, folder: Path, seconds: float) -> None:
         process.send_signal(signal.SIGKILL)
 
 
-def test_ctrl_c_does_not_wait_for_a_silent_archive(tiny_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("programs", [("GS-2017A-Q-29",), ("GS-2017A-Q-29", "GS-2017A-Q-29-5")])
+def test_ctrl_c_does_not_wait_for_a_silent_archive(
+    tiny_folder: Path, tmp_path: Path, programs: tuple[str, ...]
+) -> None:
     silence = Fault("slow-drip", times=None, files=None, pause=30.0)
-    with (
-        serve(tiny_folder, faults=[silence]) as archive,
-        subprocess.Popen(
-            [sys.executable, "-c", FETCH, archive.url, str(tmp_path / "playdata")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+    with serve(tiny_folder, faults=[silence]) as archive:
+        command = [
+            str(Path(sys.executable).with_name("goafetch")),
+            "run",
+            *programs,
+            "--archive",
+            archive.url,
+        ]
+        process = subprocess.Popen(
+            [*command, "--into", str(tmp_path / "ws")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
-        ) as process,
-    ):
-        assert process.stdout is not None and process.stdout.readline() == "begun\n"
-        while not any("/file/" in request.path for request in archive.requests):
+            start_new_session=True,
+        )
+        while process.poll() is None and not any("/file/" in request.path for request in archive.requests):
             time.sleep(0.02)
         begun = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
         assert time.monotonic() - begun < 2 * max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0)
+    assert process.returncode == 130, said
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in said and "left out GS-2017A-Q-29:" not in said
 
 
 def prove(

@@ -32,6 +32,13 @@ def test_workers_lost_three_times_cost_only_their_tasks(tmp_path: Path) -> None:
     assert {"die_first"} <= again <= {"die_first", "double"}
 
 
+def test_a_cluster_that_was_abandoned_is_closed_without_a_word() -> None:
+    """As after Ctrl-C: its work is ended first, and then it is left."""
+    with Cluster("local", 1) as cluster:
+        cluster.abandon()
+    assert cluster.abandoned
+
+
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://host", "127.0.0.1:9"])
 def test_a_scheduler_that_does_not_answer_is_said_within_seconds(address: str) -> None:
     begun = time.monotonic()

@@ -14,7 +14,7 @@ QUICK = Patience(pause=0.01, window=0.4, connect=5, answer=10, file=5)
 class Threads(ThreadPoolExecutor):
     """Unpacks in this process: starting processes would take longer than the tests."""
 
-    workers = 2
+    workers, abandoned = 2, False
 
 
 def wrong_files(folder: Path, truth: dict[str, str]) -> list[str]:

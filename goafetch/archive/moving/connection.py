@@ -26,7 +26,7 @@ def open_session(connections: int, *, direct: bool) -> Session:
     session.auth = _no_netrc
     session.trust_env = not direct  # proxies and certificates of the environment, but not towards ourselves
     for scheme in ("https://", "http://"):
-        session.mount(scheme, _Adapter(session.open, pool_maxsize=connections))
+        session.mount(scheme, _Adapter(session, pool_maxsize=connections))
     return session
 
 
@@ -36,22 +36,27 @@ def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 class Session(requests.Session):
-    """Looks at no redirect by itself: where they lead is for the client to check."""
+    """Looks at no redirect by itself: where they lead is for the client to check.
+
+    ``over``: set once nothing more is asked.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.over = threading.Event()
         self.open: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: no answer is a redirect."""
 
     def hang_up(self) -> None:
-        """Break every connection off, whoever waits for an answer there."""
+        """Break every connection off, whoever waits for an answer there, and open no other."""
+        self.over.set()
         for connection in list(self.open):
             _break_off(connection.sock)
 
 
-def _punctual(pool: Any, open_ones: weakref.WeakSet[Any]) -> Any:
+def _punctual(pool: Any, session: Session) -> Any:
     """The pool, of connections whose answers' heads are whole within the time each byte of them may take.
 
     That they are encrypted within the time to connect is the care of Python's ssl.
@@ -59,8 +64,10 @@ def _punctual(pool: Any, open_ones: weakref.WeakSet[Any]) -> Any:
 
     class Connection(pool.ConnectionCls):  # type: ignore[misc]
         def connect(self) -> None:
-            open_ones.add(self)
+            session.open.add(self)
             super().connect()
+            if session.over.is_set():
+                raise ConnectionAbortedError("nothing more is asked")
 
         def getresponse(self) -> Any:
             with _in_time(self.timeout, self.sock):
@@ -103,10 +110,10 @@ def _break_off(connected: Any) -> None:
 class _Adapter(requests.adapters.HTTPAdapter):
     """Makes such connections, through a proxy too, and enters them among the open ones."""
 
-    def __init__(self, open_ones: weakref.WeakSet[Any], **named: Any) -> None:
+    def __init__(self, session: Session, **named: Any) -> None:
         self._pools = {
-            "http": _punctual(urllib3.HTTPConnectionPool, open_ones),
-            "https": _punctual(urllib3.HTTPSConnectionPool, open_ones),
+            "http": _punctual(urllib3.HTTPConnectionPool, session),
+            "https": _punctual(urllib3.HTTPSConnectionPool, session),
         }
         super().__init__(**named)
 
