@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import cho_solve_banded, cholesky_banded
+from numba import njit
 
 from reducer.frame import F32, F64
 from reducer.sky.channels import TYPICAL, Strips, channels_of, over_columns
@@ -98,35 +98,66 @@ def _likely_stiffness(band: Band, common: F64) -> float:
     """The stiffness under which a band's values without the common offsets are most likely."""
     unlikely, left = [], band.values - common
     for stiffness in STIFFNESSES:
-        root = _root(replace(band, stiffness=float(stiffness)))
-        light = cho_solve_banded((root, False), band.kept * left)
-        fit = float((band.kept * left) @ (left - light))
-        volume = 2 * float(np.log(root[2]).sum()) - (left.size - 2) * float(np.log(stiffness))
-        unlikely.append(fit + volume)
+        light, size = smooth_light(replace(band, stiffness=float(stiffness)), left[:, None])
+        fit = float((band.kept * left) @ (left - light[:, 0]))
+        unlikely.append(fit + size - (left.size - 2) * float(np.log(stiffness)))
     return float(STIFFNESSES[int(np.argmin(unlikely))])
-
-
-def _root(band: Band) -> F64:
-    """The banded Cholesky factor of the weights in use plus the penalty on second differences."""
-    matrix = np.zeros((3, band.values.size))
-    matrix[0, 2:], matrix[1, 1:], matrix[2] = 1.0, -4.0, 6.0
-    matrix[1, [1, -1]], matrix[2, [0, -1]], matrix[2, [1, -2]] = -2.0, 1.0, 5.0
-    matrix *= band.stiffness / band.noise**2
-    matrix[2] += band.kept
-    root: F64 = cholesky_banded(matrix)
-    return root
 
 
 def _agreeing(band: Band, common: F64) -> F64:
     """The weights of the cells that do not deviate from the smooth light of those in use."""
     left = band.values - common
-    residual = (left - cho_solve_banded((_root(band), False), band.kept * left)) * np.sqrt(band.weights)
+    residual = (left - smooth_light(band, left[:, None])[0][:, 0]) * np.sqrt(band.weights)
     limit = CLIP * max(scatter(residual[band.kept > 0]), 1e-9)
     return np.where(np.abs(residual) > limit, 0.0, band.weights)
 
 
 def _roughness(columns: F64, band: Band) -> F64:
     """What a smooth light cannot follow in each column, times its weight."""
-    weighted = band.kept[:, None] * columns
-    rough: F64 = weighted - band.kept[:, None] * cho_solve_banded((_root(band), False), weighted)
+    rough: F64 = band.kept[:, None] * (columns - smooth_light(band, columns)[0])
     return rough
+
+
+def smooth_light(band: Band, columns: F64) -> tuple[F64, float]:
+    """The smooth light nearest to each column, (cells, columns), given the band's cells in use.
+
+    The logarithm of the determinant of what is solved for it comes with it.
+    """
+    light = band.kept[:, None] * columns
+    return light, _solve(band.kept, band.stiffness / band.noise**2, light)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _solve(weights: F64, penalty: float, columns: F64) -> float:
+    """Solve (diagonal weights + penalty on second differences) x = column in place; the log determinant.
+
+    The matrix has five diagonals: L D L' with two below the main one (Golub and Van Loan, 4.3).
+    """
+    count = weights.size
+    pivots, near, far = np.empty(count), np.zeros(count), np.zeros(count)
+    size = 0.0
+    for row in range(count):
+        edge = min(row, count - 1 - row)
+        pivots[row] = weights[row] + penalty * (1.0 if edge == 0 else 5.0 if edge == 1 else 6.0)
+        if row > 1:
+            far[row] = penalty / pivots[row - 2]
+            pivots[row] -= far[row] ** 2 * pivots[row - 2]
+        if row > 0:
+            beside = -2.0 if row == 1 or row == count - 1 else -4.0
+            near[row] = penalty * beside / pivots[row - 1]
+            if row > 1:
+                near[row] -= far[row] * pivots[row - 2] * near[row - 1] / pivots[row - 1]
+            pivots[row] -= near[row] ** 2 * pivots[row - 1]
+        size += np.log(pivots[row])
+    for column in range(columns.shape[1]):
+        for row in range(1, count):
+            columns[row, column] -= near[row] * columns[row - 1, column]
+            if row > 1:
+                columns[row, column] -= far[row] * columns[row - 2, column]
+        for row in range(count):
+            columns[row, column] /= pivots[row]
+        for row in range(count - 2, -1, -1):
+            columns[row, column] -= near[row + 1] * columns[row + 1, column]
+            if row < count - 2:
+                columns[row, column] -= far[row + 2] * columns[row + 2, column]
+    return size

@@ -8,7 +8,7 @@ import pytest
 from reducer import dq
 from reducer.sky.channels import channel_width, covered_channels, fit_exposure, strips_of
 from reducer.sky.columns import SAMPLE, Columns, find_width, offsets_against
-from reducer.sky.edges import common_offsets
+from reducer.sky.edges import Band, common_offsets, smooth_light
 from reducer.sky.field import fit_field
 
 BLOCKS = 512
@@ -78,6 +78,18 @@ def test_shared_offsets_show_in_their_steps() -> None:
     light = {1: strips_of(means.astype(np.float32), np.ones(means.shape, bool), 2048, 0)}
     found = common_offsets(light, 512, 4)[1]
     assert (found - true).std() < 0.3
+
+
+def test_smooth_light_is_what_minimises_misfit_and_bending() -> None:
+    rng = np.random.default_rng(7)
+    values, kept = rng.standard_normal(30), rng.uniform(0.0, 2.0, 30)
+    kept[5:9] = 0.0
+    bends = np.diff(np.eye(30), 2, axis=0)
+    matrix = np.diag(kept) + 40.0 / 0.5**2 * bends.T @ bends
+    light, size = smooth_light(Band(values, kept, kept, 0.5, 40.0), np.column_stack([values, values**2]))
+    assert light[:, 0] == pytest.approx(np.linalg.solve(matrix, kept * values))
+    assert light[:, 1] == pytest.approx(np.linalg.solve(matrix, kept * values**2))
+    assert size == pytest.approx(np.linalg.slogdet(matrix)[1])
 
 
 def test_covered_channels_are_left_alone() -> None:
