@@ -32,13 +32,16 @@ class Here:
             done.set_exception(error)
         return done
 
+    def when_idle(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        return self.submit(function, *args)
+
     def at(self, _lock: Path) -> Here:
         return self
 
     def close(self) -> None:
         pass
 
-    start = abandon = close
+    start = abandon = hasten = close
 
     def __enter__(self) -> Here:
         return self
