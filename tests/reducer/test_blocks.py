@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from astropy.io import fits
 from scipy import ndimage
 
-from reducer.combine import median_of
-from reducer.sky.blocks import block_means
+from reducer import combine, dq
+from reducer.combine import clipped_mean, combine_rows, median_of
+from reducer.fitsio import Disk, open_frame, write_frame
+from reducer.frame import F32, U16, Chip
+from reducer.sky.blocks import (
+    Blocks,
+    bin_array,
+    block_means,
+    hide,
+    pack,
+    read_blocks,
+    unpack,
+    unpack_bits,
+    unpack_rows,
+    write_blocks,
+)
 from reducer.sky.objects import free_means, median_around, within
 
 
@@ -59,3 +76,59 @@ def test_a_median_in_less_time_is_the_median(size: int) -> None:
 def test_the_median_around_a_cell_is_that_of_a_filter() -> None:
     cells = np.random.default_rng(9).normal(size=(11, 8)).astype(np.float32)
     assert np.array_equal(median_around(cells), ndimage.median_filter(cells, 5, mode="nearest"))
+
+
+@pytest.mark.parametrize("height", [512, 1030])
+def test_an_array_in_blocks_is_the_same_by_rows_as_whole(tmp_path: Path, height: int) -> None:
+    rng = np.random.default_rng(height)
+    data = rng.normal(3000.0, 50.0, (height, 66)).astype(np.float32)
+    mask = (rng.random(data.shape) < 0.2).astype(np.uint16)
+    header = fits.Header({"EXTVER": 2, "NAXIS1": 66, "NAXIS2": height})
+    chip = Chip(data, np.full(data.shape, 90.0, np.float32), mask, header)
+    primary = fits.Header({"INSTRUME": "GSAOI"})
+    frame = open_frame(write_frame(tmp_path / "a.fits", primary, [chip], lasting=False))
+    blocks = bin_array(Disk(), frame, 0, variance=True)
+    means, counts = block_means(data, mask)
+    assert np.array_equal(blocks.means, means)
+    assert np.array_equal(blocks.counts, counts)
+    assert blocks.variance[counts > 0] == pytest.approx(90.0 / counts[counts > 0], rel=1e-6)
+    stored = write_blocks(Disk(), tmp_path / "b.fits", frame, {2: blocks})
+    part = read_blocks(Disk(), stored, 2, slice(8, 20))
+    assert np.array_equal(part.means, means[8:20])
+    assert np.array_equal(part.counts, counts[8:20])
+
+
+def test_a_block_is_known_where_frame_and_pattern_are() -> None:
+    ones = np.ones((1, 3), np.float32)
+    frame = Blocks(5 * ones, ones, np.array([[16, 12, 0]], np.uint16))
+    left = frame.less(Blocks(2 * ones, ones, np.array([[16, 0, 16]], np.uint16)))
+    assert np.array_equal(left.counts, [[16, 0, 0]])
+    assert np.all(left.means == 3)
+
+
+def test_objects_are_hidden_by_rows_as_they_were_packed() -> None:
+    objects = np.random.default_rng(3).random((9, 13)) < 0.3
+    packed = pack(objects)
+    assert np.array_equal(unpack(packed), objects)
+    mask = np.ones((14, 55), np.uint16)  # two rows and three columns beyond the last whole blocks
+    hide(unpack_rows(unpack_bits(packed), 13, slice(6, 9)), mask)
+    hidden = np.zeros(mask.shape, bool)
+    hidden[:12, :52] = np.kron(objects[6:9], np.ones((4, 4), bool))
+    assert np.array_equal(mask, np.where(hidden, 1 | dq.NO_DATA, 1))
+
+
+def test_a_mean_by_rows_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    data = rng.normal(100.0, 10.0, (6, 30, 17)).astype(np.float32)
+    data[2, 4, 5] = 1e5
+    noise = np.full(data.shape, 100.0, np.float32)
+    masks = (rng.random(data.shape) < 0.3).astype(np.uint16)
+
+    def fill(place: int, rows: slice, values: F32, variance: F32, mask: U16) -> None:
+        values[:], variance[:], mask[:] = data[place, rows], noise[place, rows], masks[place, rows]
+
+    whole = clipped_mean(data, noise, masks, dq.BAD)
+    for pixels in (1, 1000, 1_000_000):
+        monkeypatch.setattr(combine, "PIXELS_AT_ONCE", pixels)
+        for part, expected in zip(combine_rows((30, 17), 6, fill, dq.BAD), whole, strict=True):
+            assert np.array_equal(part, expected)
