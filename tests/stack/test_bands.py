@@ -10,7 +10,7 @@ from astropy.io import fits
 from reducer import dq
 from reducer.align.geometry import Inverse
 from reducer.errors import BadInput
-from reducer.fitsio import Disk
+from reducer.fitsio import Disk, is_whole
 from reducer.frame import Chip, FrameRef
 from reducer.stack.bands import Share, make_share
 from reducer.stack.combine import Rejection
@@ -98,3 +98,18 @@ def test_a_stack_in_parts_has_every_bit_of_the_whole(share, tmp_path):
     for first, last in ((0, 240), (75, 165), (80, 160), (239, 240)):
         for name, some in zip(("data", "variance", "mask"), parts.some(first, last), strict=True):
             assert np.array_equal(getattr(whole, name)[first:last], some), (name, first, last)
+
+
+def test_a_product_written_from_parts_holds_every_bit_and_its_checksums(share, tmp_path):
+    whole, rows = make_share(share), 80
+    tasks = [
+        (replace(share, first_row=row, rows=rows), tmp_path / f"{row}.fits") for row in range(0, 240, rows)
+    ]
+    paths = tuple(map(write_part, tasks))
+    frame = share.exposures[0].frame
+    parts = Parts(Disk(), paths, rows, 240, share.width, frame.chips[0])
+    images = {"EXPTIME": parts.exposure}
+    path = Disk().write_frame(tmp_path / "stack.fits", frame.header, [parts], images=images)
+    for name, plane in (("SCI", "data"), ("VAR", "variance"), ("DQ", "mask"), ("EXPTIME", "exposure")):
+        assert np.array_equal(Disk().read_image(path, name), getattr(whole, plane)), name
+    assert is_whole(path)
