@@ -7,11 +7,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 from goafetch.engine.memory import give_back
 from goafetch.errors import describe
 from goafetch.events import Notify
+from goafetch.pipeline.places import MODULES
 from goafetch.pipeline.stages import REFUSED, Outcome, Work, hash_ahead, make_flat, make_stack, reduce_visit
 from goafetch.plan.model import FLAT, SCIENCE, Group, Plan, Stack
 
@@ -54,10 +56,13 @@ def execute(plan: Plan, work: Work) -> list[Outcome]:
     """Reduce every group of a plan; one that fails takes only those with it that depend on it."""
     running: dict[Group | Stack, Future[Outcome]] = {}
     work.references.begin(plan.stacks)
-    hash_ahead((frame for group in plan.visits for frame in group.frames), work)
+    is_new = hash_ahead((frame for group in plan.visits for frame in group.frames), work)
     items: list[Group | Stack] = [*plan.groups(), *plan.stacks]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
         try:
+            if is_new:  # it will be reduced: what does so is imported beside the reading
+                for module in MODULES:
+                    threads.submit(import_module, module)
             # In this order a stage that waits for others never keeps them from their turn.
             for stage in stages(plan, work):
                 needed = [running[item] for item in stage.needs]

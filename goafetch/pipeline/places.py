@@ -23,7 +23,7 @@ from goafetch.workspace import Workspace
 MODULES = ("reducer.recipes",)
 #: Bytes of the process that the user started, of each worker besides the pixels of its task (libraries, a
 #: flat of four arrays, buffers), and of the pixels of the smallest task; measured on whole arrays. While the
-#: first has more, to write a stack or to draw the report, the workers have less, or have ended.
+#: first has more, to write a stack, the workers have less.
 PARENT, WORKER, SMALLEST_TASK = 700_000_000, 420_000_000, 140_000_000
 #: Without --memory: a part of the machine's memory, and no more than so much.
 PART, MOST = 4, 2_000_000_000

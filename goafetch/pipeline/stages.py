@@ -182,11 +182,11 @@ def stack_key(frames: Sequence[Path], given: Given, work: Work) -> str:
     return work.ledger.enter(facts_of(STACK_RECIPE, inputs, given.contents, work.parameters))
 
 
-def hash_ahead(files: Iterable[Path], work: Work) -> None:
-    """Have workers that have nothing else to do read files whose md5 is not known yet."""
-    for path in files:
-        if work.verified.proof(path) is None:
-            work.hashes[path] = work.pool.when_idle(md5_of, path)
+def hash_ahead(files: Iterable[Path], work: Work) -> bool:
+    """Have idle workers read the files whose md5 is not known yet; returns whether there are any."""
+    new = [path for path in files if work.verified.proof(path) is None]
+    work.hashes |= {path: work.pool.when_idle(md5_of, path) for path in new}
+    return bool(new)
 
 
 def md5s(files: Sequence[Path], work: Work) -> dict[str, str]:
