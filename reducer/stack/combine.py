@@ -197,18 +197,29 @@ def reject_neighbours(data, variance, state, middle, factor, blur):  # type: ign
     count, height, width = data.shape
     for n in range(count):
         for j in range(height):
-            for i in range(width):
-                if state[n, j, i] != 2:
-                    continue
-                sigma = np.sqrt(factor[j, i] * variance[n, j, i] + blur[j, i] ** 2)
-                strong = data[n, j, i] - middle[j, i] > STRONG_SIGMA * sigma
-                for jj in range(max(j - REACH, 0), min(j + REACH + 1, height)):
-                    for ii in range(max(i - REACH, 0), min(i + REACH + 1, width)):
-                        if state[n, jj, ii] == 1:
-                            sigma = np.sqrt(factor[jj, ii] * variance[n, jj, ii] + blur[jj, ii] ** 2)
-                            away = abs(data[n, jj, ii] - middle[jj, ii])
-                            if strong or away > NEIGHBOUR_SIGMA * sigma:
-                                state[n, jj, ii] = 3
+            for first in range(0, width, CHUNK):
+                rejected = np.uint8(0)
+                for i in range(first, min(first + CHUNK, width)):
+                    rejected |= state[n, j, i]
+                if rejected & 2:
+                    for i in range(first, min(first + CHUNK, width)):
+                        if state[n, j, i] == 2:
+                            _reject_around(data[n], variance[n], state[n], middle, factor, blur, j, i)
+
+
+@njit(cache=True, nogil=True)
+def _reject_around(data, variance, state, middle, factor, blur, j, i):  # type: ignore[no-untyped-def]
+    """Mark with 3 what a rejected sample's event disturbs around it in its own exposure."""
+    height, width = data.shape
+    sigma = np.sqrt(factor[j, i] * variance[j, i] + blur[j, i] ** 2)
+    strong = data[j, i] - middle[j, i] > STRONG_SIGMA * sigma
+    for jj in range(max(j - REACH, 0), min(j + REACH + 1, height)):
+        for ii in range(max(i - REACH, 0), min(i + REACH + 1, width)):
+            if state[jj, ii] == 1:
+                sigma = np.sqrt(factor[jj, ii] * variance[jj, ii] + blur[jj, ii] ** 2)
+                away = abs(data[jj, ii] - middle[jj, ii])
+                if strong or away > NEIGHBOUR_SIGMA * sigma:
+                    state[jj, ii] = 3
 
 
 @njit(cache=True, nogil=True)
