@@ -93,9 +93,6 @@ def read_stack(path: Path) -> Stack:
     """Read a stack once, by bands of rows; raises reducer.errors.BadFile."""
     frame = fitsio.open_frame(path)
     science = frame.chips[0]
-    seconds = fitsio.read_image(path, "EXPTIME")
-    thin_seconds = None if seconds is None else seconds[::2, ::2].copy()
-    del seconds  # a quarter is enough: let go of the rest before the bands are read
 
     def rows(part: slice, variance: bool) -> Planes:
         chip = fitsio.read_chip(frame, 0, part, variance)
@@ -104,21 +101,33 @@ def read_stack(path: Path) -> Stack:
 
     shape = int(science["NAXIS2"]), int(science["NAXIS1"])
     about = {"path": path, "header": frame.header, "science": science, "tables": read_tables(path)}
-    return make_stack(shape, rows, seconds=thin_seconds, **about)
+    return make_stack(shape, rows, seconds=_read_seconds(path, shape[0]), **about)
+
+
+def _read_seconds(path: Path, height: int) -> F32 | None:
+    """Every other pixel of the map of exposure times, None if the product has none."""
+    thin = []
+    for part in bands(height):
+        seconds = fitsio.read_image(path, "EXPTIME", part)
+        if seconds is None:
+            return None
+        thin.append(seconds[::2, ::2].copy())
+    return np.concatenate(thin)
 
 
 def make_stack(shape: tuple[int, int], rows: Rows, **about: Any) -> Stack:
     """A stack of (ny, nx) pixels from its rows; ``about``: the fields that do not follow from them."""
-    thin, half, low, high = [], [], [], []
+    size = tuple(-(-side // 2) for side in shape)
+    thin = Planes(np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.uint16))
+    half, low, high = np.empty(size, np.float32), [], []
     for part in bands(shape[0]):
-        read = rows(part, True)
-        thin.append([plane[::2, ::2].copy() for plane in (read.data, read.variance, read.mask)])
-        half.append(average(read.data, 2))
+        read, place = rows(part, True), slice(part.start // 2, -(-part.stop // 2))
+        thin.data[place], thin.variance[place] = read.data[::2, ::2], read.variance[::2, ::2]
+        thin.mask[place], half[place] = read.mask[::2, ::2], average(read.data, 2)
         low.append(np.fmin.reduce(read.data, axis=None))
         high.append(np.fmax.reduce(read.data, axis=None))
-    planes = Planes(*(np.concatenate(parts) for parts in zip(*thin, strict=True)))
     ends = float(np.fmin.reduce(low)), float(np.fmax.reduce(high))
-    return Stack(shape=shape, rows=rows, thin=planes, half=np.concatenate(half), ends=ends, **about)
+    return Stack(shape=shape, rows=rows, thin=thin, half=half, ends=ends, **about)
 
 
 def bands(height: int) -> Iterator[slice]:
