@@ -22,9 +22,8 @@ from goafetch.workspace import Workspace
 #: What workers import as they start, beside the planning.
 MODULES = ("reducer.recipes",)
 #: Bytes of the process that the user started, of each worker besides the pixels of its task (libraries, a
-#: flat of four arrays, buffers), and of the pixels of the smallest task; measured on whole arrays. While the
-#: first has more, to write a stack, the workers have less.
-PARENT, WORKER, SMALLEST_TASK = 700_000_000, 420_000_000, 140_000_000
+#: flat of four arrays, buffers), and of the pixels of the smallest task; measured on whole arrays.
+PARENT, WORKER, SMALLEST_TASK = 300_000_000, 320_000_000, 120_000_000
 #: Without --memory: a part of the machine's memory, and no more than so much.
 PART, MOST = 4, 2_000_000_000
 #: More than this does not make a task faster.
