@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from goafetch.engine.pool import Desk, Pool, WorkersLost, name_task
+from goafetch.engine.pool import ENVIRONMENT, Desk, Pool, WorkersLost, name_task
 from goafetch.engine.worker import begin, visit, work_in
 from goafetch.errors import GoafetchError, UsageError
 from goafetch.events import Notify, silent
@@ -90,8 +90,11 @@ class Cluster(Pool):
 
 def _start_local(workers: int) -> LocalCluster:
     _need_distributed()
+    import dask
     from distributed import LocalCluster
 
+    # Dask's own choice gives memory back with every array.
+    dask.config.set({"distributed.nanny.pre-spawn-environ": ENVIRONMENT})
     # Begun without workers: on a busy machine they may be slow, and those who wait for them set a limit.
     cluster = LocalCluster(
         n_workers=0,

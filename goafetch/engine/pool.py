@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"),
     **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**28)),
+    "MALLOC_ARENA_MAX": "1",  # for the threads in which dask's workers do their tasks, too
     "LOKY_MAX_MEMORY_LEAK_SIZE": "1e12",
 }
 #: How often lost workers are replaced before the run gives up.
