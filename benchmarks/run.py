@@ -78,7 +78,7 @@ def stages(bench: Bench) -> Iterator[str]:
     shutil.rmtree(space)
     floor = sum(parts.values())
     told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items())
-    yield f"### The tutorial, {bench.size} x {bench.size} arrays, {bench.workers} workers"
+    yield f"## The tutorial, {bench.size} x {bench.size} arrays, {bench.workers} workers"
     yield f"\nFloor: {floor:.1f} s ({told}). Median of {bench.times} runs.\n"
     yield "| | wall, s | times the floor | CPU, s | peak, MB |\n|---|---|---|---|---|"
     yield row("first run", median(costs), floor)
@@ -90,7 +90,7 @@ def stages(bench: Bench) -> Iterator[str]:
 def cores(bench: Bench) -> Iterator[str]:
     """The same with one core and with two."""
     raw = bench.night(bench.size)
-    yield "### Cores\n\n| workers | wall, s | CPU, s | peak, MB |\n|---|---|---|---|"
+    yield "## Cores\n\n| workers | wall, s | CPU, s | peak, MB |\n|---|---|---|---|"
     for count in (1, 2):
         cost = bench.reduce(raw, "--workers", str(count))
         yield f"| {count} | {cost.wall:.1f} | {cost.cpu:.1f} | {cost.peak:.0f} |"
@@ -100,7 +100,7 @@ def cluster(bench: Bench) -> Iterator[str]:
     """A local dask cluster against the pool."""
     raw = bench.night(bench.size)
     pool, dask = bench.reduce(raw), bench.reduce(raw, "--cluster", "local")
-    yield "### Pool and cluster\n\n| | wall, s | CPU, s | peak, MB |\n|---|---|---|---|"
+    yield "## Pool and cluster\n\n| | wall, s | CPU, s | peak, MB |\n|---|---|---|---|"
     for name, cost in (("pool", pool), ("dask, local", dask)):
         yield f"| {name} | {cost.wall:.1f} | {cost.cpu:.1f} | {cost.peak:.0f} |"
     yield f"\nThe cluster takes {dask.wall / pool.wall:.2f} times the pool's time."
@@ -110,7 +110,7 @@ def scaling(bench: Bench) -> Iterator[str]:
     """How time and memory grow with the number of science frames, each simulated for itself."""
     small = bench.size < 2048
     plan = [(512, (16, 64))] if small else [(2048, (16, 64)), (1024, (16, 64, 256))]
-    yield "### Number of science frames\n"
+    yield "## Number of science frames\n"
     yield "| arrays | frames | wall, s | s a frame | CPU, s | peak, MB |\n|---|---|---|---|---|---|"
     for size, counts in plan:
         for count in counts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from goafetch.pipeline.result import RunReport
 
 #: Programs at work at a time here, and workers of a cluster for each program more.
 AT_ONCE, WORKERS_EACH = 2, 8
+#: Seconds between looks at whether the run is to end.
+LOOK_UP = 0.25
 #: Events whose names are told together with the program's.
 NAMED = ("stage", "progress", "done")
 
@@ -69,6 +71,9 @@ def run_all(requests: Sequence[Request], settings: Settings, notify: Notify) -> 
                     )
                     for request in requests
                 ]
+                # A Ctrl-C that the system gave to another thread is seen when this one looks up.
+                while wait(runs, LOOK_UP).not_done:
+                    pass
                 return [each.result() for each in runs]
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)
