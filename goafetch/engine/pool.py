@@ -156,12 +156,8 @@ class Pool:
             # Not in this thread: it belongs to the broken executor, which must end first, so that no two
             # processes ever do the same task.
             self._recovery.submit(self._again, executor, error, outer, function, args)
-        elif not outer.set_running_or_notify_cancel():
-            return
-        elif error is not None:
-            outer.set_exception(error)
-        else:
-            outer.set_result(inner.result())
+        elif outer.set_running_or_notify_cancel():
+            _pass_on(outer, inner)
 
     def _again(
         self,
@@ -290,6 +286,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 
 def _pass_on(outer: Future[Any], inner: Future[Any]) -> None:
+    """Give a future what became of another."""
     error = CancelledError() if inner.cancelled() else inner.exception()
     if error is None:
         outer.set_result(inner.result())

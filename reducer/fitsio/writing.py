@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -50,17 +50,21 @@ class Outflow:
         self._file, self._keep = file, keep
         self._aside, self._begun = ThreadPoolExecutor(1), list[Future[None]]()
 
+    def __enter__(self) -> Outflow:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait until the disk has everything; OSError if it could not take it."""
+        if kind is None:
+            self.begin()
+        self._aside.shutdown()
+        for future in self._begun if kind is None else ():
+            future.result()
+
     def begin(self) -> None:
         """Start with what was written so far."""
         self._file.flush()
         self._begun.append(self._aside.submit(self._bring, self._file.fileno()))
-
-    def end(self) -> None:
-        """Wait until the disk has everything; OSError if it could not take it."""
-        self.begin()
-        self._aside.shutdown()
-        for future in self._begun:
-            future.result()
 
     def _bring(self, file: int) -> None:
         os.fsync(file)
@@ -84,19 +88,18 @@ def write_frame(
     (``lasting=False``) is neither synchronised with the disk nor given checksums, as products are. A chip
     without data (a bad-pixel mask) is written as DQ alone. ``read_soon``: whether another step is to read it.
     """
-    with atomic(Path(path)) as file:
-        outflow = Outflow(file, read_soon) if lasting else None
+    with atomic(Path(path)) as file, Outflow(file, read_soon) if lasting else nullcontext() as outflow:
         _append(file, fits.PrimaryHDU(header=_plain(primary)), None, lasting)
         for position, chip in enumerate(chips, 1):
             for unit, pixels in _chip_units(chip, int(chip.header.get("EXTVER", position))):
                 _append(file, unit, pixels, lasting)
-            outflow.begin() if outflow else None
+            if outflow:
+                outflow.begin()
         for name, image in (images or {}).items():
             _append(file, fits.ImageHDU(_form(image.shape, image.dtype), name=name, ver=1), image, lasting)
         for name, table in (tables or {}).items():
             unit = _table_unit(table, name)
             _append(file, unit, unit.data.view(np.ndarray), lasting)
-        outflow.end() if outflow else None
     return Path(path)
 
 
