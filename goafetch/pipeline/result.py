@@ -61,7 +61,11 @@ class RunReport:
         if self.report is None:
             return "nothing was written: this was a rehearsal"
         refused = [outcome.name for outcome in self.outcomes if outcome.status == REFUSED]
-        done = f"{self.redone} products made" if self.redone else "nothing to do: every product is current"
+        done = f"{self.redone} products made"
+        if not self.outcomes:
+            done = "nothing was made: no frames here can be reduced, and the report says why of each"
+        elif not self.redone:
+            done = "nothing to do: every product is current"
         if refused:
             done = f"{self.redone} products made; could not be done: {', '.join(dict.fromkeys(refused))}"
         return f"{done}. Report: {self.report}"

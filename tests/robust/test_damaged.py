@@ -98,3 +98,12 @@ def test_a_product_that_was_cut_is_no_longer_current(tiny_whole: Path, tmp_path:
     cut = tmp_path / whole.name
     cut.write_bytes(whole.read_bytes()[:keep])
     assert not is_current(cut, key_of(whole), Verified(tmp_path / "other.json"))
+
+
+def test_a_run_of_damaged_files_alone_does_not_call_its_products_current(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "S20170505S0001.fits").write_bytes(b"<!doctype html>Login Required")
+    report = run_job(Request(target=str(raw), into=tmp_path / "ws"), Settings(), refuse_faults, Here())
+    assert report.exit_code == 1
+    assert report.conclusion().startswith("nothing was made")
