@@ -79,8 +79,9 @@ def _target_cards(exposure: Exposure) -> list[Card]:
         ("DEC", exposure.dec, "Target Declination"),
         ("FRAME", "FK5" if on_sky else "AZEL_TOPO", "Target coordinate system"),
         ("TRKFRAME", "FK5" if on_sky else "APPT", "Tracking co-ordinate"),
-        ("DECTRACK", 0.0, "Differential tracking rate Dec"),
-        ("RATRACK", 0.0 if on_sky else 15.041, "Differential tracking rate RA"),
+        # At the dome's screen the telescope stands still: RA runs at the sidereal rate, in seconds a second.
+        ("DECTRACK", 0.0 if on_sky else 0.0085083874064, "Differential tracking rate Dec"),
+        ("RATRACK", 0.0 if on_sky else 1.00206982996, "Differential tracking rate RA"),
         ("PMDEC", 0.0, "Proper Motion in Declination"),
         ("PMRA", 0.0, "Proper Motion in RA"),
     ]
