@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from goafetch.events import Notify, silent
 from goafetch.practice import truth as truths
+from goafetch.practice.exposure import troubles
 from goafetch.practice.exposure.detector import Array, make_array, relative_sensitivity
 from goafetch.practice.exposure.headers import Card, array_cards, primary_cards
 from goafetch.practice.exposure.night import (
@@ -97,7 +98,7 @@ def _prepare(program: Program, folder: Path, truth: Path | None, pool: ThreadPoo
     for exposure in program.exposures:
         start = min(e.begin for e in program.exposures if e.observation == exposure.observation)
         course = draw_course(night, exposure.observation, start)
-        conditions[exposure.name] = draw_conditions(exposure, night, course)
+        conditions[exposure.name] = troubles.weather(exposure, draw_conditions(exposure, night, course))
     arrays = tuple(pool.map(lambda i: make_array(i, np.random.default_rng([night.seed, 9, i])), range(4)))
     sensitivities = {e.filter_name: relative_sensitivity(e.filter_name) for e in program.exposures}
 

@@ -16,6 +16,7 @@ from goafetch.practice.exposure.night import NOMINAL_AREA, Conditions, Exposure,
 from goafetch.practice.exposure.optics import static_jacobian
 from goafetch.practice.exposure.region import true_region
 from goafetch.practice.exposure.render import ChipStars, Frame, extinction
+from goafetch.practice.exposure.troubles import duration
 
 F64 = NDArray[np.float64]
 
@@ -140,6 +141,7 @@ def describe_exposure(exposure: Exposure, conditions: Conditions) -> dict[str, A
         "begin": exposure.begin.isoformat(),
         "exptime": seconds,
         "coadds": exposure.coadds,
+        "duration": duration(exposure),
         "airmass": conditions.airmass,
         "zenith_distance": conditions.zenith_distance,
         "parallactic": conditions.parallactic,

@@ -20,6 +20,7 @@ from goafetch.practice.exposure.optics import (
     sky_to_instrument,
 )
 from goafetch.practice.exposure.region import SIZE, Region, stated_region
+from goafetch.practice.exposure.troubles import duration
 
 F64 = NDArray[np.float64]
 Card = tuple[str, Any, str]
@@ -34,6 +35,7 @@ CLASSES = {
     "dark": "dayCal",
     "mask": "dayCal",
 }
+OFFSETS = ("XOFFSET", "YOFFSET", "POFFSET", "QOFFSET", "RAOFFSET", "DECOFFSE")
 FULL_APERTURE = 6933
 #: Central wavelengths, micron, of the filters that the published table leaves out.
 BROAD_BANDS = {"J": 1.25, "H": 1.635, "K": 2.2}
@@ -41,7 +43,7 @@ BROAD_BANDS = {"J": 1.25, "H": 1.635, "K": 2.2}
 
 def primary_cards(exposure: Exposure, conditions: Conditions) -> list[Card]:
     """The primary header's cards, in order."""
-    return [
+    cards = [
         *_program_cards(exposure),
         *_target_cards(exposure),
         *_telescope_cards(exposure, conditions),
@@ -49,6 +51,8 @@ def primary_cards(exposure: Exposure, conditions: Conditions) -> list[Card]:
         *_instrument_cards(exposure),
         *_guider_cards(exposure),
     ]
+    missing = OFFSETS if "no offsets" in exposure.trouble else ()
+    return [card for card in cards if card[0] not in missing]
 
 
 def _program_cards(exposure: Exposure) -> list[Card]:
@@ -139,7 +143,7 @@ def _telescope_cards(exposure: Exposure, conditions: Conditions) -> list[Card]:
 
 def _time_cards(exposure: Exposure) -> list[Card]:
     begin = exposure.begin
-    length = exposure.exptime * exposure.coadds
+    length = duration(exposure)
     end = begin + timedelta(seconds=length + 1.1 * exposure.coadds)
     local = begin - timedelta(hours=3)
     ut = begin.strftime("%H:%M:%S.") + f"{begin.microsecond // 100000}"

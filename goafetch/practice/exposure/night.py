@@ -62,7 +62,7 @@ class Exposure:
     ``kind``: science, sky, standard, lamp-on, lamp-off, dark, mask. ``field``: name of the field on the sky,
     or ''. ``place``: commanded pointing in that field's tangent plane, arcsec. ``trouble``: what its file
     shall suffer: 'wrong wcs', 'unknown filter' (the wheel's position tells it), 'lost filter' (nothing does),
-    'missing extension'.
+    'missing extension', 'no offsets' (cards of them are missing), and what ``troubles`` knows.
     """
 
     name: str

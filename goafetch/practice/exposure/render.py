@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from goafetch.practice.exposure import troubles
 from goafetch.practice.exposure.cosmics import Hits, draw_hits
 from goafetch.practice.exposure.detector import Array, Readout, read_out
 from goafetch.practice.exposure.night import NOMINAL_AREA, Conditions, Exposure, Program
@@ -143,6 +144,47 @@ def light_on_array(
     return image
 
 
+@dataclass(frozen=True)
+class Scene:
+    """What lights the arrays for a share of an exposure's time: stars, smooth light, sky or lamp."""
+
+    conditions: Conditions
+    share: float
+    stars: Stars | None
+    grid: F64
+    brightness: float
+
+    @classmethod
+    def of(cls, exposure: Exposure, conditions: Conditions, share: float, program: Program) -> Scene:
+        """The scene that an exposure's field and weather make."""
+        field = program.fields.get(exposure.field)
+        stars, grid = None, np.zeros((1, 1))
+        if field is not None:
+            zeropoint = float(program.zeropoints[exposure.filter_name].mean())
+            stars = see_stars(field, exposure, conditions, zeropoint)
+            dimming = conditions.transparency * extinction(exposure.filter_name, conditions.airmass)
+            grid = smooth_light(stars, field, conditions, dimming)
+        brightness = (conditions.sky_rate + conditions.lamp_rate) / NOMINAL_AREA
+        return cls(conditions, share, stars, grid, 0.0 if exposure.kind == "dark" else brightness)
+
+    def on_array(self, index: int, region: Region, seconds: float) -> tuple[F32, ChipStars | None]:
+        """Photo-electrons/s per pixel (ny, nx), and the stars, their light times the share."""
+        chip = place_stars(self.stars, self.conditions, index) if self.stars is not None else None
+        light = light_on_array(index, region, self.conditions, self.grid, chip, self.brightness, seconds)
+        if self.share == 1.0:
+            return light, chip
+        light *= np.float32(self.share)
+        return light, replace(chip, light=chip.light * self.share) if chip else None
+
+
+def sum_light(parts: Sequence[tuple[F32, ChipStars | None]]) -> F32:
+    """The light of all scenes of an exposure, (ny, nx)."""
+    total = parts[0][0]
+    for light, _ in parts[1:]:
+        total += light
+    return total
+
+
 def render(
     exposure: Exposure,
     conditions: Conditions,
@@ -152,31 +194,24 @@ def render(
     afterglow: Sequence[F32 | None],
 ) -> list[Frame]:
     """Expose the four arrays of relative ``sensitivity``; ``afterglow``: persistence, electrons/s."""
-    field = program.fields.get(exposure.field)
-    stars, grid = None, np.zeros((1, 1))
-    if field is not None:
-        zeropoint = float(program.zeropoints[exposure.filter_name].mean())
-        stars = see_stars(field, exposure, conditions, zeropoint)
-        dimming = conditions.transparency * extinction(exposure.filter_name, conditions.airmass)
-        grid = smooth_light(stars, field, conditions, dimming)
-    brightness = (conditions.sky_rate + conditions.lamp_rate) / NOMINAL_AREA
-    if exposure.kind == "dark":
-        brightness = 0.0
+    scenes = [
+        Scene.of(exposure, moment, share, program) for share, moment in troubles.moments(exposure, conditions)
+    ]
     seed = [program.night.seed, 8, *exposure.name.encode()]
     readout = Readout(exposure.exptime, exposure.coadds, exposure.samples, program.night.channels)
     frames = []
     for index, array in enumerate(arrays):
         rng = np.random.Generator(np.random.SFC64([*seed, index]))
         region = true_region(exposure.size, index)
-        chip = place_stars(stars, conditions, index) if stars is not None else None
-        rate = light_on_array(index, region, conditions, grid, chip, brightness, exposure.exptime)
+        parts = [scene.on_array(index, region, exposure.exptime) for scene in scenes]
+        rate, chip = sum_light(parts), parts[0][1]
         rate *= array.response[region.slices] * np.float32(sensitivity[index])
         rate += array.dark[region.slices]
         glow = afterglow[index]
         if glow is not None:
             rate += glow
         hits = [draw_hits(region, exposure.exptime, rng) for _ in range(exposure.coadds)]
-        counts = read_out(array, region, rate, readout, hits, rng)
+        counts = troubles.damage(exposure, index, read_out(array, region, rate, readout, hits, rng), rng)
         frames.append(Frame(region, counts, rate, chip, hits))
     return frames
 
