@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,11 @@ MAGNITUDE_TOLERANCE = 0.75
 VOTERS = (12, 40, 150)
 CHANCE = 0.01
 LIKELY = 0.6
+#: Arcsec about a star within which others tell how often chance brings one as near as a counterpart; square
+#: arcsec of the field, whose mean density is the least; and chance beyond which pairs are not believed.
+AROUND, FIELD, UNBELIEVED = 1.0, 7000.0, 1e-3
+#: Directions in which a search for the best offset and shape can help chance, a factor on the places tried.
+FREEDOM = 10.0
 
 
 @dataclass(frozen=True)
@@ -65,23 +70,35 @@ def find_offset(
 ) -> Offset | None:
     """The offset of ``stars`` from ``reference`` within ``radius`` arcsec, or None if nothing clearly speaks
     for one. ``voters``: how many of the brightest of each list are compared."""
+    return next(offsets(reference, stars, radius, voters), None)
+
+
+def offsets(
+    reference: StarList,
+    stars: StarList,
+    radius: float = SEARCH_RADIUS,
+    voters: Sequence[int] = VOTERS,
+    apart: float = MAGNITUDE_TOLERANCE,
+) -> Iterator[Offset]:
+    """All offsets that something speaks for, the likeliest first (see ``find_offset``); magnitudes of a star
+    may lie ``apart``."""
     if not len(stars.u) or not len(reference.u):
-        return None
+        return
     nearby = reference.near(stars, radius)
-    for count in voters:
-        found = _vote(nearby, stars, radius, count)
-        if found is not None:
-            return found
-    return _by_brightest(nearby, stars, radius)
+    votes = (_vote(nearby, stars, radius, count, apart) for count in voters)
+    yield from (offset for offset in votes if offset is not None)
+    alone = _by_brightest(nearby, stars, radius, apart)
+    if alone is not None:
+        yield alone
 
 
-def _vote(reference: StarList, stars: StarList, radius: float, voters: int) -> Offset | None:
+def _vote(reference: StarList, stars: StarList, radius: float, voters: int, apart: float) -> Offset | None:
     """The most voted-for cell of the brightest stars' pair differences, if chance hardly ever fills it so."""
     first, second = reference.brightest(voters), stars.brightest(voters)
     du = (first.u[:, None] - second.u[None, :]).ravel()
     dv = (first.v[:, None] - second.v[None, :]).ravel()
     colour = (first.magnitude[:, None] - second.magnitude[None, :]).ravel()
-    close = (np.hypot(du, dv) < radius) & (np.abs(colour) < MAGNITUDE_TOLERANCE)
+    close = (np.hypot(du, dv) < radius) & (np.abs(colour) < apart)
     du, dv = du[close], dv[close]
     if len(du) < 2:
         return None
@@ -101,14 +118,14 @@ def _vote(reference: StarList, stars: StarList, radius: float, voters: int) -> O
     return None
 
 
-def _by_brightest(reference: StarList, stars: StarList, radius: float) -> Offset | None:
+def _by_brightest(reference: StarList, stars: StarList, radius: float, apart: float) -> Offset | None:
     """The offset of the one bright star, if in both lists it is a magnitude brighter than all others near."""
     first, second = reference.brightest(2), stars.brightest(2)
     if not len(first.u):
         return None
     alone = all(len(pair.u) < 2 or pair.magnitude[1] - pair.magnitude[0] > 1.0 for pair in (first, second))
     du, dv = float(first.u[0] - second.u[0]), float(first.v[0] - second.v[0])
-    same = abs(first.magnitude[0] - second.magnitude[0]) < MAGNITUDE_TOLERANCE
+    same = abs(first.magnitude[0] - second.magnitude[0]) < apart
     if not (alone and same and np.hypot(du, dv) < radius):
         return None
     return Offset(du, dv, 1, "the one bright star agrees")
@@ -126,3 +143,25 @@ def pair_up(u: F64, v: F64, stars: StarList, tolerance: float) -> NDArray[np.int
     _, back = cKDTree(here).query(there)
     mutual = (distance < tolerance) & (back[index] == np.arange(len(u)))
     return np.where(mutual, index, -1)
+
+
+def is_beyond_chance(pairs: int, expected: float, radius: float, tolerance: float) -> bool:
+    """Whether so many stars within ``tolerance`` of their counterparts cannot be by chance, which brings
+    ``expected`` at a place and had every place within ``radius`` (arcsec) to do it at.
+
+    One pair fewer counts: the first defines the place.
+    """
+    places = FREEDOM * (radius / tolerance) ** 2
+    return pairs > 1 and float(pdtrc(pairs - 2, expected)) * places < UNBELIEVED
+
+
+def chance_pairs(u: F64, v: F64, stars: StarList, tolerance: float) -> float:
+    """How many of some positions have a star within ``tolerance`` arcsec by chance: by the density of stars
+    about each, its own counterpart not counted."""
+    if not len(u) or not len(stars.u):
+        return 0.0
+    tree, places = cKDTree(np.stack([stars.u, stars.v], axis=1)), np.stack([u, v], axis=1)
+    about = tree.query_ball_point(places, AROUND, return_length=True)
+    own = tree.query(places, distance_upper_bound=tolerance)[0] < tolerance
+    local = float(np.sum(about - own)) * (tolerance / AROUND) ** 2
+    return max(local, len(u) * len(stars.u) * np.pi * tolerance**2 / FIELD)

@@ -34,7 +34,8 @@ class Observations:
     """Sources of all exposures, one row each: where they stand in their exposure and on the common plane.
 
     ``frame``, ``array`` (0..3): which; ``xs``, ``ys``: static plane; ``u``, ``v``: common plane by the
-    nominal geometry; ``error``: of u and v; all arcsec; ``magnitude`` on any common scale.
+    nominal geometry; ``error``: of u and v; all arcsec; ``magnitude`` on any common scale; ``strong``: so
+    bright that any exposure like its own must show it.
     """
 
     frame: Index
@@ -45,6 +46,7 @@ class Observations:
     v: F64
     error: F64
     magnitude: F64
+    strong: NDArray[np.bool_]
 
     def select(self, index: Index | NDArray[np.bool_]) -> Observations:
         """Some of the rows."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from reducer.align import distortion
 from reducer.align.geometry import Geometry, common_tangent, nominal_geometry
-from reducer.align.match import SEARCH_RADIUS, Offset, StarList, find_offset, pair_up
+from reducer.align.identify import Notify, identify
+from reducer.align.match import SEARCH_RADIUS, StarList, pair_up
 from reducer.align.solve import (
     DEGREE,
     Index,
@@ -26,18 +27,15 @@ from reducer.errors import CannotAlign
 from reducer.frame import F64, FrameRef
 from reducer.steps.detect import NO_POSITION
 
-Notify = Callable[..., None]
-
 #: Models from the fullest to the simplest; the header's offsets alone come last.
 MODELS = ("full", "shift+rotation", "shift", "header offsets")
 #: What a solution may differ from the static model and the header: scale and shear, rotation in radians,
 #: and anywhere in the frame after shift and rotation, arcsec (3 pixels).
 MOST_STRETCH, MOST_ROTATION, MOST_DEPARTURE = 1e-3, np.radians(0.1), 3 * 0.0197
-#: Tolerances of matching in arcsec: after voting, and after a first fit.
-COARSE, FINE = 0.30, 0.12
-#: Observations in all that one solution uses, and signal to noise below which a source is not used.
+#: Observations in all that one solution uses; signal to noise below which a source is not used, and from
+#: which on another exposure like its own must show it too.
 MOST_OBSERVATIONS = 60_000
-LEAST_SIGNAL = 8.0
+LEAST_SIGNAL, STRONG = 8.0, 40.0
 ARCSEC_PER_PIXEL = 0.0197
 #: The part of its coordinates that a fit must leave over for its residuals to say something.
 LEAST_LEFT_OVER = 0.1
@@ -79,16 +77,20 @@ def align_exposures(frames: Sequence[FrameRef], notify: Notify, limits: Limits =
         return Alignment(tuple(nominal), ("",))
     observations = _observe(frames, nominal)
     names = [frame.path.name for frame in frames]
-    star, reasons = _identify(observations, names, notify, limits)
-    if sum(not reason for reason in reasons) < 2:
-        return _by_headers(frames, nominal, notify)
+    found = identify(observations, nominal, names, notify, limits.radius)
+    star, reasons = found.star, list(found.reasons)
+    if not (star >= 0).any():
+        return _by_headers(frames, nominal, reasons, notify)
+    if found.turns.any():
+        nominal = [_turned(geometry, turn) for geometry, turn in zip(nominal, found.turns, strict=True)]
+        observations = _observe(frames, nominal)
     models = ["header offsets" if reason else "full" for reason in reasons]
     solution, star, observations = _refine(observations, star, models, limits)
     solution, models = _guard(observations, star, solution, models, names, notify, limits)
     shared = np.bincount(star)[star]
     geometries = _geometries(nominal, observations, shared, solution, models, reasons, limits)
     if all(reasons):
-        return _by_headers(frames, nominal, notify)
+        return _by_headers(frames, nominal, [""] * len(frames), notify)
     for frame, geometry, reason in zip(frames, geometries, reasons, strict=True):
         _tell(frame, geometry, reason, notify)
     return Alignment(tuple(geometries), tuple(reasons))
@@ -111,71 +113,12 @@ def _observe(frames: Sequence[FrameRef], nominal: Sequence[Geometry]) -> Observa
             blurred = sources["fwhm"] > 11.0
             flux = np.where(blurred, sources["flux"][:, -1], sources["flux"][:, 0]) / exposure
             magnitude = -2.5 * np.log10(np.maximum(flux, 1e-6))
+            signal = sources["flux"][:, 0] / sources["flux_error"][:, 0]
             rows.append((ones * number, ones * (geometry.regions[chip].array - 1), xs, ys, u, v,
-                         sources["error"] * ARCSEC_PER_PIXEL, magnitude))  # fmt: skip
+                         sources["error"] * ARCSEC_PER_PIXEL, magnitude, signal > STRONG))  # fmt: skip
     if not rows:
         raise CannotAlign("there are no sources", "detectSources before the alignment")
     return Observations(*(np.concatenate(column) for column in zip(*rows, strict=True)))
-
-
-def _identify(
-    observations: Observations, names: Sequence[str], notify: Notify, limits: Limits
-) -> tuple[Index, list[str]]:
-    """Which star each observation is of (-1: none), exposure after exposure against a growing list.
-
-    The list begins with the exposure richest in sources; an exposure that does not match yet is tried
-    again when the list has grown.
-    """
-    count = len(names)
-    sizes = np.bincount(observations.frame, minlength=count)
-    star = np.full(len(observations.frame), -1, np.intp)
-    reasons = ["" if size else "it has no usable source" for size in sizes]
-    if not sizes.any():
-        return star, reasons
-    first = int(np.argmax(sizes))
-    members = np.flatnonzero(observations.frame == first)
-    star[members] = np.arange(len(members))
-    known = StarList(observations.u[members], observations.v[members], observations.magnitude[members])
-    waiting = [number for number in range(count) if number != first and not reasons[number]]
-    progress = True
-    while waiting and progress:
-        progress = False
-        for number in list(waiting):
-            members = np.flatnonzero(observations.frame == number)
-            own = observations.select(members)
-            offset = find_offset(known, StarList(own.u, own.v, own.magnitude), limits.radius)
-            if offset is None:
-                continue
-            known, star[members] = _join(known, own, offset)
-            waiting.remove(number)
-            progress = True
-            if np.hypot(offset.du, offset.dv) > 1.0 or offset.votes < 3:
-                text = f"{offset.du:+.2f}, {offset.dv:+.2f} arcsec from the header's pointing"
-                notify("decision", what=f"{names[number]} lies {text}", reason=offset.reason)
-    for number in waiting:
-        reasons[number] = "none of its stars could be found in the other exposures"
-    return star, reasons
-
-
-def _join(known: StarList, own: Observations, offset: Offset) -> tuple[StarList, Index]:
-    """Match an exposure to the list after a fit of its own; its unmatched sources join the list."""
-    u, v = own.u + offset.du, own.v + offset.dv
-    for tolerance in (COARSE, FINE):
-        index = pair_up(u, v, known, tolerance)
-        found = index >= 0
-        place = np.stack([known.u[index[found]], known.v[index[found]]], axis=1)
-        parameters, _ = fit_to_stars(own.select(found), place, prior_sizes())
-        moved = displacements(own.xs, own.ys, own.array) @ parameters
-        u, v = own.u + moved[:, 0], own.v + moved[:, 1]
-    index = pair_up(u, v, known, FINE)
-    new = np.flatnonzero(index < 0)
-    index[new] = len(known.u) + np.arange(len(new))
-    grown = StarList(
-        np.concatenate([known.u, u[new]]),
-        np.concatenate([known.v, v[new]]),
-        np.concatenate([known.magnitude, own.magnitude[new]]),
-    )
-    return grown, index
 
 
 def _refine(
@@ -333,11 +276,26 @@ def _rms(residuals: F64, weights: F64, over: float) -> float:
     return float(np.sqrt(np.average(np.mean(residuals**2, axis=1), weights=weights) / over))
 
 
-def _by_headers(frames: Sequence[FrameRef], nominal: Sequence[Geometry], notify: Notify) -> Alignment:
-    notify(
-        "warning", text="the exposures share no usable star: all are placed by their headers' pointing alone"
+def _by_headers(
+    frames: Sequence[FrameRef], nominal: Sequence[Geometry], reasons: Sequence[str], notify: Notify
+) -> Alignment:
+    """All by their headers but those with a reason against them."""
+    text = "the exposures share no usable star: all are placed by their headers' pointing alone"
+    if reasons.count("") > 1:
+        notify("warning", text=text if not any(reasons) else text.replace("all", "those that are left"))
+    for frame, reason in zip(frames, reasons, strict=True):
+        if reason:
+            notify("refused", name=frame.path.name, reason=reason)
+    return Alignment(
+        tuple(None if reason else geometry for geometry, reason in zip(nominal, reasons, strict=True)),
+        tuple(reasons),
     )
-    return Alignment(tuple(nominal), tuple("" for _ in frames))
+
+
+def _turned(geometry: Geometry, angle: float) -> Geometry:
+    """A nominal geometry turned about its pointing, radians from east to north."""
+    c, s = np.cos(angle), np.sin(angle)
+    return replace(geometry, linear=np.array([[c, -s], [s, c]]) @ geometry.linear)
 
 
 def _tell(frame: FrameRef, geometry: Geometry | None, reason: str, notify: Notify) -> None:
