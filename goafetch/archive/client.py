@@ -79,6 +79,8 @@ class ArchiveClient:
             notify("warning", text=f"the session token is not sent to {self.base_url}: it is not encrypted")
             self._cookie = None
         self._session = open_session(connections, direct=local)
+        #: Most rows that came in one answer, to open and to closed queries: no shorter one is cut.
+        self.rows_given = {False: 0, True: 0}
 
     @property
     def has_token(self) -> bool:

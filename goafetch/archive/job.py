@@ -31,13 +31,17 @@ SOUGHT = "search"
 
 @dataclass(frozen=True)
 class Gathered:
-    """What is to be fetched: records with their roles, the query that was sent, and what could not be had."""
+    """What is to be fetched: records with their roles, the query that was sent, and what could not be had.
+
+    ``unseen``: names that the archive counts among the answers and does not list.
+    """
 
     records: list[Record]
     roles: dict[str, str]
     query: str
     association: Association
     warnings: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,8 @@ def gather(client: ArchiveClient, criteria: Criteria, *, calibrations: bool = Tr
     # Calibrations first: the reduction begins with the flats while the science is still on its way.
     records = [*added, *found.records]
     roles = {record.name: linked.kinds.get(record.name, SOUGHT) for record in records}
-    return Gathered(records, roles, str(found.query), linked, found.warnings + linked.warnings)
+    warnings = found.warnings + linked.warnings
+    return Gathered(records, roles, str(found.query), linked, warnings, found.unseen)
 
 
 def bring(
@@ -166,6 +171,9 @@ def bring(
         notify("warning", text=text)
     options.on_gathered(gathered)
     report = _fetch(client, workspace, gathered.records, options, old, notify)
+    report.failed += [
+        (name, "the archive counts it among the answers, but does not list it") for name in gathered.unseen
+    ]
     if not options.dry_run:
         got = [name for name, _ in report.done]
         got += [n for n, _ in report.present if options.update or old is None or n not in old.files]

@@ -12,9 +12,6 @@ from goafetch.archive.language.dates import Interval, read_dates, read_night
 from goafetch.archive.language.identifiers import Identifier, read_identifier
 from goafetch.errors import UsageError
 
-#: Rows after which the archive cuts an answer (FitsStorage configuration; GOA help pages).
-OPEN_LIMIT, CLOSED_LIMIT = 500, 2000
-
 
 @dataclass(frozen=True)
 class Cone:
@@ -68,7 +65,7 @@ class Criteria:
 class Query:
     """A validated search: what is sent, and what the rows that come back are held against.
 
-    ``notes`` tell how something typed was read.
+    ``engineering``: only such frames, rather than none of them. ``notes`` tell how something typed was read.
     """
 
     identifier: Identifier | None = None
@@ -83,6 +80,7 @@ class Query:
     near: Cone | None = None
     filename: str | None = None
     reduction: str | None = None
+    engineering: bool = False
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -94,11 +92,6 @@ class Query:
         return any((self.identifier, self.interval, self.filename))
 
     @property
-    def limit(self) -> int:
-        """Rows after which the answer may have been cut."""
-        return CLOSED_LIMIT if self.closed else OPEN_LIMIT
-
-    @property
     def words(self) -> tuple[str, ...]:
         """The words of the address, as they are before encoding."""
         return (
@@ -108,7 +101,7 @@ class Query:
             *self._where(),
             *([self.reduction] if self.reduction else []),
             self.qa,
-            *(["notengineering"] if self.qa != "AnyQA" else []),
+            *self._for_engineers(),
             "canonical",
             "present",
         )
@@ -118,12 +111,17 @@ class Query:
         return replace(self, interval=interval, night=None)
 
     def _whose(self) -> list[str]:
-        found = [self.identifier.value] if self.identifier else []
+        found = [self.identifier.word] if self.identifier else []
         if self.night:
             found.append(f"night={self.night}")
         elif self.interval:
             found.append(self.interval.word)
         return found + ([f"filename={self.filename}"] if self.filename else [])
+
+    def _for_engineers(self) -> list[str]:
+        if self.engineering:
+            return ["engineering"]
+        return ["notengineering"] if self.qa != "AnyQA" else []
 
     def _where(self) -> list[str]:
         if self.near is None:

@@ -30,7 +30,7 @@ class Record:
 
     Names end in .fits; ``filename`` is the stored one, usually with .bz2. Sizes are bytes and md5s hex:
     ``file_*`` of the stored file, ``data_*`` of the FITS inside. Times are UTC. Positions are degrees,
-    ``exposure_time`` seconds of one coadd. Anything that the archive does not know, or hides, is None.
+    ``exposure_time`` seconds of all coadds together. What the archive does not know, or hides, is None.
     """
 
     name: str
@@ -111,15 +111,21 @@ class Record:
     @property
     def night(self) -> date | None:
         """The night it belongs to: the date in its name, else the night at Gemini South of its time."""
-        named = _BAYS.match(self.name)
-        if named:
-            return datetime.strptime(named[1], "%Y%m%d").date()
-        return night_of(self.ut_datetime) if self.ut_datetime else None
+        return night_in(self.name) or (night_of(self.ut_datetime) if self.ut_datetime else None)
 
     def proprietary(self, today: date | None = None) -> bool:
-        """Whether the archive gives it only to those with rights: its release date lies ahead."""
+        """Whether the archive gives it only to those with rights: its release lies ahead, or has no date."""
         today = today or datetime.now(UTC).date()
-        return self.release is not None and self.release > today and not self.engineering
+        return (self.release is None or self.release > today) and not self.engineering
+
+
+def night_in(name: str) -> date | None:
+    """The night that the name of a raw file tells."""
+    named = _BAYS.match(name)
+    try:
+        return datetime.strptime(named[1], "%Y%m%d").date() if named else None
+    except ValueError:
+        return None
 
 
 def read_record(row: object) -> Record:
@@ -140,10 +146,9 @@ def mismatch(record: Record, query: Query) -> str | None:
         if wanted != found:
             return f"{name} is {found}, not {wanted}"
     interval = _interval_at(record, query)
-    if interval and record.ut_datetime not in interval:
+    if interval and not interval.reached(record.ut_datetime):
         return f"its UTC time is {record.ut_datetime}, not within {interval.word}"
-    states = words.QA_STATES[query.qa]
-    if (states is None and record.qa_state == "Fail") or (states and record.qa_state not in states):
+    if not words.admits(query.qa, record.qa_state):
         return f"its QA state is {record.qa_state}, not {query.qa}"
     if query.near is None and query.object:
         sent = words.object_word(query.object)
@@ -153,7 +158,10 @@ def mismatch(record: Record, query: Query) -> str | None:
 
 
 def answers(record: Record, query: Query) -> bool:
-    """Whether a row that the archive may well return is really sought: within the circle, of that object."""
+    """Whether a row that the archive may well return is really sought: of that time, object and circle."""
+    interval = _interval_at(record, query)
+    if interval and record.ut_datetime not in interval:
+        return False
     if query.object and not words.matches_object(query.object, record.object):
         return False
     if query.near is None:
@@ -179,8 +187,10 @@ def _expected(record: Record, query: Query) -> list[tuple[str, object, object]]:
     if query.instrument and query.instrument != "GMOS":
         found.append(("its instrument", query.instrument.lower(), (record.instrument or "").lower()))
     if query.qa != "AnyQA":
-        found.append(("engineering", False, record.engineering))
-    return [*found, ("canonical", True, record.canonical), ("present", True, record.present)]
+        found.append(("engineering", query.engineering, record.engineering))
+    # Archives of older software say nothing of a file's versions: that is not known, which is not no.
+    versions = (("canonical", record.canonical), ("present", record.present))
+    return found + [(name, True, value) for name, value in versions if value is not None]
 
 
 def _interval_at(record: Record, query: Query) -> Interval | None:

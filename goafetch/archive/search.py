@@ -1,16 +1,19 @@
-"""Searching: every row checked, cut answers noticed and asked for again in parts until they are whole."""
+"""Searching: every row checked, and what the archive's limits cut off asked for until it is all there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import TYPE_CHECKING
 
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.errors import BadAnswer
-from goafetch.archive.language.dates import DAY, Interval, everything
+from goafetch.archive.errors import BadAnswer, Gone, Refused, Unreachable
+from goafetch.archive.language.dates import DAY, Interval, everything, span_of_night
+from goafetch.archive.language.words import admits
 from goafetch.archive.query import Criteria, Query, build_query
-from goafetch.archive.records import Record, answers, mismatch, read_rows, to_table
+from goafetch.archive.records import Record, answers, mismatch, night_in, read_rows, to_table
 from goafetch.errors import NothingFound
 from goafetch.show import table_html
 
@@ -19,15 +22,24 @@ if TYPE_CHECKING:
 
 #: Below this no answer is divided further: one telescope does not write that much.
 SHORTEST = DAY / 1440
+#: Files that the archive counts but did not list are asked for by name, up to so many.
+MOST_BY_NAME = 20
+
+#: What tells the versions of a file, and files of one name in two folders, apart: stored name, data label.
+Key = tuple[str, str | None]
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What was found, in the order of file names; ``query`` as it was sent; ``warnings`` to be shown."""
+    """What was found, in the order of file names; ``query`` as it was sent; ``warnings`` to be shown.
+
+    ``unseen``: names of files that the archive counts among the answers and does not list.
+    """
 
     records: list[Record]
     query: Query
     warnings: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
 
     def to_table(self) -> Table:
         """The columns of astroquery.gemini's table, in its order, with true types."""
@@ -47,15 +59,126 @@ def search(client: ArchiveClient, criteria: Criteria) -> SearchResult:
     query = build_query(criteria)
     found = find(client, query)
     warnings = list(query.notes)
-    if hidden := [r for r in found if r.pending_ingest]:
+    if hidden := [r.name for r in found.records if r.pending_ingest]:
         warnings.append(f"the archive is about to replace {len(hidden)} of these files: {_names(hidden)}")
-    return SearchResult(found, query, warnings)
+    if found.unseen:
+        warnings.append(
+            f"the archive counts {len(found.unseen)} more files among the answers and does not list them: "
+            f"{_names(found.unseen)}"
+        )
+    return SearchResult(found.records, query, warnings, found.unseen)
 
 
-def find(client: ArchiveClient, query: Query) -> list[Record]:
-    """All records that answer a validated query, by name."""
-    rows = _whole(query, lambda part: _ask(client, part))
-    return sorted((row for row in rows if answers(row, query)), key=lambda record: record.remote)
+@dataclass(frozen=True)
+class Found:
+    """All records that answer a query, by name; ``unseen`` as in SearchResult."""
+
+    records: list[Record]
+    unseen: list[str]
+
+
+def find(client: ArchiveClient, query: Query) -> Found:
+    """All records that answer a validated query.
+
+    Where the archive cuts its answers is a setting of its own, and it does not tell. An answer shorter than
+    an earlier one of its kind is whole; another one is held against the archive's list of QA states, which
+    has no limit, and what is missing is asked for by the nights that the files' names tell.
+    """
+    rows, may_be_cut = _ask(client, query)
+    found = _Collected(rows)
+    if may_be_cut and query.filename is None:
+        counted = _count(client, query)
+        if counted is None or not found.keys <= set(counted):
+            found.add(_by_halves(client, query, rows))
+        else:
+            found.missing = {key for key, state in counted.items() if admits(query.qa, state)} - found.keys
+            _complete(client, query, found)
+    records = sorted((r for r in found.records if answers(r, query)), key=lambda record: record.remote)
+    return Found(records, sorted(name.removesuffix(".bz2") for name, _ in found.missing))
+
+
+class _Collected:
+    """The records so far, each file once, and the keys of those that are still missing."""
+
+    def __init__(self, rows: Sequence[Record]) -> None:
+        self._by_place: dict[str, Record] = {}
+        self.keys: set[Key] = set()
+        self.missing: set[Key] = set()
+        self.add(rows)
+
+    @property
+    def records(self) -> list[Record]:
+        return list(self._by_place.values())
+
+    def add(self, rows: Sequence[Record]) -> None:
+        """Of two versions, which older archives do not mark, the later one stays."""
+        for row in rows:
+            known = self._by_place.get(row.remote)
+            if known is None or known.lastmod is None or row.lastmod is None or row.lastmod >= known.lastmod:
+                self._by_place[row.remote] = row
+        self.settle(rows)
+
+    def settle(self, rows: Sequence[Record]) -> None:
+        """These are missing no more: they have come, or are known not to be among the answers."""
+        keys = {(row.filename, row.data_label) for row in rows}
+        self.keys |= keys
+        self.missing -= keys
+
+
+def _count(client: ArchiveClient, query: Query) -> dict[Key, str | None] | None:
+    """The QA states of all that a query selects by its other words; None where the archive has no such list.
+
+    Some releases do not heed the words for QA state and engineering there.
+    """
+    try:
+        rows = client.rows("jsonqastate", query.words)
+    except (Gone, Refused, BadAnswer, Unreachable):
+        return None
+    if not all(isinstance(row, Mapping) and isinstance(row.get("filename"), str) for row in rows):
+        return None
+    return {(row["filename"], row.get("data_label")): row.get("qa_state") for row in rows}
+
+
+def _complete(client: ArchiveClient, query: Query, found: _Collected) -> None:
+    """Ask for what is missing: engineering frames are rightly so, then by nights, at last by name."""
+    if found.missing and query.qa != "AnyQA" and not query.engineering:
+        found.settle(_ask(client, replace(query, engineering=True))[0])
+    if found.missing and not query.closed:
+        # With its dates the same query is a closed one, which has a higher limit.
+        found.add(_ask(client, query.during(everything()))[0])
+    for interval in _runs(found.keys | found.missing, found.missing, client.rows_given[True]):
+        part = query.during(interval & (query.interval or interval))
+        if part.interval and part.interval.start < part.interval.end:
+            rows, may_be_cut = _ask(client, part)
+            found.add(rows)
+            if may_be_cut and any(_night(key) and _within(key, interval) for key in found.missing):
+                found.add(_by_halves(client, part, rows))
+    if len(found.missing) <= MOST_BY_NAME:
+        for name, _ in sorted(found.missing, key=str):
+            rows, _ = _ask(client, Query(filename=name.removesuffix(".bz2"), qa="AnyQA"))
+            found.settle(rows)
+            found.add([row for row in rows if mismatch(row, query) is None])
+
+
+def _night(key: Key) -> date | None:
+    return night_in(key[0])
+
+
+def _within(key: Key, interval: Interval) -> bool:
+    night = _night(key)
+    return night is not None and span_of_night(night).start in interval
+
+
+def _runs(keys: Collection[Key], missing: Collection[Key], limit: int) -> Iterator[Interval]:
+    """The time of what is missing, in stretches of nights that hold no more files than an answer may have."""
+    counts = Counter(night for key in keys if (night := _night(key)) is not None)
+    wanted = {_night(key) for key in missing}
+    run: list[date] = []
+    for night in [*sorted(counts), date.max]:
+        full = night == date.max or sum(counts[each] for each in run) + counts[night] > limit
+        if full and wanted & set(run):
+            yield Interval(span_of_night(run[0]).start, span_of_night(run[-1]).end)
+        run = [night] if full else [*run, night]
 
 
 def nothing_found(client: ArchiveClient, query: Query) -> NothingFound:
@@ -67,7 +190,7 @@ def nothing_found(client: ArchiveClient, query: Query) -> NothingFound:
         )
     name = query.identifier.value
     wider = Query(identifier=query.identifier, qa="AnyQA")
-    rows = _ask(client, wider) if wider.words != query.words else []
+    rows = _ask(client, wider)[0] if wider.words != query.words else []
     if not rows:
         return NothingFound(
             f"the archive has nothing of {name}",
@@ -77,8 +200,11 @@ def nothing_found(client: ArchiveClient, query: Query) -> NothingFound:
     return NothingFound(f"nothing of {name} answers {query}", remedy=f"the archive has {_describe(rows)}")
 
 
-def _ask(client: ArchiveClient, query: Query) -> list[Record]:
-    """One request; a row that was not asked for means that the archive dropped a word."""
+def _ask(client: ArchiveClient, query: Query) -> tuple[list[Record], bool]:
+    """One request: its rows, and whether more may have been cut off.
+
+    A row that was not asked for means that the archive dropped a word.
+    """
     records = read_rows(client.rows("jsonsummary", query.words))
     for record in records:
         if (reason := mismatch(record, query)) is not None:
@@ -87,23 +213,26 @@ def _ask(client: ArchiveClient, query: Query) -> list[Record]:
                 f"rows that answer {query}",
                 "this archive does not understand one of these words; ask with fewer options",
             )
-    return records
+    most = client.rows_given[query.closed]
+    client.rows_given[query.closed] = max(most, len(records))
+    return records, 0 < len(records) >= most
 
 
-def _whole(query: Query, ask: Callable[[Query], list[Record]]) -> list[Record]:
-    """Ask; where the answer has as many rows as the archive gives at most, ask for each part of its time."""
-    rows = ask(query)
-    if len(rows) < query.limit or query.filename:
-        return rows
+def _by_halves(client: ArchiveClient, query: Query, rows: Sequence[Record]) -> list[Record]:
+    """Ask for each half of the time, and for the halves of those that may be cut, until all are whole."""
     interval = query.interval or everything()
     if interval.end - interval.start <= SHORTEST:
         raise BadAnswer(
-            f"the archive cuts its answer at {query.limit} rows even for {interval.word}",
-            "an answer that is whole",
+            f"it cannot be shown that the archive's answer of {len(rows)} rows for {interval.word} is whole",
+            "an answer shorter than others that it gave, or its list of QA states",
             "ask for less, with --type, --class or --filter",
         )
-    parts = [_whole(query.during(part), ask) for part in _halves(interval, rows)]
-    return _merge(rows, *parts)
+    found: list[Record] = []
+    for half in _halves(interval, rows):
+        part = query.during(half)
+        got, may_be_cut = _ask(client, part)
+        found += got + (_by_halves(client, part, got) if may_be_cut else [])
+    return found
 
 
 def _halves(interval: Interval, rows: Sequence[Record]) -> tuple[Interval, Interval]:
@@ -113,14 +242,8 @@ def _halves(interval: Interval, rows: Sequence[Record]) -> tuple[Interval, Inter
     return interval.split(middle)
 
 
-def _merge(*groups: list[Record]) -> list[Record]:
-    """Each file once. The cut answer is among them: it may hold rows without a time."""
-    return list({record.remote: record for group in groups for record in group}.values())
-
-
-def _names(records: Sequence[Record]) -> str:
-    shown = ", ".join(record.name for record in records[:5])
-    return shown + (", ..." if len(records) > 5 else "")
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _describe(rows: Sequence[Record]) -> str:

@@ -27,7 +27,8 @@ def practice(
         typer.Option(
             metavar="NAME",
             help="A trouble (repeatable): unavailable, reset, short-tar, wrong-bytes, slow-drip, robot-page, "
-            "trailing-json, withheld.",
+            "trailing-json, withheld, limits, association-error, retry-after, captive-portal, re-ingest, "
+            "clock, older-software.",
         ),
     ] = None,
     folder: Annotated[

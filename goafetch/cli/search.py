@@ -93,7 +93,7 @@ def search(
     else:
         rows = [row_of(record) for record in found.records]
         console.show_table(rows, None if shown == "csv" else COLUMNS, format=shown)
-    return 0
+    return 1 if found.unseen else 0
 
 
 def warn(texts: list[str], notify: Callable[..., None]) -> None:

@@ -47,6 +47,7 @@ def holding(exposure: Exposure, facts: FileFacts, field: Field | None) -> dict[s
         "_extra": {
             "proprietary_coordinates": exposure.coordinates_withheld,
             "associated": exposure.kind != "mask",
+            "coadds": exposure.coadds,
             "standards": archive_standards(field) if exposure.kind == "standard" and field else [],
         },
     }
@@ -116,8 +117,8 @@ def _instrument_keys(exposure: Exposure) -> dict[str, Any]:
     name = "Unknown" if unknown else exposure.filter_name
     guided = exposure.kind == "science"
     return {
-        "filter_name": None if mask else name,
-        "exposure_time": exposure.exptime,
+        "filter_name": name,
+        "exposure_time": exposure.exptime * exposure.coadds,
         "disperser": None,
         "camera": "GSAOI",
         "central_wavelength": None,
@@ -156,9 +157,9 @@ def _quality_keys(exposure: Exposure) -> dict[str, Any]:
         "requested_cc": 50 if on_sky else None,
         "requested_wv": 100 if on_sky else None,
         "requested_bg": 100 if on_sky else None,
-        "qa_state": "Pass",
+        "qa_state": "Undefined" if mask else "Pass",
         "release": exposure.release,
-        "reduction": "RAW",
+        "reduction": "PROCESSED_BPM" if mask else "RAW",
         "types": _types(exposure),
         "phot_standard": True if exposure.kind == "standard" else None,
     }
@@ -168,7 +169,7 @@ def _types(exposure: Exposure) -> str:
     """The tags that the archive knows, as it prints them: a Python set."""
     tags = ["GSAOI", "GEMINI", "SOUTH", "RAW", "UNPREPARED"]
     if exposure.kind == "mask":
-        tags = ["GSAOI", "GEMINI", "SOUTH", "BPM", "RAW"]
+        tags = ["GSAOI", "GEMINI", "SOUTH", "BPM", "CAL", "PROCESSED"]
     elif exposure.kind == "dark":
         tags += ["DARK", "CAL", "AZEL_TARGET"]
     elif exposure.kind in ("lamp-on", "lamp-off"):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import socket
 import struct
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
+from email.utils import format_datetime
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,10 +29,12 @@ from goafetch.practice.goa.asking import (
     Ask,
     error_page,
     gateway_page,
+    later_page,
+    portal_page,
     redirect,
 )
 from goafetch.practice.goa.dates import MalformedValue
-from goafetch.practice.goa.faults import ConnectionBroken, Fault, Faults, withhold
+from goafetch.practice.goa.faults import AHEAD, ConnectionBroken, Fault, Faults, as_fault, withhold
 from goafetch.practice.goa.holdings import Holding, Limits, User, load_holdings
 from goafetch.practice.goa.tarstream import Piece
 from goafetch.practice.goa.words import split_path
@@ -37,6 +42,8 @@ from goafetch.practice.goa.words import split_path
 __all__ = ["Fault", "Limits", "PracticeArchive", "Request", "User", "load_holdings", "serve"]
 
 OBSERVER = User("observer", "practice")
+#: Rows that the fault `limits` leaves of an answer.
+FEW = Limits(open=10, closed=20)
 FEATURES: dict[str, Callable[[Archive, Ask], Answer]] = {
     "jsonsummary": searches.summary,
     "jsonfilelist": searches.file_list,
@@ -101,6 +108,7 @@ class PracticeArchive:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        shutil.rmtree(self.archive.attic, ignore_errors=True)
 
     def wait(self) -> None:
         """Wait until the server is stopped."""
@@ -138,7 +146,7 @@ def serve(
         token: the session token of the first user, made up when not given.
         users: accounts; without any there is ``observer`` (password ``practice``), who may have everything.
         now: the archive's clock, fixed (UTC); None is the machine's.
-        limits: rows a query may give.
+        limits: rows a query may give; with the fault `limits` few unless said otherwise.
         seed: draws which files the faults touch.
 
     Raises:
@@ -146,18 +154,25 @@ def serve(
         ValueError: a fault's name is unknown.
         OSError: the port is taken.
     """
-    wanted = tuple(faults)
+    wanted = tuple(map(as_fault, faults))
+    named = {fault.name for fault in wanted}
     moment = now.replace(tzinfo=UTC) if now else None
+    ahead = AHEAD if "clock" in named else timedelta()
+
+    def clock() -> datetime:
+        return (moment or datetime.now(UTC)) + ahead
+
     folders = [folder] if isinstance(folder, Path) else folder
-    holdings = withhold(load_holdings(*folders), wanted, seed, moment or datetime.now(UTC))
+    holdings = withhold(load_holdings(*folders), wanted, seed, clock())
     accounts_of = tuple(users or (OBSERVER,))
     accounts = Accounts(accounts_of)
     archive = Archive(
         holdings=holdings,
         accounts=accounts,
-        limits=limits or Limits(),
+        limits=limits or (FEW if "limits" in named else Limits()),
         faults=Faults(wanted, holdings, seed),
-        clock=lambda: moment or datetime.now(UTC),
+        clock=clock,
+        attic=Path(tempfile.mkdtemp(prefix="goafetch-practice-")),
     )
     return PracticeArchive(archive, accounts.open_session(accounts_of[0].name, token or ""), port)
 
@@ -196,6 +211,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Name the server."""
         return "goafetch-practice"
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Tell the archive's time in the Date header."""
+        return format_datetime(self.archive.clock(), usegmt=True)
+
     def log_message(self, format: str, *args: object) -> None:
         """Keep quiet: the log of requests is a list."""
 
@@ -217,11 +236,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, ask: Ask) -> Answer:
         faults = self.archive.faults
+        if faults.strikes("captive-portal"):
+            return portal_page()
         if ask.feature not in logins.ALWAYS_OPEN:
             if ask.user is None and faults.strikes("robot-page"):
                 return logins.robot_page()
             if faults.strikes("unavailable"):
                 return gateway_page(503 if faults.count("unavailable") % 2 else 502)
+            if faults.strikes("retry-after"):
+                status = 429 if faults.count("retry-after") % 2 else 503
+                return later_page(status, faults.pause("retry-after"), self.archive.clock())
         if not ask.feature:
             return redirect("/searchform")
         feature = FEATURES.get(ask.feature)
@@ -234,11 +258,9 @@ class _Handler(BaseHTTPRequestHandler):
         return self._disturbed(answer, ask)
 
     def _disturbed(self, answer: Answer, ask: Ask) -> Answer:
-        """Spoil the answer of a search where a fault says so; HEAD on JSON is an error at the archive too."""
+        """Spoil the answer of a search where a fault says so."""
         if answer.status != 200 or (answer.content_type != JSON and ask.feature != "jsoncalmgr"):
             return answer
-        if ask.method == "HEAD":
-            return Answer(500, answer.content_type, headers=answer.headers)
         faults, body = self.archive.faults, answer.body
         if faults.strikes("reset"):
             body = _broken(body)

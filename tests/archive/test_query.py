@@ -11,6 +11,7 @@ from goafetch.archive.language.identifiers import observation_of, read_identifie
 from goafetch.archive.language.position import read_cone, read_radius
 from goafetch.archive.query import Cone, Criteria, build_query, encode
 from goafetch.errors import UsageError
+from goafetch.practice.goa.words import parse
 
 ALWAYS = ("RAW", "NotFail", "notengineering", "canonical", "present")
 
@@ -37,11 +38,41 @@ def test_the_main_job_asks_for_canonical_raw_present_files() -> None:
         ("G-2024B-0123-Q", "program", "G-2024B-0123-Q"),
         ("g-2024b-0123-q-0007", "observation", "G-2024B-0123-Q-0007"),
         ("G-2025A-CAL-GSAOI-01", "program", "G-2025A-CAL-GSAOI-01"),
+        ("G-2026B-CAL-GSAOI-01-15", "observation", "G-2026B-CAL-GSAOI-01-15"),
+        ("G-2026B-ENG-GSAOI-01-15-001", "label", "G-2026B-ENG-GSAOI-01-15-001"),
+        ("G-2026B-MON-GMOS-S-02", "program", "G-2026B-MON-GMOS-S-02"),
+        ("G-2026B-COM-IGRINS-2-02-7", "observation", "G-2026B-COM-IGRINS-2-02-7"),
+        ("GS-2017A-Q-29-32-001-2", "label", "GS-2017A-Q-29-32-001-2"),
+        ("GS-2017A-Q-29-32-001-SKY-CORR", "label", "GS-2017A-Q-29-32-001-SKY-CORR"),
     ],
 )
 def test_names_are_recognised(typed: str, kind: str, value: str) -> None:
     found = read_identifier(typed)
     assert (found.kind, found.value) == (kind, value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("GS-2017A-Q-29-32", "GS-2017A-Q-29-32"),
+        ("GS-2017A-Q-29-32-001", "GS-2017A-Q-29-32-001"),
+        ("G-2024B-0123-Q-0007", "G-2024B-0123-Q-0007"),
+        ("G-2026B-CAL-GSAOI-01", "G-2026B-CAL-GSAOI-01"),
+        ("G-2026B-CAL-GSAOI-01-15", "obsid=G-2026B-CAL-GSAOI-01-15"),
+        ("G-2026B-CAL-GSAOI-01-15-001", "datalabel=G-2026B-CAL-GSAOI-01-15-001"),
+        ("GS-2017A-Q-29-32-001-2", "datalabel=GS-2017A-Q-29-32-001-2"),
+        ("GS-2017A-Q-29-32-001-SKY-CORR", "datalabel=GS-2017A-Q-29-32-001-SKY-CORR"),
+    ],
+)
+def test_names_that_the_archive_may_misread_say_what_they_are(typed: str, sent: str) -> None:
+    identifier = read_identifier(typed)
+    assert identifier.word == sent
+    [(key, value)] = parse([sent], datetime(2026, 11, 22)).criteria.items()
+    assert value == typed
+    assert (
+        key
+        == {"program": "program_id", "observation": "observation_id", "label": "data_label"}[identifier.kind]
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,6 +98,8 @@ def test_near_misses_are_suggested(typed: str, meant: str | None) -> None:
 
 def test_a_label_knows_its_observation() -> None:
     assert observation_of("GS-CAL20170505-40-015") == "GS-CAL20170505-40"
+    assert observation_of("G-2026B-CAL-GSAOI-01-15-001") == "G-2026B-CAL-GSAOI-01-15"
+    assert observation_of("GS-2017A-Q-29-32-001-SKY-CORR") == "GS-2017A-Q-29-32"
     assert observation_of("BPM") is None
 
 

@@ -92,6 +92,25 @@ def test_proprietary_until_its_release(record: Record) -> None:
     assert not record.proprietary(date(2017, 11, 5))
 
 
+def test_without_a_date_of_release_a_file_is_not_released(row: dict[str, object]) -> None:
+    row["release"] = None
+    assert read_record(row).proprietary()
+    row["engineering"] = True
+    assert not read_record(row).proprietary()
+
+
+def test_a_row_of_older_software_is_kept(row: dict[str, object]) -> None:
+    """It says nothing of versions, and writes tags as a list: that is not known, which is not no."""
+    del row["present"], row["canonical"]
+    row["types"] = "['GEMINI', 'SIDEREAL', 'GSAOI']"
+    found = read_record(row)
+    assert (found.present, found.canonical) == (None, None)
+    assert found.types == {"GEMINI", "SIDEREAL", "GSAOI"}
+    assert mismatch(found, build_query(Criteria(program="GS-2017A-Q-29"))) is None
+    row["present"] = False
+    assert mismatch(read_record(row), build_query(Criteria(program="GS-2017A-Q-29"))) is not None
+
+
 @pytest.mark.parametrize(
     "criteria",
     [

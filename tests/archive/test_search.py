@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from quick_archive import QUICK
+from tiny_archive import build_tiny_archive
 
-from goafetch.archive import query as query_module
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.errors import BadAnswer
+from goafetch.archive.errors import BadAnswer, Gone
+from goafetch.archive.language.dates import Interval, everything, span_of_night
 from goafetch.archive.query import Cone, Criteria, Query, build_query
-from goafetch.archive.search import find, nothing_found, search
+from goafetch.archive.records import answers, mismatch
+from goafetch.archive.search import SHORTEST, find, nothing_found, search
 from goafetch.errors import NothingFound
+from goafetch.practice.goa.dates import day_period, range_period
+from goafetch.practice.goa.words import parse
 from goafetch.practice.server import Limits, PracticeArchive, serve
 
 
@@ -85,23 +93,116 @@ def test_a_widened_answer_is_an_error(archive: PracticeArchive, drops: str, crit
 
 
 @pytest.fixture
-def narrow(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> ArchiveClient:
-    """An archive that cuts its answers at few rows; the client knows the limits."""
-    monkeypatch.setattr(query_module, "OPEN_LIMIT", 5)
-    monkeypatch.setattr(query_module, "CLOSED_LIMIT", 7)
+def narrow(tiny_folder: Path) -> Iterator[PracticeArchive]:
+    """An archive that cuts its answers at few rows, as its settings may say."""
     with serve(tiny_folder, limits=Limits(5, 7)) as archive:
-        yield ArchiveClient(archive.url, patience=QUICK)
+        yield archive
 
 
-def test_cut_answers_are_made_whole(narrow: ArchiveClient) -> None:
-    assert len(names(narrow, program="GS-2017A-Q-29", date="20170504-20170505")) == 16
-    assert len(names(narrow, program="GS-2017A-Q-29")) == 16
-    assert len(names(narrow, object="Domeflat*")) == 30
-    assert len(names(narrow, night="20170505")) == 46
+def asked(archive: PracticeArchive) -> int:
+    """How many requests came since this was last asked."""
+    count = len(archive.requests)
+    archive.requests.clear()
+    return count
 
 
-def test_an_answer_that_stays_cut_is_an_error(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query_module, "CLOSED_LIMIT", 20)
+CUT = (
+    ({"program": "GS-2017A-Q-29", "date": "20170504-20170505"}, 16),
+    ({"program": "GS-2017A-Q-29"}, 16),
+    ({"object": "Domeflat*"}, 30),
+    ({"night": "20170505"}, 46),
+    ({"date": "20170505"}, 16),
+)
+
+
+@pytest.mark.parametrize("limits", [Limits(5, 7), Limits(10, 20), Limits(16, 16), Limits(500, 2000)])
+@pytest.mark.parametrize(("criteria", "count"), CUT)
+def test_answers_are_whole_whatever_the_archives_limits(
+    tiny_folder: Path, limits: Limits, criteria: dict[str, str], count: int
+) -> None:
+    with serve(tiny_folder, limits=limits) as archive:
+        assert len(names(ArchiveClient(archive.url, patience=QUICK), **criteria)) == count
+
+
+def test_a_whole_answer_costs_one_request_more_and_shorter_ones_none(archive: PracticeArchive) -> None:
+    client = ArchiveClient(archive.url, patience=QUICK)
+    names(client, night="20170505")
+    assert asked(archive) == 2
+    names(client, program="GS-2017A-Q-29")
+    assert asked(archive) == 1
+
+
+def test_many_days_cost_few_requests(tmp_path: Path) -> None:
+    """300 files of 60 nights, 20 at a time: 15 answers at least; three more tell what there is."""
+    build_tiny_archive(tmp_path)
+    rows = json.loads((tmp_path / "holdings.json").read_text())
+    model = next(row for row in rows if row["object"] == "NGC5128")
+    first = datetime(2018, 1, 1, 3)
+    made = []
+    for number in range(300):
+        moment = first + timedelta(days=2 * (number // 5), minutes=number)
+        name = f"S{moment:%Y%m%d}S{number:04d}.fits"
+        stated = {"name": name, "filename": f"{name}.bz2", "ut_datetime": str(moment)}
+        made.append({**model, **stated, "data_label": f"GS-2017A-Q-29-40-{number:03d}"})
+    (tmp_path / "holdings.json").write_text(json.dumps(made))
+    with serve(tmp_path, limits=Limits(10, 20)) as archive:
+        client = ArchiveClient(archive.url, patience=QUICK)
+        assert len(names(client, program="GS-2017A-Q-29")) == 300
+        assert asked(archive) <= 18
+        assert len(names(ArchiveClient(archive.url), object="NGC5128")) == 300
+        assert asked(archive) <= 20
+
+
+class Poorer(ArchiveClient):
+    """An archive without a list of QA states."""
+
+    def rows(self, feature: str, words: tuple[str, ...]) -> list[object]:
+        if feature == "jsonqastate":
+            raise Gone("no such list")
+        return super().rows(feature, words)
+
+
+@pytest.mark.parametrize(("criteria", "count"), CUT)
+def test_answers_are_made_whole_without_the_list_of_states(
+    narrow: PracticeArchive, criteria: dict[str, str], count: int
+) -> None:
+    assert len(names(Poorer(narrow.url, patience=QUICK), **criteria)) == count
+
+
+class Stricter(ArchiveClient):
+    """An archive whose list of QA states heeds all words."""
+
+    def rows(self, feature: str, words: tuple[str, ...]) -> list[object]:
+        found = super().rows(feature, words)
+        if feature != "jsonqastate":
+            return found
+        return [row for row in found if row["qa_state"] != "Fail" and "S20170601S0006" not in row["filename"]]
+
+
+@pytest.mark.parametrize("kind", [ArchiveClient, Stricter, Poorer])
+@pytest.mark.parametrize("limits", [Limits(5, 4), Limits(5, 20)])
+def test_failed_and_engineering_frames_are_rightly_missing(
+    tiny_folder: Path, kind: type[ArchiveClient], limits: Limits
+) -> None:
+    with serve(tiny_folder, limits=limits) as archive:
+        found = search(kind(archive.url, patience=QUICK), Criteria(program="GS-2017A-Q-30"))
+    assert len(found.records) == 4 and found.unseen == []
+
+
+def test_what_the_archive_counts_and_does_not_list_is_named(archive: PracticeArchive) -> None:
+    hidden = "S20170505S0100.fits"
+
+    class Forgetful(ArchiveClient):
+        def rows(self, feature: str, words: tuple[str, ...]) -> list[object]:
+            rows = super().rows(feature, words)
+            return [row for row in rows if feature == "jsonqastate" or row["name"] != hidden]
+
+    found = search(Forgetful(archive.url, patience=QUICK), Criteria(program="GS-2017A-Q-29"))
+    assert len(found.records) == 15 and found.unseen == [hidden]
+    assert hidden in found.warnings[-1]
+
+
+def test_an_answer_that_cannot_be_shown_to_be_whole_is_an_error(tiny_folder: Path) -> None:
     row = next(r for r in json.loads((tiny_folder / "holdings.json").read_text()) if r["object"] == "NGC5128")
 
     class Endless(ArchiveClient):
@@ -109,13 +210,67 @@ def test_an_answer_that_stays_cut_is_an_error(tiny_folder: Path, monkeypatch: py
 
         def rows(self, feature: str, words: tuple[str, ...]) -> list[object]:
             self.asked += 1
+            if feature == "jsonqastate":
+                return []
             start = datetime.fromisoformat(words[1].split("--")[0] if "T" in words[1] else words[1][:8])
-            return [{**row, "ut_datetime": str(start)}] * query_module.CLOSED_LIMIT
+            return [{**row, "ut_datetime": str(start)}] * 20
 
     client = Endless("http://127.0.0.1:9")
-    with pytest.raises(BadAnswer, match="cuts its answer"):
+    with pytest.raises(BadAnswer, match="cannot be shown"):
         find(client, build_query(Criteria(program="GS-2017A-Q-29", date="20170501-20170531")))
     assert client.asked < 50
+
+
+def test_of_two_versions_that_older_archives_do_not_mark_the_later_one_is_taken(tmp_path: Path) -> None:
+    build_tiny_archive(tmp_path)
+    with serve(tmp_path, faults=["older-software"]) as archive:
+        older = archive.holdings[3]
+        stale = {**older.row, "file_md5": "0" * 32, "lastmod": "2016-01-01 00:00:00+00:00"}
+        archive.holdings[:0] = [replace(older, row=stale)]
+        archive.holdings.append(replace(older, row=stale))
+        found = search(ArchiveClient(archive.url, patience=QUICK), Criteria(program="GS-2017A-Q-29")).records
+    assert len(found) == 16 and found[3].file_md5 == older.row["file_md5"]
+    assert found[3].present is None and found[3].canonical is None
+
+
+@given(
+    start=st.datetimes(datetime(1999, 1, 1, 0, 0, 1), datetime(2030, 1, 1)),
+    length=st.timedeltas(timedelta(minutes=2), timedelta(days=9000)),
+    whole_days=st.tuples(st.booleans(), st.booleans()),
+    choices=st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=25),
+)
+@settings(max_examples=300, deadline=None)
+def test_the_archive_understands_every_part_that_a_search_can_be_divided_into(
+    start: datetime, length: timedelta, whole_days: tuple[bool, bool], choices: list[tuple[float, bool]]
+) -> None:
+    """Held against the archive's own rule: never a date with a time; no row lost, none but those sifted."""
+    end = min(start + length, datetime(2031, 1, 1))
+    first = datetime.combine(start.date() + timedelta(days=1), datetime.min.time())
+    last = datetime.combine(end.date(), datetime.min.time())
+    part = Interval(first if whole_days[0] else start, last if whole_days[1] else end)
+    if part.start >= part.end:
+        return
+    for place, second in choices:
+        check_word(part)
+        part = part.split(part.start + place * (part.end - part.start))[second]
+        if part.end - part.start <= SHORTEST:
+            break
+    check_word(part & span_of_night(part.start.date()))
+
+
+def check_word(part: Interval) -> None:
+    if part.start >= part.end:
+        return
+    [(kind, word)] = parse([part.word], datetime(2026, 11, 22)).criteria.items()
+    period = (day_period if kind == "date" else range_period)(str(word), datetime(2026, 11, 22))
+    assert period[0] <= part.start and part.end <= period[1]
+    assert part.reached(period[0]) and part.reached(period[1] - timedelta(microseconds=1))
+
+
+def test_all_the_time_there_is_can_be_asked_for() -> None:
+    check_word(everything())
+    for half in everything().split(datetime(1999, 1, 1, 12)):
+        check_word(half)
 
 
 def test_intervals_divide_without_gap_or_overlap() -> None:
@@ -128,7 +283,18 @@ def test_intervals_divide_without_gap_or_overlap() -> None:
         assert first.start < first.end and second.start < second.end
         moment += timedelta(hours=7)
     day = build_query(Criteria(date="20170505")).interval
-    assert day is not None and day.split(datetime(2017, 5, 5, 1))[0].word.startswith("2017-05-05T00:00:00--")
+    assert day is not None
+    assert day.split(datetime(2017, 5, 5, 1))[0].word == "2017-05-04T23:59:59.999999--2017-05-05T12:00:00"
+
+
+def test_a_row_beyond_a_parts_end_is_sifted_not_blamed(client: ArchiveClient) -> None:
+    [record] = search(client, Criteria(filename="S20170505S0095.fits")).records
+    query = replace(
+        build_query(Criteria()), interval=Interval(datetime(2017, 5, 4, 18), datetime(2017, 5, 5))
+    )
+    late = replace(record, ut_datetime=datetime(2017, 5, 5))
+    assert mismatch(late, query) is None and not answers(late, query)
+    assert mismatch(record, query) is not None
 
 
 def test_nothing_found_says_what_there_is(client: ArchiveClient) -> None:

@@ -243,3 +243,30 @@ def test_astroquery_can_be_pointed_at_the_practice_archive(archive: PracticeArch
     )
     assert (len(table), len(table.columns)) == (16, 63)
     assert table["exposure_time"][0] == "60.0"
+
+
+@pytest.mark.parametrize(
+    ("kind", "label"), [("archive", "Username"), ("orcid", "ORCID iD"), ("noirlab", "NOIRlab ID")]
+)
+def test_the_page_of_the_user_names_each_kind_of_account(tiny_folder: Path, kind: str, label: str) -> None:
+    user = User("0000-0002-1825-0097", "", kind=kind)
+    with serve(tiny_folder, users=[user], token="token") as running:
+        page = requests.get(f"{running.url}/whoami", cookies={COOKIE: "token"}, timeout=10).text
+        assert f"{label}: 0000-0002-1825-0097<" in page
+        assert ("Username: <" in page) is (kind != "archive")
+        assert "Not logged in" in requests.get(f"{running.url}/whoami", timeout=10).text
+
+
+def test_a_file_without_a_date_of_release_is_not_released(tmp_path: Path) -> None:
+    build_tiny_archive(tmp_path)
+    with serve(tmp_path) as running:
+        running.holdings[0].row["release"] = None
+        name = running.holdings[0].stored_name
+        assert requests.get(f"{running.url}/file/{name}", timeout=10).status_code == 403
+
+
+def test_the_states_list_heeds_neither_qa_nor_engineering_words(archive: PracticeArchive) -> None:
+    path = f"{archive.url}/jsonqastate/GS-2017A-Q-30/NotFail/notengineering"
+    found = requests.get(path, timeout=10).json()
+    assert {"S20170601S0003.fits.bz2", "S20170601S0006.fits.bz2"} <= {row["filename"] for row in found}
+    assert len(rows(archive, "GS-2017A-Q-30/NotFail/notengineering")) == len(found) - 2

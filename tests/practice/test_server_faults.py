@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import io
 import tarfile
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
@@ -127,3 +130,66 @@ def test_withheld_files_are_refused_everywhere_until_one_logs_in(tiny_folder: Pa
 def test_a_fault_must_have_a_known_name(tiny_folder: Path) -> None:
     with pytest.raises(ValueError, match="no fault 'gremlins'"):
         serve(tiny_folder, faults=["gremlins"])
+
+
+def test_few_rows_come_with_limits(tiny_folder: Path) -> None:
+    with serve(tiny_folder, faults=["limits"]) as archive:
+        assert len(get(archive, "jsonsummary/GSAOI").json()) == 10
+        assert len(get(archive, "jsonsummary/20170504-20170505").json()) == 20
+        assert len(get(archive, "jsonqastate/20170504-20170505").json()) == 50
+
+
+def test_an_association_that_failed_is_not_an_empty_one(tiny_folder: Path) -> None:
+    path = "jsoncalmgr/{}/S20170505S0095"
+    with serve(tiny_folder, faults=[Fault("association-error", times=1)]) as archive:
+        for kind, count in (("domeflat", 15), ("lampoff_domeflat", 15)):
+            infos = [get(archive, path.format(kind)).json()[0]["cal_info"][0] for _ in range(2)]
+            assert infos[0] == {"error": True, "type": kind, "cals": None}
+            assert infos[1]["error"] is False and len(infos[1]["cals"]) == count
+
+
+def test_those_who_ask_too_much_are_told_when_to_come_again(tiny_folder: Path) -> None:
+    with serve(tiny_folder, faults=[Fault("retry-after", times=2, pause=7)]) as archive:
+        answers = [get(archive, SEARCH) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [429, 503, 200]
+        assert answers[0].headers["Retry-After"] == "7"
+        date, until = (parsedate_to_datetime(answers[1].headers[n]) for n in ("Date", "Retry-After"))
+        assert 6 <= (until - date).total_seconds() <= 8
+
+
+def test_a_captive_portal_answers_everything_with_its_own_page(tiny_folder: Path) -> None:
+    with serve(tiny_folder, faults=["captive-portal"]) as archive:
+        for path in (SEARCH, f"file/{NAMES[0]}", "whoami"):
+            answer = get(archive, path)
+            assert answer.status_code == 200 and answer.headers["Content-Type"] == "text/html"
+            assert "<title>Observatory guest network: please sign in</title>" in answer.text
+
+
+def test_a_file_is_ingested_anew_after_it_was_listed(tiny_folder: Path) -> None:
+    with serve(tiny_folder, faults=[Fault("re-ingest", files=None)]) as archive:
+        before = get(archive, f"jsonsummary/{NAMES[0]}").json()
+        content = get(archive, f"file/{NAMES[0]}").content
+        [after] = get(archive, f"jsonsummary/{NAMES[0]}").json()
+        assert before[0]["file_md5"] != after["file_md5"] == hashlib.md5(content).hexdigest()
+        assert after["data_md5"] == hashlib.md5(bz2.decompress(content)).hexdigest()
+        assert len(get(archive, f"jsonfilelist/{NAMES[0]}").json()) == 2
+        assert get(archive, f"file/{NAMES[0]}").content == content
+        attic = archive.archive.attic
+    assert not attic.exists()
+
+
+def test_the_archives_clock_may_differ_and_decides_what_is_public(tiny_folder: Path) -> None:
+    with serve(tiny_folder, faults=["clock"]) as archive:
+        answer = get(archive, SEARCH)
+        ahead = parsedate_to_datetime(answer.headers["Date"]) - datetime.now(UTC)
+        assert timedelta(days=2.9) < ahead < timedelta(days=3.1)
+        late = [row["filename"] for row in answer.json() if row["release"] > f"{datetime.now(UTC):%Y-%m-%d}"]
+        assert len(late) == 3
+        assert all(get(archive, f"file/{name}").status_code == 200 for name in late)
+
+
+def test_older_software_says_nothing_of_versions(tiny_folder: Path) -> None:
+    with serve(tiny_folder, faults=["older-software"]) as archive:
+        for feature in ("jsonsummary", "jsonfilelist"):
+            rows = get(archive, f"{feature}/canonical/present/GS-2017A-Q-29").json()
+            assert len(rows) == 16 and not any({"present", "canonical"} & row.keys() for row in rows)

@@ -88,7 +88,7 @@ def look_up(client: ArchiveClient, listed: Iterable[Listed]) -> dict[str, Record
 def masks(client: ArchiveClient, instrument: str) -> list[Record]:
     """All bad-pixel masks of an instrument, searched for by type."""
     query = Query(instrument=instrument, observation_type="BPM", qa="AnyQA")
-    return [record for record in find(client, query) if record.qa_state != "Fail"]
+    return [record for record in find(client, query).records if record.qa_state != "Fail"]
 
 
 def settings_of(client: ArchiveClient, records: Sequence[Record]) -> dict[str, Settings]:
@@ -110,7 +110,7 @@ def _search_all(
     client: ArchiveClient, queries: Sequence[Query], wanted: Mapping[str, Any]
 ) -> dict[str, Record]:
     with ThreadPoolExecutor(CONNECTIONS) as threads:
-        answers = list(threads.map(lambda query: find(client, query), queries))
+        answers = list(threads.map(lambda query: find(client, query).records, queries))
     return {record.name: record for answer in answers for record in answer if record.name in wanted}
 
 

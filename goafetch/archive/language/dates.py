@@ -15,6 +15,8 @@ FIRST, LAST = date(1999, 1, 1), date(2100, 1, 1)
 NIGHT_BEGINS = timedelta(hours=-6)
 
 DAY = timedelta(days=1)
+#: The shortest time that the archive tells apart.
+MOMENT = timedelta(microseconds=1)
 _DATE = r"\d{8}|\d{4}-\d{1,2}-\d{1,2}|today|yesterday"
 
 
@@ -28,13 +30,25 @@ class Interval:
     def __contains__(self, moment: object) -> bool:
         return isinstance(moment, datetime) and self.start <= moment < self.end
 
+    def __and__(self, other: Interval) -> Interval:
+        """What both have in common; nothing where its end is not after its start."""
+        return Interval(max(self.start, other.start), min(self.end, other.end))
+
     @property
     def word(self) -> str:
-        """The archive's word for it: whole days as dates, anything else as times."""
+        """The archive's word for it: whole days as dates, anything else as times.
+
+        It reads midnight as a date and cannot compare that with a time: such an end is moved outwards by
+        the shortest time there is, and ``reached`` tells which rows that may bring.
+        """
         if self.start.time() == time.min and self.end.time() == time.min:
             last = self.end - DAY
             return f"{self.start:%Y%m%d}" if last == self.start else f"{self.start:%Y%m%d}-{last:%Y%m%d}"
-        return f"{self.start:%Y-%m-%dT%H:%M:%S}--{self.end:%Y-%m-%dT%H:%M:%S}"
+        return f"{_not_midnight(self.start, -MOMENT)}--{_not_midnight(self.end, MOMENT)}"
+
+    def reached(self, moment: object) -> bool:
+        """Whether the archive may return a row of this time for ``word``."""
+        return isinstance(moment, datetime) and self.start - MOMENT <= moment <= self.end
 
     def split(self, at: datetime) -> tuple[Interval, Interval]:
         """Two parts, divided at the start of the day of ``at``; within a day, in the middle."""
@@ -47,10 +61,21 @@ class Interval:
         return Interval(self.start, middle), Interval(middle, self.end)
 
 
+def _not_midnight(moment: datetime, step: timedelta) -> str:
+    moment = moment + step if moment.time() == time.min else moment
+    return moment.isoformat(timespec="auto" if moment.microsecond else "seconds")
+
+
 def everything() -> Interval:
-    """All the time from which the archive can hold data."""
+    """All the time from which the archive can hold data: from a second after its first midnight on."""
     today = datetime.now(UTC).date()
-    return Interval(datetime.combine(FIRST, time.min), datetime.combine(today + 2 * DAY, time.min))
+    return Interval(datetime.combine(FIRST, time(0, 0, 1)), datetime.combine(today + 2 * DAY, time.min))
+
+
+def span_of_night(label: date) -> Interval:
+    """The UTC time of the night with this label at Gemini South; it holds that of Gemini North too."""
+    start = datetime.combine(label, time.min) + NIGHT_BEGINS
+    return Interval(start, start + DAY)
 
 
 def read_dates(text: str) -> Interval:
@@ -75,8 +100,7 @@ def read_dates(text: str) -> Interval:
 
 def read_night(text: str) -> Interval:
     """The UTC time that the night ``text`` (its label, as in file names) covers at Gemini South."""
-    label = datetime.combine(read_date(text.strip()), time.min)
-    return Interval(label + NIGHT_BEGINS, label + DAY + NIGHT_BEGINS)
+    return span_of_night(read_date(text.strip()))
 
 
 def read_date(text: str) -> date:

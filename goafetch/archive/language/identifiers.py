@@ -10,17 +10,20 @@ from goafetch.errors import UsageError
 
 Kind = Literal["program", "observation", "label"]
 
-# The forms that FitsStorage gemini_metadata_utils/progid_obsid_dl.py accepts.
+# The forms of FitsStorage gemini_metadata_utils/progid_obsid_dl.py. Some instruments' names have a hyphen:
+# without them the number of an observation would read as that of its program.
+_NAMES = r"(?:IGRINS-2|[A-Z][A-Z0-9+]*(?:-[NSX])?)"
 _PROGRAM = (
     r"(?:G[NS]-20\d\d[AB]-(?:Q|C|SV|QS|DD|LP|FT|DS|CAL|ENG)-\d+"
     r"|G[NS]-(?:CAL|ENG)20\d\d[01]\d[0-3]\d"
     r"|G-20\d\d[AB]-\d+-[CDFLQSVP]"
-    r"|G-20\d\d[AB]-(?:CAL|ENG|COM|MON)-[A-Z0-9+-]+?-\d+)"
+    rf"|G-20\d\d[AB]-(?:CAL|ENG|COM|MON)-{_NAMES}-\d+)"
 )
+_LABEL = rf"({_PROGRAM}-\d+)-\d+((?:-\w+)*)"
 _PATTERNS: tuple[tuple[Kind, str], ...] = (
     ("program", _PROGRAM),
     ("observation", rf"{_PROGRAM}-\d+"),
-    ("label", rf"{_PROGRAM}-\d+-\d+(?:-[A-Za-z]\w*)?"),
+    ("label", _LABEL),
 )
 _LOOSE_OLD = r"G?-?([NS])?-?(20\d\d)-?([AB])-?(SV|QS|DD|LP|FT|DS|CAL|ENG|Q|C)-?(\d+)((?:-\d+){0,2})"
 _LOOSE_NEW = r"G-?(20\d\d)-?([AB])-?(\d{1,4})-?([CDFLQSVP])((?:-\d+){0,2})"
@@ -32,6 +35,20 @@ class Identifier:
 
     kind: Kind
     value: str
+
+    @property
+    def word(self) -> str:
+        """The archive's word for it.
+
+        Some of its releases read bare observations of the new CAL, ENG, COM and MON programs as programs,
+        and drop labels with other extensions than letters: these are sent under the name of their kind.
+        """
+        keys = {"observation": "obsid", "label": "datalabel"}
+        label = re.fullmatch(_LABEL, self.value)
+        plain = label is None or not label[2]
+        if self.kind not in keys or (plain and not re.match(r"G-20\d\d[AB]-[CEM]", self.value)):
+            return self.value
+        return f"{keys[self.kind]}={self.value}"
 
 
 def is_identifier(text: str) -> bool:
@@ -70,7 +87,7 @@ def suggest(text: str) -> str | None:
 
 def observation_of(label: str) -> str | None:
     """The observation that a data label belongs to, or None for what is not a data label."""
-    match = re.fullmatch(rf"({_PROGRAM}-\d+)-\d+(?:-[A-Za-z]\w*)?", label)
+    match = re.fullmatch(_LABEL, label)
     return match[1] if match else None
 
 

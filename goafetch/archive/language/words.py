@@ -30,6 +30,14 @@ QA_STATES: dict[str, tuple[str, ...] | None] = {
     "NotFail": None,
     "AnyQA": (),
 }
+
+
+def admits(qa: str, state: str | None) -> bool:
+    """Whether a QA word selects rows of a QA state."""
+    states = QA_STATES[qa]
+    return state != "Fail" if states is None else not states or state in states
+
+
 #: Filters of GSAOI as the archive names them, without component numbers (GSAOI instrument pages).
 GSAOI_FILTERS = (
     *(

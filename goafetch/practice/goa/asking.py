@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 from goafetch.practice.goa.accounts import Accounts
@@ -23,6 +26,7 @@ REASONS = {
     404: "Not Found",
     405: "The Method Used to Access This Resource Is Not Allowed",
     406: "The Returned Content Is Not Acceptable for the Client",
+    429: "Too Many Requests",
     500: "The Server has Found an Error Condition",
     502: "Bad Gateway",
     503: "Service Temporarily Unavailable",
@@ -67,6 +71,8 @@ class Archive:
     limits: Limits
     faults: Faults
     clock: Callable[[], datetime]
+    # Where new versions of files are kept while it runs.
+    attic: Path
 
     def selection(self, words: Iterable[str]) -> Selection:
         """Read the words of a URL."""
@@ -104,13 +110,34 @@ def error_page(status: int, message: str) -> Answer:
 
 
 def gateway_page(status: int) -> Answer:
-    """Answer 502 or 503 as the front end does when nothing sensible comes from behind it."""
+    """Answer 429, 502 or 503 as the front end does when nothing sensible comes from behind it."""
     title = f"{status} {REASONS[status]}"
     page = (
         f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n"
         "<hr><center>nginx/1.22.1</center>\r\n</body>\r\n</html>\r\n"
     ).encode()
     return Answer(status, HTML, [Piece(page)], length=len(page), uncached=False)
+
+
+def later_page(status: int, wait: float, now: datetime) -> Answer:
+    """Answer 429 or 503 as a front end that wants to be left alone: for seconds, or until a moment."""
+    seconds = max(1, math.ceil(wait))
+    until = str(seconds) if status == 429 else _http_date(now, seconds)
+    page = gateway_page(status)
+    return replace(page, headers={"Retry-After": until})
+
+
+def _http_date(now: datetime, seconds: int) -> str:
+    return format_datetime((now + timedelta(seconds=seconds)).astimezone(UTC), usegmt=True)
+
+
+def portal_page() -> Answer:
+    """Answer as a network that wants a login in a browser first does to everything."""
+    page = (
+        b"<!DOCTYPE html>\n<html><head><title>Observatory guest network: please sign in</title></head>\n"
+        b'<body><form action="/accept">...</form></body></html>\n'
+    )
+    return Answer(200, HTML, [Piece(page)], length=len(page), uncached=False)
 
 
 def redirect(target: str) -> Answer:

@@ -13,8 +13,8 @@ from goafetch.practice.goa.words import Value
 
 Row = Mapping[str, Any]
 RowTest = Callable[[Row], bool]
-# The record, the stored name with its path, and whether its coordinates are hidden.
-HoldingTest = Callable[[Row, str, bool], bool]
+# The record, the stored name with its path, whether its coordinates are hidden, and the number of coadds.
+HoldingTest = Callable[[Row, str, bool, int], bool]
 
 # Criterion to record key, where equality is all.
 EQUAL = {
@@ -67,9 +67,12 @@ def keeps(criteria: Mapping[str, Value], now: datetime) -> HoldingTest:
     tests = [test for name, value in criteria.items() if (test := _row_test(name, value, criteria, now))]
     files = criteria.get("filelist")
     hides = bool(REVEALING & criteria.keys())
+    wanted = _whole_number(str(criteria["coadds"])) if "coadds" in criteria else None
 
-    def test_holding(row: Row, stored_name: str, hidden: bool) -> bool:
+    def test_holding(row: Row, stored_name: str, hidden: bool, coadds: int = 1) -> bool:
         if (hides and hidden) or (isinstance(files, tuple) and stored_name not in files):
+            return False
+        if wanted not in (None, coadds):
             return False
         return all(test(row) for test in tests)
 
@@ -120,8 +123,10 @@ def _box_test(name: str, criteria: Mapping[str, Value]) -> RowTest | None:
     """Cone searches are a box; what cannot be read is silently ignored; sexagesimal crashes the archive."""
     text = str(criteria[name])
     if match := _RANGE.fullmatch(text):
-        low, high = sorted((float(match[1]), float(match[2])))
-        return _between(name, low, high)
+        low, high = float(match[1]), float(match[2])
+        if name == "ra" and low > high:
+            return lambda row: row["ra"] is not None and (row["ra"] >= low or row["ra"] <= high)
+        return _between(name, *sorted((low, high)))
     if ":" in text:
         raise MalformedValue(text)
     centre = _number(text)
@@ -135,10 +140,10 @@ def _box_test(name: str, criteria: Mapping[str, Value]) -> RowTest | None:
 
 
 def _radius(text: str) -> float:
-    """Give a search radius in degrees: arcsec, or degrees with a trailing ``d``."""
+    """Give a search radius in degrees: arcsec, or degrees with a trailing ``d``; others crash the archive."""
     value = _number(text.removesuffix("d"))
     if value is None:
-        return _DEFAULT_RADIUS / 3600
+        raise MalformedValue(text)
     return value if text.endswith("d") else value / 3600
 
 
@@ -155,12 +160,16 @@ def _quality(value: Value) -> RowTest | None:
 
 
 def _object(value: Value) -> RowTest:
-    """Full match, case ignored; a star at either end makes stars stand for anything."""
-    text = str(value).lower()
-    starred = text.startswith("*") or text.endswith("*")
-    pieces = [re.escape(piece) for piece in (text.split("*") if starred else [text])]
-    pattern = re.compile(".*".join(pieces), re.DOTALL)
-    return lambda row: row["object"] is not None and pattern.fullmatch(row["object"].lower()) is not None
+    """SQL's ILIKE: a full match, case ignored; ``_`` is any character, ``%`` any number of them.
+
+    A star at either end makes all stars stand for anything.
+    """
+    text = str(value)
+    if text.startswith("*") or text.endswith("*"):
+        text = text.replace("*", "%")
+    pieces = [{"%": ".*", "_": "."}.get(character) or re.escape(character) for character in text]
+    pattern = re.compile("".join(pieces), re.DOTALL | re.IGNORECASE)
+    return lambda row: row["object"] is not None and pattern.fullmatch(row["object"]) is not None
 
 
 def _exposure(value: Value) -> RowTest | None:
@@ -193,7 +202,7 @@ def _engineering(value: Value) -> RowTest | None:
 
 
 def _nothing(value: Value) -> RowTest:
-    """Publications and proposal texts are not held here: nothing matches."""
+    """No frame here is a pre-image or has a pupil mask, a publication, proposal or pipeline tag."""
     return lambda row: False
 
 
@@ -211,6 +220,9 @@ _MAKERS: dict[str, Callable[[Value], RowTest | None]] = {
     "photstandard": lambda value: lambda row: bool(row["phot_standard"]),
     "twilight": lambda value: lambda row: (row["object"] == "Twilight") is value,
     "filepre": lambda value: lambda row: str(row["name"]).startswith(str(value)),
+    "processing_tag": lambda value: None if value == "default" else _nothing(value),
+    "pre_image": _nothing,
+    "pupil_mask": _nothing,
     "publication": _nothing,
     "PIname": _nothing,
     "ProgramText": _nothing,

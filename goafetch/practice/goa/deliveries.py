@@ -19,6 +19,7 @@ from goafetch.practice.goa.asking import (
 )
 from goafetch.practice.goa.association import associate
 from goafetch.practice.goa.holdings import Holding, by_time, kept_headers, select
+from goafetch.practice.goa.reingest import reingest
 from goafetch.practice.goa.tarstream import Parcel, stream_tar
 from goafetch.practice.goa.words import Selection, describe
 
@@ -54,6 +55,8 @@ def one_file(archive: Archive, ask: Ask) -> Answer:
         return error_page(403, _DENIED)
     if not holding.file.exists():
         return error_page(404, f"{given} could not be found in the system")
+    if archive.faults.strikes("re-ingest", holding.stored_name):
+        holding = reingest(archive.holdings, holding, archive.attic, archive.clock())
     return _delivery(archive, holding, given)
 
 

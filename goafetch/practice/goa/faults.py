@@ -21,10 +21,26 @@ NAMES = (
     "robot-page",
     "trailing-json",
     "withheld",
+    "limits",
+    "association-error",
+    "retry-after",
+    "captive-portal",
+    "re-ingest",
+    "clock",
+    "older-software",
 )
 # How often each strikes unless told otherwise; None: always.
-_TIMES: dict[str, int | None] = {"unavailable": 2, "trailing-json": 2, "robot-page": None, "withheld": None}
+_TIMES: dict[str, int | None] = {
+    **dict.fromkeys(("unavailable", "trailing-json"), 2),
+    "retry-after": 3,
+    **dict.fromkeys(("robot-page", "withheld", "limits", "association-error", "captive-portal"), None),
+    **dict.fromkeys(("clock", "older-software"), None),
+}
+# Those whose victims are files; the victims of `association-error` are types of calibrations.
+_OF_FILES = frozenset({"reset", "wrong-bytes", "slow-drip", "re-ingest", "withheld", "clock"})
 _PAUSES = 12
+#: How far the archive's clock is ahead with `clock`.
+AHEAD = timedelta(days=3)
 
 
 class ConnectionBroken(Exception):
@@ -35,10 +51,10 @@ class ConnectionBroken(Exception):
 class Fault:
     """A trouble by name.
 
-    ``times`` is how often it strikes in all, or per file for `reset`, `wrong-bytes` and `slow-drip`; None:
-    always. ``files`` is how many files of each program these three and `withheld` touch, drawn by the seed;
-    None: all.
-    ``pause`` (seconds) is what `slow-drip` waits between its drops.
+    ``times`` is how often it strikes in all, or per file for `reset`, `wrong-bytes`, `slow-drip` and
+    `re-ingest`, per type of calibrations for `association-error`; None: always. ``files`` is how many files
+    of each program these four, `withheld` and `clock` touch, drawn by the seed; None: all.
+    ``pause`` (seconds) is what `slow-drip` waits between its drops, and `retry-after` asks for, at least one.
     """
 
     name: str
@@ -88,13 +104,17 @@ class Faults:
     def strikes(self, name: str, victim: str = "") -> bool:
         """Say whether a fault strikes now (a file, or the request as a whole), and count it if so."""
         fault = self._faults.get(name)
-        if fault is None or (victim and victim not in self._victims[name]):
+        if fault is None or (name in _OF_FILES and victim and victim not in self._victims[name]):
             return False
         with self._lock:
             if fault.times is not None and self._struck[name, victim] >= fault.times:
                 return False
             self._struck[name, victim] += 1
             return True
+
+    def pause(self, name: str) -> float:
+        """Give the seconds that belong to a fault in force."""
+        return self._faults[name].pause
 
     def count(self, name: str) -> int:
         """Say how often a fault has struck."""
@@ -140,16 +160,20 @@ def _break_off(blocks: Iterator[bytes]) -> Iterator[bytes]:
 def withhold(
     holdings: Sequence[Holding], faults: Iterable[str | Fault], seed: int, now: datetime
 ) -> list[Holding]:
-    """Give the holdings as `withheld` leaves them: some science files are not released for a year."""
-    fault = next((found for found in map(as_fault, faults) if found.name == "withheld"), None)
-    if fault is None:
-        return list(holdings)
+    """Give the holdings with other dates of release.
+
+    With `withheld` some science files are not released for a year; with `clock` some have been for a day.
+    """
+    found = {fault.name: fault for fault in map(as_fault, faults)}
     science = [holding for holding in holdings if holding.row["observation_class"] == "science"]
-    victims = choose(science, fault.files, f"{seed}:withheld")
-    release = (now + timedelta(days=365)).date().isoformat()
+    dates: dict[str, str] = {}
+    for name, delay in (("clock", timedelta(days=-1)), ("withheld", timedelta(days=365))):
+        if name in found:
+            victims = choose(science, found[name].files, f"{seed}:{name}")
+            dates.update(dict.fromkeys(victims, (now + delay).date().isoformat()))
     return [
-        replace(holding, row={**holding.row, "release": release})
-        if holding.stored_name in victims
+        replace(holding, row={**holding.row, "release": dates[holding.stored_name]})
+        if holding.stored_name in dates
         else holding
         for holding in holdings
     ]

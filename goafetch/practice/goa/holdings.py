@@ -78,11 +78,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class User:
-    """An account: rights to everything (``programs`` None) or to the programs named."""
+    """An account: rights to everything (``programs`` None) or to the programs named.
+
+    ``kind``: 'archive' with a user name, or 'orcid' or 'noirlab', which ``name`` is then the identifier of.
+    """
 
     name: str
     password: str
     programs: frozenset[str] | None = None
+    kind: str = "archive"
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ class Holding:
     proprietary_coordinates: bool = False
     associated: bool = True
     standards: tuple[Mapping[str, Any], ...] = ()
+    coadds: int = 1
 
     @property
     def name(self) -> str:
@@ -113,9 +118,11 @@ class Holding:
         return datetime.fromisoformat(value) if value else None
 
     def released(self, now: datetime) -> bool:
-        """Whether the proprietary period is over (engineering data never have one)."""
+        """Whether the proprietary period is over: never without a date; engineering data have none."""
         release = self.row["release"]
-        return bool(self.row["engineering"]) or release is None or str(release) <= now.date().isoformat()
+        return bool(self.row["engineering"]) or (
+            release is not None and str(release) <= now.date().isoformat()
+        )
 
     def allowed(self, user: User | None, now: datetime) -> bool:
         """Whether a user (None: anonymous) may have the file."""
@@ -158,6 +165,7 @@ def _read_holding(entry: Mapping[str, Any], folder: Path) -> Holding:
         proprietary_coordinates=extra.get("proprietary_coordinates", False),
         associated=extra.get("associated", True),
         standards=tuple(extra.get("standards", ())),
+        coadds=extra.get("coadds", 1),
     )
 
 
@@ -172,7 +180,10 @@ def select(holdings: Iterable[Holding], selection: Selection, now: datetime) -> 
         holding
         for holding in holdings
         if test(
-            holding.row, holding.stored_name, holding.proprietary_coordinates and not holding.released(now)
+            holding.row,
+            holding.stored_name,
+            holding.proprietary_coordinates and not holding.released(now),
+            holding.coadds,
         )
     ]
 

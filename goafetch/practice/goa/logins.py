@@ -31,6 +31,8 @@ _PAGE = (
     "<!DOCTYPE html>\n<html><head><title>Gemini Archive {title}</title></head>\n"
     "<body>\n{body}\n</body></html>"
 )
+# How the page calls the identifier of an account that has no user name.
+_IDENTIFIERS = {"orcid": "ORCID iD", "noirlab": "NOIRlab ID"}
 _WELCOME = "Welcome, you are logged in to the Gemini Archive."
 _FORM = (
     '<form action="/login/" method="POST"><input name="username"><input name="password" type="password">'
@@ -71,10 +73,14 @@ def who_am_i(archive: Archive, ask: Ask) -> Answer:
     """/whoami: the user's name as HTML, or that nobody is logged in."""
     if ask.user is None:
         return _page("Who Am I", '<span id="whoami">Not logged in</span>')
-    name = html.escape(ask.user.name)
-    return _page(
-        "Who Am I", f'<span id="whoami">{name}<ul><li class="whoami">Username: {name}</li></ul></span>'
-    )
+    name, kind = html.escape(ask.user.name), ask.user.kind
+    items = [
+        f"Username: {name if kind == 'archive' else ''}",
+        *([f"{_IDENTIFIERS[kind]}: {name}"] if kind in _IDENTIFIERS else []),
+        '<a href="/logout">Log Out</a>',
+    ]
+    listed = "".join(f'\n  <li class="whoami">{item}</li>' for item in items)
+    return _page("Who Am I", f'<span id="whoami">\n {name}\n <ul class="whoami">{listed}\n </ul>\n</span>')
 
 
 def _page(title: str, body: str) -> Answer:

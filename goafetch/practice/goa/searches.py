@@ -15,6 +15,7 @@ from goafetch.practice.goa.vocabulary import CALIBRATION_TYPES
 from goafetch.practice.goa.words import Selection, describe
 
 _QA_KEYS = ("data_label", "filename", "data_md5", "entrytime", "qa_state")
+_NEW_KEYS = frozenset({"present", "canonical"})
 _OPEN_ERROR = "<!-- Error: Selection cannot represent an open query for calibration association -->\n\n"
 _NO_TYPE_ERROR = "<!-- Error: No calibration type specified-->\n\n"
 _XML_KEYS = ("filename", "size", "md5", "lastmod")
@@ -39,7 +40,14 @@ def summary(archive: Archive, ask: Ask) -> Answer:
     ]
     if selection.is_open and rows:
         rows[-1]["results_truncated"] = True
-    return as_json(rows)
+    return as_json(_known_then(archive, rows))
+
+
+def _known_then(archive: Archive, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as software older than August 2025 sends them, where that is the trouble: two keys are missing."""
+    if not archive.faults.strikes("older-software"):
+        return rows
+    return [{key: value for key, value in row.items() if key not in _NEW_KEYS} for row in rows]
 
 
 def _with_standards(holding: Holding, row: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +57,7 @@ def _with_standards(holding: Holding, row: dict[str, Any]) -> dict[str, Any]:
 def file_list(archive: Archive, ask: Ask) -> Answer:
     """/jsonfilelist: the file keys only, old versions included unless `canonical` is asked for."""
     found = _found(archive, archive.selection(ask.words))
-    return as_json([{key: holding.row[key] for key in FILE_KEYS} for holding in found])
+    return as_json(_known_then(archive, [{key: holding.row[key] for key in FILE_KEYS} for holding in found]))
 
 
 def file_names(archive: Archive, ask: Ask) -> Answer:
@@ -58,8 +66,15 @@ def file_names(archive: Archive, ask: Ask) -> Answer:
 
 
 def qa_states(archive: Archive, ask: Ask) -> Answer:
-    """/jsonqastate: canonical versions, in the order they were ingested, without a limit, on one line."""
-    selection = _canonical(archive.selection(ask.words))
+    """/jsonqastate: canonical versions, in the order they were ingested, without a limit, on one line.
+
+    Words for QA state and engineering have no effect.
+    """
+    asked = archive.selection(ask.words)
+    heeded = {
+        name: value for name, value in asked.criteria.items() if name not in {"qa_state", "engineering"}
+    }
+    selection = _canonical(Selection(heeded, asked.unknown))
     found = order(select(archive.holdings, selection, archive.clock()), ["entrytime_asc"])
     return as_json([{key: holding.row[key] for key in _QA_KEYS} for holding in found], indent=None)
 
@@ -108,15 +123,15 @@ def _calibration_entry(
         "label": target.label,
         "filename": holding.name if holding else None,
         "md5": holding.row["data_md5"] if holding else None,
-        "cal_info": [
-            {
-                "error": False,
-                "type": kind,
-                "cals": [_calibration(cal, host) for cal in find(kind, target, archive.holdings)],
-            }
-            for kind in kinds
-        ],
+        "cal_info": [_calibrations(archive, target, kind, host) for kind in kinds],
     }
+
+
+def _calibrations(archive: Archive, target: Target, kind: str, host: str) -> dict[str, Any]:
+    if archive.faults.strikes("association-error", kind):
+        return {"error": True, "type": kind, "cals": None}
+    found = find(kind, target, archive.holdings)
+    return {"error": False, "type": kind, "cals": [_calibration(each, host) for each in found]}
 
 
 def _calibration(holding: Holding, host: str) -> Mapping[str, Any]:

@@ -24,8 +24,9 @@ REDUCTIONS = _words(
 CALIBRATION_TYPES = _words(
     "bias processed_bias dark processed_dark processed_bpm flat processed_flat arc processed_arc pinhole "
     "processed_pinhole processed_fringe ronchi_mask lampoff_flat qh_flat domeflat lampoff_domeflat mask "
-    "slitillum processed_slitillum standard processed_standard telluric processed_telluric "
-    "polarization_standard astrometric_standard polarization_flat specphot photometric_standard"
+    "slitillum processed_slitillum processed_slit processed_slitflat standard processed_standard telluric "
+    "processed_telluric polarization_standard astrometric_standard polarization_flat specphot "
+    "photometric_standard"
 )
 
 GRATINGS = _words("MIRROR B480 B600 R600 R400 R831 R150 B1200")
@@ -60,17 +61,21 @@ KEYS = {
     "Dec": "dec",
     "SR": "sr",
     "azimuth": "az",
+    "Azimuth": "az",
+    "Az": "az",
     "elevation": "el",
+    "Elevation": "el",
+    "El": "el",
     "CRPA": "crpa",
 }
 
 FLAGS: dict[str, tuple[str, bool | str]] = {
     "imaging": ("spectroscopy", False),
     "spectroscopy": ("spectroscopy", True),
-    "present": ("present", True),
-    "notpresent": ("present", False),
-    "canonical": ("canonical", True),
-    "notcanonical": ("canonical", False),
+    **dict.fromkeys(("present", "Present"), ("present", True)),
+    **dict.fromkeys(("notpresent", "NotPresent"), ("present", False)),
+    **dict.fromkeys(("canonical", "Canonical"), ("canonical", True)),
+    **dict.fromkeys(("notcanonical", "NotCanonical"), ("canonical", False)),
     "engineering": ("engineering", True),
     "notengineering": ("engineering", False),
     "includeengineering": ("engineering", "Include"),
@@ -103,11 +108,13 @@ DEFAULTS: dict[str, bool | str] = {
 
 _SEMESTER = r"20\d\d[AB]"
 _DAY = r"20\d\d[01]\d[0-3]\d"
+# Some instruments' names have a hyphen: without them an observation's number would read as the program's.
+_NAMES = r"(?:IGRINS-2|[A-Za-z][\w+]*(?:-[NSX])?)"
 _PROGRAM = "|".join(
     (
         rf"G[NS]-{_SEMESTER}-(?:Q|C|SV|QS|DD|LP|FT|DS)-\d+",
         rf"G-{_SEMESTER}-\d+-[CDFLQSVP]",
-        rf"G-{_SEMESTER}-(?:CAL|ENG|COM|MON)-[\w+-]+-\d+",
+        rf"G-{_SEMESTER}-(?:CAL|ENG|COM|MON)-{_NAMES}-\d+",
         rf"G[NS]-(?:CAL|ENG){_DAY}",
         rf"G[NS]-{_SEMESTER}-(?:CAL|ENG)-\d+",
         rf"(?:CAL|ENG){_DAY}",
@@ -115,7 +122,7 @@ _PROGRAM = "|".join(
 )
 PROGRAM = re.compile(_PROGRAM)
 OBSERVATION = re.compile(rf"(?:{_PROGRAM})-\d+")
-DATA_LABEL = re.compile(rf"(?:{_PROGRAM})-\d+-\d+(?:-[A-Za-z]\w*)?")
+DATA_LABEL = re.compile(rf"(?:{_PROGRAM})-\d+-\d+(?:-\w+)*")
 FILE_NAME = re.compile(r"[NS]20\d\d[01]\d[0-3]\dS\d{4}[\d-]*\w*(?P<fits>\.fits)?")
 MOS_MASK = re.compile(r"G[NS]?20\d\d[ABFDLWVSX].\d{3}-\d\d|G20\d\d[AB]\d{4}[CDFLQSV]-\d")
 BINNING = re.compile(r"[1248]x[1248]")
