@@ -53,6 +53,18 @@ def static_map(array: int) -> StaticMap:
     return StaticMap(*(_coefficients(entry["pixel_to_static"][axis]) for axis in "xy"))
 
 
+@cache
+def affine(array: int) -> tuple[F64, F64]:
+    """The affine map nearest to an array's static map: arcsec at pixel (0, 0), and (2, 2) arcsec per pixel.
+
+    It is fitted to the whole array, as the observatory's CRPIX and CD are.
+    """
+    x, y = (side.ravel() for side in np.meshgrid(np.linspace(1, 2048, 17), np.linspace(1, 2048, 17)))
+    design = np.stack([np.ones_like(x), x, y], axis=1)
+    fit = np.linalg.lstsq(design, np.stack(static_map(array).evaluate(x, y), axis=1), rcond=None)[0]
+    return np.asarray(fit[0]), np.asarray(fit[1:].T)
+
+
 def _coefficients(terms: Mapping[str, float]) -> F64:
     table = np.zeros((4, 4))
     for name, value in terms.items():

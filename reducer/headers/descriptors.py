@@ -34,6 +34,8 @@ from reducer.headers.tags import tags
 Region = tuple[int, int, int, int, int]
 #: Before this UT date LNRS holds Fowler samples instead of reads.
 FOWLER_SAMPLES_BEFORE = dt.date(2012, 11, 1)
+#: From this UT date on RAOFFSET and DECOFFSE are P and Q turned by PA; at some time in 2014 the sign changed.
+OFFSETS_TURNED_SINCE = dt.date(2015, 1, 1)
 #: Says that LNRS has been put right and holds reads, whatever the date.
 READS_KNOWN = "LNRSREAD"
 
@@ -79,8 +81,13 @@ class Descriptors:
     telescope_y_offset = Keyword("YOFFSET", float, "Offset along the telescope's y axis, arcsec.")
     p_offset = Keyword("POFFSET", float, "Offset from the target along p, arcsec.")
     q_offset = Keyword("QOFFSET", float, "Offset from the target along q, arcsec.")
-    ra_offset = Keyword("RAOFFSET", float, "Offset from the target to the east, arcsec on the sky.")
-    dec_offset = Keyword("DECOFFSE", float, "Offset from the target to the north, arcsec.")
+    ra_offset = Keyword(
+        "RAOFFSET", float, "Offset by RAOFFSET, arcsec; its sign changed in 2014 (see sky_offset)."
+    )
+    dec_offset = Keyword(
+        "DECOFFSE", float, "Offset by DECOFFSE, arcsec; its sign changed in 2014 (see sky_offset)."
+    )
+    port = Keyword("INPORT", int, "Port of the telescope at which the instrument is mounted.")
 
     # Time ---------------------------------------------------------------------------------------------
 
@@ -314,6 +321,26 @@ class Descriptors:
         if dec is None or not motion:
             return dec
         return dec + motion * years_since_epoch(self.primary, self.ut_datetime) / 3600
+
+    @property
+    def sky_offset(self) -> tuple[float, float] | None:
+        """Offset from the target, arcsec (east, north): P and Q turned by the position angle.
+
+        They mean the same throughout; RAOFFSET and DECOFFSE changed their sign in 2014 and serve only from
+        2015 on, where P, Q or the angle is missing.
+        """
+        p, q, angle = self.p_offset, self.q_offset, self.position_angle
+        if p == q == 0:
+            return (0.0, 0.0)
+        if p is None or q is None or angle is None:
+            known = self.ut_date is not None and self.ut_date >= OFFSETS_TURNED_SINCE
+            east, north = self.ra_offset, self.dec_offset
+            return (east, north) if known and east is not None and north is not None else None
+        turn = math.radians(angle)
+        return (
+            p * math.cos(turn) + q * math.sin(turn),
+            q * math.cos(turn) - p * math.sin(turn),
+        )
 
     @property
     def pixel_scale(self) -> float | None:

@@ -25,6 +25,8 @@ WCS_KEYS = {
     **{"CRVAL1": 360.0, "CRVAL2": 90.0, "CRPIX1": 1e6, "CRPIX2": 1e6},
     **dict.fromkeys(("CD1_1", "CD1_2", "CD2_1", "CD2_2"), 1.0),
 }
+#: The corner of each array in the mosaic of DETSEC: pixels before its first column and row.
+MOSAIC_ORIGIN = {1: (SIDE, 0), 2: (0, 0), 3: (0, SIDE), 4: (SIDE, SIDE)}
 MJD_ZERO = dt.datetime(1858, 11, 17)
 
 

@@ -15,6 +15,8 @@ T = TypeVar("T")
 #: Zero-based half-open pixels of a rectangle: x1, x2, y1, y2.
 Section = tuple[int, int, int, int]
 
+#: What the observatory writes for a number that it does not have.
+MISSING = -9999
 #: Wheel positions (steps) at which a filter wheel that reports 'Unknown' stands at Clear.
 CLEAR_AT = {"FILTER1": ("FILT1POS", 200), "FILTER2": ("FILT2POS", 6933)}
 #: From this UT date on the central windows' CCDSEC is wrong by one row.
@@ -57,7 +59,10 @@ class Keyword(Generic[T]):
 
 
 def read(header: Header, key: str, kind: Callable[[Any], T], low: float = -math.inf) -> T | None:
-    """A header's value as ``kind``; None if it is missing, blank, unreadable, not finite or below ``low``."""
+    """A header's value as ``kind``; None if it is missing, blank, unreadable, not finite or below ``low``.
+
+    The observatory writes -9999 for a number that it does not have.
+    """
     value = header.get(key)
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
@@ -67,7 +72,7 @@ def read(header: Header, key: str, kind: Callable[[Any], T], low: float = -math.
         return None
     if isinstance(made, float) and (not math.isfinite(made) or made < low):
         return None
-    return made
+    return None if made == MISSING else made
 
 
 def whole(header: Header, key: str, default: int | None = None, highest: int = 2**40) -> int:

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from reducer import parameters
+from reducer.align import distortion
+from reducer.align.geometry import Layout, frame_regions, header_layout
 from reducer.align.sky import Position, plane_to_sky, sky_to_plane
 from reducer.errors import BadInput, ReducerError
-from reducer.frame import Context, FrameRef, Header
+from reducer.frame import F64, Context, FrameRef
 from reducer.headers.descriptors import Descriptors
-from reducer.headers.gsaoi import has_wcs, region, repair
+from reducer.headers.gsaoi import MOSAIC_ORIGIN, has_wcs, region, repair
 from reducer.headers.keywords import scale
 from reducer.provenance import file_md5
 
@@ -23,6 +25,10 @@ from reducer.provenance import file_md5
 ABSOLUTE_LIMIT = 30.0
 #: Arcsec by which it may differ from what the other frames of the same target show.
 RELATIVE_LIMIT = 5.0
+#: Arcsec by which an array of a true WCS may be off its place in the focal plane (1.1 was seen).
+LAYOUT_LIMIT = 3.0
+#: The point of the static plane, arcsec, on which the telescope puts target plus offset.
+ORIGIN = (0.0, 0.0)
 #: Relative departure of the CD matrix's scale from the arrays' that no true WCS has.
 SCALE_LIMIT = 0.1
 #: Degrees between the CD matrix and that of the other frames that no true WCS has.
@@ -32,7 +38,7 @@ UNREADABLE = "its WCS cannot be read"
 
 def prepare(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Repair headers, refuse frames that do not belong, and check and repair the WCS of the others."""
-    repaired = accept(frames, context, lambda frame: repair(_raw(frame)))
+    repaired = accept(frames, context, lambda frame: right_windows(repair(_raw(frame))))
     darks = [frame for frame in repaired if "DARK" in describe(frame).tags]
     same = [*like_most([f for f in repaired if f not in darks], context), *like_most(darks, context)]
     hashes = _hashes(same, context)
@@ -42,7 +48,7 @@ def prepare(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
 
 def checkPointings(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Say for each frame whether its WCS agrees with its target and offsets; changes nothing."""
-    repaired = accept(frames, context, repair)
+    repaired = accept(frames, context, lambda frame: right_windows(repair(frame)))
     reasons = what_is_wrong(repaired, [pointing(frame) for frame in repaired])
     for frame, reason in zip(repaired, reasons, strict=True):
         context.notify("decision", what=frame.path.name, reason=reason or "the WCS agrees with the offsets")
@@ -145,20 +151,30 @@ def _hash(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Pointing:
-    """Where a frame's headers say it looked: arcsec east and north of its target.
+    """Where a frame's headers say it looked.
 
-    ``offset``: by the offset keywords. ``by_wcs``: by the reference point of each array's WCS; empty if it
-    cannot be read.
+    ``commanded``: target plus offset keywords, degrees; the telescope puts it on ``ORIGIN``. ``angle``: the
+    position angle by its keyword, degrees. ``parity``: -1 where the port mirrors the sky. ``layout``: by the
+    WCS of the arrays, None if that cannot be read.
     """
 
-    target: Position
-    offset: tuple[float, float]
-    by_wcs: tuple[tuple[float, float], ...]
+    commanded: Position
+    angle: float
+    parity: float
+    layout: Layout | None
 
-    def excess(self) -> tuple[float, float]:
-        """WCS minus offset keywords, the mean of the arrays, arcsec."""
-        mean = np.mean(self.by_wcs, axis=0)
-        return float(mean[0] - self.offset[0]), float(mean[1] - self.offset[1])
+    def excess(self) -> F64:
+        """WCS minus keywords on the static plane, (2,) arcsec; there an error of the pointing stays the same
+        when the field is turned."""
+        assert self.layout is not None
+        found = self.layout.to_sky(ORIGIN)
+        east, north = sky_to_plane(np.array(found[:1]), np.array(found[1:]), self.commanded)
+        return np.asarray(self.layout.rotation.T @ [east[0], north[0]])
+
+    def turn(self) -> float:
+        """Degrees by which the WCS is turned against the keyword, -180 to 180."""
+        assert self.layout is not None
+        return (self.layout.position_angle - self.angle + 180.0) % 360.0 - 180.0
 
 
 def pointing(frame: FrameRef) -> Pointing | None:
@@ -169,35 +185,53 @@ def pointing(frame: FrameRef) -> Pointing | None:
     described = describe(frame)
     if described.tags & {"FLAT", "DARK", "BPM"} and "TWILIGHT" not in described.tags:
         return None
-    ra, dec, offset = described.target_ra, described.target_dec, header_offset(frame)
+    ra, dec, offset = described.target_ra, described.target_dec, described.sky_offset
     readable = all(has_wcs(chip) for chip in frame.chips)
-    if not readable and (ra is None or dec is None or offset is None):
+    layout = header_layout(frame.chips, frame_regions(frame)) if readable else None
+    if layout is None and (ra is None or dec is None or offset is None):
         raise BadInput(
             "neither its WCS nor its target and offsets can be read", "one of them", "leave it out"
         )
     if ra is None or dec is None:
         return None
-    if not readable and offset is not None:
-        return Pointing((ra, dec), offset, ())
-    values = [(chip["CRVAL1"], chip["CRVAL2"]) for chip in frame.chips]
-    east, north = sky_to_plane(np.array([x for x, _ in values]), np.array([y for _, y in values]), (ra, dec))
-    by_wcs = tuple((float(e), float(n)) for e, n in zip(east, north, strict=True))
-    return Pointing((ra, dec), offset if offset is not None else by_wcs[0], by_wcs)
+    if offset is None:
+        assert layout is not None
+        commanded = layout.to_sky(ORIGIN)
+    else:
+        commanded = _moved((ra, dec), np.array(offset))
+    parity = float(np.linalg.det(layout.rotation)) if layout else 1.0 if described.port == 1 else -1.0
+    return Pointing(commanded, described.position_angle or 0.0, np.sign(parity), layout)
 
 
-def header_offset(frame: FrameRef) -> tuple[float, float] | None:
-    """The offset from the target, arcsec east and north: RAOFFSET and DECOFFSE, else P and Q turned by PA."""
-    described = describe(frame)
-    if described.ra_offset is not None and described.dec_offset is not None:
-        return described.ra_offset, described.dec_offset
-    p, q = described.p_offset, described.q_offset
-    if p is None or q is None:
-        return None
-    angle = np.radians(described.position_angle or 0.0)
-    return (
-        float(p * np.cos(angle) + q * np.sin(angle)),
-        float(q * np.cos(angle) - p * np.sin(angle)),
+def _moved(place: Position, away: F64) -> Position:
+    """The place ``away`` (east, north) arcsec from another."""
+    ra, dec = plane_to_sky(away[:1], away[1:], place)
+    return float(ra[0]), float(dec[0])
+
+
+def right_windows(frame: FrameRef) -> FrameRef:
+    """The frame with CRPIX of windows put right where it was reduced by DETSEC's origin, not CCDSEC's.
+
+    In 2018 the central windows of standards have it so: arrays 1, 3 and 4 are off by 2048 pixels. The arrays
+    tell: as they stand they do not fit the focal plane, and with that origin given back they do.
+    """
+    regions = frame_regions(frame)
+    layout = header_layout(frame.chips, regions)
+    if layout is None or layout.misfit < LAYOUT_LIMIT:
+        return frame
+    chips = tuple(chip.copy() for chip in frame.chips)
+    for chip, part in zip(chips, regions, strict=True):
+        for key, origin in zip(("CRPIX1", "CRPIX2"), MOSAIC_ORIGIN[part.array], strict=True):
+            if key in chip:
+                chip[key] += origin
+    mended = header_layout(chips, regions)
+    if mended is None or mended.misfit > LAYOUT_LIMIT:
+        return frame
+    said = (
+        f"CRPIX was reduced by the origin of DETSEC: with that of CCDSEC the arrays lie within "
+        f"{mended.misfit:.1f} arcsec of their places ({layout.misfit:.0f} before)"
     )
+    return frame.with_(chips=chips, repairs=(*frame.repairs, said))
 
 
 def check_pointings(frames: list[FrameRef], context: Context, bad_wcs: str) -> list[FrameRef]:
@@ -206,28 +240,22 @@ def check_pointings(frames: list[FrameRef], context: Context, bad_wcs: str) -> l
     pointings = [pointing(frame) for frame in frames]
     wrong = {place: why for place, why in enumerate(what_is_wrong(frames, pointings)) if why}
     if bad_wcs == "ignore":
-        wrong = {place: UNREADABLE for place, found in enumerate(pointings) if found and not found.by_wcs}
+        wrong = {place: UNREADABLE for place, found in enumerate(pointings) if found and not found.layout}
     if bad_wcs == "new":
         wrong = {place: "a new WCS was asked for" for place, found in enumerate(pointings) if found}
     if wrong and bad_wcs == "exit":
         names = ", ".join(frames[place].path.name for place in wrong)
         raise BadInput(f"the WCS of {names} contradicts the offsets", "", "set prepare:bad_wcs=fix")
-    good = [place for place, found in enumerate(pointings) if found and place not in wrong]
-
-    places = {frame.path: place for place, frame in enumerate(frames)}
-
-    def put_right(frame: FrameRef) -> FrameRef:
-        place = places[frame.path]
-        if place not in wrong:
-            return frame
-        like = min(good, key=lambda other: abs(other - place), default=None)
-        rebuilt = rebuild_wcs(
-            frame, pointings[place], None if like is None else (frames[like], pointings[like])
-        )
-        context.notify("decision", what=f"WCS of {frame.path.name} rebuilt", reason=wrong[place])
-        return rebuilt
-
-    return accept(frames, context, put_right)
+    good = [found for place, found in enumerate(pointings) if found and place not in wrong]
+    excess = np.median([found.excess() for found in good], axis=0) if good else np.zeros(2)
+    turn = _circular_median([found.turn() for found in good]) if good else 0.0
+    rebuilt = []
+    for place, (frame, found) in enumerate(zip(frames, pointings, strict=True)):
+        if found and place in wrong:
+            frame = rebuild_wcs(frame, found, excess, turn)
+            context.notify("decision", what=f"WCS of {frame.path.name} rebuilt", reason=wrong[place])
+        rebuilt.append(frame)
+    return rebuilt
 
 
 def _locatable(frame: FrameRef) -> FrameRef:
@@ -237,75 +265,61 @@ def _locatable(frame: FrameRef) -> FrameRef:
 
 def what_is_wrong(frames: Sequence[FrameRef], pointings: Sequence[Pointing | None]) -> list[str]:
     """For each frame, why its WCS cannot be right; '' where it can."""
-    known = [found for found in pointings if found and found.by_wcs]
+    known = [found for found in pointings if found and found.layout]
     excesses = np.array([found.excess() for found in known]).reshape(-1, 2)
     near = np.hypot(*excesses.T) < ABSOLUTE_LIMIT
     several = bool(near.sum() >= 3)
     usual = np.median(excesses[near], axis=0) if several else np.zeros(2)
     limit = RELATIVE_LIMIT if several else ABSOLUTE_LIMIT
-    angles = [_angle(frame.chips[0]) - (describe(frame).position_angle or 0.0) for frame in frames]
-    turn = _circular_median(angles)
-    reasons = []
-    for frame, found, angle in zip(frames, pointings, angles, strict=True):
-        reasons.append(_why_wrong(frame, found, usual, limit, _turned(angle - turn)) if found else "")
-    return reasons
+    turn = _circular_median([found.turn() for found in known]) if known else 0.0
+    return [
+        _why_wrong(frame, found, usual, limit, turn) if found else ""
+        for frame, found in zip(frames, pointings, strict=True)
+    ]
 
 
-def _why_wrong(frame: FrameRef, found: Pointing, usual: Any, limit: float, turned: float) -> str:
-    if not found.by_wcs:
+def _why_wrong(frame: FrameRef, found: Pointing, usual: F64, limit: float, turn: float) -> str:
+    if not found.layout:
         return UNREADABLE
-    away = float(np.hypot(*np.subtract(found.excess(), usual)))
+    away = float(np.hypot(*(found.excess() - usual)))
     if away > limit:
         return f"it is {away:.1f} arcsec from target plus offset"
-    spread = float(np.ptp(np.array(found.by_wcs), axis=0).max())
-    if spread > ABSOLUTE_LIMIT:
-        return f"its arrays point {spread:.0f} arcsec apart"
+    if found.layout.misfit > LAYOUT_LIMIT:
+        return f"its arrays lie up to {found.layout.misfit:.0f} arcsec from their places in the focal plane"
     for chip in frame.chips:
         found_scale = scale(chip)
         if found_scale is None or abs(found_scale / 0.0197 - 1) > SCALE_LIMIT:
             return f"array {chip['EXTVER']} has a scale of {found_scale} arcsec per pixel"
+    turned = _circular(found.turn() - turn)
     return f"it is turned by {turned:.1f} degrees against the others" if abs(turned) > ANGLE_LIMIT else ""
 
 
-def _angle(chip: Header) -> float:
-    return float(np.degrees(np.arctan2(-float(chip.get("CD2_1", 0.0)), float(chip.get("CD1_1", 1.0)))))
-
-
-def _turned(angle: float) -> float:
+def _circular(angle: float) -> float:
     return (angle + 180.0) % 360.0 - 180.0
 
 
 def _circular_median(angles: Sequence[float]) -> float:
     first = angles[0]
-    return first + float(np.median([_turned(angle - first) for angle in angles]))
+    return first + float(np.median([_circular(angle - first) for angle in angles]))
 
 
-def rebuild_wcs(
-    frame: FrameRef, found: Pointing | None, like: tuple[FrameRef, Pointing | None] | None
-) -> FrameRef:
-    """The frame with its WCS at target plus offset, and all else as a good frame of the set has it."""
-    assert found is not None
+def rebuild_wcs(frame: FrameRef, found: Pointing, excess: F64, turn: float) -> FrameRef:
+    """The frame with a WCS by the static model at target plus offset.
+
+    ``excess`` (arcsec on the static plane) and ``turn`` (degrees): what the good frames of the set usually
+    have against their keywords.
+    """
+    angle = np.radians(found.angle + turn)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    rotation = np.array([[found.parity * cosine, sine], [-found.parity * sine, cosine]])
     chips = tuple(chip.copy() for chip in frame.chips)
-    turned = like is None or _turned(
-        (describe(like[0]).position_angle or 0.0) - (describe(frame).position_angle or 0.0)
-    )
-    for chip in chips:
-        east, north = found.offset
-        source = _same_array(like[0], chip) if like else None
-        if like and like[1] and source:
-            away = np.subtract(like[1].by_wcs[like[0].chips.index(source)], like[1].offset)
-            east, north = east + float(away[0]), north + float(away[1])
-            keys = ("CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
-            for key in keys if not turned else keys[:2]:
-                chip[key] = source[key]
-        ra, dec = plane_to_sky(np.array([east]), np.array([north]), found.target)
-        chip["CRVAL1"], chip["CRVAL2"] = float(ra[0]), float(dec[0])
+    for chip, part in zip(chips, frame_regions(frame), strict=True):
+        start, matrix = distortion.affine(part.array)
+        pixel = np.linalg.solve(matrix, ORIGIN - start) - (part.x, part.y)
+        cd = rotation @ matrix / 3600.0
+        values = (*pixel, *_moved(found.commanded, rotation @ excess), *cd.ravel())
+        keys = ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
+        for key, value in zip(keys, values, strict=True):
+            chip[key] = float(value)
         chip["CTYPE1"], chip["CTYPE2"] = "RA---TAN", "DEC--TAN"
-    if not all(has_wcs(chip) for chip in chips):
-        raise BadInput(UNREADABLE, "a frame of the same pointing angle to take it from", "leave it out")
-    said = "WCS rebuilt from target and offsets"
-    return frame.with_(chips=chips, repairs=(*frame.repairs, said))
-
-
-def _same_array(frame: FrameRef, chip: Header) -> Header | None:
-    return next((other for other in frame.chips if other["EXTVER"] == chip["EXTVER"]), None)
+    return frame.with_(chips=chips, repairs=(*frame.repairs, "WCS rebuilt from target and offsets"))

@@ -13,7 +13,7 @@ from reducer import parameters
 from reducer.align.sky import sky_to_plane
 from reducer.errors import MissingCalibration
 from reducer.frame import F64, Context, FrameRef
-from reducer.steps.prepare import describe, header_offset
+from reducer.steps.prepare import describe
 
 #: Side of the field of the four arrays, arcsec.
 FIELD = 85.0
@@ -71,7 +71,7 @@ def _by_pointing(frames: Sequence[FrameRef], fraction: float) -> tuple[list[str]
     if groups.max() == 0:
         return ["both"] * len(frames), f"all exposures lie within {fraction * FIELD:.0f} arcsec"
     guided = np.array([describe(frame).wavefront_sensor is not None for frame in frames])
-    away = np.array([np.hypot(*(header_offset(frame) or (0.0, 0.0))) for frame in frames])
+    away = np.array([np.hypot(*(describe(frame).sky_offset or (0.0, 0.0))) for frame in frames])
     if guided.any() and not guided.all():
         on_target = [group for group in range(groups.max() + 1) if guided[groups == group].mean() >= 0.5]
         reason = "the guided pointings are on target"
@@ -94,7 +94,7 @@ def positions(frames: Sequence[FrameRef]) -> tuple[F64, F64]:
         found.append((described.target_ra or 0.0, described.target_dec or 0.0))
     ra, dec = np.array(found).T
     east, north = sky_to_plane(ra, dec, found[0])
-    offsets = np.array([header_offset(frame) or (0.0, 0.0) for frame in frames])
+    offsets = np.array([describe(frame).sky_offset or (0.0, 0.0) for frame in frames])
     return east + offsets[:, 0], north + offsets[:, 1]
 
 

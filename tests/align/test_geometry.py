@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from reducer.align import distortion, refraction
-from reducer.align.geometry import nominal_geometry
+from reducer.align.geometry import header_layout, nominal_geometry
 from reducer.align.grid import Grid, common_grid
 from reducer.align.sky import plane_to_sky, sky_to_plane
 
@@ -52,6 +52,31 @@ def test_a_mirrored_port_is_taken_from_the_header(field):
         chip["CD1_1"], chip["CD1_2"] = -chip["CD1_1"], -chip["CD1_2"]
     geometry = nominal_geometry(frames[0])
     assert np.linalg.det(geometry.linear) < 0
+
+
+def test_rotation_is_that_of_the_matrices_and_not_of_the_reference_pixels(field):
+    """The reference pixels of 2013 turn the layout of the arrays by 0.87 degree, the matrices by 0.02."""
+    frames, _, _ = field(1, 10, 1)
+    right = nominal_geometry(frames[0])
+    places = ((-123.299, 2976.917), (2116.114, 2970.112), (2083.307, 780.093), (-147.806, 788.633))
+    for chip, (x, y) in zip(frames[0].chips, places, strict=True):
+        chip["CRPIX1"], chip["CRPIX2"] = x, y
+    turned = nominal_geometry(frames[0])
+    angles = [np.degrees(np.arctan2(g.linear[1, 0], g.linear[0, 0])) for g in (right, turned)]
+    assert abs(angles[1] - angles[0]) < 0.001
+    assert header_layout(frames[0].chips, turned.regions).misfit < 1.2
+    # Its reference point lies 16.7 arcsec north of the middle of the field.
+    east, north = sky_to_plane(*np.array([turned.pointing, right.pointing]).T, right.pointing)
+    assert (east[0], north[0]) == pytest.approx((-0.04, -16.73), abs=0.1)
+
+
+def test_one_array_alone_lies_where_all_four_put_it(field):
+    frames, _, _ = field(1, 10, 1)
+    whole = nominal_geometry(frames[0])
+    for chip in range(4):
+        alone = nominal_geometry(frames[0].with_(chips=frames[0].chips[chip : chip + 1]), whole.tangent)
+        gap = np.subtract(alone.evaluate(1000.0, 1000.0, 0), whole.evaluate(1000.0, 1000.0, chip))
+        assert np.abs(gap).max() < 0.3
 
 
 def test_a_region_of_an_array_keeps_its_place(field):

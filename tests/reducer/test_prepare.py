@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from raw_exposure import array_header, primary_header, write_raw
+from raw_exposure import array_header, place_of, primary_header, write_raw
 
 from reducer.errors import BadInput
 from reducer.fitsio import Disk, open_frame
 from reducer.frame import Context, FrameRef
+from reducer.headers.descriptors import Descriptors
 from reducer.headers.gsaoi import Region, region, repair
 from reducer.steps.masks import guide_windows
-from reducer.steps.prepare import prepare
+from reducer.steps.prepare import describe, prepare
 
 EMPTY = {array: np.zeros((256, 256), np.float32) for array in (1, 2, 3, 4)}
 
@@ -120,9 +121,8 @@ def test_wrong_pointings_are_found_and_rebuilt(tmp_path: Path) -> None:
     ]
     for place in (1, 4):
         true = array_header(2, frames[place].header, away=(0.3, 0.0))
-        chip = kept[place].chips[1]
-        assert abs(chip["CRVAL1"] - true["CRVAL1"]) * 3600 < 0.05
-        assert abs(chip["CRVAL2"] - true["CRVAL2"]) * 3600 < 0.05
+        true.update({"NAXIS": 2, "NAXIS1": 256, "NAXIS2": 256})
+        assert np.abs(place_of(kept[place].chips[1]) - place_of(true)).max() * 3600 < 0.05
     with pytest.raises(BadInput, match=r"S1.fits, S4.fits"):
         run(frames, tmp_path, bad_wcs="exit")
     ignored, _ = run(frames, tmp_path, bad_wcs="ignore")
@@ -152,3 +152,94 @@ def test_guide_windows_leave_a_hole_and_idle_ones_their_corner() -> None:
     assert corner[0].start > 2030
     assert corner[1].start > 2030
     assert guide_windows(primary_header(GWFS1CFG="CWFS1"), 2, whole) == []
+
+
+@pytest.mark.parametrize("angle", [0.0, 30.0, 180.0, 250.0])
+def test_offsets_mean_the_same_before_and_after_the_sign_of_raoffset_changed(
+    tmp_path: Path, angle: float
+) -> None:
+    turn = np.radians(angle)
+    kept = []
+    for date, sign in (("2013-01-26", -1), ("2018-10-23", 1)):
+        frames = []
+        for n, (p, q) in enumerate([(0.0, 0.0), (-16.0, 27.0), (5.0, 8.0), (9.0, -4.0)]):
+            east, north = p * np.cos(turn) + q * np.sin(turn), q * np.cos(turn) - p * np.sin(turn)
+            right = frame_of(tmp_path / f"S{n}.fits", POFFSET=east, QOFFSET=north)  # where its WCS puts it
+            cards = {"POFFSET": p, "QOFFSET": q, "PA": angle, "DATE-OBS": date}
+            right.header.update(cards | {"RAOFFSET": sign * east, "DECOFFSE": sign * north})
+            frames.append(right.with_(chips=tuple(turned(chip, -turn) for chip in right.chips)))
+            assert describe(right).sky_offset == pytest.approx((east, north))
+        kept.append(run(frames, tmp_path)[0])
+    assert not any("WCS" in said for frames in kept for frame in frames for said in frame.repairs)
+
+
+def turned(chip: Any, angle: float) -> Any:
+    """The header of a field that is turned about its reference point."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    cd = np.array([[chip["CD1_1"], chip["CD1_2"]], [chip["CD2_1"], chip["CD2_2"]]])
+    values = (np.array([[cosine, -sine], [sine, cosine]]) @ cd).ravel()
+    made = chip.copy()
+    made.update(dict(zip(("CD1_1", "CD1_2", "CD2_1", "CD2_2"), map(float, values), strict=True)))
+    return made
+
+
+def test_a_rebuilt_wcs_is_turned_as_its_own_position_angle_says(tmp_path: Path) -> None:
+    frames = []
+    for n, angle in enumerate((0.0, 0.0, 90.0, 90.0, 90.0)):
+        frame = frame_of(tmp_path / f"S{n}.fits", PA=angle, away=(200.0, 0.0) if n == 4 else (0, 0))
+        chips = tuple(turned(chip, -np.radians(angle)) for chip in frame.chips)
+        frames.append(frame.with_(chips=chips))
+    kept, _ = run(frames, tmp_path)
+    assert [any("WCS" in said for said in frame.repairs) for frame in kept] == [False] * 4 + [True]
+    for chip, true in zip(kept[4].chips, kept[3].chips, strict=True):
+        assert np.abs(place_of(chip) - place_of(true)).max() * 3600 < 0.05
+
+
+@pytest.mark.parametrize(
+    ("cards", "offset"),
+    [
+        ({"POFFSET": -9999.0, "QOFFSET": -9999.0}, (3.0, 4.0)),
+        ({"POFFSET": None}, (3.0, 4.0)),
+        ({"PA": -9999.0}, (3.0, 4.0)),
+        ({"PA": -9999.0, "POFFSET": 0.0, "QOFFSET": 0.0}, (0.0, 0.0)),
+        ({"POFFSET": None, "DATE_OBS": "2014-06-01"}, None),
+        ({"POFFSET": -9999.0, "RAOFFSET": -9999.0}, None),
+        ({}, (1.0, 2.0)),
+    ],
+)
+def test_raoffset_serves_only_where_p_or_q_is_missing_and_its_sign_is_known(
+    cards: dict[str, Any], offset: tuple[float, float] | None
+) -> None:
+    known = {"RAOFFSET": 3.0, "DECOFFSE": 4.0, "POFFSET": 1.0, "QOFFSET": 2.0}
+    assert Descriptors(primary_header(**known | cards), ()).sky_offset == offset
+
+
+MOSAIC = ((2048, 0), (0, 0), (0, 2048), (2048, 2048))
+
+
+def off_by(frame: FrameRef, origins: Any) -> FrameRef:
+    for chip, (x, y) in zip(frame.chips, origins, strict=True):
+        chip["CRPIX1"] -= x
+        chip["CRPIX2"] -= y
+    return frame
+
+
+def test_windows_whose_crpix_was_reduced_by_detsec_are_put_right_and_told(tmp_path: Path) -> None:
+    right, wrong = frame_of(tmp_path / "S1.fits"), off_by(frame_of(tmp_path / "S2.fits"), MOSAIC)
+    kept, _ = run([wrong], tmp_path)
+    for chip, true in zip(kept[0].chips, right.chips, strict=True):
+        assert np.abs(place_of(chip) - place_of(true)).max() * 3600 < 1e-6
+    assert any("origin of DETSEC" in said for said in kept[0].repairs)
+    assert not any("DETSEC" in said for said in run([right], tmp_path)[0][0].repairs)
+
+
+def test_arrays_that_fit_the_focal_plane_neither_way_are_said_and_placed_by_the_static_model(
+    tmp_path: Path,
+) -> None:
+    told = []
+    right = frame_of(tmp_path / "S1.fits")
+    wrong = off_by(frame_of(tmp_path / "S2.fits"), ((700, 0), (0, 0), (0, 900), (0, 0)))
+    kept = prepare([right, wrong], Context(tmp_path, files=Disk(), notify=lambda _, **f: told.append(str(f))))
+    assert any("S2.fits rebuilt" in text and "places in the focal plane" in text for text in told)
+    for chip, true in zip(kept[1].chips, right.chips, strict=True):
+        assert np.abs(place_of(chip) - place_of(true)).max() * 3600 < 0.05

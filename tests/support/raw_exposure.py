@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.wcs import WCS
+
+from goafetch.practice.exposure import optics
+from reducer.align.sky import plane_to_sky
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = json.loads((ROOT / "reducer/data/gsaoi.json").read_text())["array_properties"]
@@ -18,8 +23,10 @@ ORIGIN = ((2048, 0), (0, 0), (0, 2048), (2048, 2048))
 SIDE, FIRST = 256, 896
 START = dt.datetime(2017, 5, 5, 3, 0, 0)
 TARGET = (201.358, -43.033)
-#: Arcsec from the field's centre to the middle of each array.
+#: Arcsec from the field's centre to the middle of each array, nearly.
 MIDDLES = ((21.5, -21.5), (-21.5, -21.5), (-21.5, 21.5), (21.5, 21.5))
+#: The point of the static plane, arcsec, on which target plus offset falls.
+CENTRE = (-5.8, -5.5)
 
 
 def counts(electrons: np.ndarray, array: int) -> np.ndarray:
@@ -60,11 +67,27 @@ def primary_header(minutes: float = 0.0, **cards: Any) -> fits.Header:
             "RAOFFSET": 0.0, "DECOFFSE": 0.0, "POFFSET": 0.0, "QOFFSET": 0.0,
         }
     )  # fmt: skip
+    cards = {"POFFSET": cards.get("RAOFFSET", 0.0), "QOFFSET": cards.get("DECOFFSE", 0.0)} | cards
     for key, value in cards.items():
         header[key.replace("_", "-") if key == "DATE_OBS" else key] = value if value is not None else ""
         if value is None:
             del header[key]
     return header
+
+
+@cache
+def wcs_of(array: int) -> tuple[np.ndarray, np.ndarray]:
+    """The 1-based pixel of a full array at the centre, and degrees per pixel, by the static model."""
+    x, y = (side.ravel() for side in np.meshgrid(np.linspace(1, 2048, 9), np.linspace(1, 2048, 9)))
+    design = np.stack([np.ones_like(x), x, y], axis=1)
+    fit = np.linalg.lstsq(design, np.stack(optics.pixel_to_static(array - 1, x, y), axis=1), rcond=None)[0]
+    return np.linalg.solve(fit[1:].T, CENTRE - fit[0]), fit[1:].T / 3600.0
+
+
+def place_of(chip: fits.Header) -> np.ndarray:
+    """Where the middle pixel of an array looks: degrees east of the target (on the sky), and dec."""
+    ra, dec = WCS(chip).all_pix2world(chip["NAXIS1"] / 2, chip["NAXIS2"] / 2, 1)
+    return np.array([(ra - TARGET[0]) * np.cos(np.radians(dec)), dec])
 
 
 def array_header(
@@ -73,9 +96,9 @@ def array_header(
     """The header of one array's extension; ``away``: arcsec by which its WCS is wrong."""
     section = f"[{first + 1}:{first + side},{first + 1}:{first + side}]"
     x0, y0 = ORIGIN[array - 1]
-    east, north = MIDDLES[array - 1]
-    dec = TARGET[1] + (primary["DECOFFSE"] + away[1]) / 3600
-    ra = TARGET[0] + (primary["RAOFFSET"] + away[0]) / 3600 / np.cos(np.radians(dec))
+    pixel, matrix = wcs_of(array)
+    offset = np.array([[primary["POFFSET"] + away[0]], [primary["QOFFSET"] + away[1]]])
+    ra, dec = (float(value[0]) for value in plane_to_sky(*offset, TARGET))
     header = fits.Header()
     header.update(
         {
@@ -83,8 +106,8 @@ def array_header(
             "DETSEC": f"[{first + 1 + x0}:{first + side + x0},{first + 1 + y0}:{first + side + y0}]",
             "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN",
             "CRVAL1": ra, "CRVAL2": dec,
-            "CRPIX1": side / 2 - east / 0.0197, "CRPIX2": side / 2 - north / 0.0197,
-            "CD1_1": 0.0197 / 3600, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 0.0197 / 3600,
+            "CRPIX1": pixel[0] - first, "CRPIX2": pixel[1] - first,
+            "CD1_1": matrix[0, 0], "CD1_2": matrix[0, 1], "CD2_1": matrix[1, 0], "CD2_2": matrix[1, 1],
         }
     )  # fmt: skip
     return header
