@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from reducer.frame import Context, FrameRef, Header, Table
+from reducer.headers.same import exposure_name
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Target:
 
 def product_name(path: Path, suffix: str) -> str:
     """'S20170505S0095_flatCorrected.fits' and '_skyCorrected' make 'S20170505S0095_skyCorrected.fits'."""
-    return path.name.removesuffix(".fits").split("_")[0] + f"{suffix}.fits"
+    return f"{exposure_name(path)}{suffix}.fits"
 
 
 def plan_product(

@@ -11,12 +11,14 @@ from reducer import parameters
 from reducer.errors import BadFile, BadInput, ReducerError
 from reducer.fitsio import Disk, open_frame
 from reducer.frame import Context, Files, FrameRef, Step, StepRecord, tell_nobody
+from reducer.headers.descriptors import describe
+from reducer.headers.same import needless
 
 
 def open_frames(paths: Iterable[Path], notify: Callable[..., None] = tell_nobody) -> list[FrameRef]:
     """Open files by their headers; what is no whole GSAOI frame is refused by name, the others go on.
 
-    BadFile if none is left.
+    So are copies of an exposure that is among them. BadFile if none is left.
     """
     frames, reasons = [], []
     for path in paths:
@@ -27,7 +29,10 @@ def open_frames(paths: Iterable[Path], notify: Callable[..., None] = tell_nobody
             notify("refused", name=Path(path).name, reason=str(error))
     if reasons and not frames:
         raise BadFile("; ".join(reasons), "at least one whole GSAOI frame")
-    return frames
+    doubled = needless([(f.path, describe(f.header, f.chips, f.path.name)) for f in frames])
+    for path, (reason, _) in doubled.items():
+        notify("refused", name=path.name, reason=reason)
+    return [frame for frame in frames if frame.path not in doubled]
 
 
 def run_recipe(recipe: Sequence[Step], frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:

@@ -20,6 +20,7 @@ from goafetch.pipeline.calibrations import stored_calibrations
 from goafetch.pipeline.products import keep_as_calibration
 from goafetch.plan.previous import previous_flat
 from goafetch.plan.translate import calibration_of, kind_of, need_of
+from reducer.headers.same import exposure_name
 
 if TYPE_CHECKING:
     from reducer.headers.descriptors import Descriptors
@@ -206,4 +207,4 @@ def _split(text: str, sign: str) -> tuple[str, str]:
 
 def _renamed(path: Path, suffix: str) -> Path:
     """A product under the user's own suffix."""
-    return path.rename(path.with_name(f"{path.stem.split('_')[0]}{suffix}.fits"))
+    return path.rename(path.with_name(f"{exposure_name(path)}{suffix}.fits"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from goafetch.api.files import describe_files
 from goafetch.workspace import Workspace
+from reducer.headers.same import exposure_name
 
 if TYPE_CHECKING:
     from reducer.headers.descriptors import Descriptors
@@ -67,7 +68,7 @@ def _of_products(products: dict[Path, Descriptors]) -> list[Fact]:
     on_target = [path for path in science if path.stem.endswith("_skyCorrected")]
     off_target = [path for path in science if path.stem.endswith("_flatCorrected")]
     frames = sorted([*on_target, *off_target])
-    repaired = [path.stem.split("_")[0] for path in frames if _was_rebuilt(science[path])]
+    repaired = [exposure_name(path) for path in frames if _was_rebuilt(science[path])]
     names = {path.name for path in products}
     return [
         _count("on target (_skyCorrected)", 9, on_target),

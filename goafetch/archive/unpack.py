@@ -10,6 +10,7 @@ from concurrent.futures import Future, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from goafetch.archive.errors import Damaged, Unsafe
 from goafetch.archive.moving.expand import Expanded, Wanted, data_digest, digest, expand, expand_slice
@@ -19,6 +20,11 @@ from goafetch.engine.pool import Desk, Pool
 from goafetch.errors import DONE, FAILED, WorkspaceError
 from goafetch.events import Notify, silent
 from goafetch.workspace import Verified, Workspace, write_atomically
+from reducer.errors import BadFile
+from reducer.headers.same import RAW_NAME, needless
+
+if TYPE_CHECKING:
+    from reducer.headers.descriptors import Descriptors
 
 #: Room for one file of unknown size: a full frame of four arrays in float32 has 67 MB.
 ROOM = 10**8
@@ -26,10 +32,14 @@ ROOM = 10**8
 
 @dataclass
 class UnpackReport:
-    """Each file, with a reason: ``done`` now, ``present`` before, ``failed``, ``withheld`` by the archive."""
+    """Each file, with a reason: ``done`` now, ``present`` before, ``failed``, ``withheld`` by the archive.
+
+    ``copies`` of an exposure that is among the others are not kept.
+    """
 
     done: list[tuple[str, str]] = field(default_factory=list)
     present: list[tuple[str, str]] = field(default_factory=list)
+    copies: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     withheld: list[tuple[str, str]] = field(default_factory=list)
     bytes: int = 0
@@ -92,6 +102,7 @@ def unpack(
         _check_room(folder, todo)
         with incoming(folder) as place, nullcontext(pool) if pool else Pool(workers) as workshop:
             _Unpacking(folder, place, workshop, verified, memory, report, notify).run(todo, wanted or {})
+        _remove_copies(folder, report, notify)
         memory.save()
     verified.save()
     return report
@@ -132,6 +143,35 @@ def _is_present(
             (source.name, f"{final} has another content; remove it or choose another folder")
         )
     return True
+
+
+def _remove_copies(folder: Path, report: UnpackReport, notify: Notify) -> None:
+    """Take away what was unpacked now and holds an exposure that is here under another name too.
+
+    One of the two then has no raw file's name of its own.
+    """
+    here = [folder / name for name, _ in (*report.done, *report.present)]
+    if all(RAW_NAME.fullmatch(path.stem) or path.name.startswith("bpm_") for path in here):
+        return
+    new = {folder / name for name, _ in report.done}
+    described = [(path, facts) for path in here if (facts := _facts(path))]
+    for path, (reason, is_lost) in needless(described).items():
+        if path in new and not is_lost:
+            path.unlink()
+            report.done = [one for one in report.done if one[0] != path.name]
+            report.copies.append((path.name, reason))
+            notify("decision", what=f"{path.name} is not kept", reason=reason)
+
+
+def _facts(path: Path) -> Descriptors | None:
+    from reducer.fitsio import read_headers
+    from reducer.headers.descriptors import describe
+
+    try:
+        primary, chips = read_headers(path)
+    except BadFile:
+        return None  # it is told when it is to be used
+    return describe(primary, chips, path.name)
 
 
 def _check_room(folder: Path, todo: Sequence[Source]) -> None:

@@ -38,6 +38,7 @@ def unpack(
         for status, named in (
             ("unpacked", report.done),
             ("present", report.present),
+            ("not kept", report.copies),
             ("withheld", report.withheld),
             ("failed", report.failed),
         )

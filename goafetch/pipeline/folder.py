@@ -54,22 +54,49 @@ def take_folder(
 
 
 def _raw_files(folder: Path, workspace: Path, notify: Notify) -> list[Path]:
-    """Files below a folder, none of a workspace in it, and one of each name: plain before .bz2.
+    """Files below a folder, none of a workspace in it, one of each name: whole ones, then plain ones first.
 
     Names that differ in case alone are one name, as they are where file systems do not tell case.
     """
     inside = workspace.resolve()
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*"), key=lambda p: (p.suffix == ".bz2", p.as_posix())):
         if path.name.endswith(SUFFIXES) and path.is_file() and not _hidden(path, folder):
             if inside in path.absolute().parents and inside != folder.resolve():
                 continue
-            first = found.setdefault(path.name.removesuffix(".bz2").casefold(), path)
-            if first != path and first.with_suffix("") != path.with_suffix("").with_suffix(""):
-                notify("warning", text=f"{path} is passed over: {first} has that name")
+            found.setdefault(path.name.removesuffix(".bz2").casefold(), []).append(path)
         elif path.name.endswith(SUFFIXES) and path.is_symlink():
             notify("refused", name=path.name, reason=f"a link to {path.readlink()}, which is no file")
-    return sorted(found.values())
+    chosen = [next((path for path in same[:-1] if _is_whole(path)), same[-1]) for same in found.values()]
+    _tell_passed_over(list(zip(chosen, found.values(), strict=True)), notify)
+    return sorted(chosen)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file can be read; packed ones are not looked into."""
+    from reducer.errors import BadFile
+    from reducer.fitsio import units_of
+
+    try:
+        return path.suffix == ".bz2" or bool(units_of(path))
+    except BadFile:
+        return False
+
+
+def _tell_passed_over(chosen: Sequence[tuple[Path, Sequence[Path]]], notify: Notify) -> None:
+    """Name each file that another one of its name is used instead of; packed files beside their plain ones
+    in one line."""
+    packed = []
+    for first, same in chosen:
+        for path in same:
+            if path == first.with_name(f"{first.name}.bz2"):
+                packed.append(path.name)
+            elif path != first:
+                why = f"{first} has that name" if _is_whole(path) else f"it is damaged, {first} is used"
+                notify("warning", text=f"{path} is passed over: {why}")
+    if packed:
+        reason = f"each is beside its unpacked one: {', '.join(packed)}"
+        notify("decision", what=f"{len(packed)} packed files are passed over", reason=reason)
 
 
 def _hidden(path: Path, folder: Path) -> bool:

@@ -7,7 +7,8 @@ from pathlib import Path
 from goafetch.pipeline import products
 from goafetch.pipeline.stages import FLAT_RECIPE, FRAME_RECIPE, Outcome, Work, current, group_key, stack_key
 from goafetch.plan.keys import what_changed
-from goafetch.plan.model import FLAT, Group, Plan, Stack, stem
+from goafetch.plan.model import FLAT, Group, Plan, Stack
+from reducer.headers.same import exposure_name
 
 TO_BE_MADE, CURRENT = "to be made", "current"
 
@@ -43,7 +44,7 @@ def _visit(group: Group, work: Work) -> Outcome:
     places = [place for frame in todo for place in products.of_frame(frame, work.workspace)]
     there = [place for place in places if place.exists()]
     reasons = dict.fromkeys(_why(place, key, work) for place in there)
-    missing = len(todo) - len({stem(place) for place in there})
+    missing = len(todo) - len({exposure_name(place) for place in there})
     if missing:
         reasons[f"{missing} of {len(group.frames)} are not there"] = None
     return Outcome(group.name, group.kind, TO_BE_MADE, reason="; ".join(reasons), redone=len(todo))
@@ -58,7 +59,7 @@ def _stack(stack: Stack, anew: set[Group], work: Work) -> Outcome:
             stack.name, stack.kind, TO_BE_MADE, reason="none of its frames could be reduced before"
         )
     key = stack_key(frames, work.references.of_stack(stack, work.parameters, work.notify), work)
-    names = [work.workspace.playground / f"{stem(frame)}_image.fits" for frame in frames]
+    names = [work.workspace.playground / f"{exposure_name(frame)}_image.fits" for frame in frames]
     made = tuple(name for name in names if products.is_current(name, key, work.verified))
     if made:
         work.references.made[stack] = (made[0], key)

@@ -186,6 +186,8 @@ def plan_files(
     for left in plan.left_out:
         if left.failed:
             notify("refused", name=left.path.name, reason=left.reason)
+    for decision in story.not_needed(plan):
+        notify("decision", what=decision.what, reason=decision.reason)
     for text in plan.warnings:
         notify("warning", text=text)
     return plan

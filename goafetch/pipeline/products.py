@@ -11,8 +11,8 @@ from pathlib import Path
 
 from calstore.record import PROCESSED_FLAT
 from goafetch.plan.keys import Facts, product_key
-from goafetch.plan.model import stem
 from goafetch.workspace import Verified, Workspace, read_json, write_atomically
+from reducer.headers.same import exposure_name
 
 
 class Ledger:
@@ -42,8 +42,8 @@ class Ledger:
 
 def of_frame(frame: Path, workspace: Workspace) -> tuple[Path, Path]:
     """What a raw frame may become: one of the two, by whether it is on target."""
-    folder = workspace.playground
-    return folder / f"{stem(frame)}_skyCorrected.fits", folder / f"{stem(frame)}_flatCorrected.fits"
+    own = workspace.playground / exposure_name(frame)
+    return Path(f"{own}_skyCorrected.fits"), Path(f"{own}_flatCorrected.fits")
 
 
 def is_current(product: Path, key: str, verified: Verified) -> bool:

@@ -16,9 +16,10 @@ from goafetch.pipeline.products import Ledger
 from goafetch.pipeline.references import Choices, Given, References
 from goafetch.plan.decide import promise
 from goafetch.plan.keys import facts_of
-from goafetch.plan.model import FLAT, Group, Stack, stem
+from goafetch.plan.model import FLAT, Group, Stack
 from goafetch.plan.previous import previous_flat
 from goafetch.workspace import Verified, Workspace, md5_of
+from reducer.headers.same import exposure_name
 
 if TYPE_CHECKING:
     from goafetch.engine.pool import Desk
@@ -120,7 +121,7 @@ def reduce_visit(group: Group, work: Work, notify: Notify) -> Outcome:
     done = tuple(p for f in group.frames for p in current(f, key, work))
     for product in done:
         work.keys[product] = key
-        if stem(product) not in {stem(f) for f in todo}:
+        if exposure_name(product) not in {exposure_name(f) for f in todo}:
             notify("reused", path=product)
     work.on_target[group] = tuple(p for p in done if p.stem.endswith("_skyCorrected"))
     return Outcome(group.name, group.kind, MADE if todo else REUSED, done, redone=len(todo))
@@ -134,7 +135,7 @@ def make_stack(stack: Stack, work: Work, notify: Notify) -> Outcome:
     given = work.references.of_stack(stack, work.parameters, notify)
     key = stack_key(frames, given, work)
     # Named by the first exposure that is in it: not always the first, for some cannot be aligned.
-    names = (work.workspace.playground / f"{stem(frame)}_image.fits" for frame in frames)
+    names = (work.workspace.playground / f"{exposure_name(frame)}_image.fits" for frame in frames)
     made = [name for name in names if products.is_current(name, key, work.verified)]
     refused = dict(work.refused_before.get(key, {})) if made else {}
     status = REUSED if made else MADE

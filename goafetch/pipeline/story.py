@@ -26,6 +26,7 @@ from goafetch.report.model import (
     read_summary,
 )
 from goafetch.workspace import Workspace
+from reducer.headers.same import exposure_name
 
 if TYPE_CHECKING:
     from goafetch.pipeline.obtain import Obtained
@@ -65,20 +66,20 @@ def exposures(
     plan: Plan, products: Iterable[Path], decisions: Iterable[Decision] = ()
 ) -> tuple[Exposure, ...]:
     """Every raw file that the plan uses, with its role, and why it has this role."""
-    off_target = {path.name.split("_")[0] for path in products if path.stem.endswith("_flatCorrected")}
+    off_target = {exposure_name(path) for path in products if path.stem.endswith("_flatCorrected")}
     told = {decision.about: decision.reason for decision in decisions if SEPARATED.match(decision.what)}
     return tuple(
-        _exposure(frame, group, _role(group, number, frame.stem in off_target), told.get(group.name, ""))
+        _exposure(frame, group, _role(group, number, off_target), told.get(group.name, ""))
         for group in plan.groups()
         for number, frame in enumerate(group.frames)
     )
 
 
-def _role(group: Group, number: int, is_off_target: bool) -> str:
+def _role(group: Group, number: int, off_target: set[str]) -> str:
     if group.kind == FLAT:
         return LAMP_ON if number < group.lit else LAMP_OFF
     if group.kind == SCIENCE:
-        return "off target" if is_off_target else "on target"
+        return "off target" if exposure_name(group.frames[number]) in off_target else "on target"
     return group.kind
 
 
@@ -103,6 +104,16 @@ def _reason(group: Group, name: str) -> str:
 def plan_decisions(plan: Plan) -> list[Decision]:
     """The plan's choices in the order in which they were taken."""
     return [Decision(reason, "", group.name) for group in plan.groups() for reason in group.reasons]
+
+
+def not_needed(plan: Plan) -> list[Decision]:
+    """The files that are left out without loss, a line for each reason."""
+    reasons = dict.fromkeys(left.reason for left in plan.left_out if not left.failed)
+    names = {
+        why: ", ".join(left.path.name for left in plan.left_out if left.reason == why and not left.failed)
+        for why in reasons
+    }
+    return [Decision(f"left out {files}", why, "") for why, files in names.items()]
 
 
 def kind_of_product(path: Path, group_kind: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from goafetch.show import table_html
 from reducer.headers.descriptors import Region
+from reducer.headers.same import exposure_name
 
 FLAT, STANDARD, SCIENCE = "flat", "standard", "science"
 
@@ -59,7 +60,7 @@ class Group:
     @property
     def product(self) -> str:
         """Name of the master flat, or of the stack, by the first input."""
-        return f"{stem(self.frames[0])}_{'flat' if self.kind == FLAT else 'image'}.fits"
+        return f"{exposure_name(self.frames[0])}_{'flat' if self.kind == FLAT else 'image'}.fits"
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,3 @@ class Plan:
         ]
         left_out = [{"file": left.path.name, "reason": left.reason} for left in self.left_out]
         return table_html(why, "plan") + (table_html(left_out, "left out") if left_out else "")
-
-
-def stem(path: Path) -> str:
-    """'S20170505S0095' of 'S20170505S0095.fits' or 'S20170505S0095_skyCorrected.fits'."""
-    return path.name.split(".")[0].split("_")[0] if path.name.startswith(("S2", "N2")) else path.stem

@@ -10,6 +10,7 @@ from pathlib import Path
 from goafetch.plan.model import SCIENCE, STANDARD, LeftOut, Setup
 from goafetch.plan.translate import valid_from
 from reducer.headers.descriptors import Descriptors, Region
+from reducer.headers.same import needless
 
 MASK, LAMP_ON, LAMP_OFF = "mask", "lamp on", "lamp off"
 
@@ -62,8 +63,13 @@ def sort_frames(
     """Give each frame its role, or leave it out with a reason."""
     described = list(frames)
     known = {facts.regions for _, facts in described}
-    sorted_frames, left_out = [], []
+    raw = [(path, facts) for path, facts in described if "RAW" in facts.tags and "BPM" not in facts.tags]
+    doubled = needless(raw)
+    sorted_frames = []
+    left_out = [LeftOut(path, why, failed=lost) for path, (why, lost) in doubled.items()]
     for path, facts in described:
+        if path in doubled:
+            continue
         role, reason = _role(facts, wanted or Wanted())
         damage = _damage(path, facts, role)
         if damage:

@@ -120,7 +120,9 @@ def write_raw(
     first: int = FIRST,
     away: tuple[float, float] = (0, 0),
 ) -> Path:
-    """A raw file of the given arrays (number -> ADU)."""
+    """A raw file of the given arrays (number -> ADU), with a data label of its own."""
+    if "DATALAB" not in primary:
+        primary["DATALAB"] = f"{primary.get('OBSID', 'none')}-{path.name}"
     units: list[Any] = [fits.PrimaryHDU(header=primary)]
     for array, image in images.items():
         header = array_header(array, primary, image.shape[0], first, away)
