@@ -107,12 +107,12 @@ class FrameRef:
 
     ``chips`` holds the header of each image array in array order 1..4 (a missing array is left out; the
     header's EXTVER says which it is). ``md5``: of the raw file. ``role``: 'object', 'sky' or 'both', set
-    by separateSky. ``skies``: names of the frames that serve as its sky, set by associateSky.
-    ``hidden``: by array, packed masks of objects known from a stack. ``border``: by array, electrons of the
-    reference pixels for each 64 columns, from correctDetector. ``sources``, ``geometry`` and
-    ``scale`` are set by the steps that measure them. ``source``: what makes the pixels of a frame that is
-    not written, or not yet; its path is then the one it would have. ``before``: the flat-fielded frame that
-    a sky-subtracted one was made of.
+    by separateSky. ``skies``: names of the frames that serve as its sky, set by associateSky. ``hidden``:
+    by array, packed masks of objects known from a stack. ``border``: by array, electrons of the reference
+    pixels for each 64 columns, from correctDetector. ``sources``, ``geometry`` and ``scale``, with
+    ``scale_error`` as a part of it, are set by the steps that measure them. ``source``: what makes the
+    pixels of a frame that is not written, or not yet; its path is then the one it would have. ``before``:
+    the flat-fielded frame that a sky-subtracted one was made of.
     """
 
     path: Path
@@ -127,6 +127,7 @@ class FrameRef:
     sources: tuple[Table, ...] = ()
     geometry: Geometry | None = None
     scale: float = 1.0
+    scale_error: float = 0.0
     source: Source | None = None
     before: FrameRef | None = None
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 from scipy.special import j1
 
 from reducer import dq
@@ -13,13 +14,12 @@ from reducer.align.grid import REFERENCE_SCALE
 from reducer.frame import F64, Context, Files, FrameRef, Table
 from reducer.headers.descriptors import describe
 from reducer.photometry.width import half_width
-from reducer.steps.detect import BLENDED, NO_POSITION, WIDE_RADII
-from reducer.steps.photometry import is_isolated
+from reducer.steps.detect import BLENDED, NO_POSITION, WIDE_RING
 
 #: Stars of an array that are measured at most, the brightest first, and their least signal to noise.
 MOST_STARS, LEAST_SIGNAL = 12, 30.0
-#: The aperture of ``WIDE_RADII`` whose light is called all of a star's light.
-ALL_LIGHT = len(WIDE_RADII) - 1
+#: Light of the sources around a star, over its own, above which it does not stand alone.
+MOST_NEIGHBOURS = 1.0
 #: Diameter of the entrance pupil and of what the secondary hides of it, metres (gemini.edu, telescope).
 PUPIL, HIDDEN = 7.9, 1.2
 RADIANS = np.pi / 180.0 / 3600.0
@@ -28,7 +28,8 @@ RADIANS = np.pi / 180.0 / 3600.0
 @dataclass(frozen=True)
 class StarImage:
     """The medians of an exposure's bright single stars, NaN without any: FWHM in pixels, ellipticity,
-    and an estimate of the Strehl ratio (NaN also where no star stands alone)."""
+    and an estimate of the Strehl ratio (NaN also where no star stands alone, or where the stars' light is so
+    badly measured that it is not between 0 and 1)."""
 
     width: float
     ellipticity: float
@@ -46,12 +47,13 @@ def _measure_frame(task: tuple[Files, FrameRef]) -> StarImage:
     perfect = peak_of_perfect_image(wavelength_of(frame))
     for index, table in enumerate(frame.sources):
         stars = _single_stars(table)
-        alone = is_isolated(stars)
+        alone = _is_isolated(stars)
         pairs = np.array([_profile(files, frame, index, star) for star in stars]).reshape(-1, 2)
-        light = np.where(alone, stars["wide"][:, ALL_LIGHT], np.nan)
+        light = np.where(alone, stars["wide"], np.nan)
         found.append((pairs[:, 0], stars["ellipticity"], pairs[:, 1] / light / perfect))
     widths, ellipticities, strehls = (np.concatenate(column) for column in zip(*found, strict=True))
-    return StarImage(_median(widths), _median(ellipticities), _median(strehls))
+    strehl = _median(strehls)
+    return StarImage(_median(widths), _median(ellipticities), strehl if 0.0 < strehl < 1.0 else np.nan)
 
 
 def _single_stars(table: Table) -> Table:
@@ -59,6 +61,15 @@ def _single_stars(table: Table) -> Table:
     strong = table["flux"][:, 0] > LEAST_SIGNAL * table["flux_error"][:, 0]
     kept: Table = table[((table["flags"] & (NO_POSITION | BLENDED)) == 0) & strong][:MOST_STARS]
     return kept
+
+
+def _is_isolated(table: Table) -> F64:
+    """Whether other sources near enough to reach a star's background ring are much fainter together."""
+    places = np.stack([table["x"], table["y"]], axis=1)
+    light = np.maximum(table["flux"][:, 1], 0.0)
+    near = cKDTree(places).query_ball_point(places, 1.4 * WIDE_RING[1]) if len(table) else []
+    total = np.array([light[index].sum() for index in near])
+    return np.asarray(np.isfinite(table["wide"]) & (total - light < MOST_NEIGHBOURS * light))
 
 
 def _profile(files: Files, frame: FrameRef, index: int, star: Table) -> tuple[float, float]:

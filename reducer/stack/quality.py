@@ -13,8 +13,9 @@ from reducer.stack.exposures import Exposure, geometry_of
 
 EXPOSURE = np.dtype(
     [("filename", "U68"), ("ut", "U24"), ("seconds", "f8"), ("fwhm", "f8"), ("ellipticity", "f8"),
-     ("strehl", "f8"), ("sky", "f8"), ("transparency", "f8"), ("weight", "f8"), ("shift_east", "f8"),
-     ("shift_north", "f8"), ("matches", "i4"), ("rms", "f8"), ("model", "U16"), ("outlier", "U48")]
+     ("strehl", "f8"), ("sky", "f8"), ("transparency", "f8"), ("transparency_error", "f8"),
+     ("weight", "f8"), ("shift_east", "f8"), ("shift_north", "f8"), ("matches", "i4"), ("rms", "f8"),
+     ("model", "U16"), ("outlier", "U48")]
 )  # fmt: skip
 #: What sets an exposure apart from the median of all: FWHM and residual this many times as large, of which
 #: residuals below some arcsec do not count; ellipticity higher by this; transparency and matches less than
@@ -27,16 +28,17 @@ FEWEST = 3
 def exposure_table(exposures: Sequence[Exposure]) -> Table:
     """EXPOSURES, what each input was like; NaN: not known.
 
-    FWHM in arcsec, ellipticity and an estimate of the Strehl ratio, medians of its bright stars; mean level
-    of the sky that was subtracted, electrons; transparency relative to the first; weight (sum 1); shift east
-    and north from its header's pointing, arcsec; stars that aligned it; their rms residual per axis, arcsec;
-    its geometry's model; and in what it stands out from the others.
+    FWHM in arcsec, ellipticity and an estimate of the Strehl ratio, medians of its bright stars; mean
+    level of the sky that was subtracted, electrons; transparency relative to the first and its error;
+    weight (sum 1); shift east and north from its header's pointing, arcsec; stars that aligned it; their
+    rms residual per axis, arcsec; its geometry's model; and in what it stands out from the others.
     """
     table = np.zeros(len(exposures), EXPOSURE)
     weights = np.array([np.max(exposure.weights) for exposure in exposures])
     rates = np.array([exposure.frame.scale * exposure.seconds for exposure in exposures])
     table["weight"] = weights / max(float(weights.sum()), 1e-30)
     table["transparency"] = rates[0] / rates
+    table["transparency_error"] = [exposure.frame.scale_error for exposure in exposures]
     table["seconds"] = [exposure.seconds for exposure in exposures]
     for row, exposure in zip(table, exposures, strict=True):
         geometry, header = geometry_of(exposure.frame), exposure.frame.header

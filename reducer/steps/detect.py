@@ -19,12 +19,11 @@ U8 = NDArray[np.uint8]
 
 #: Radii of the apertures in pixels; fluxes stand in ``flux`` in this order.
 RADII = (8.0, 16.0, 32.0, 50.0)
-#: Radii in geometric progression of the apertures for total light, inner and outer radius of the ring that
-#: is their background, in pixels; stars blurred by natural seeing have them twice as wide.
-WIDE_RADII, WIDE_RING = (36.0, 57.6, 92.2), (112.0, 145.0)
-#: How many of the brightest sources are measured in the wide apertures (NaN in the others) for each so many
-#: pixels, an array's; a stack has as many as its exposures' arrays together.
-WIDE_COUNT, ARRAY_PIXELS = 150, 2048**2
+#: Radius of the aperture for all of a star's light, inner and outer radius of the ring of its background, in
+#: pixels; stars blurred by natural seeing have them twice as wide.
+WIDE_RADIUS, WIDE_RING = 92.2, (112.0, 145.0)
+#: How many of the brightest sources of an image are measured in the wide aperture (NaN: the others).
+WIDE_COUNT = 40
 #: A source's flags: not a clean measurement because of a saturated pixel, the edge, masked pixels, a
 #: neighbour, a centre that did not settle, or a width that no star can have (a cosmic ray).
 IS_SATURATED, AT_EDGE, ON_BAD_PIXEL, BLENDED, NOT_CENTRED, TOO_SHARP = 1, 2, 4, 8, 16, 32
@@ -38,8 +37,7 @@ SOURCE = np.dtype(
         ("error", "f8"),  # of the centre, pixels per axis
         ("flux", "f8", (len(RADII),)),  # electrons in apertures of RADII
         ("flux_error", "f8", (len(RADII),)),
-        ("wide", "f8", (len(WIDE_RADII),)),  # electrons in WIDE_RADII over the ring's mean, or NaN
-        ("wide_error", "f8", (len(WIDE_RADII),)),
+        ("wide", "f8"),  # electrons in WIDE_RADIUS over the ring's mean, or NaN
         ("peak", "f8"),  # electrons per pixel above the background
         ("background", "f8"),  # electrons per pixel
         ("fwhm", "f8"),  # pixels
@@ -131,14 +129,13 @@ def _detect(data: F32, variance: F32, mask: U16, threshold: float, mesh: int, wi
 
 
 def _measure_wide(sources: Table, image: F32, noise: F32, bad: U8, widened: float) -> None:
-    """Total light of the brightest sources in wide apertures, over the mean of a ring: linear in the light,
-    so that the ratio of two exposures does not depend on what else is there."""
-    sources["wide"], sources["wide_error"] = np.nan, np.nan
-    most = WIDE_COUNT * max(image.size // ARRAY_PIXELS, 1)
-    some = np.flatnonzero((sources["flags"] & (NOT_CENTRED | TOO_SHARP)) == 0)[:most]
-    radii, ring = np.array(WIDE_RADII) * widened, (WIDE_RING[0] * widened, WIDE_RING[1] * widened)
+    """Total light of the brightest sources in a wide aperture, over the mean of a ring."""
+    sources["wide"] = np.nan
+    some = np.flatnonzero((sources["flags"] & (NOT_CENTRED | TOO_SHARP)) == 0)[:WIDE_COUNT]
     x, y = np.ascontiguousarray(sources["x"][some]), np.ascontiguousarray(sources["y"][some])
-    sources["wide"][some], sources["wide_error"][some] = sum_apertures(image, noise, bad, x, y, radii, ring)
+    ring = (WIDE_RING[0] * widened, WIDE_RING[1] * widened)
+    light, _ = sum_apertures(image, noise, bad, x, y, np.array([WIDE_RADIUS * widened]), ring)
+    sources["wide"][some] = light[:, 0]
 
 
 def _measure(image: F32, noise: F32, mask: U16, bad: U8, found: Table, whole: F32) -> Table:

@@ -1,4 +1,4 @@
-"""Detection on made-up images: places, errors, fluxes, flags, and how exposures are scaled to each other."""
+"""Detection on made-up images: places, errors, fluxes and flags."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ from scipy.spatial import cKDTree
 
 from reducer import dq
 from reducer.steps.detect import AT_EDGE, IS_SATURATED, NO_POSITION, TOO_SHARP, detect_sources
-from reducer.steps.photometry import relative_brightness
 
 
 def image_of(stars, fwhm, noise, rng, size=512):
@@ -95,19 +94,3 @@ def test_an_empty_image_has_no_sources():
     rng = np.random.default_rng(4)
     data, variance, mask = image_of([], 4.0, 20.0, rng)
     assert len(detect_sources(data, variance, mask)) < 3
-
-
-def test_transparencies_come_out_of_shared_stars():
-    rng = np.random.default_rng(5)
-    u, v = rng.uniform(-40, 40, (2, 80))
-    magnitude = rng.uniform(14, 17, 80)
-    truth = np.array([0.0, 0.03, -0.02, 0.3])
-    rows = []
-    for offset in truth:
-        seen = rng.random(80) < 0.8
-        noise = 0.01 * rng.standard_normal(seen.sum())
-        noise[0] += 1.5
-        rows.append((u[seen], v[seen], magnitude[seen] + offset + noise, np.full(seen.sum(), 0.01)))
-    found, error = relative_brightness(rows)
-    assert np.abs((found - found[0]) - truth).max() < 0.008
-    assert (error < 0.003).all()

@@ -26,14 +26,15 @@ NOMINAL_AREA = 0.0197**2
 class Night:
     """How a program's night may be varied; every amplitude defaults to what the instrument does.
 
-    ``sky_order``: 'after' the block of object exposures, or 'interleaved'. ``dither``: arcsec between steps
-    (0.2 gives the tutorial's 0.2-0.4 pattern). ``objects``, ``skies``, ``flats``: numbers of exposures.
-    ``drift``: range of the sky's change in half an hour. ``size``: columns and rows read of each array.
-    ``standard_seeing``: range of FWHM in arcsec. ``scenery``: 'galaxy', 'sparse' or 'crowded'. ``stars``:
+    ``sky_order``: 'after' the block of object exposures, or 'interleaved'. ``dither``: arcsec between
+    steps (0.2 gives the tutorial's 0.2-0.4 pattern). ``objects``, ``skies``, ``flats``: numbers of
+    exposures. ``drift``: range of the sky's change in half an hour. ``size``: columns and rows read of
+    each array. ``standard_seeing``: range of FWHM in arcsec. ``unsteady``: times as much as usual the
+    images change from exposure to exposure. ``scenery``: 'galaxy', 'sparse' or 'crowded'. ``stars``:
     their number, None for the scenery's own. ``channels``: output channels per array, 4 or 32.
-    ``position_angle`` in degrees, ``port``: the instrument's port. ``compress``: write .fits.bz2 rather than
-    .fits. ``noiseless``: let the truth hold the noiseless electrons. ``only``: kinds of exposure to make,
-    empty for all.
+    ``position_angle`` in degrees, ``port``: the instrument's port. ``compress``: write .fits.bz2 rather
+    than .fits. ``noiseless``: let the truth hold the noiseless electrons. ``only``: kinds of exposure to
+    make, empty for all.
     """
 
     seed: int = 1
@@ -45,6 +46,7 @@ class Night:
     drift: tuple[float, float] = (0.05, 0.10)
     size: int = 512
     standard_seeing: tuple[float, float] = (0.5, 1.0)
+    unsteady: float = 1.0
     scenery: str = "galaxy"
     stars: int | None = None
     channels: int = 4
@@ -177,9 +179,9 @@ def draw_conditions(exposure: Exposure, night: Night, course: Course) -> Conditi
     core = draw_core(night)
     if exposure.kind == "science":
         profile = Profile(
-            core.core_fwhm * (1.0 + 0.05 * _bounded(rng)),
-            core.core_fraction * (1.0 + 0.06 * _bounded(rng)),
-            core.halo_fwhm * (1.0 + 0.10 * _bounded(rng)),
+            core.core_fwhm * (1.0 + 0.05 * night.unsteady * _bounded(rng)),
+            core.core_fraction * (1.0 + 0.06 * night.unsteady * _bounded(rng)),
+            core.halo_fwhm * (1.0 + 0.10 * night.unsteady * _bounded(rng)),
         )
     else:
         profile = Profile(0.1, 0.0, float(rng.uniform(*night.standard_seeing)))
