@@ -153,6 +153,8 @@ def describe_exposure(exposure: Exposure, conditions: Conditions) -> dict[str, A
         "profile": asdict(conditions.profile),
         "pointing": conditions.mapping.pointing,
         "pointing_error": conditions.pointing_error,
+        "position_angle": exposure.position_angle,
+        "port": exposure.port,
         "rotation": conditions.rotation,
         "scale": conditions.scale,
         "matrix": conditions.mapping.matrix.tolist(),

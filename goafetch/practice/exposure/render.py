@@ -168,13 +168,11 @@ class Scene:
         return cls(conditions, share, stars, grid, 0.0 if exposure.kind == "dark" else brightness)
 
     def on_array(self, index: int, region: Region, seconds: float) -> tuple[F32, ChipStars | None]:
-        """Photo-electrons/s per pixel (ny, nx), and the stars, their light times the share."""
+        """Photo-electrons/s per pixel (ny, nx), times the share, and the stars."""
         chip = place_stars(self.stars, self.conditions, index) if self.stars is not None else None
         light = light_on_array(index, region, self.conditions, self.grid, chip, self.brightness, seconds)
-        if self.share == 1.0:
-            return light, chip
         light *= np.float32(self.share)
-        return light, replace(chip, light=chip.light * self.share) if chip else None
+        return light, chip
 
 
 def sum_light(parts: Sequence[tuple[F32, ChipStars | None]]) -> F32:
@@ -205,6 +203,8 @@ def render(
         region = true_region(exposure.size, index)
         parts = [scene.on_array(index, region, exposure.exptime) for scene in scenes]
         rate, chip = sum_light(parts), parts[0][1]
+        if chip is not None:
+            chip = replace(chip, light=chip.light * sum(scene.share for scene in scenes))
         rate *= array.response[region.slices] * np.float32(sensitivity[index])
         rate += array.dark[region.slices]
         glow = afterglow[index]
