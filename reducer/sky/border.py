@@ -27,12 +27,12 @@ Borders = Mapping[int, F64]
 def border_means(raw: F32, region: Region, array: int) -> F64:
     """The clipped mean of the reference rows for each 64 columns, electrons.
 
-    Empty unless all columns and some of those rows were read. The first and last four rows of the full
-    array see no light (GSAOI's arrays are HAWAII-2RG).
+    Empty unless all columns and some of those rows were read, and are numbers. The first and last four rows
+    of the full array see no light (GSAOI's arrays are HAWAII-2RG).
     """
     row = np.arange(region.y1, region.y1 + raw.shape[0])
     rows = raw[(row < BORDER) | (row >= SIDE - BORDER)]
-    if not rows.shape[0] or raw.shape[1] != SIDE:
+    if not rows.shape[0] or raw.shape[1] != SIDE or not np.isfinite(rows).all():
         return np.empty(0)
     groups = rows.reshape(rows.shape[0], -1, GROUP).swapaxes(0, 1).reshape(-1, rows.shape[0] * GROUP)
     middle = np.median(groups, axis=1, keepdims=True)

@@ -18,6 +18,9 @@ SWINGS = (0.003, 0.01, 0.03)
 JITTERS = (0.0005, 0.002, 0.005)
 #: Half-range of light in the field (electrons) below which its transparency cannot be told.
 CONTRAST = 50.0
+#: What is expected of an exposure's slopes over half the field, electrons, and of its transparency's change,
+#: and of the noise of a cell, electrons: they tell these apart where an exposure shows little of the field.
+SLOPE, CHANGE, NOISE = 10.0, 0.03, 3.0
 
 
 @dataclass(frozen=True)
@@ -106,17 +109,20 @@ def differences(maps: Sequence[F64], places: F64) -> F64:
 
 def _excess(row: F64, field: F64, faint: float, smooth: F64) -> F64:
     """Level and slopes of what a map has above the field, outliers left out."""
-    columns = list(smooth.T)
+    columns, expected = list(smooth.T), [np.inf, SLOPE, SLOPE]
     if np.nanpercentile(field, 90) - faint > CONTRAST:
         columns.append(field - faint)
+        expected.append(CHANGE)
     design = np.stack(columns, axis=1)
     difference = row - field
     kept = np.isfinite(difference)
     if kept.sum() < 3 * len(columns):
         return np.array([np.nanmedian(difference) if kept.any() else 0.0, 0.0, 0.0])
     solution: F64 = np.zeros(len(columns))
+    prior = np.diag((NOISE / np.array(expected)) ** 2)
     for _ in range(4):
-        solution = np.asarray(np.linalg.lstsq(design[kept], difference[kept], rcond=None)[0], float)
+        part = design[kept]
+        solution = np.asarray(np.linalg.solve(part.T @ part + prior, part.T @ difference[kept]), float)
         residual = difference - design @ solution
         limit = 2.5 * max(1.4826 * float(np.nanmedian(np.abs(residual[kept]))), 0.05)
         kept = np.asarray(np.isfinite(residual) & (np.abs(residual) < limit))

@@ -13,7 +13,8 @@ from reducer.errors import BadInput
 from reducer.frame import F32, U16, Chip, Context, FrameRef
 from reducer.provenance import plan_product
 from reducer.sky.objects import scatter
-from reducer.steps.flat import combine_lamps, exposure_of, measure_lamps, odd_response, split_lamps
+from reducer.steps.flat import combine_lamps, odd_response, split_lamps
+from reducer.steps.lamps import exposure_of, measure_lamps
 from reducer.steps.masks import Calibrations, Place, index_of, known_bits, read_counts
 from reducer.steps.prepare import describe
 
@@ -26,7 +27,7 @@ def makeBPM(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
         raise BadInput("only lamp-on frames", "lamp-off frames or darks as well", "add them")
     limits = (parameters.value(context, "makeBPM", "low"), parameters.value(context, "makeBPM", "high"))
     sigma = parameters.value(context, "makeBPM", "dark_sigma")
-    lamps = [measure_lamps(group, context) for group in (lit, unlit) if group]
+    lamps = measure_lamps(lit, unlit, context)
     responses = combine_lamps(lamps, context)
     tasks = [(context, tuple(darks), int(chip["EXTVER"]), sigma) for chip in lit[0].chips]
     hot = [_hot_pixels(task) for task in tasks] if darks else [None] * len(tasks)

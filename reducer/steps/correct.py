@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +15,15 @@ from reducer import dq, parameters
 from reducer.detector import NO_RESPONSE, Exposure, Response, correct, linear_electrons
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import F32, F64, U16, Context, Files, FrameRef, Header, Table
-from reducer.headers.gsaoi import ARRAYS
+from reducer.headers.gsaoi import ARRAYS, region
 from reducer.provenance import plan_product
+from reducer.sky.blind import STEP, WHOLE, Cells, cells_of, find_blind, hide_cells
 from reducer.sky.border import border_means
+from reducer.sky.objects import Bool
 from reducer.steps.masks import Calibrations, Place, known_bits, read_counts, read_response
 from reducer.steps.persistence import Glow, earlier_glows, glowing_pixels, saturated_pixels
 from reducer.steps.prepare import accept, describe
+from reducer.steps.separate import link, positions
 
 #: The detector steps in order, with the suffix of what each makes.
 SUFFIXES = {
@@ -29,6 +33,8 @@ SUFFIXES = {
     "addVAR": "_varAdded",
     "flatCorrect": "_flatCorrected",
 }
+#: Arcsec within which exposures look at the same place when their arrays are compared.
+PLACE = 20.0
 #: The switch of each step in ``detector.Exposure``.
 SWITCHES = {
     "addDQ": "mask",
@@ -46,13 +52,15 @@ class Correction:
     """Makes a frame's corrected pixels from its raw ones whenever they are read: quicker than a file.
 
     ``raw``: path of the raw file. By array number: ``readings``, ``glowing`` (flat indexes, in the frame's
-    region, of pixels that still show an earlier exposure). ``tables``: provenance.
+    region, of pixels that still show an earlier exposure), ``blind`` (cells that show no sky).
+    ``tables``: provenance.
     """
 
     calibrations: Calibrations
     raw: Path
     readings: Mapping[int, Reading]
     glowing: Mapping[int, Pixels]
+    blind: Mapping[int, Bool]
     tables: Mapping[str, Table]
 
     def pixels(self, frame: FrameRef, index: int, rows: slice | None, variance: bool) -> tuple[F32, F32, U16]:
@@ -63,6 +71,8 @@ class Correction:
         first = (rows.start if rows else 0) * raw.shape[1]
         glowing = self.glowing.get(array, np.empty(0, np.int32)) - first
         mask.reshape(-1)[glowing[(glowing >= 0) & (glowing < mask.size)]] |= dq.BAD
+        if array in self.blind:
+            hide_cells(self.blind[array], mask, rows.start if rows else 0)
         return data, noise, mask
 
 
@@ -73,16 +83,17 @@ def correctDetector(frames: Sequence[FrameRef], context: Context) -> list[FrameR
     ones.
     """
     calibrations = Calibrations(context.disk, context.bpm, _flat_of(context))
-    surveys = list(context.map(_survey, [(calibrations, frame) for frame in frames]))
-    lost = {frame.path: survey.lost for frame, survey in zip(frames, surveys, strict=True)}
-    left = accept(frames, context, lambda frame: _refuse_lost(frame, lost[frame.path]))
-    borders = {frame.path: survey.border for frame, survey in zip(frames, surveys, strict=True)}
-    left = [frame.with_(border=borders[frame.path]) for frame in left]
-    glows = [survey.glow for frame, survey in zip(frames, surveys, strict=True) if not survey.lost]
+    switches = _switches(context, "flatCorrect")
+    surveys = list(context.map(_survey, [(calibrations, switches, frame) for frame in frames]))
+    blind = _judge_blind(frames, surveys, context)
+    seen = {frame.path: survey for frame, survey in zip(frames, surveys, strict=True)}
+    left = accept(frames, context, lambda frame: _refuse_empty(frame, seen[frame.path], blind[frame.path]))
+    left = [frame.with_(border=seen[frame.path].border) for frame in left]
+    glows = [seen[frame.path].glow for frame in left]
     for step in [step for step in SUFFIXES if parameters.value(context, step, "write_outputs")]:
         if step != "flatCorrect":
-            _save(_corrected(left, context, calibrations, step, glows), context)
-    made = _corrected(left, context, calibrations, "flatCorrect", glows)
+            _save(_corrected(left, context, calibrations, step, glows, blind), context)
+    made = _corrected(left, context, calibrations, "flatCorrect", glows, blind)
     return _save(made, context) if parameters.value(context, "flatCorrect", "write_outputs") else made
 
 
@@ -116,6 +127,7 @@ def _corrected(
     calibrations: Calibrations,
     until: str,
     glows: Sequence[Glow],
+    blind: Mapping[Path, Mapping[int, Bool]],
 ) -> list[FrameRef]:
     """The frames as they are after a detector step."""
     switches = _switches(context, until)
@@ -138,7 +150,7 @@ def _corrected(
         readings = {
             int(chip["EXTVER"]): Reading.of(frame, index, switches) for index, chip in enumerate(frame.chips)
         }
-        source = Correction(calibrations, frame.path, readings, glowing, target.tables)
+        source = Correction(calibrations, frame.path, readings, glowing, blind[frame.path], target.tables)
         chips = tuple(_described(chip, switches) for chip in frame.chips)
         made.append(frame.with_(path=target.path, header=target.header, chips=chips, source=source))
     return made
@@ -189,6 +201,12 @@ class Reading:
         exposure = Exposure.of(place.array, described.coadds, described.read_speed_setting, **steps)
         return Reading(place, exposure, switches["flat"])
 
+    @property
+    def noise(self) -> float:
+        """The noise of reading a pixel, counts of the average coadd."""
+        gain = ARRAYS[self.place.array - 1].gain
+        return self.exposure.read_noise / gain / float(np.sqrt(self.exposure.coadds))
+
 
 @dataclass(frozen=True)
 class View:
@@ -222,6 +240,15 @@ class View:
         flat = self.response
         return View(self.exposure, static, Response(there(flat.data), flat.variance, there(flat.mask)))
 
+    def thinned(self) -> View:
+        """The view of every fourth pixel of every fourth row."""
+
+        def thin(plane: Any) -> Any:
+            return np.ascontiguousarray(plane[::STEP, ::STEP])
+
+        flat = Response(*map(thin, (self.response.data, self.response.variance, self.response.mask)))
+        return View(self.exposure, None if self.static is None else thin(self.static), flat)
+
     def correct(self, raw: F32) -> tuple[F32, F32, U16]:
         """Data, variance and mask of the raw counts that are viewed, in two dimensions."""
         return correct(raw, self.exposure, static=self.static, response=self.response)[:3]
@@ -229,30 +256,73 @@ class View:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a look at the raw pixels shows: how many are lost, which are saturated, the reference rows."""
+    """What a look at the raw pixels shows: by array number how many are no numbers, what its cells show, and
+    the reference rows; and the saturated ones."""
 
-    lost: int
-    glow: Glow
+    lost: Mapping[int, int]
+    cells: Mapping[int, Cells]
     border: Mapping[int, F64]
+    glow: Glow
 
 
-def _survey(task: tuple[Calibrations, FrameRef]) -> Survey:
-    calibrations, frame = task
-    lost, saturated, border = 0, {}, {}
+def _survey(task: tuple[Calibrations, Mapping[str, bool], FrameRef]) -> Survey:
+    calibrations, switches, frame = task
+    lost, cells, border, saturated = {}, {}, {}, {}
     for index in range(len(frame.chips)):
-        place = Place.of(frame, index)
-        array = place.array
+        reading = Reading.of(frame, index, switches)
+        array, where = reading.place.array, reading.place.where
         raw = read_counts(calibrations.disk, frame, index)
-        lost += raw.size - int(np.count_nonzero(np.isfinite(raw)))
-        bits = known_bits(calibrations, place)
-        saturated[array] = saturated_pixels(raw, bits, place.where, array)
-        border[array] = border_means(raw, place.where, array)
-    return Survey(lost, Glow.of(frame, saturated), border)
+        lost[array] = raw.size - int(np.count_nonzero(np.isfinite(raw)))
+        thin = np.ascontiguousarray(raw[::STEP, ::STEP])
+        data, _, mask = View.of(calibrations, reading, variance=False).thinned().correct(thin)
+        cells[array] = cells_of(data, mask, thin, reading.noise, where.x1)
+        saturated[array] = saturated_pixels(raw, known_bits(calibrations, reading.place), where, array)
+        border[array] = border_means(raw, where, array)
+    return Survey(lost, cells, border, Glow.of(frame, saturated))
 
 
-def _refuse_lost(frame: FrameRef, lost: int) -> FrameRef:
-    if lost:
-        raise BadInput(f"{lost} pixels are not numbers", "finite counts", "fetch the file again")
+# --- what shows no sky -------------------------------------------------------------------------------
+
+
+def _judge_blind(
+    frames: Sequence[FrameRef], surveys: Sequence[Survey], context: Context
+) -> dict[Path, dict[int, Bool]]:
+    """The blind cells of each frame's arrays, where there are any; those and lost pixels are told."""
+    places = link(*positions(frames), PLACE)
+    found, sky = find_blind([survey.cells for survey in surveys], [int(place) for place in places])
+    for array in range(1, 5):
+        shares = {
+            frame.path.name: float(cells[array].mean())
+            for frame, cells in zip(frames, found, strict=True)
+            if array in cells and cells[array].any()
+        }
+        for whole in (True, False):
+            named = [name for name, share in shares.items() if (share > WHOLE) == whole]
+            if named:
+                what = f"array {array}" if whole else f"{max(shares[n] for n in named):.0%} of array {array}"
+                names = ", ".join(named)
+                text = f"{what} of {names}: dead or out of line with a sky of {sky:.0f} electrons: no data"
+                context.notify("warning", text=text)
+    for frame, survey in zip(frames, surveys, strict=True):
+        for array, number in survey.lost.items():
+            if number:
+                text = f"{number} pixels of array {array} of {frame.path.name} are not numbers: no data there"
+                context.notify("warning", text=text)
+    return {
+        frame.path: {array: each for array, each in cells.items() if each.any()}
+        for frame, cells in zip(frames, found, strict=True)
+    }
+
+
+def _refuse_empty(frame: FrameRef, survey: Survey, blind: Mapping[int, Bool]) -> FrameRef:
+    """Refuse a frame of which no array has data."""
+    parts = [
+        survey.lost[array] / math.prod(region(chip).shape) > WHOLE
+        or (array in blind and float(blind[array].mean()) > WHOLE)
+        for array, chip in ((int(chip["EXTVER"]), chip) for chip in frame.chips)
+    ]
+    if all(parts):
+        raise BadInput("no array shows the sky", "light in at least one array", "leave it out")
     return frame
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,41 +15,20 @@ from reducer.combine import combine_rows, median_of
 from reducer.detector import Exposure, Response, correct
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import F32, U16, Chip, Context, FrameRef
-from reducer.headers.gsaoi import region
 from reducer.provenance import plan_product
-from reducer.sky.columns import SAMPLE, Columns, offsets_against
 from reducer.sky.objects import scatter
+from reducer.steps.lamps import Lamp, arrays_of, exposure_of, measure_lamps
 from reducer.steps.masks import Calibrations, Place, index_of, known_bits, read_counts, read_response
 from reducer.steps.prepare import describe
 
-#: Rows measured at a time: what is made of them stays in the processor's cache.
-ROWS = 64
-#: Relative departure of a frame's level from the others' beyond which it is left out.
-LEVEL_LIMIT = 0.15
+#: Part of a flat's array that may be flagged.
+MOST_FLAGGED = 0.5
 #: Response, relative to the median of all arrays, below which a pixel sees no useful light.
 LOWEST_RESPONSE = 0.2
 #: Response relative to the surroundings outside which a pixel is bad.
 LOCAL_LIMITS = (0.7, 1.4)
 #: Change against the previous flat that is worth a warning.
 MOVED = 0.01
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one lamp frame shows: per array its level and its column means (nx,), electrons; lost pixels."""
-
-    levels: tuple[float, ...]
-    profiles: tuple[F32, ...]
-    lost: int
-
-
-@dataclass(frozen=True)
-class Lamp:
-    """Frames of one kind, scaled to a common level: path, factor and channel offsets of each."""
-
-    frames: tuple[FrameRef, ...]
-    factors: tuple[float, ...]
-    offsets: tuple[tuple[F32, ...], ...]
 
 
 def makeFlat(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
@@ -65,7 +44,7 @@ def makeFlat(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
             )
         keywords["FLATKIND"] = "lamp on only"
         context.notify("warning", text="the flat holds the thermal light of the dome: no lamp-off frames")
-    lamps = [measure_lamps(group, context) for group in (lit, dark) if group]
+    lamps = measure_lamps(lit, dark, context)
     made = _write_flat(lamps, replace(context, flat=None), keywords)
     if context.flat is not None:
         _compare(made, context.flat, context)
@@ -115,102 +94,38 @@ def _has_own_light(frame: FrameRef) -> bool:
     return "FLAT" in tags and "DOMEFLAT" not in tags
 
 
-# --- levels and channel offsets ----------------------------------------------------------------------
-
-
-def measure_lamps(frames: Sequence[FrameRef], context: Context) -> Lamp:
-    """Measure each frame; leave out, by name, those that are broken or far from the others' level."""
-    calibrations = Calibrations(context.disk, context.bpm)
-    found = list(context.map(_measure, [(calibrations, frame) for frame in frames]))
-    totals = np.array([np.median(measured.levels) for measured in found])
-    usual = float(np.median(totals))
-    arrays = set().union(*map(_arrays, frames))
-    kept = []
-    for frame, measured, total in zip(frames, found, totals, strict=True):
-        reason = _why_not(measured, float(total), usual, "TWILIGHT" in describe(frame).tags)
-        if missing := arrays - _arrays(frame):
-            reason = f"array {', '.join(map(str, sorted(missing)))} is missing"
-        if reason:
-            context.notify("refused", name=frame.path.name, reason=reason)
-        else:
-            kept.append((frame, measured))
-    if not kept:
-        raise BadInput("no lamp frame is usable", "frames of one level without broken pixels")
-    return _common_level(kept)
-
-
-def _arrays(frame: FrameRef) -> set[int]:
-    return {int(chip["EXTVER"]) for chip in frame.chips}
-
-
-def _why_not(measured: Measured, total: float, usual: float, changes: bool) -> str:
-    if measured.lost:
-        return f"{measured.lost} pixels are not numbers"
-    away = abs(total / usual - 1.0) if usual and not changes else 0.0
-    return f"its level of {total:.0f} electrons is {away:.0%} from the others'" if away > LEVEL_LIMIT else ""
-
-
-def _common_level(kept: Sequence[tuple[FrameRef, Measured]]) -> Lamp:
-    levels = np.array([measured.levels for _, measured in kept])
-    means = levels.mean(axis=0)
-    # An array without any light has no say.
-    relative = np.median(np.divide(levels, means, out=np.ones_like(levels), where=means > 0), axis=1)
-    relative[relative <= 0] = 1.0
-    offsets: list[tuple[F32, ...]] = []
-    for place, (_, measured) in enumerate(kept):
-        chips = []
-        for chip, profile in enumerate(measured.profiles):
-            reference = np.mean([other.profiles[chip] for _, other in kept], axis=0)
-            first_column = region(kept[0][0].chips[chip]).x1
-            chips.append(offsets_against(profile, reference * relative[place], first_column))
-        offsets.append(tuple(chips))
-    return Lamp(tuple(frame for frame, _ in kept), tuple(1.0 / relative), tuple(offsets))
-
-
-def _measure(task: tuple[Calibrations, FrameRef]) -> Measured:
-    calibrations, frame = task
-    levels, profiles, lost = [], [], 0
-    for index in range(len(frame.chips)):
-        raw = read_counts(calibrations.disk, frame, index)
-        bits = known_bits(calibrations, Place.of(frame, index))
-        exposure = exposure_of(frame, index, variance=False)
-        data, _, mask, _ = _electrons(raw[::4, ::4], bits[::4, ::4], exposure)
-        good = data[mask & dq.UNUSABLE == 0]
-        levels.append(median_of(good) if good.size else 0.0)
-        data, _, mask, _ = _electrons(raw[::SAMPLE], bits[::SAMPLE], exposure)
-        columns = Columns.of(data, mask)
-        for first in range(0, len(raw), ROWS):
-            rows = slice(first, first + ROWS)
-            data, _, mask, broken = _electrons(raw[rows], bits[rows], exposure)
-            columns.add(data, mask)
-            lost += broken
-        profiles.append(columns.means())
-    return Measured(tuple(levels), tuple(profiles), lost)
-
-
-def _electrons(raw: F32, bits: U16, exposure: Exposure) -> tuple[F32, F32, U16, int]:
-    return correct(np.ascontiguousarray(raw), exposure, static=np.ascontiguousarray(bits))
-
-
-def exposure_of(frame: FrameRef, index: int, **switches: bool) -> Exposure:
-    """How an array of a frame was read."""
-    described = describe(frame)
-    array = int(frame.chips[index]["EXTVER"])
-    return Exposure.of(array, described.coadds, described.read_speed_setting, **switches)
-
-
 # --- combination -------------------------------------------------------------------------------------
 
 
 def _write_flat(lamps: Sequence[Lamp], context: Context, keywords: dict[str, Any]) -> FrameRef:
     inputs = [frame for lamp in lamps for frame in lamp.frames]
     first = inputs[0]
-    responses = combine_lamps(lamps, context)
+    responses = list(combine_lamps(lamps, context))
+    keywords |= _tell_flagged(first, responses, context)
     keywords |= {f"FLATN{place}": len(lamp.frames) for place, lamp in zip(("ON", "OFF"), lamps, strict=False)}
     target = plan_product(context, first, "_flat", inputs, stamps=("PROCFLAT",), keywords=keywords)
     context.disk.write_frame(target.path, target.header, _chips(first, responses), tables=target.tables)
     context.notify("made", path=target.path)
     return context.disk.open_frame(target.path)
+
+
+def _tell_flagged(frame: FrameRef, responses: Sequence[Response], context: Context) -> dict[str, Any]:
+    """Say which arrays of a flat are mostly flagged, and note it; BadInput if more than half are."""
+    flagged = {
+        array: float((response.mask & dq.UNUSABLE != 0).mean())
+        for array, response in zip(arrays_of(frame), responses, strict=True)
+    }
+    most = [array for array, part in flagged.items() if part > MOST_FLAGGED]
+    if not most:
+        return {}
+    named = ", ".join(map(str, most))
+    told = f"the flat has no data in {min(flagged[array] for array in most):.0%} or more of array {named}"
+    if 2 * len(most) > len(flagged):
+        raise BadInput(told, "good pixels in most arrays", "take other flats, or another exposure time")
+    context.notify(
+        "warning", text=f"{told}: saturated, dead or without light; what it divides has none there"
+    )
+    return {"FLATLOST": named}
 
 
 def combine_lamps(lamps: Sequence[Lamp], context: Context) -> Iterator[Response]:
@@ -242,12 +157,20 @@ def _combine_array(task: tuple[Calibrations, Sequence[Lamp], int]) -> Response:
 def _combine_lamp(calibrations: Calibrations, lamp: Lamp, array: int) -> tuple[F32, F32, U16]:
     frame = lamp.frames[0]
     bits = known_bits(calibrations, Place.of(frame, index_of(frame, array))).copy()
-    exposures = [exposure_of(frame, index_of(frame, array)) for frame in lamp.frames]
+    places = [place for place, arrays in enumerate(lamp.arrays) if array in arrays]
+    if not places:
+        return (
+            np.zeros(bits.shape, np.float32),
+            np.zeros(bits.shape, np.float32),
+            bits | np.uint16(dq.NO_DATA),
+        )
+    exposures = [exposure_of(lamp.frames[place], index_of(lamp.frames[place], array)) for place in places]
 
-    def fill(place: int, rows: slice, values: F32, noises: F32, mask: U16) -> None:
-        _read_rows(calibrations, lamp, place, exposures[place], rows, (values, noises, mask))
+    def fill(layer: int, rows: slice, values: F32, noises: F32, mask: U16) -> None:
+        _read_rows(calibrations, lamp, places[layer], exposures[layer], rows, (values, noises, mask))
 
-    data, variance, used = combine_rows(bits.shape, len(exposures), fill, dq.SATURATED)
+    unusable = dq.SATURATED | dq.NO_DATA
+    data, variance, used = combine_rows(bits.shape, len(places), fill, unusable)
     bits[used == 0] |= dq.NO_DATA
     return data, variance, bits
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from raw_exposure import FIRST, MIDDLES, SIDE, expose, primary_header, write_raw
+from astropy.io import fits
+from raw_exposure import MIDDLES, SIDE, expose, primary_header, write_raw
 
 from reducer import dq, recipes
 from reducer.errors import BadInput, BadParameter, MissingCalibration
@@ -180,6 +181,95 @@ def test_lamp_frames_that_are_off_are_left_out_by_name(flats: list[Path], tmp_pa
     assert made[0].header["FLATNON"] == 6
 
 
+LAMP = {"OBSCLASS": "dayCal", "FRAME": "AZEL_TOPO", "EXPTIME": 15.0}
+
+
+def lamps(folder: Path, on: Sequence[float], off: Sequence[float]) -> list[Path]:
+    """Lamp-on and lamp-off frames of these levels, electrons in arrays 1 to 4."""
+    told = [(level, "Domeflat") for level in on] + [(level, "Domeflat OFF") for level in off]
+    return [
+        take(folder, n, {a: np.full((SIDE, SIDE), level) for a in ARRAYS}, OBJECT=name, minutes=n, **LAMP)
+        for n, (level, name) in enumerate(told)
+    ]
+
+
+def make_flat(paths: Sequence[Path]) -> tuple[FrameRef, list[str]]:
+    told: list[str] = []
+
+    def tell(event: str, /, **facts: Any) -> None:
+        told.append(f"{event} {' '.join(map(str, facts.values()))}")
+
+    made = run_recipe(recipes.makeProcessedFlat, frames(paths), Context(paths[0].parent, notify=tell))
+    return made[0], told
+
+
+def test_lamps_that_stayed_dark_are_left_out_and_the_good_one_is_used(tmp_path: Path) -> None:
+    made, told = make_flat(lamps(tmp_path, (2010, 1990, 22000), (2000, 2000, 2000)))
+    assert made.header["FLATNON"] == 1
+    assert {line[:16] for line in told if line.startswith("refused")} == {
+        "refused S000.fit",
+        "refused S001.fit",
+    }
+    chip = read_chip(made, 1)
+    assert np.median((chip.data / RESPONSE[2] * NORM)[chip.mask == 0]) == pytest.approx(1, abs=2e-3)
+
+
+def test_lamps_left_on_are_no_lamp_off_frames(tmp_path: Path) -> None:
+    made, told = make_flat(lamps(tmp_path, (22000, 22000), (22100, 2000, 2000)))
+    assert made.header["FLATNOFF"] == 2
+    assert any("refused S002.fits its level of 2" in line and "that of lamp on" in line for line in told)
+
+
+def test_swapped_lamps_are_refused_with_advice(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"\d+ electrons with the lamp on and 2\d+ with it off") as caught:
+        make_flat(lamps(tmp_path, (2000, 2000, 2000), (22000, 22000, 22000)))
+    assert "swapped?" in str(caught.value)
+
+
+def test_lamps_without_light_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="more light with the lamp on"):
+        make_flat(lamps(tmp_path, (2010, 2000), (2000, 1990)))
+
+
+def saturate(paths: Sequence[Path], arrays: Sequence[int]) -> None:
+    for path in paths:
+        with fits.open(path, mode="update") as units:
+            for array in arrays:
+                units[array].data[:] = 53000.0
+
+
+def test_a_flat_that_saturated_in_most_arrays_is_refused(tmp_path: Path) -> None:
+    paths = lamps(tmp_path, (22000, 22000), (2000, 2000))
+    saturate(paths[:2], (1, 3, 4))
+    with pytest.raises(BadInput, match="saturated in arrays 1, 3, 4, 100% of the pixels"):
+        make_flat(paths)
+
+
+def test_an_array_that_saturated_in_the_flat_is_said_and_marked(tmp_path: Path) -> None:
+    paths = lamps(tmp_path, (22000, 22000), (2000, 2000))
+    saturate(paths[:2], (3,))
+    made, told = make_flat(paths)
+    assert made.header["FLATLOST"] == "3"
+    assert any(line.startswith("warning the flat has no data in 100%") and "array 3" in line for line in told)
+    assert (read_chip(made, 2).mask & dq.NO_DATA).all()
+    chip = read_chip(made, 1)
+    middle = np.median([RESPONSE[array] for array in (1, 2, 4)])
+    assert np.median((chip.data / RESPONSE[2] * middle)[chip.mask == 0]) == pytest.approx(1, abs=2e-3)
+
+
+def test_an_array_that_is_dead_in_one_lamp_frame_is_left_out_of_it(tmp_path: Path) -> None:
+    paths = lamps(tmp_path, (22000, 22000), (2000, 2000))
+    _spoil(paths[0], 2, "dead")
+    with fits.open(paths[1], mode="update") as units:
+        units[4].data[:, :128] = np.nan
+    made, told = make_flat(paths)
+    assert any("array 2 of S000.fits is left out of the flat" in line for line in told)
+    for index, array in enumerate(ARRAYS):
+        chip = read_chip(made, index)
+        assert (chip.mask == 0).mean() > 0.99
+        assert np.median((chip.data / RESPONSE[array] * NORM)[chip.mask == 0]) == pytest.approx(1, abs=3e-3)
+
+
 def test_twilights_are_scaled_frame_by_frame(tmp_path: Path) -> None:
     cards = {"OBJECT": "Twilight", "OBSCLASS": "dayCal", "EXPTIME": 5.0}
     plane = np.ones((SIDE, SIDE))
@@ -305,14 +395,88 @@ def test_a_single_exposure_and_contradictory_wishes_are_refused(flat: Path, tmp_
         run_recipe(recipes.reduce_nostack, frames(paths), Context(tmp_path))
 
 
-def test_exposures_with_lost_pixels_are_refused_and_the_others_go_on(flat: Path, tmp_path: Path) -> None:
+def test_lost_pixels_have_no_data_and_the_rest_of_the_exposure_is_used(flat: Path, tmp_path: Path) -> None:
     paths = night(tmp_path, INTERLEAVED)
-    broken = {array: np.full((SIDE, SIDE), 1000.0, np.float32) for array in ARRAYS}
-    broken[2][5, 5] = np.nan
-    write_raw(paths[1], primary_header(minutes=2.0), broken, FIRST)
+    for number, array in ((1, 2), (3, 1)):  # one on target, one sky
+        with fits.open(paths[number], mode="update") as units:
+            units[array].data[:, : SIDE // 2] = np.nan
+    made, told = reduce(paths, flat)
+    assert len(made) == 7
+    half = SIDE * SIDE // 2
+    assert any(
+        f"{half} pixels of array 2 of S001.fits are not numbers: no data there" in line for line in told
+    )
+    chip = read_chip(made[1], 1)
+    assert (chip.mask[:, : SIDE // 2] & dq.NO_DATA).all()
+    assert np.isfinite(chip.data).all()
+    true = galaxy(2, 0, 0) + stars(1, 6, 0, 0)
+    seen = chip.mask & dq.UNUSABLE == 0
+    assert seen[:, SIDE // 2 :].mean() > 0.98
+    assert abs(np.median((chip.data - true)[seen])) < 15
+
+
+def _spoil(path: Path, array: int, how: str) -> None:
+    with fits.open(path, mode="update") as units:
+        if how == "dead":
+            units[array].data[:] = 0
+        elif how == "half":
+            units[array].data[: SIDE // 2] = 7
+        elif how == "noise":
+            units[array].data[:] = np.random.default_rng(1).normal(0, 12, (SIDE, SIDE))
+        else:
+            units[array].data[:] += 600
+
+
+@pytest.mark.parametrize(
+    ("how", "number", "part"),
+    [("dead", 1, 1), ("dead", 0, 1), ("half", 2, 0.5), ("noise", 6, 1), ("glitch", 4, 1)],
+)
+def test_a_dead_or_glitched_array_is_left_out_by_name_and_the_others_are_used(
+    flat: Path, tmp_path: Path, how: str, number: int, part: float
+) -> None:
+    paths = night(tmp_path, INTERLEAVED)
+    _spoil(paths[number], 3, how)
+    made, told = reduce(paths, flat)
+    assert len(made) == 7
+    assert any(
+        line.startswith("warning") and "array 3" in line and paths[number].name in line for line in told
+    )
+    lost = read_chip(made[number], 2).mask & dq.NO_DATA > 0
+    assert part <= lost.mean() < part + 0.3
+    for frame, (east, north, on_target) in zip(made, INTERLEAVED, strict=True):
+        for index, array in enumerate(ARRAYS):
+            chip = read_chip(frame, index)
+            seen = chip.mask & dq.UNUSABLE == 0
+            if on_target and seen.any():
+                true = galaxy(array, east, north) + stars(1, 6, east, north)
+                assert abs(np.median((chip.data - true)[seen])) < 20
+            if frame is not made[number] or array != 3:
+                assert seen.mean() > 0.98
+
+
+def test_an_array_that_is_dead_all_night_has_no_data_and_the_rest_is_right(
+    flat: Path, tmp_path: Path
+) -> None:
+    paths = night(tmp_path, INTERLEAVED)
+    for path in paths:
+        _spoil(path, 3, "dead")
+    made, _ = reduce(paths, flat)
+    for frame, (east, north, on_target) in zip(made, INTERLEAVED, strict=True):
+        assert (read_chip(frame, 2).mask & dq.NO_DATA).all()
+        for index, array in enumerate(ARRAYS):
+            if on_target and array != 3:
+                chip = read_chip(frame, index)
+                true = galaxy(array, east, north) + stars(1, 6, east, north)
+                assert abs(np.median((chip.data - true)[chip.mask & dq.UNUSABLE == 0])) < 20
+
+
+def test_an_exposure_without_any_light_is_left_out(flat: Path, tmp_path: Path) -> None:
+    paths = night(tmp_path, INTERLEAVED)
+    for array in ARRAYS:
+        _spoil(paths[1], array, "noise")
     made, told = reduce(paths, flat)
     assert len(made) == 6
-    assert "refused S001.fits 1 pixels are not numbers; needed: finite counts; fetch the file again" in told
+    assert any(line.startswith("refused S001.fits no array shows the sky") for line in told)
 
 
 def test_a_frame_without_one_array_is_reduced_with_the_others(flat: Path, tmp_path: Path) -> None:

@@ -1,0 +1,144 @@
+"""Parts of arrays that show no sky: dead, unread or out of line with all else that was exposed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy import ndimage
+
+from reducer import dq
+from reducer.combine import median_of_seen
+from reducer.frame import F32, F64, U16
+from reducer.sky.objects import Bool, cell_map
+
+#: Pixels along a side of the cells that are judged, and between those that are looked at.
+CELL, STEP = 64, 4
+#: Columns of an output channel where an array is read through four.
+CHANNEL = 512
+#: Of the read noise, the difference of two pixels below which they are taken for the same, and the part of
+#: a cell's pixels that may be so: of noise alone a ninth are.
+SAME, MOST_SAME = 0.2, 0.6
+#: Of the sky's level, how much darker a cell may be than it (objects add light, none takes it away), and how
+#: far a channel may be from what it is in other exposures of the place.
+DARK, ODD = 0.5, 0.2
+#: Electrons below which neither counts: bias and channel offsets.
+FAINT = 30.0
+#: Fewest exposures of a place among which one can be out of line.
+FEWEST = 3
+#: Rounds in which the levels of exposures and of channels are told apart by medians.
+ROUNDS = 5
+#: Part of an array beyond which it is said to be blind as a whole.
+WHOLE = 0.75
+
+
+@dataclass(frozen=True)
+class Cells:
+    """An array in cells of 64 pixels: median electrons of each (NaN: hardly a usable pixel), and whether its
+    counts are all the same. ``first_column``: the place of its first column on the full array."""
+
+    medians: F32
+    still: Bool
+    first_column: int
+
+    @property
+    def channels(self) -> list[slice]:
+        """The columns of cells that each output channel reads."""
+        number = (self.first_column + np.arange(self.medians.shape[1]) * CELL) // CHANNEL
+        starts = [*np.flatnonzero(np.diff(number, prepend=-1)), number.size]
+        return [slice(int(a), int(b)) for a, b in pairwise(starts)]
+
+
+def cells_of(data: F32, mask: U16, raw: F32, noise: float, first_column: int) -> Cells:
+    """The cells of an array of which every fourth pixel of every fourth row is given.
+
+    ``data``, ``mask``: electrons as corrected; ``raw``: counts; ``noise``: of reading them, counts.
+    """
+    size = CELL // STEP
+    usable = mask & dq.UNUSABLE == 0
+    with np.errstate(invalid="ignore"):
+        same = np.abs(np.diff(raw, axis=1, append=raw[:, -2:-1])) < SAME * noise
+    share = cell_means(same, mask & dq.SATURATED == 0, size)
+    medians = cell_map(data, usable, size)
+    return Cells(medians, np.asarray(share > MOST_SAME), first_column)
+
+
+def cell_means(values: Bool, known: Bool, size: int) -> F64:
+    """The mean of the known values in cells of ``size``; 0 where none is."""
+    height, width = (extent // size for extent in values.shape)
+    shape = (height, size, width, size)
+
+    def add(plane: Bool) -> F64:
+        return np.asarray(plane[: height * size, : width * size].reshape(shape).sum(axis=(1, 3)), float)
+
+    return add(values & known) / np.maximum(add(known), 1.0)
+
+
+def find_blind(
+    frames: Sequence[Mapping[int, Cells]], places: Sequence[int]
+) -> tuple[list[dict[int, Bool]], float]:
+    """The cells of each array of exposures of one setting that show no sky, and the sky's level, electrons.
+
+    ``places``: a number for each exposure; those of one number look at the same piece of sky. A cell is blind
+    whose counts are all the same, or which is much darker than the sky; its neighbours may be in part, and
+    count as it does. A channel is blind that is out of line with the same one in the other exposures.
+    """
+    seen = [{array: np.where(each.still, np.nan, each.medians) for array, each in f.items()} for f in frames]
+    levels = [median_of_seen(np.array([float(median_of_seen(each)) for each in f.values()])) for f in seen]
+    sky = float(median_of_seen(np.array(levels, float)))
+    least = sky - max(DARK * abs(sky), FAINT)
+    blind = []
+    for frame, cells in zip(frames, seen, strict=True):
+        dark = {array: frame[array].still | (each < least) for array, each in cells.items()}
+        blind.append({array: ndimage.binary_dilation(each, np.ones((3, 3))) for array, each in dark.items()})
+    for place in set(places):
+        members = [number for number, other in enumerate(places) if other == place]
+        if len(members) >= FEWEST:
+            _add_odd([frames[each] for each in members], [blind[each] for each in members])
+    return blind, sky
+
+
+def _add_odd(frames: Sequence[Mapping[int, Cells]], blind: Sequence[dict[int, Bool]]) -> None:
+    """Mark, in place, the channels whose level is out of line with the others of their exposure."""
+    units = [(array, part) for array in sorted(set().union(*frames)) for part in _channels(frames, array)]
+    levels = np.array(
+        [
+            [
+                _darkest(np.where(hidden[array], np.nan, frame[array].medians)[:, part])
+                if array in frame
+                else np.nan
+                for array, part in units
+            ]
+            for frame, hidden in zip(frames, blind, strict=True)
+        ]
+    )
+    whole, usual = np.zeros((len(levels), 1)), np.zeros(len(units))
+    for _ in range(ROUNDS):
+        whole = median_of_seen(levels - usual, axis=1)[:, None]
+        usual = median_of_seen(levels - whole, axis=0)
+    away = np.abs(levels - whole - usual)
+    for row, column in np.argwhere(away > np.maximum(ODD * np.abs(whole), FAINT)):
+        array, part = units[column]
+        blind[row][array][:, part] = True
+
+
+def _darkest(cells: F32) -> float:
+    """The level that a tenth of the cells lie below: what moves in the field hardly covers a channel."""
+    known = cells[np.isfinite(cells)]
+    return float(np.percentile(known, 10)) if known.size else np.nan
+
+
+def _channels(frames: Sequence[Mapping[int, Cells]], array: int) -> list[slice]:
+    return next(frame[array] for frame in frames if array in frame).channels
+
+
+def hide_cells(blind: Bool, mask: U16, first_row: int) -> None:
+    """Add, in place, NO_DATA to the pixels of blind cells; ``mask``: from some row of the array on.
+
+    A rest at the edges is as the last cell is.
+    """
+    rows = np.minimum((first_row + np.arange(mask.shape[0])) // CELL, blind.shape[0] - 1)
+    columns = np.minimum(np.arange(mask.shape[1]) // CELL, blind.shape[1] - 1)
+    mask |= blind[np.ix_(rows, columns)] * np.uint16(dq.NO_DATA)
