@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,25 +51,35 @@ POSITIONS = {"auto": ("gaia", "2mass"), "gaia": ("gaia",), "2mass": ("2mass",), 
 MAGNITUDES = {"auto": ("2mass",), "2mass": ("2mass",), "none": ()}
 
 
-def find_positions(
-    wanted: str, ra: float, dec: float, folder: Path, notify: Callable[..., None], server: str = SERVER
-) -> Path | None:
-    """The file with reference stars that ``--catalog`` means, None for no catalogue.
+MISSED = "magnitudes could be had: they tie no zeropoint"
 
-    ``wanted``: auto (Gaia, else 2MASS), gaia, 2mass, none, or a file, which is returned as it is. ``ra``,
+
+def find_stars(
+    words: Mapping[str, tuple[str, ...]],
+    wanted: str,
+    ra: float,
+    dec: float,
+    folder: Path,
+    notify: Callable[..., None],
+    server: str = SERVER,
+) -> Path | None:
+    """The file with stars that ``--catalog`` or ``--phot-catalog`` means, None for no catalogue.
+
+    ``wanted``: one of the ``words`` POSITIONS or MAGNITUDES, or a file, which is returned as it is. ``ra``,
     ``dec``: the field in degrees. A service that is not reached is given up within seconds, and it is said;
     with ``auto`` that is no failure. ``server``: another VizieR mirror.
     """
-    if wanted not in POSITIONS:
+    if wanted not in words:
         return Path(wanted)
-    names = POSITIONS[wanted]
+    names = words[wanted]
     found = kept(names, ra, dec, folder)
     if found is None and names and not is_reachable(server):
         notify("info", text=f"{server} cannot be reached")
     elif found is None:
         found = fetch(names, ra, dec, folder, notify, server)
     if found is None and names:
-        notify("warning", text="no catalogue of positions could be had: the headers' pointing stands")
+        lost = "positions could be had: the headers' pointing stands" if words is POSITIONS else MISSED
+        notify("warning", text=f"no catalogue of {lost}")
     return found
 
 

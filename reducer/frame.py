@@ -35,6 +35,7 @@ class Header(Protocol):
     def __delitem__(self, key: str) -> None: ...
     def get(self, key: str, default: Any = None) -> Any: ...
     def copy(self) -> Header: ...
+    def clear(self) -> None: ...
     def add_history(self, text: str) -> None: ...
 
 
@@ -207,10 +208,13 @@ class Files(Protocol):
 
 @dataclass(frozen=True)
 class StepRecord:
-    """That a step was run: its name, and its parameters as the user gave them."""
+    """That a step was run: its name, its parameters in force, and when it began and ended (UTC), '' if it
+    runs yet."""
 
     name: str
     parameters: Mapping[str, Any]
+    start: str = ""
+    stop: str = ""
 
 
 def in_this_process(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:

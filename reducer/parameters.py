@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -169,6 +170,7 @@ STEPS: Mapping[str, Mapping[str, Parameter]] = {
         "reject_fwhm": Parameter(
             None, optional(number), "leave out exposures whose FWHM is this many times the median"
         ),
+        "fill": Parameter(math.nan, number, "value of SCI and VAR where there are no data"),
     },
 }
 
@@ -176,6 +178,21 @@ STEPS: Mapping[str, Mapping[str, Parameter]] = {
 def value(context: Context, step: str, name: str) -> Any:
     """What the user set, else the default."""
     return context.parameter(step, name, STEPS[step].get(name, COMMON.get(name)).default)  # type: ignore[union-attr]
+
+
+#: Steps that are one pass over the pixels, which carries out several named ones.
+FUSED: Mapping[str, tuple[str, ...]] = {
+    "correctDetector": ("addDQ", "nonlinearityCorrect", "ADUToElectrons", "addVAR", "flatCorrect")
+}
+
+
+def in_force(context: Context, step: str) -> dict[str, dict[str, Any]]:
+    """All parameters of a step as they hold, by the named steps that it carries out."""
+    return {
+        name: {key: known.default for key, known in STEPS.get(name, {}).items()}
+        | dict(context.parameters.get(name, {}))
+        for name in FUSED.get(step, (step,))
+    }
 
 
 def parse(pairs: Iterable[tuple[str, Any]]) -> dict[str, dict[str, Any]]:

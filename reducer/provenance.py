@@ -17,6 +17,10 @@ import numpy as np
 from reducer.frame import Context, FrameRef, Header, Table
 from reducer.headers.same import exposure_name
 
+#: Columns of PROVENANCE and HISTORY.
+FILES = ("timestamp", "filename", "md5", "provenance_added_by")
+STEPS = ("timestamp_start", "timestamp_stop", "primitive", "args")
+
 
 @dataclass(frozen=True)
 class Target:
@@ -47,36 +51,102 @@ def plan_product(
     ``stamps``: keywords that get the time, as DRAGONS marks what was done. ``keywords``: facts of the
     product for its primary header.
     """
-    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    stamp_of_now = now()
     path = (folder or context.folder) / product_name(frame.path, suffix)
     header = frame.header.copy()
     for stamp in ("GEM-TLM", "PREPARE", *stamps):
-        header[stamp] = now
+        header[stamp] = stamp_of_now
     header["ORIGNAME"] = as_ascii(product_name(frame.path, ""))
     header["GOAFVERS"] = _version("goafetch")
     if context.key:
         header["GOAFKEY"] = context.key
     for key, fact in (keywords or {}).items():
         header[key] = as_ascii(fact) if isinstance(fact, str) else fact
-    for said in frame.repairs:
+    # What is prepared already has said so.
+    for said in frame.repairs if "PREPARE" not in frame.header else ():
         header.add_history(said)
-    return Target(path, header, _tables(context, inputs, now))
+    return Target(path, header, _tables(context, inputs, stamp_of_now))
+
+
+def now() -> str:
+    """The time, UTC, as headers have it."""
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _tables(context: Context, inputs: Sequence[FrameRef], now: str) -> dict[str, Table]:
     """PROVENANCE and HISTORY with the columns DRAGONS gives them, and the versions that did the work."""
+    before = [_read_story(context, frame) for frame in inputs]
     calibrations = [path for path in (context.flat, context.bpm) if path is not None]
-    files = [(now, frame.path.name, frame.md5, "input") for frame in inputs]
+    files: list[tuple[str, ...]] = [(now, *facts) for facts in _inputs(context, inputs)]
     files += [(now, path.name, file_md5(path), "calibration") for path in calibrations]
     if context.recipe_file:
         files.append((now, context.recipe_file.name, file_md5(context.recipe_file), "recipe"))
-    steps = [(now, now, step.name, json.dumps(dict(step.parameters), default=str)) for step in context.steps]
+    earlier = {row[1:3]: row for story in before for row in story.files}
+    listed = {row[1:3] for row in files}
+    files += [row for facts, row in earlier.items() if facts not in listed]
+    steps: list[tuple[str, ...]] = [
+        (step.start, step.stop or now, step.name, _as_json(step.parameters)) for step in context.steps
+    ]
+    run = {(step.start, step.name) for step in context.steps}
+    steps = [row for row in (before[0].steps if before else ()) if (row[0], row[2]) not in run] + steps
     versions = [(name, _version(name)) for name in ("goafetch", "numpy", "scipy", "astropy", "numba", "sep")]
     return {
-        "PROVENANCE": _text_table(files, ("timestamp", "filename", "md5", "provenance_added_by")),
-        "HISTORY": _text_table(steps, ("timestamp_start", "timestamp_stop", "primitive", "args")),
+        "PROVENANCE": _text_table(files, FILES),
+        "HISTORY": _text_table(steps, STEPS),
         "VERSIONS": _text_table(versions, ("package", "version")),
     }
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a product that is an input says of itself: rows of its PROVENANCE and HISTORY.
+
+    ``files``: what it was made from, raw frames as 'raw input', calibrations as such.
+    """
+
+    files: tuple[tuple[str, ...], ...] = ()
+    steps: tuple[tuple[str, ...], ...] = ()
+
+
+def _read_story(context: Context, frame: FrameRef) -> Story:
+    """The story of an input that is a product on the disk; what is not written has none of its own yet."""
+    if frame.source is not None or "PREPARE" not in frame.header:
+        return Story()
+    files = [
+        (*row[:3], {"input": "raw input"}.get(row[3], row[3]))
+        for row in _rows(context.disk.read_table(frame.path, "PROVENANCE"), FILES)
+    ]
+    return Story(tuple(files), tuple(_rows(context.disk.read_table(frame.path, "HISTORY"), STEPS)))
+
+
+def _rows(table: Table | None, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The rows of a table that has these columns."""
+    if table is None or not set(columns) <= set(table.dtype.names or ()):
+        return []
+    return [tuple(str(row[name]) for name in columns) for row in table]
+
+
+def _inputs(context: Context, frames: Sequence[FrameRef]) -> list[tuple[str, str, str]]:
+    """Name, md5 and 'input' of the files behind the inputs: for a frame that is not written, its raw file."""
+    raw = [_rows(frame.source.tables.get("PROVENANCE"), FILES) if frame.source else [] for frame in frames]
+    unknown = [frame.path for frame, rows in zip(frames, raw, strict=True) if not rows and not _known(frame)]
+    hashes = dict(zip(unknown, context.map(file_md5, unknown), strict=True))
+    found = []
+    for frame, rows in zip(frames, raw, strict=True):
+        behind = [(row[1], row[2]) for row in rows if row[3] == "input"]
+        found += behind or [(frame.path.name, _known(frame) or hashes[frame.path])]
+    return [(*pair, "input") for pair in found]
+
+
+def _known(frame: FrameRef) -> str:
+    """The md5 of the file itself where it is known: that of a raw one."""
+    return frame.md5 if "PREPARE" not in frame.header else ""
+
+
+def _as_json(parameters: Mapping[str, Any]) -> str:
+    """Parameters as JSON, which has no word for what is not a number."""
+    plain = {name: str(value) if value != value else value for name, value in parameters.items()}
+    return json.dumps(plain, default=str)
 
 
 def _text_table(rows: Sequence[tuple[str, ...]], columns: Sequence[str]) -> Table:

@@ -13,6 +13,7 @@ from reducer.fitsio import Disk, open_frame
 from reducer.frame import Context, Files, FrameRef, Step, StepRecord, tell_nobody
 from reducer.headers.descriptors import describe
 from reducer.headers.same import needless
+from reducer.provenance import now
 
 
 def open_frames(paths: Iterable[Path], notify: Callable[..., None] = tell_nobody) -> list[FrameRef]:
@@ -63,14 +64,17 @@ def _run_steps(recipe: Sequence[Step], frames: list[FrameRef], context: Context)
         if context.parameter(name, "skip_primitive", False):
             context.notify("decision", what=f"{name} left out", reason="skip_primitive=True")
             continue
-        record = StepRecord(name, context.parameters.get(name, {}))
-        context = replace(context, steps=(*context.steps, record))
+        done, begun = context.steps, now()
+        records = [StepRecord(*each, begun) for each in parameters.in_force(context, name).items()]
+        context = replace(context, steps=(*done, *records))
         context.notify("step", name=name, total=len(frames))
         try:
             frames = list(step(frames, context))
         except ReducerError as error:
             error.add_note(f"in the step {name}")
             raise
+        ended = now()
+        context = replace(context, steps=(*done, *(replace(record, stop=ended) for record in records)))
     return frames
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from goafetch.api import logutils
 from goafetch.api.files import expand
 from goafetch.api.reduce import Task, reduce_files
+from goafetch.catalog import MAGNITUDES, POSITIONS
 from goafetch.events import Notify
+from goafetch.pipeline.references import ARCHIVE_TABLE, FOLDER
+
+if TYPE_CHECKING:
+    from reducer.headers.descriptors import Descriptors
 
 #: Which parameter each field of a MatchInfo sets, for object and for reference matching.
 OBJECT_MATCH = {
@@ -35,13 +40,19 @@ def disco(
     pixel_scale: float | None = None,
     skysub: bool = False,
     catalog: str | None = None,
+    phot_catalog: str | None = None,
+    standards: str | Path | None = None,
+    parameters: Sequence[tuple[str, Any]] = (),
 ) -> Path:
     """Stack sky-subtracted exposures; the path of ``<output_identifier>.fits``.
 
     ``objmatch_info`` and ``refmatch_info`` have the fields offset_radius and match_radius (arcsec),
     min_matches and degree, each None for the usual value: how exposures are matched with each other, and
     with the ``catalog``. ``pixel_scale``: arcsec per pixel of the stack. ``skysub`` is told to change
-    nothing: what is left of the sky between exposures is always solved for.
+    nothing: what is left of the sky between exposures is always solved for. ``phot_catalog``: magnitudes of
+    stars of the field. ``standards``: a table of magnitudes of standards, or the stack of one; without it
+    the zeropoint is that of the standard's stack beside the files. ``parameters``: of any step,
+    ('step:name', value), before all else.
     """
     output = named(output_identifier)
     with (
@@ -51,35 +62,88 @@ def disco(
         if skysub:
             tell("decision", what="skysub=True changes nothing", reason="residual sky is always solved for")
         files = expand(infiles)
-        positions = positions_for(files[0], catalog, Path(scratch), tell) if catalog else None
+        places = (files[0], Path(scratch), tell) if files else None
+        stars = {
+            "determineAstrometricSolution:catalog": places and stars_for(POSITIONS, catalog, *places),
+            "measureZeropoint:catalog": places and stars_for(MAGNITUDES, phot_catalog, *places),
+            **(zeropoint_sources(files[0], standards, tell) if files else {}),
+        }
         task = Task(
             files=files,
             recipe="alignAndStack",
-            parameters=stack_parameters(objmatch_info, refmatch_info, pixel_scale, positions),
+            parameters=[*stack_parameters(objmatch_info, refmatch_info, pixel_scale, stars), *parameters],
             folder=Path(scratch),
         )
         (made,) = reduce_files(task, tell)
         return made.rename(output)
 
 
-def positions_for(first: Path, catalog: str, folder: Path, tell: Notify) -> str | None:
-    """The file of reference stars that ``catalog`` means (see ``goafetch.catalog``), None for none."""
-    from goafetch.catalog import find_positions
+def stars_for(
+    words: Mapping[str, tuple[str, ...]], wanted: str | None, first: Path, folder: Path, tell: Notify
+) -> str | None:
+    """The file of stars that a word of ``words`` or a file's name means (see ``goafetch.catalog``)."""
+    from goafetch.catalog import find_stars
     from reducer.fitsio import read_headers
 
+    if not wanted:
+        return None
     header, _ = read_headers(first)
-    found = find_positions(catalog, float(header["RA"]), float(header["DEC"]), folder, tell)
+    found = find_stars(words, wanted, float(header["RA"]), float(header["DEC"]), folder, tell)
     return str(found) if found else None
 
 
+def zeropoint_sources(first: Path, standards: str | Path | None, tell: Notify) -> dict[str, str]:
+    """What the zeropoint is taken from, as parameters: a table or a standard's stack that is named, else
+    what a run left beside the files: its standard's stack, and the archive's magnitudes."""
+    if standards:
+        name = "standard" if zeropoint_of(Path(standards)) else "standards"
+        return {f"measureZeropoint:{name}": str(standards)}
+    from reducer.headers.select import facts_of
+
+    facts = facts_of(first)
+    found = {}
+    archive = first.parent / FOLDER / ARCHIVE_TABLE
+    if archive.is_file():
+        found["measureZeropoint:archive"] = str(archive)
+    stack = standard_beside(first, facts) if facts.observation_class == "science" else None
+    if stack:
+        found["measureZeropoint:standard"] = str(stack)
+        tell("decision", what=f"zeropoint by {stack.name}", reason="the standard's stack of the same filter")
+    return found
+
+
+def standard_beside(first: Path, facts: Descriptors) -> Path | None:
+    """The stack of a standard with a zeropoint in a file's folder: of its filter, nearest in time."""
+    stacks = {path: zeropoint_of(path) for path in sorted(first.parent.glob("*.fits"))}
+    known = [
+        (abs(other.ut_datetime - facts.ut_datetime), path)
+        for path, other in stacks.items()
+        if other and other.observation_class != "science" and other.filter == facts.filter
+        if other.ut_datetime and facts.ut_datetime
+    ]
+    return min(known)[1] if known else None
+
+
+def zeropoint_of(path: Path) -> Descriptors | None:
+    """The descriptors of a stack that has a zeropoint; None for any other file."""
+    from reducer.errors import BadFile
+    from reducer.headers.select import facts_of
+
+    try:
+        facts = facts_of(path)
+    except BadFile:
+        return None
+    return facts if "PHOTZP" in facts.primary else None
+
+
 def stack_parameters(
-    objects: Any, reference: Any, pixel_scale: float | None, catalog: str | None
+    objects: Any, reference: Any, pixel_scale: float | None, stars: Mapping[str, str | None]
 ) -> list[tuple[str, Any]]:
     """The parameters of the recipe, those that are not None."""
     wanted = [(name, getattr(objects, field, None)) for field, name in OBJECT_MATCH.items()]
     wanted += [(name, getattr(reference, field, None)) for field, name in REFERENCE_MATCH.items()]
     wanted.append(("resampleToCommonFrame:pixel_scale", pixel_scale))
-    wanted.append(("determineAstrometricSolution:catalog", catalog))
+    wanted += stars.items()
     return [(name, value) for name, value in wanted if value is not None]
 
 

@@ -15,7 +15,7 @@ Files = Annotated[
     list[str], typer.Argument(metavar="FILES|@LIST", help="Names, globs, or @name of a list of names.")
 ]
 Tags = Annotated[
-    list[str] | None, typer.Option("--tags", metavar="A,B", help="All of these tags, as FLAT,LAMPON.")
+    list[str] | None, typer.Option("-t", "--tags", metavar="A,B", help="All of these tags, as FLAT,LAMPON.")
 ]
 Xtags = Annotated[list[str] | None, typer.Option("--xtags", metavar="C", help="None of these tags.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="LIST", help="Write a list of names.")]

@@ -76,7 +76,18 @@ def disco(
     catalog: Annotated[
         str | None, typer.Option(metavar="auto|gaia|2mass|none|FILE", help="Stars for absolute positions.")
     ] = None,
+    phot_catalog: Annotated[
+        str | None, typer.Option(metavar="auto|2mass|none|FILE", help="Magnitudes of stars of the field.")
+    ] = None,
+    standards: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Magnitudes of standards, or a standard's stack (default: the one beside the files).",
+        ),
+    ] = None,
     pixel_scale: Annotated[float | None, typer.Option(help="Arcsec per pixel of the stack.")] = None,
+    parameters: Parameters = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -84,9 +95,18 @@ def disco(
     """Align sky-subtracted exposures, correct their distortion, and stack them."""
     from goafetch.api import logutils
     from goafetch.api.disco import disco as stack
+    from goafetch.api.reduce import parse_parameters
 
     logutils.config(mode=_mode(verbose, quiet))
-    made = stack(files, output, pixel_scale=pixel_scale, catalog=catalog)
+    made = stack(
+        files,
+        output,
+        pixel_scale=pixel_scale,
+        catalog=catalog,
+        phot_catalog=phot_catalog,
+        standards=standards,
+        parameters=parse_parameters(parameters or ()),
+    )
     _show([made], json=json)
     return 0
 

@@ -17,6 +17,8 @@ from goafetch.workspace import Workspace, md5_of, write_atomically
 
 #: The folder of playground/ in which catalogues are kept.
 FOLDER = "catalogs"
+#: The table there of the magnitudes of standards that the archive's records gave.
+ARCHIVE_TABLE = "archive_standards.csv"
 #: Seconds that a stack waits for a catalogue that was reached but has not come.
 LONGEST = 30.0
 Place = tuple[float, float]
@@ -176,7 +178,7 @@ class References:
             [str(star.get(c) if star.get(c) is not None else "nan") for c in columns]
             for star in stars.values()
         ]
-        path = self._folder / "archive_standards.csv"
+        path = self._folder / ARCHIVE_TABLE
         text = "\n".join(",".join(row) for row in (list(columns), *rows)) + "\n"
         if not path.exists() or path.read_text() != text:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,7 +61,7 @@ def read_planes(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
     """What ``read_chip`` reads of the array of that number (1 for a stack), without any header.
 
-    What is not asked for is zero.
+    What is not asked for is zero, as is what a product has no data for.
     """
     science = chip_units(path)[array]
     first, last, _ = (rows or slice(None)).indices(science.shape[0])
@@ -75,7 +75,19 @@ def read_planes(
         return np.zeros(shape, dtype) if unit is None else _pixels(path, unit, rows, dtype)
 
     image = _pixels(path, science, rows, np.float32) if data else np.broadcast_to(np.float32(0), shape)
-    return image, beside("VAR", variance, np.float32), beside("DQ", mask, np.uint16)
+    planes = image, beside("VAR", variance, np.float32), beside("DQ", mask, np.uint16)
+    if science.name == "SCI":
+        for plane, wanted in zip(planes, (data, variance), strict=False):
+            if wanted:
+                _fill_gaps(plane)
+    return planes
+
+
+def _fill_gaps(plane: NDArray[np.float32]) -> None:
+    """Put zeros for the NaN of a stack where it has no data: its mask says so, and sums go on."""
+    gaps = np.isnan(plane)
+    if gaps.any():
+        plane[gaps] = 0.0
 
 
 def _pixels(path: Path, unit: Unit, rows: slice | None, dtype: type) -> NDArray[Any]:

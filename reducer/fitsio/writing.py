@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -19,9 +20,17 @@ from reducer.fitsio.checksum import encode, sum_words
 from reducer.fitsio.reading import open_frame, read_chip
 from reducer.fitsio.units import BLOCK
 from reducer.frame import FrameRef, Header, Pixels, Rows, Table, ascii_columns
+from reducer.headers.meanings import COLUMNS, IMAGES, KEYWORDS, TABLES_OF_THE_IMAGE
 
 STORED = ("BZERO", "BSCALE", "BLANK", "CHECKSUM", "DATASUM", "SIMPLE", "XTENSION", "BITPIX", "NAXIS",
           "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "EXTEND", "GROUPS")  # fmt: skip
+#: Keywords that say where pixels lie, on the detector and on the sky: every plane of an image has them.
+PLACE = re.compile(
+    r"ARRAYID|(DET|CCD|DATA)SEC|WCSAXES|RADE(C?)SYS|EQUINOX|(CTYPE|CUNIT|CRPIX|CRVAL|CDELT|CROTA)\d"
+    r"|(CD|PC)\d_\d|LONPOLE|LATPOLE|PV\d_\d+|(A|B|AP|BP)_(ORDER|DMAX|\d+_\d+)"
+)
+#: Characters of a card for a value and its comment; a text that is too long for one card goes on in the next.
+ROOM = 67
 #: Bytes of pixels that are brought into their stored form at a time: what the processor's cache holds.
 AT_A_TIME = 1 << 20
 
@@ -86,17 +95,23 @@ def write_frame(
 
     Chips are taken one at a time, so that a generator needs the memory of one. A scratch file
     (``lasting=False``) is neither synchronised with the disk nor given checksums, as products are. A chip
-    without data (a bad-pixel mask) is written as DQ alone. ``read_soon``: whether another step is to read it.
+    without data (a bad-pixel mask) is written as DQ alone. Further images lie as the last chip does.
+    ``read_soon``: whether another step is to read it.
     """
     with atomic(Path(path)) as file, Outflow(file, read_soon) if lasting else nullcontext() as outflow:
-        _append(file, fits.PrimaryHDU(header=_plain(primary)), None, lasting)
+        header = _plain(primary)
+        _explain(header)
+        _append(file, fits.PrimaryHDU(header=header), None, lasting)
+        place = fits.Header()
         for position, chip in enumerate(chips, 1):
+            place = _place(chip.header)
             for unit, pixels in _chip_units(chip, int(chip.header.get("EXTVER", position))):
                 _append(file, unit, pixels, lasting)
             if outflow:
                 outflow.begin()
         for name, image in (images or {}).items():
-            _append(file, fits.ImageHDU(_form(image.shape, image.dtype), name=name, ver=1), image, lasting)
+            unit = _plane(name, 1, image.shape, image.dtype, IMAGES.get(name, ""), place)
+            _append(file, unit, image, lasting)
         for name, table in (tables or {}).items():
             unit = _table_unit(table, name)
             _append(file, unit, unit.data.view(np.ndarray), lasting)
@@ -113,19 +128,40 @@ def save_frame(frame: FrameRef, folder: Path) -> FrameRef:
 
 
 def _chip_units(chip: Pixels, version: int) -> Iterator[tuple[Any, Rows]]:
-    unit = str(chip.header.get("BUNIT", ""))
-    header = _plain(chip.header)
-    header["EXTNAME"], header["EXTVER"] = "SCI", version
+    unit, place = str(chip.header.get("BUNIT", "")), _place(chip.header)
+    shape = chip.mask.shape
     if 0 in chip.data.shape:
-        header["EXTNAME"] = "DQ"
-        yield fits.ImageHDU(_form(chip.mask.shape, np.uint16), header), chip.mask
+        yield _plane("DQ", version, shape, np.uint16, "bit", _plain(chip.header)), chip.mask
         return
-    yield fits.ImageHDU(_form(chip.data.shape, np.float32), header), chip.data
-    variance = fits.ImageHDU(_form(chip.variance.shape, np.float32), name="VAR", ver=version)
+    yield _plane("SCI", version, shape, np.float32, unit, _plain(chip.header)), chip.data
+    yield _plane("VAR", version, shape, np.float32, unit and f"{unit}**2", place), chip.variance
+    yield _plane("DQ", version, shape, np.uint16, "bit", place), chip.mask
+
+
+def _plane(
+    name: str, version: int, shape: tuple[int, ...], kind: Any, unit: str, header: fits.Header
+) -> fits.ImageHDU:
+    """One plane of pixels: its header, under its own name and unit, and what tells their form."""
+    header = header.copy()
+    header["EXTNAME"], header["EXTVER"] = name, version
     if unit:
-        variance.header["BUNIT"] = f"{unit}**2"
-    yield variance, chip.variance
-    yield fits.ImageHDU(_form(chip.mask.shape, np.uint16), name="DQ", ver=version), chip.mask
+        header["BUNIT"] = unit
+    _explain(header)
+    return fits.ImageHDU(_form(shape, kind), header)
+
+
+def _place(header: Header) -> fits.Header:
+    """What a header says of where its pixels lie."""
+    plain = _plain(header)
+    return fits.Header([card for card in plain.cards if PLACE.fullmatch(card.keyword)])
+
+
+def _explain(header: fits.Header) -> None:
+    """Give our own keywords, which values alone were put into, their comments, as far as cards have room."""
+    for key in KEYWORDS.keys() & header.keys():
+        taken = max(len(str(header[key])) + 2, 20)
+        if not header.comments[key] and (taken > 70 or taken + len(KEYWORDS[key]) <= ROOM):
+            header.comments[key] = KEYWORDS[key]
 
 
 def _table_unit(table: Table, name: str) -> fits.BinTableHDU:
@@ -133,6 +169,14 @@ def _table_unit(table: Table, name: str) -> fits.BinTableHDU:
     # Given at once, astropy loads all of astropy.table to see whether it is of that.
     unit.data = fits.FITS_rec.from_columns(fits.ColDefs(ascii_columns(table)))
     unit.update_header()
+    if name in TABLES_OF_THE_IMAGE:
+        unit.ver = 1
+    known = COLUMNS.get(name, {})
+    for number, column in enumerate(table.dtype.names or (), 1):
+        physical, meaning = known.get(column, ("", ""))
+        unit.header.comments[f"TTYPE{number}"] = meaning
+        if physical:
+            unit.header.set(f"TUNIT{number}", physical, after=f"TFORM{number}")
     return unit
 
 

@@ -237,17 +237,16 @@ class Descriptors:
         )
 
     @property
-    def saturation_level(self) -> list[int | None]:
-        """Saturation level, ADU."""
-        return [None if array is None else int(array["well_adu"]) for array in self._arrays]
+    def saturation_level(self) -> list[float | None]:
+        """Saturation level in the unit of the data: ADU, electrons in products."""
+        return self._of_arrays("SATLEVEL", lambda array: int(array["well_adu"]))
 
     @property
-    def non_linear_level(self) -> list[int | None]:
-        """Level above which the response is not linear enough, ADU."""
-        return [
-            None if array is None else round(array["well_adu"] * array["linear_limit_fraction_of_well"])
-            for array in self._arrays
-        ]
+    def non_linear_level(self) -> list[float | None]:
+        """Level above which the response is not linear enough, in the unit of the data."""
+        return self._of_arrays(
+            "NONLINEA", lambda array: round(array["well_adu"] * array["linear_limit_fraction_of_well"])
+        )
 
     @property
     def nominal_photometric_zeropoint(self) -> list[float | None]:

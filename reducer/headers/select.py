@@ -19,7 +19,7 @@ from reducer.headers.keywords import parse_date, parse_time, without_id
 #: What an expression may name.
 NAMES = tuple(sorted({"filename", *MEANINGS} - {"tags"}))
 LONGEST, DEEPEST = 10_000, 50
-#: Exposure times that differ by less than this fraction are equal, unless the comparison is strict.
+#: Exposure times that differ by less than this fraction are equal (==), unless the comparison is strict.
 SAME_EXPOSURE = 0.01
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
@@ -71,7 +71,9 @@ class Compare:
             return self.value in filter_spellings(facts)
         wanted = _alike(self.value, found)
         if isinstance(found, float) and isinstance(wanted, int | float):
-            tolerance = SAME_EXPOSURE if self.name == "exposure_time" else 1e-9
+            # As DRAGONS has it: what is asked to differ may differ by as little as it likes.
+            near = self.name == "exposure_time" and self.operator == "=="
+            tolerance = SAME_EXPOSURE if near else 1e-9
             return abs(found - wanted) <= tolerance * max(abs(found), abs(wanted))
         if isinstance(found, dt.datetime | dt.time) and not getattr(wanted, "microsecond", 0):
             found = found.replace(microsecond=0)
@@ -87,6 +89,17 @@ class Truth:
     def holds(self, facts: Descriptors) -> bool:
         """Whether it is true of a frame."""
         return bool(getattr(facts, self.value)) if isinstance(self.value, str) else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """That a frame has a tag: ``"FLAT" in ad.tags``."""
+
+    tag: str
+
+    def holds(self, facts: Descriptors) -> bool:
+        """Whether it is true of a frame."""
+        return self.tag.upper() in facts.tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +125,7 @@ class Join:
         return (all if self.every else any)(part.holds(facts) for part in self.parts)
 
 
-Node = Compare | Truth | Not | Join
+Node = Compare | Truth | Tagged | Not | Join
 
 
 def filter_spellings(facts: Descriptors) -> set[str]:
@@ -159,7 +172,7 @@ class Token:
 
 
 TOKENS = re.compile(
-    r"\s*(?:(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?![\w.])|(?P<name>[A-Za-z_]\w*)"
+    r"\s*(?:(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?![\w.])|(?:ad\.)?(?P<name>[A-Za-z_]\w*)"
     r"|(?P<string>\"[^\"]*\"|'[^']*')|(?P<operator>==|!=|<=|>=|<|>)|(?P<bracket>[()]))"
 )
 
@@ -167,9 +180,9 @@ TOKENS = re.compile(
 def expr_parser(expression: str, strict: bool = False) -> Node:
     """Parse an expression such as ``filter_name=="Kshort" and exposure_time>=30``.
 
-    ``and``, ``or``, ``not``, parentheses, comparisons with strings, numbers, dates and times. Unless
-    ``strict``, exposure times within 1 % are equal and a filter may be written with or without component
-    IDs. Raises BadExpression, which shows the spot.
+    ``and``, ``or``, ``not``, parentheses, comparisons with strings, numbers, dates and times,
+    ``"FLAT" in ad.tags``. Unless ``strict``, exposure times within 1 % are equal and a filter may be written
+    with or without component IDs. Raises BadExpression, which shows the spot.
     """
     if len(expression) > LONGEST:
         raise BadExpression(f"an expression of {len(expression)} characters", f"at most {LONGEST}")
@@ -245,6 +258,8 @@ class _Parser:
                 raise self.bad(self.now, "a parenthesis that is not closed", "add the missing )")
             return inside
         operands, signs = [self.operand()], []
+        if self.now.kind == "name" and self.now.text in ("in", "not"):
+            return self.membership(operands[0])
         while self.now.kind == "operator":
             signs.append(self.step().text)
             operands.append(self.operand())
@@ -253,6 +268,15 @@ class _Parser:
         pairs = zip(operands, signs, operands[1:], strict=False)
         parts = tuple(self.comparison(left, sign, right) for left, sign, right in pairs)
         return parts[0] if len(parts) == 1 else Join(True, parts)
+
+    def membership(self, tag: Token) -> Node:
+        opposite = self.take("name", "not")
+        if not self.take("name", "in"):
+            raise self.bad(self.now, "'in' is missing here", "write not in")
+        if tag.kind != "string" or not self.take("name", "tags"):
+            raise self.bad(tag, "only a tag can be in something", 'as in "FLAT" in ad.tags')
+        found = Tagged(tag.text[1:-1])
+        return Not(found) if opposite else found
 
     def nested(self, inside: Callable[[], Node]) -> Node:
         self.depth += 1
@@ -264,7 +288,7 @@ class _Parser:
 
     def operand(self) -> Token:
         token = self.now
-        if token.kind not in ("name", "number", "string") or token.text in ("and", "or", "not"):
+        if token.kind not in ("name", "number", "string") or token.text in ("and", "or", "not", "in"):
             what = f"'{token.text}'" if token.text else "the end"
             raise self.bad(
                 token, f"{what} where a descriptor or a value should stand", "complete the condition"

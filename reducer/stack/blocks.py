@@ -18,7 +18,7 @@ from reducer.stack.combine import Rejection
 from reducer.stack.exposures import Exposure, geometry_of, known_widths, prepare_exposures
 from reducer.stack.images import StarImage, measure_images
 from reducer.stack.parts import Parts, write_part
-from reducer.stack.product import stack_header, write_stack
+from reducer.stack.product import levels_of, stack_header, write_stack
 from reducer.stack.sources import Stack, find_sources
 from reducer.steps.detect import BLURRED_FWHM
 
@@ -94,6 +94,8 @@ def combine_exposures(exposures: tuple[Exposure, ...], grid: Grid, context: Cont
     for done, _ in enumerate(context.map(write_part, tasks), 1):
         context.notify("progress", name="stack", done=done, total=len(shares))
     header = stack_header(exposures[0].frame, grid)
+    for key, level in levels_of(exposures).items():
+        header[key] = level
     parts = Parts(context.disk, tuple(paths), SHARE, grid.height, grid.width, header)
     return Stack(parts, find_sources(parts, context))
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reducer import dq
 from reducer.frame import F32, U16, Chip, Files, Header
 from reducer.stack.bands import Share, make_share
 from reducer.steps.masks import forget
@@ -52,6 +53,58 @@ class Parts:
         """Data, variance and mask of the rows from ``first`` up to ``last``."""
         rows = slice(first, last)
         return self.data[rows], self.variance[rows], self.mask[rows]
+
+
+@dataclass(frozen=True)
+class Written:
+    """The planes of a stack as its file has them: ``fill`` in SCI and VAR where there are no data."""
+
+    parts: Parts
+    fill: float
+
+    @property
+    def header(self) -> Header:
+        """Of the stack's image."""
+        return self.parts.header
+
+    @property
+    def data(self) -> Filled:
+        """The image."""
+        return Filled(self.parts.data, self.parts.mask, self.fill)
+
+    @property
+    def variance(self) -> Filled:
+        """The variance of each pixel."""
+        return Filled(self.parts.variance, self.parts.mask, self.fill)
+
+    @property
+    def mask(self) -> Plane:
+        """The bits of each pixel (see dq)."""
+        return self.parts.mask
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A plane whose pixels without data get a value as they are read."""
+
+    plane: Plane
+    mask: Plane
+    fill: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the stack."""
+        return self.plane.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its values."""
+        return self.plane.dtype
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        values = self.plane[rows]
+        values[(self.mask[rows] & dq.NO_DATA) != 0] = self.fill
+        return values
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from reducer import parameters
 from reducer.align.distortion import FIELD_CENTRE
 from reducer.align.geometry import Geometry, is_stack
 from reducer.align.grid import Grid
 from reducer.frame import Context, FrameRef, Header, Table
+from reducer.headers.descriptors import describe
 from reducer.photometry.field import find_zeropoint
 from reducer.photometry.objects import add_magnitudes, catalogue, correct_apertures
 from reducer.photometry.zeropoint import write_zeropoint
@@ -17,6 +20,7 @@ from reducer.provenance import plan_product, product_name
 from reducer.stack.again import correlation_of, read_contributions, share_table
 from reducer.stack.exposures import Exposure, geometry_of
 from reducer.stack.noise import Contribution, noise_table
+from reducer.stack.parts import Written
 from reducer.stack.quality import exposure_table
 from reducer.stack.sources import Stack, looking
 
@@ -49,9 +53,12 @@ def write_stack(
         reference,
         product_suffix(inputs, context),
         inputs,
-        stamps=("ALIGN", "STACKFRM"),
+        stamps=("ALIGN", "STACKFRM", "PROCSCI"),
         keywords=keywords,
     )
+    for key in OF_A_FRAME:
+        if key in target.header:
+            del target.header[key]
     header = stack.parts.header
     header["NOISCORR"], header["NCORR02"], header["NCORR04"] = ratio[8], ratio[2], ratio[4]
     objects = calibrate(stack, grid, table, reference, [target.header, header], context)
@@ -64,7 +71,8 @@ def write_stack(
         "RESIDUALS": residuals,
     }
     images = {"EXPTIME": stack.parts.exposure}
-    path = context.disk.write_frame(target.path, target.header, [stack.parts], tables=tables, images=images)
+    planes = Written(stack.parts, parameters.value(context, "stackFrames", "fill"))
+    path = context.disk.write_frame(target.path, target.header, [planes], tables=tables, images=images)
     context.notify("made", path=path)
     return context.disk.open_frame(path)
 
@@ -136,32 +144,27 @@ def place_of(geometry: Geometry, grid: Grid) -> tuple[float, float]:
 
 
 def sky_names(frame: FrameRef, context: Context) -> tuple[str, ...]:
-    """The sky exposures that were subtracted: inputs of a file beside the exposure itself, as its table
+    """The raw sky exposures that were subtracted: inputs of a file beside the exposure itself, as its table
     PROVENANCE lists them, or as many as SKYNUM counts, taken to be common."""
     if frame.skies:
-        return frame.skies
+        return tuple(product_name(Path(name), "") for name in frame.skies)
     count = int(frame.header.get("SKYNUM") or 0)
     table = context.disk.read_table(frame.path, "PROVENANCE") if count else None
     if table is not None:
         inputs = [str(row["filename"]) for row in table if row["provenance_added_by"] == "input"]
         if len(inputs) == count + 1:
-            return tuple(inputs[1:])
+            return tuple(product_name(Path(name), "") for name in inputs[1:])
     return tuple(f"sky {number}" for number in range(count))
 
 
-#: Keywords of one array's read-out that no stack of four arrays can have.
-OF_AN_ARRAY = (
-    "ARRAYID", "CCDSEC", "DETSEC", "DATASEC", "TRIMSEC", "BIASSEC", "GAIN", "RDNOISE", "SATLEVEL", "NONLINLV",
-    "CCDNAME", "AMPNAME", "ORIGSEC",
-)  # fmt: skip
+#: Keywords of the primary header of one raw frame that are not true of a stack.
+OF_A_FRAME = ("NEXTEND", "NCCDS", "NAMPS", "DETSIZE", "FRMNAME", "FRAMEID", "BUNIT", "DATATYP")
 
 
 def stack_header(reference: FrameRef, grid: Grid) -> Header:
-    """The header of the stack's image: what a frame's first chip says and is still true, and the new WCS."""
+    """The header of an image on a stack's pixels: the new WCS, and nothing of one array's read-out."""
     header = reference.chips[0].copy()
-    for key in OF_AN_ARRAY:
-        if key in header:
-            del header[key]
+    header.clear()
     header["EXTVER"], header["BUNIT"] = 1, "electron"
     grid.write_wcs(header)
     if "ASTRCAT" in reference.header:
@@ -169,3 +172,25 @@ def stack_header(reference: FrameRef, grid: Grid) -> Header:
         header["RADESYS"] = "ICRS"
         del header["EQUINOX"]
     return header
+
+
+def levels_of(exposures: Sequence[Exposure]) -> dict[str, float]:
+    """Gain, read noise, and the lowest levels at which one of the exposures is not linear or saturated, in
+    electrons of the stack's pixels; without those that no header tells."""
+    facts = {"GAIN": 1.0}
+    share = np.array([np.max(exposure.weights) for exposure in exposures])
+    share = share / share.sum()
+    noise = [read_noise_of(exposure) for exposure in exposures]
+    facts["RDNOISE"] = float(np.sqrt(np.sum((share * noise) ** 2)))
+    for key in ("SATLEVEL", "NONLINEA"):
+        levels = [one.factor * float(c[key]) for one in exposures for c in one.frame.chips if key in c]
+        if levels:
+            facts[key] = min(levels)
+    return {key: round(fact, 2) for key, fact in facts.items() if np.isfinite(fact)}
+
+
+def read_noise_of(exposure: Exposure) -> float:
+    """The rms of the arrays' read noise in an exposure, electrons of the stack's pixels; NaN if unknown."""
+    found = describe(exposure.frame.header, exposure.frame.chips).read_noise
+    known = [noise for noise in found or () if noise is not None]
+    return exposure.factor * float(np.sqrt(np.mean(np.square(known)))) if known else np.nan

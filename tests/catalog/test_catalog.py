@@ -11,7 +11,7 @@ from astropy.io.votable import from_table, writeto
 from astropy.table import Table
 
 from goafetch import catalog
-from goafetch.catalog import find_positions, is_reachable
+from goafetch.catalog import POSITIONS, find_stars, is_reachable
 from reducer.align.references import read_references
 from reducer.photometry.standards import read_standards
 
@@ -69,7 +69,7 @@ def silent(*_, **__):
 
 def test_gaia_stars_come_with_epoch_and_proper_motion(service, tmp_path):
     address, _, asked = service
-    path = find_positions("auto", *FIELD, tmp_path, silent, address)
+    path = find_stars(POSITIONS, "auto", *FIELD, tmp_path, silent, address)
     stars = read_references(path, 2026.0)
     assert stars.name == "Gaia DR3"
     assert len(stars.ra) == 5
@@ -81,7 +81,7 @@ def test_gaia_stars_come_with_epoch_and_proper_motion(service, tmp_path):
 def test_where_gaia_has_nothing_2mass_serves_with_its_errors(service, tmp_path):
     address, has, asked = service
     del has["I/355/gaiadr3"]
-    stars = read_references(find_positions("auto", *FIELD, tmp_path, silent, address), 2017.0)
+    stars = read_references(find_stars(POSITIONS, "auto", *FIELD, tmp_path, silent, address), 2017.0)
     assert stars.name == "2MASS"
     assert stars.error == pytest.approx(0.08)
     assert asked == ["I/355/gaiadr3", "II/246/out"]
@@ -89,8 +89,8 @@ def test_where_gaia_has_nothing_2mass_serves_with_its_errors(service, tmp_path):
 
 def test_what_was_fetched_is_not_asked_for_again(service, tmp_path):
     address, _, asked = service
-    first = find_positions("gaia", *FIELD, tmp_path, silent, address)
-    assert find_positions("auto", *FIELD, tmp_path, silent, address) == first
+    first = find_stars(POSITIONS, "gaia", *FIELD, tmp_path, silent, address)
+    assert find_stars(POSITIONS, "auto", *FIELD, tmp_path, silent, address) == first
     assert len(asked) == 1
 
 
@@ -105,8 +105,14 @@ def test_magnitudes_of_2mass_have_their_bands(service, tmp_path):
 
 def test_without_a_network_auto_gives_up_and_says_so(tmp_path):
     said = []
-    path = find_positions(
-        "auto", 10.0, -10.0, tmp_path, lambda event, **facts: said.append(event), "http://127.0.0.1:9"
+    path = find_stars(
+        POSITIONS,
+        "auto",
+        10.0,
+        -10.0,
+        tmp_path,
+        lambda event, **facts: said.append(event),
+        "http://127.0.0.1:9",
     )
     assert path is None
     assert said == ["info", "warning"]
@@ -124,5 +130,5 @@ def test_a_name_server_that_does_not_answer_is_given_up_in_two_seconds(monkeypat
 
 
 def test_a_file_is_taken_as_it_is_and_none_means_none(tmp_path):
-    assert find_positions("none", 0, 0, tmp_path, print) is None
-    assert find_positions(str(tmp_path / "x.csv"), 0, 0, tmp_path, print) == tmp_path / "x.csv"
+    assert find_stars(POSITIONS, "none", 0, 0, tmp_path, print) is None
+    assert find_stars(POSITIONS, str(tmp_path / "x.csv"), 0, 0, tmp_path, print) == tmp_path / "x.csv"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from astropy.io import fits
 
@@ -137,7 +138,18 @@ def test_the_stack_has_data_variance_mask_and_unit(playground: Path) -> None:
     with fits.open(playground / "my_Kshort_stack.fits") as file:
         names = [unit.name for unit in file]
         assert [names.count(name) for name in ("SCI", "VAR", "DQ", "EXPTIME")] == [1, 1, 1, 1]
-        assert file["SCI"].header["BUNIT"] == "electron"
+        units = [file[name].header["BUNIT"] for name in ("SCI", "VAR", "DQ", "EXPTIME")]
+        assert units == ["electron", "electron**2", "bit", "s"]
+        gaps = file["EXPTIME"].data == 0
+        assert np.array_equal(gaps, (file["DQ"].data & 16) != 0)
+        for name in ("SCI", "VAR"):
+            assert np.array_equal(np.isnan(file[name].data), gaps)
+        header = file["SCI"].header
+        assert not {"FRMNAME", "DETSIZE", "DETSEC", "CCDSEC", "ARRAYID", "RDCHAN"} & set(header)
+        assert "NEXTEND" not in file[0].header
+        assert header["GAIN"] == 1.0
+        assert 60_000 < header["NONLINEA"] < header["SATLEVEL"] < 150_000
+        assert 5.0 < header["RDNOISE"] < 15.0, "of nine exposures' mean, about 27 electrons each"
     assert not list(playground.glob("*_image.fits")), "the stack bears the name that was asked for"
 
 
@@ -149,7 +161,8 @@ def test_astrodata_opens_every_product(astrodata: ModuleType, playground: Path) 
         with fits.open(path) as file:
             for version, extension in enumerate(product, 1):
                 assert extension.data.shape == file["SCI", version].shape
-                assert (extension.variance == file["VAR", version].data).all()
+                assert np.array_equal(extension.variance, file["VAR", version].data, equal_nan=True)
+                assert ("OBJCAT" in extension.nddata.meta["other"]) == (len(product) == 1)
                 assert (extension.mask == file["DQ", version].data).all()
 
 

@@ -60,7 +60,7 @@ def test_only_exposures_on_target_go_into_the_stack() -> None:
 def test_match_info_reaches_the_steps() -> None:
     info = namedtuple("MatchInfo", ["offset_radius", "match_radius", "min_matches", "degree"])
     objects, reference = info(4.0, 0.3, None, 2), info(9.0, 0.4, 7, 1)
-    pairs = disco.stack_parameters(objects, reference, disco_pars.PIXEL_SCALE, None)
+    pairs = disco.stack_parameters(objects, reference, disco_pars.PIXEL_SCALE, {})
     assert parameters.parse(pairs) == {
         "adjustWCSToReference": {"first_pass": 4.0, "final": 0.3, "order": 2},
         "determineAstrometricSolution": {"first_pass": 9.0, "final": 0.4, "min_matches": 7, "order": 1},

@@ -8,12 +8,19 @@ from types import ModuleType
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
 from raw_exposure import primary_header, write_raw
 
+from reducer.align.residuals import RESIDUAL
 from reducer.errors import BadFile
 from reducer.fitsio import is_whole, open_frame, read_chip, read_table, write_frame
 from reducer.frame import Chip
+from reducer.headers.meanings import COLUMNS
+from reducer.photometry.objects import OBJECT
 from reducer.run import open_frames
+from reducer.stack.again import SHARE
+from reducer.stack.noise import NOISE
+from reducer.stack.quality import EXPOSURE
 
 
 def raw_file(path: Path, arrays: tuple[int, ...] = (1, 2, 3, 4)) -> Path:
@@ -21,8 +28,10 @@ def raw_file(path: Path, arrays: tuple[int, ...] = (1, 2, 3, 4)) -> Path:
     return write_raw(path, primary_header(), images)
 
 
-def product(path: Path) -> Path:
+def product(path: Path, **cards: str) -> Path:
     frame = open_frame(raw_file(path.with_name("raw.fits")))
+    for header in frame.chips:
+        header.update(cards)
     rng = np.random.default_rng(1)
     chips = (
         Chip(
@@ -76,6 +85,69 @@ def test_checksums_hold_for_sides_that_are_no_multiples_of_anything(
         assert np.array_equal(file["DQ"].data, mask)
         assert np.array_equal(file["EXPTIME"].data, images["EXPTIME"])
         assert [len(file[name].data) for name in tables] == [7, 0]
+
+
+def test_every_plane_has_its_place_on_detector_and_sky_and_a_unit(tmp_path: Path) -> None:
+    path = product(tmp_path / "S1_flatCorrected.fits", BUNIT="electron")
+    with fits.open(path) as file:
+        for plane, unit in (("SCI", "electron"), ("VAR", "electron**2"), ("DQ", "bit")):
+            for version in (1, 2, 3, 4):
+                header = file[plane, version].header
+                assert header["BUNIT"] == unit
+                assert header["DETSEC"] == file["SCI", version].header["DETSEC"]
+                assert WCS(header).has_celestial
+                assert WCS(header).wcs.compare(WCS(file["SCI", version].header).wcs)
+
+
+def test_every_column_and_keyword_of_our_own_has_a_meaning_and_physical_ones_a_unit(tmp_path: Path) -> None:
+    header = open_frame(raw_file(tmp_path / "raw.fits")).chips[0]
+    header["SKYNUM"], header["SKYMODE"] = 7, "a reason of many words " * 4
+    header["BPMIM"] = "a_file_name_with_hardly_any_room_for_a_comment_beside_it.fits"
+    plane = np.zeros((8, 8), np.float32)
+    tables = {
+        name: np.zeros(2, [(column, "f8" if unit else "U3") for column, (unit, _) in columns.items()])
+        for name, columns in COLUMNS.items()
+    }
+    images = {"EXPTIME": plane}
+    chip = Chip(plane, plane, plane.astype(np.uint16), header)
+    path = write_frame(tmp_path / "S1_image.fits", header, [chip], tables=tables, images=images)
+    with fits.open(path) as file:
+        assert file["SCI"].header.comments["SKYNUM"]
+        assert file["SCI"].header["SKYMODE"] == header["SKYMODE"].strip()
+        assert file["EXPTIME"].header["BUNIT"] == "s"
+        assert WCS(file["EXPTIME"].header).has_celestial
+        assert [unit.name for unit in file if isinstance(unit, fits.BinTableHDU)] == list(COLUMNS)
+        for name, columns in COLUMNS.items():
+            unit = file[name]
+            assert ("EXTVER" in unit.header) == (name == "OBJCAT"), "as DRAGONS takes tables for an image's"
+            assert [column.unit or "" for column in unit.columns] == [
+                physical for physical, _ in columns.values()
+            ]
+            assert all(unit.header.comments[f"TTYPE{number}"] for number in range(1, len(columns) + 1))
+
+
+def test_columns_of_every_table_are_described() -> None:
+    kinds = {
+        "OBJCAT": OBJECT,
+        "NOISE": NOISE,
+        "SKYSHARES": SHARE,
+        "EXPOSURES": EXPOSURE,
+        "RESIDUALS": RESIDUAL,
+    }
+    for table, kind in kinds.items():
+        assert set(kind.names or ()) <= COLUMNS[table].keys(), table
+
+
+def test_what_a_stack_has_no_data_for_is_read_as_nought_and_masked(tmp_path: Path) -> None:
+    header = open_frame(raw_file(tmp_path / "raw.fits")).chips[0]
+    data, mask = np.full((2, 6, 6), 3.0, np.float32), np.zeros((6, 6), np.uint16)
+    data[:, 2], mask[2] = np.nan, 16
+    path = write_frame(tmp_path / "S1_image.fits", primary_header(), [Chip(*data, mask, header)])
+    chip = read_chip(open_frame(path), 0)
+    for plane in (chip.data, chip.variance):
+        assert np.array_equal(plane, np.where(mask == 16, 0.0, 3.0))
+    with fits.open(path) as file:
+        assert np.array_equal(np.isnan(file["SCI"].data), mask == 16)
 
 
 @pytest.mark.parametrize("kind", ["int16", "int32", "uint16"])

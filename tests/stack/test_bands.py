@@ -18,7 +18,7 @@ from reducer.stack.exposures import Exposure
 from reducer.stack.images import StarImage
 from reducer.stack.levels import Level
 from reducer.stack.noise import Sampling
-from reducer.stack.parts import Parts, write_part
+from reducer.stack.parts import Parts, Written, write_part
 
 SIZE = 200
 
@@ -113,3 +113,22 @@ def test_a_product_written_from_parts_holds_every_bit_and_its_checksums(share, t
     for name, plane in (("SCI", "data"), ("VAR", "variance"), ("DQ", "mask"), ("EXPTIME", "exposure")):
         assert np.array_equal(Disk().read_image(path, name), getattr(whole, plane)), name
     assert is_whole(path)
+
+
+@pytest.mark.parametrize("fill", [np.nan, 0.0])
+def test_a_stack_has_its_fill_exactly_where_nothing_was_exposed(share, tmp_path, fill):
+    path = write_part((share, tmp_path / "all.fits"))
+    frame = share.exposures[0].frame
+    parts = Parts(Disk(), (path,), 240, 240, share.width, frame.chips[0])
+    images = {"EXPTIME": parts.exposure}
+    made = Disk().write_frame(tmp_path / "stack.fits", frame.header, [Written(parts, fill)], images=images)
+    with fits.open(made) as file:
+        gaps = file["EXPTIME"].data == 0
+        assert 0 < gaps.mean() < 0.5
+        assert np.array_equal(gaps, (file["DQ"].data & dq.NO_DATA) != 0)
+        for name, plane in (("SCI", parts.data), ("VAR", parts.variance)):
+            assert np.array_equal(
+                file[name].data[gaps], np.full(gaps.sum(), fill, np.float32), equal_nan=True
+            )
+            assert np.isfinite(file[name].data[~gaps]).all()
+            assert np.array_equal(file[name].data[~gaps], plane[:][~gaps])
