@@ -195,6 +195,13 @@ def in_force(context: Context, step: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def is_usual(step: str, name: str, given: Any) -> bool:
+    """Whether a value, as JSON perhaps, is a parameter's default."""
+    known = STEPS[step][name]
+    read = known.read(given)
+    return bool(read == known.default or (read != read and known.default != known.default))
+
+
 def parse(pairs: Iterable[tuple[str, Any]]) -> dict[str, dict[str, Any]]:
     """Turn ('skyCorrect:offset_sky', 'False') pairs into step -> parameter -> value.
 

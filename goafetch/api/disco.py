@@ -12,7 +12,8 @@ from goafetch.api.files import expand
 from goafetch.api.reduce import Task, reduce_files
 from goafetch.catalog import MAGNITUDES, POSITIONS
 from goafetch.events import Notify
-from goafetch.pipeline.references import ARCHIVE_TABLE, FOLDER
+from goafetch.pipeline.references import archive_table
+from goafetch.workspace import Workspace
 
 if TYPE_CHECKING:
     from reducer.headers.descriptors import Descriptors
@@ -94,7 +95,7 @@ def stars_for(
 
 def zeropoint_sources(first: Path, standards: str | Path | None, tell: Notify) -> dict[str, str]:
     """What the zeropoint is taken from, as parameters: a table or a standard's stack that is named, else
-    what a run left beside the files: its standard's stack, and the archive's magnitudes."""
+    what lies beside the files: a standard's stack, and the archive's magnitudes in a workspace's lock."""
     if standards:
         name = "standard" if zeropoint_of(Path(standards)) else "standards"
         return {f"measureZeropoint:{name}": str(standards)}
@@ -102,8 +103,8 @@ def zeropoint_sources(first: Path, standards: str | Path | None, tell: Notify) -
 
     facts = facts_of(first)
     found = {}
-    archive = first.parent / FOLDER / ARCHIVE_TABLE
-    if archive.is_file():
+    archive = archive_table(Workspace(first.absolute().parent.parent))
+    if archive:
         found["measureZeropoint:archive"] = str(archive)
     stack = standard_beside(first, facts) if facts.observation_class == "science" else None
     if stack:

@@ -13,7 +13,7 @@ from goafetch.errors import WorkspaceError
 from goafetch.report.exchange import write_catalogues
 from goafetch.report.model import RunSummary, read_summary
 from goafetch.report.products import read_stack
-from goafetch.report.repeat import RAW, FileList, list_steps
+from goafetch.report.repeat import BESIDE, RAW, FileList, list_steps
 from goafetch.workspace import Workspace, write_atomically
 
 #: Where the kinds of calibration of a run's story lie below calibrations/.
@@ -28,27 +28,33 @@ goafetch caldb add {calibrations}
 """
 THEIRS = """\
 #!/bin/sh
-# The same steps with DRAGONS (3.1 or later). Its own flats take the place of those in calibrations/.
+# The same steps with DRAGONS (3.1 or later), whose products come to stand in the folder dragons, where they
+# take no other's name. Its own flats take the place of those in calibrations/.
 set -e
 cd "$(dirname "$0")"
 export DRAGONSRC="$PWD/dragonsrc"
 caldb init -w
 caldb add {calibrations}
+cd dragons
 """
 
 
 def export(folder: Path, into: Path) -> list[Path]:
     """Write everything that another tool needs to go on; returns the files, in the order of work.
 
-    ``into`` gets a .lis file for each step, calibrations/processed_flat and processed_bpm, dragonsrc, the
-    scripts goafetch.sh and dragons.sh, and each stack's catalogue as ds9 regions, ECSV and FITS. Files of
-    another content there are replaced, others left alone. Raises WorkspaceError where no run has finished,
-    or where a file of its story is no longer there.
+    ``into`` gets a .lis file for each step (those of DRAGONS in its folder dragons),
+    calibrations/processed_flat and processed_bpm, dragonsrc, the scripts goafetch.sh and dragons.sh, and each
+    stack's catalogue as ds9 regions, ECSV and FITS. Files of another content there are replaced, others left
+    alone. Raises WorkspaceError where no run has finished, or where a file of its story is no longer there.
     """
     summary = read_summary(folder)
-    into.mkdir(parents=True, exist_ok=True)
-    steps = list_steps(summary)
+    theirs = into / "dragons"
+    theirs.mkdir(parents=True, exist_ok=True)
+    steps = list_steps(summary, folder, into)
     lists = [_write_list(folder, into, step.files) for step in steps]
+    lists += [
+        _write_list(folder, theirs, each) for step in steps for each in (step.files, step.found) if each
+    ]
     calibrations = [_hand_on(path, into / place) for path, place in find_calibrations(folder, summary)]
     places = [path.relative_to(into).as_posix() for path in calibrations]
     scripts = {
@@ -86,7 +92,7 @@ def _find(folder: Path, name: str) -> Path:
 
 def _write_list(folder: Path, into: Path, listed: FileList) -> Path:
     """A list of names relative to the folder that it stands in, one a line."""
-    below = Workspace(folder).playdata if listed.kind == RAW else folder
+    below = {RAW: Workspace(folder).playdata, BESIDE: into}.get(listed.kind, folder)
     names = [os.path.relpath((below / name).absolute(), into.absolute()) for name in listed.files]
     write_atomically(into / listed.name, "".join(f"{name}\n" for name in names))
     return into / listed.name

@@ -17,8 +17,6 @@ from goafetch.workspace import Workspace, md5_of, write_atomically
 
 #: The folder of playground/ in which catalogues are kept.
 FOLDER = "catalogs"
-#: The table there of the magnitudes of standards that the archive's records gave.
-ARCHIVE_TABLE = "archive_standards.csv"
 #: Seconds that a stack waits for a catalogue that was reached but has not come.
 LONGEST = 30.0
 Place = tuple[float, float]
@@ -120,7 +118,7 @@ class References:
             ("determineAstrometricSolution", "catalog"): self._kept(POSITIONS, self.choices.catalog, place),
             ("measureZeropoint", "catalog"): self._kept(MAGNITUDES, self.choices.phot_catalog, place),
             ("measureZeropoint", "standards"): Path(standards).absolute() if standards else None,
-            ("measureZeropoint", "archive"): self._of_archive(),
+            ("measureZeropoint", "archive"): archive_table(self.workspace),
         }
 
     def _kept(self, words: Mapping[str, tuple[str, ...]], wanted: str, place: Place | None) -> Path | None:
@@ -163,27 +161,26 @@ class References:
         for event, facts in told:
             notify(event, **facts)
 
-    def _of_archive(self) -> Path | None:
-        """A table of the magnitudes that the archive's records gave, which the lock keeps."""
-        from goafetch.archive.lock import Lock
 
-        lock = Lock.read(self.workspace.lock_file)
-        stars = (
-            {star["name"]: star for file in lock.files.values() for star in file.standards} if lock else {}
-        )
-        if not stars:
-            return None
-        columns = ("name", "ra", "dec", "z_mag", "j_mag", "h_mag", "k_mag")
-        rows = [
-            [str(star.get(c) if star.get(c) is not None else "nan") for c in columns]
-            for star in stars.values()
-        ]
-        path = self._folder / ARCHIVE_TABLE
-        text = "\n".join(",".join(row) for row in (list(columns), *rows)) + "\n"
-        if not path.exists() or path.read_text() != text:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, text)
-        return path
+def archive_table(workspace: Workspace) -> Path | None:
+    """A table of the magnitudes that the archive's records gave, which the workspace's lock keeps; None for
+    none."""
+    from goafetch.archive.lock import Lock
+
+    lock = Lock.read(workspace.lock_file)
+    stars = {star["name"]: star for file in lock.files.values() for star in file.standards} if lock else {}
+    if not stars:
+        return None
+    columns = ("name", "ra", "dec", "z_mag", "j_mag", "h_mag", "k_mag")
+    rows = [
+        [str(star.get(c) if star.get(c) is not None else "nan") for c in columns] for star in stars.values()
+    ]
+    path = workspace.playground / FOLDER / "archive_standards.csv"
+    text = "\n".join(",".join(row) for row in (list(columns), *rows)) + "\n"
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text)
+    return path
 
 
 def _place_of(stack: Stack) -> Place | None:

@@ -77,7 +77,7 @@ def make_report(
         "decisions": _by_subject(summary.decisions),
         "flats": [flat.result() for flat in flats],
         "pages": pages,
-        "steps": list_steps(summary),
+        "steps": list_steps(summary, folder),
         "place": str(folder),
     }
     entries, unreadable = [], []

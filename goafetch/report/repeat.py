@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path, PurePosixPath
 
-from goafetch.report.model import RunSummary
+from goafetch.plan.keys import STEPS_OF
+from goafetch.report.model import Product, RunSummary
 
-#: What a list holds: raw files, or products.
-RAW, MADE = "raw", "made"
+#: What a list holds: raw files, products, or files that an earlier command of DRAGONS has made beside it.
+RAW, MADE, BESIDE = "raw", "made", "beside"
 
 
 @dataclass(frozen=True)
 class FileList:
     """A list as the tutorial writes them: its ``name``, its ``kind`` and the files.
 
-    ``files``: names of raw files where ``kind`` is 'raw'; of products, relative to the workspace, if 'made'.
+    ``files``: names of raw files where ``kind`` is 'raw'; of products, relative to the workspace, if 'made';
+    as they stand if 'beside'.
     """
 
     name: str
@@ -28,16 +33,23 @@ class FileList:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a run: what it does, its list, and the command for either tool, typed beside the list."""
+    """One step of a run: what it does, its list, and the command for either tool, typed beside the list.
+
+    ``dragons`` are perhaps several lines; ``found``: the list that the later ones need.
+    """
 
     what: str
     files: FileList
     goafetch: str
     dragons: str
+    found: FileList | None = None
 
 
-def list_steps(summary: RunSummary) -> list[Step]:
-    """Every step of a run in the order of work: flats, frames of each group, stacks."""
+def list_steps(summary: RunSummary, folder: Path, into: Path | None = None) -> list[Step]:
+    """Every step of a run in the order of work: flats, frames of each group, stacks, standards first.
+
+    The files of stars that a stack of the workspace ``folder`` was made with are named as from ``into``.
+    """
     raw: dict[str, list[str]] = {}
     for exposure in summary.exposures:
         raw.setdefault(exposure.group, []).append(exposure.name)
@@ -45,8 +57,41 @@ def list_steps(summary: RunSummary) -> list[Step]:
     parameters = run_parameters(summary.command)
     ordered = sorted(raw, key=lambda group: group not in flats)
     frames = [_reduce_step(summary, group, raw[group], group in flats, parameters) for group in ordered]
-    stacks = [product.group for product in summary.products if product.path.endswith("_image.fits")]
-    return [*frames, *(_stack_step(summary, group) for group in stacks)]
+    stacks = [product for product in summary.products if product.path.endswith("_image.fits")]
+    stacks.sort(key=lambda product: product.kind != "standard")
+    made = {str((folder / product.path).absolute()): f"{file_name(product.group)}.fits" for product in stacks}
+
+    def place(value: str) -> str:
+        """A file as it is called from where the commands are typed; any other value as it is."""
+        if value in made:
+            return made[value]
+        return os.path.relpath(value, into.absolute()) if into and Path(value).is_absolute() else value
+
+    return [*frames, *(_stack_step(summary, stack, settings(folder / stack.path, place)) for stack in stacks)]
+
+
+def settings(stack: Path, place: Callable[[str], str]) -> list[str]:
+    """The parameters that a stack was made with where they are not the usual, as STEP:PARAM=VALUE.
+
+    None are known of a product that cannot be read.
+    """
+    from reducer import parameters
+    from reducer.errors import BadFile
+    from reducer.fitsio import read_table
+
+    try:
+        history = read_table(stack, "HISTORY")
+    except BadFile:
+        history = None
+    if history is None:
+        return []
+    args = {str(row["primitive"]): json.loads(str(row["args"])) for row in history}
+    return [
+        f"{step}:{name}={place(str(value))}"
+        for step in STEPS_OF["alignAndStack"]
+        for name, value in args.get(step, {}).items()
+        if name in parameters.STEPS[step] and not parameters.is_usual(step, name, value)
+    ]
 
 
 def run_parameters(command: str) -> list[str]:
@@ -72,14 +117,20 @@ def _offset_sky(summary: RunSummary, group: str) -> str:
     return f" skyCorrect:{chosen[0]}" if chosen else ""
 
 
-def _stack_step(summary: RunSummary, group: str) -> Step:
+def _stack_step(summary: RunSummary, stack: Product, chosen: Iterable[str]) -> Step:
+    group = stack.group
     listed = FileList(f"{file_name(group)}_stack.lis", MADE, tuple(_on_target(summary, group)))
+    # DRAGONS aligns by the sources that an earlier command of it has put into the files.
+    names = (f"{PurePosixPath(name).name.split('_')[0]}_sourcesDetected.fits" for name in listed.files)
+    found = FileList(f"{file_name(group)}_sources.lis", BESIDE, tuple(names))
     product = f"{file_name(group)}.fits"
+    ours = "".join(f" -p {shlex.quote(text)}" for text in chosen)
     return Step(
         f"Stack of {group}",
         listed,
-        f"goafetch disco @{listed.name} -o {product}",
-        f"reduce @{listed.name} -r alignAndStack",
+        f"goafetch disco @{listed.name} -o {product}{ours}",
+        f"reduce @{listed.name} -r detectSources\nreduce @{found.name} -r alignAndStack",
+        found,
     )
 
 

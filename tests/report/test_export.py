@@ -1,10 +1,12 @@
 """What `goafetch export` hands on: lists, calibrations, commands and catalogues that others can use."""
 
+import json
 import re
 import shlex
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
@@ -67,6 +69,45 @@ def test_scripts_are_shell_and_their_commands_exist(handed_on):
     assert f"caldb add calibrations/processed_flat/{FLAT}" in (into / "dragons.sh").read_text()
 
 
+def test_dragons_detects_sources_before_it_aligns_and_takes_no_name_that_is_there(handed_on):
+    """Its alignment needs an OBJCAT, and its stack is called as ours is."""
+    _, into = handed_on
+    script = (into / "dragons.sh").read_text()
+    assert f"reduce @{SLUG}_stack.lis -r detectSources\nreduce @{SLUG}_sources.lis -r alignAndStack" in script
+    assert script.index("cd dragons") < script.index("reduce @")
+    theirs = into / "dragons"
+    names = (theirs / f"{SLUG}_stack.lis").read_text().split()
+    assert names == ["../../night/playground/S20170505S0095_skyCorrected.fits"]
+    assert (theirs / f"{SLUG}_sources.lis").read_text().split() == ["S20170505S0095_sourcesDetected.fits"]
+
+
+def test_a_stack_is_repeated_with_all_that_it_was_made_with(tmp_path):
+    """Catalogues, magnitudes and the standard's stack, as the product itself tells."""
+    root = write_workspace(tmp_path / "night")
+    stack, standard = "playground/S20170505S0095_image.fits", "playground/S20170504S0114_image.fits"
+    told = story(stack)
+    products = (*told.products, Product(standard, "standard", "9132 Kshort 30 s"))
+    chosen = {
+        "determineAstrometricSolution": {"catalog": str(root / "playground/catalogs/gaia.csv"), "order": 3},
+        "measureZeropoint": {"standard": str(root / standard), "catalog": None},
+        "stackFrames": {"fill": "nan", "lsigma": 4.0},
+    }
+    rows = [("", "", step, json.dumps(values)) for step, values in chosen.items()]
+    kinds = [(name, "U300") for name in ("timestamp_start", "timestamp_stop", "primitive", "args")]
+    with fits.open(root / stack, mode="update") as file:
+        file.append(
+            fits.BinTableHDU(np.array(rows, kinds).astype([(n, "S300") for n, _ in kinds]), name="HISTORY")
+        )
+    steps = list_steps(told.__class__(**{**vars(told), "products": products}), root, root / "export")
+    typed = [step.goafetch for step in steps if "disco" in step.goafetch]
+    assert typed[0] == "goafetch disco @9132_Kshort_30s_stack.lis -o 9132_Kshort_30s.fits"
+    assert shlex.split(typed[1])[5:] == [
+        "-p", "determineAstrometricSolution:catalog=../playground/catalogs/gaia.csv",
+        "-p", "measureZeropoint:standard=9132_Kshort_30s.fits",
+        "-p", "stackFrames:lsigma=4.0",
+    ]  # fmt: skip
+
+
 def test_catalogues_say_the_same_in_every_form(handed_on):
     _, into = handed_on
     ecsv = Table.read(into / "S20170505S0095_image.ecsv", format="ascii.ecsv")
@@ -96,10 +137,10 @@ def test_a_missing_calibration_is_named(tmp_path):
         export(root, tmp_path / "out")
 
 
-def test_offset_sky_is_told_to_dragons_as_it_was_decided():
+def test_offset_sky_is_told_to_dragons_as_it_was_decided(tmp_path):
     told = story("playground/S20170505S0095_image.fits")
     decided = told.decisions[0].__class__("offset_sky=False", "the target fills the field", GROUP)
-    steps = list_steps(told.__class__(**{**vars(told), "decisions": (decided,)}))
+    steps = list_steps(told.__class__(**{**vars(told), "decisions": (decided,)}), tmp_path)
     assert steps[0].dragons.endswith("-p prepare:bad_wcs=fix skyCorrect:offset_sky=False")
 
 
