@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+
+from goafetch import network
+from goafetch.errors import UsageError
 
 #: VizieR at the CDS (Ochsenbein et al. 2000, A&AS 143, 23).
 SERVER = "https://vizier.cds.unistra.fr"
@@ -73,8 +75,8 @@ def find_stars(
         return Path(wanted)
     names = words[wanted]
     found = kept(names, ra, dec, folder)
-    if found is None and names and not is_reachable(server):
-        notify("info", text=f"{server} cannot be reached")
+    if found is None and names and (trouble := why_not_reachable(server)):
+        notify("info", text=trouble)
     elif found is None:
         found = fetch(names, ra, dec, folder, notify, server)
     if found is None and names:
@@ -111,10 +113,30 @@ def place_of(name: str, ra: float, dec: float, folder: Path) -> Path:
     return folder / f"{name}_{ra:.4f}{dec:+.4f}.ecsv"
 
 
+def why_not_reachable(server: str) -> str:
+    """Why no connection to a server, or to the proxy on the way, opens within ``REACH`` seconds in all.
+
+    Empty where one does. Proxies and certificates are those that the archive is asked with.
+    """
+    try:
+        network.check_certificates()
+        proxy = network.proxy_for(server)
+    except UsageError as error:
+        return str(error)
+    if not _opens(proxy or server):
+        on_the_way = f": the proxy {network.without_password(proxy)} does not answer" if proxy else ""
+        return f"{server} cannot be reached{on_the_way}"
+    return ""
+
+
 def is_reachable(server: str) -> bool:
     """Whether a connection to a server, or to the proxy on the way, opens within ``REACH`` seconds in all."""
-    address = urlsplit(getproxies().get(urlsplit(server).scheme) or server)
-    port = address.port or (443 if address.scheme == "https" else 80)
+    return not why_not_reachable(server)
+
+
+def _opens(url: str) -> bool:
+    address = urlsplit(url)
+    port = address.port or network.PORTS[address.scheme]
     opened = threading.Event()
 
     def connect() -> None:
@@ -137,6 +159,7 @@ def _ask(
     """Ask a service for the stars around a position and keep what it has, if it has any."""
     from astropy import units
     from astropy.coordinates import SkyCoord
+    from astroquery.exceptions import TableParseError
     from astroquery.vizier import VizierClass
 
     class Client(VizierClass):  # type: ignore[misc]
@@ -147,7 +170,7 @@ def _ask(
     try:
         place = SkyCoord(ra, dec, unit="deg")
         found = client.query_region(place, radius=RADIUS * units.arcmin, catalog=service.table, cache=False)
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError, TableParseError) as error:
         notify("info", text=f"{service.label} did not answer ({type(error).__name__})")
         return
     stars = len(found[0]) if len(found) else 0

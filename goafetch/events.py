@@ -11,7 +11,8 @@ class Notify(Protocol):
     Events in use: ``plan`` (groups: a row each), ``stage`` (name, total), ``step`` of a recipe, in a stage or
     by itself (name, total), ``progress`` (name, done, total, bytes), ``decision`` (what, reason), ``made``
     (path), ``reused`` (path), ``refused`` (name, reason), ``warning`` (text), ``info`` (text), ``transfer``
-    (name, done, total: bytes of one file on its way), ``retry`` (path, reason, attempt), ``fault`` (trace),
+    (name, done, total: bytes of one file on its way), ``retry`` (path, reason, attempt), ``wait`` (seconds
+    left, total, reason: the archive's own wish, told every second until none are left), ``fault`` (trace),
     ``done`` (name). Any of them may name the ``group`` that it is about, since stages work side by side.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 
 from goafetch.archive.calibrations import calmgr, choose
@@ -21,7 +22,8 @@ class Association:
 
     ``files``: their records, flats first. ``rejected``: each candidate that was not taken, with the reason.
     ``reasons`` and ``kinds``: by file name, why each was taken, and the archive's type of calibration.
-    ``warnings``: what could not be had.
+    ``warnings``: what could not be had. ``failed``: by type, the science files for which the archive's own
+    look-up failed, whatever was found for them in another way.
     """
 
     files: list[Record]
@@ -29,15 +31,25 @@ class Association:
     reasons: dict[str, str] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    failed: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def lost(self) -> list[str]:
+        """Types of calibrations that may well be there, and could not be had because a look-up failed."""
+        return [kind for kind in self.failed if kind not in self.kinds.values()]
 
 
 @dataclass(frozen=True)
 class _Offer:
-    """What the archive associates: by type and science file, with the records and settings of all of it."""
+    """What the archive associates: by type and science file, with the records and settings of all of it.
+
+    ``failed`` as in Association.
+    """
 
     listed: dict[str, dict[str, list[Listed]]]
     known: dict[str, Record]
     settings: dict[str, Settings]
+    failed: dict[str, list[str]]
 
     def candidates(self, kind: str, part: Sequence[Record]) -> list[Record]:
         """Each calibration of a type that is associated with any of these files, once."""
@@ -60,7 +72,7 @@ def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
     find_masks = cache(lambda instrument: calmgr.masks(client, instrument))
     choices = [Choice(warnings=_complaints(parts, offer))]
     for part in parts:
-        group = ScienceGroup(tuple(part), offer.settings.get(_largest(part).name))
+        group = ScienceGroup(tuple(part), offer.settings.get(_largest(part, client.today()).name))
         flats = choose.choose_flats(group, offer.sets(LAMP_ON, part), offer.sets(LAMP_OFF, part))
         standards = choose.choose_standards(group, offer.sets(STANDARD, part))
         choices += [flats, standards]
@@ -94,22 +106,33 @@ def _nights(records: Iterable[Record]) -> list[list[Record]]:
     return list(nights.values())
 
 
-def _largest(part: Sequence[Record]) -> Record:
+def _largest(part: Sequence[Record], today: date) -> Record:
     """The file whose region holds that of the others; one with a public header where there is one."""
-    return max(part, key=lambda record: (not record.proprietary(), record.data_size or 0, record.name))
+    return max(part, key=lambda record: (not record.proprietary(today), record.data_size or 0, record.name))
 
 
 def _gather(client: ArchiveClient, parts: Sequence[list[Record]]) -> _Offer:
     """All that has to be asked: associations, the calibrations' own records, and how they were read."""
     listed: dict[str, dict[str, list[Listed]]] = {kind: {} for kind in TYPES}
+    known: dict[str, Record] = {}
+    failures: dict[str, list[str]] = {}
     for part in parts:
         for kind in TYPES:
-            listed[kind] |= calmgr.ask(client, part, kind)
+            found, failed = calmgr.ask(client, part, kind)
+            listed[kind] |= found
+            if failed:
+                failures.setdefault(kind, []).extend(failed)
+                records = calmgr.nearest(client, part, kind)
+                known |= {record.name: record for record in records}
+                same = [Listed(record.name, record.data_label or "", record.file_md5) for record in records]
+                listed[kind] |= dict.fromkeys(failed, same)
     items = [item for answer in listed.values() for found in answer.values() for item in found]
-    known = calmgr.look_up(client, items)
+    known |= calmgr.look_up(client, (item for item in items if item.name not in known))
     raw = {i.name for kind in (LAMP_ON, LAMP_OFF, STANDARD) for f in listed[kind].values() for i in f}
-    asked = [known[name] for name in sorted(raw & set(known))] + [_largest(part) for part in parts]
-    return _Offer(listed, known, calmgr.settings_of(client, asked))
+    asked = [known[name] for name in sorted(raw & set(known))] + [
+        _largest(part, client.today()) for part in parts
+    ]
+    return _Offer(listed, known, calmgr.settings_of(client, asked), failures)
 
 
 def _complaints(parts: Sequence[list[Record]], offer: _Offer) -> list[str]:
@@ -117,6 +140,12 @@ def _complaints(parts: Sequence[list[Record]], offer: _Offer) -> list[str]:
     told = {name for answer in offer.listed.values() for name in answer}
     silent = [record.name for part in parts for record in part if record.name not in told]
     found = [f"the archive associates nothing with {name} (QA state Fail?)" for name in silent]
+    for kind, names in offer.failed.items():
+        number = len({item.name for name in names for item in offer.listed[kind][name]})
+        instead = "masks are searched for by type" if kind == MASK else f"{number} were found by a search"
+        found.append(
+            f"the archive's look-up of {kind} failed for {len(names)} files ({', '.join(names)}): {instead}"
+        )
     items = {item.name: item for a in offer.listed.values() for items in a.values() for item in items}
     for name, item in sorted(items.items()):
         record = offer.known.get(name)
@@ -145,4 +174,5 @@ def _sum_up(choices: Sequence[Choice], offer: _Offer) -> Association:
         reasons={name: reasons[name] for name in order},
         kinds={name: kinds[name] for name in order},
         warnings=[text for choice in choices for text in choice.warnings],
+        failed=offer.failed,
     )

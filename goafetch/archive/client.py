@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 import random
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
@@ -16,8 +17,18 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 import urllib3
 
-from goafetch.archive.errors import BadAnswer, Blocked, Gone, Refused, Unreachable
+from goafetch import network
+from goafetch.archive.errors import BadAnswer, Elsewhere, OtherLength, Unreachable
 from goafetch.archive.moving.connection import open_session
+from goafetch.archive.moving.judge import (
+    check_status,
+    is_of_proxy,
+    lost_at_proxy,
+    portal,
+    reason_of,
+    untrusted,
+)
+from goafetch.archive.moving.patience import Later, Leave, Passing, Patience, date_of
 from goafetch.archive.query import encode
 from goafetch.config import ARCHIVE
 from goafetch.errors import UsageError
@@ -26,32 +37,11 @@ from goafetch.events import Notify, silent
 COOKIE = "gemini_archive_session"
 LARGEST_PAGE = 256 * 10**6
 BLOCK = 1 << 20
+PATIENCE = Patience()
+#: Clocks that differ by more than this are said to.
+CLOCKS_AGREE = timedelta(hours=1)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait, and how often to try again.
-
-    ``attempts`` in all, with pauses of ``pause`` seconds doubled each time. Seconds to ``connect``, and as
-    many again until the connection is encrypted; between two bytes of an ``answer`` (the archive writes
-    long lists slowly) and of a ``file``; within as many the head of either must be whole. A file that comes
-    slower than ``slowest`` bytes per second over ``window`` seconds counts as stalled, an answer that does
-    so over ``answer`` seconds.
-    """
-
-    attempts: int = 5
-    pause: float = 0.5
-    connect: float = 10.0
-    answer: float = 180.0
-    file: float = 60.0
-    window: float = 30.0
-    slowest: float = 1000.0
-
-
-class _Passing(Exception):
-    """A fault that may be gone at the next attempt."""
 
 
 class ArchiveClient:
@@ -59,6 +49,7 @@ class ArchiveClient:
 
     ``base_url``: the archive's address. ``token``: session token, sent as a cookie to the archive itself
     alone, and only over https or to this machine. ``notify`` is told of every attempt that failed.
+    Raises UsageError for an address, a token, a proxy or certificates that cannot be meant.
     """
 
     def __init__(
@@ -67,7 +58,7 @@ class ArchiveClient:
         token: str | None = None,
         notify: Notify = silent,
         *,
-        patience: Patience = Patience(),
+        patience: Patience = PATIENCE,
         connections: int = 8,
     ) -> None:
         self.base_url = _checked_address(base_url)
@@ -78,7 +69,12 @@ class ArchiveClient:
         if self._cookie and not (local or self.base_url.startswith("https:")):
             notify("warning", text=f"the session token is not sent to {self.base_url}: it is not encrypted")
             self._cookie = None
+        self._proxy = None if local else network.proxy_for(self.base_url)
+        if self.base_url.startswith("https:") and not local:
+            network.check_certificates()
         self._session = open_session(connections, direct=local)
+        self._leave = Leave(patience, self._session.over, notify)
+        self._ahead: timedelta | None = None
         #: Most rows that came in one answer, to open and to closed queries: no shorter one is cut.
         self.rows_given = {False: 0, True: 0}
 
@@ -89,11 +85,13 @@ class ArchiveClient:
 
     def rows(self, feature: str, words: tuple[str, ...]) -> list[Any]:
         """The JSON list at ``feature``/``words``; answers that are not whole JSON are asked for again."""
-        return self._try(f"{feature}/{encode(words)}", lambda response: _read_list(self._text(response)))
+        return self._try(
+            f"{feature}/{encode(words)}", lambda response: _read_list(self._plain_text(response))
+        )
 
     def page(self, feature: str, *words: str) -> str:
         """The text at ``feature``/``words``, headers of a file for instance."""
-        return self._try("/".join([feature, *map(_quote_path, words)]), self._text)
+        return self._try("/".join([feature, *map(_quote_path, words)]), self._plain_text)
 
     def download(
         self, remote: str, target: Path, size: int | None, told: Callable[[int], None] = lambda count: None
@@ -102,24 +100,51 @@ class ArchiveClient:
 
         ``size``: its length in bytes, None if unknown; an answer of another length is a fault. ``told``
         receives the number of bytes that have arrived. The content itself is for the caller to verify.
-        Raises Refused (403: not allowed), Gone (404), Blocked, Unreachable.
+        Raises Refused (403: not allowed), Gone (404), OtherLength (twice), Blocked, Elsewhere, Unreachable.
         """
+        others: list[str] = []
 
         def receive(response: requests.Response) -> None:
+            self._check_kind(response)
             if response.headers.get("Content-Type", "").startswith("text/"):
-                raise _Passing(f"text instead of a file ({response.headers['Content-Type']})")
+                raise Passing(f"text instead of a file ({response.headers['Content-Type']})")
+            announced = response.headers.get("Content-Length", "")
+            if size is not None and announced.isdigit() and int(announced) != size:
+                others.append(f"{announced} bytes announced, {size} expected")
+                raise OtherLength(others[0], f"{size} bytes") if others[1:] else Passing(others[0])
             with target.open("wb") as stream:
                 self._receive(response, stream.write, size, told)
 
         self._try(f"file/{_quote_path(remote)}", receive, wait=self.patience.file)
 
     def whoami(self) -> str | None:
-        """The user that the archive connects with the token; None if it knows none."""
-        page = self.page("whoami")
-        match = re.search(r"Username:\s*([^<\s]+)", page) or re.search(
-            r"ORCID\D{0,40}([\d-]{15,18}[\dX])", page
-        )
-        return match[1] if match and "Not logged in" not in page else None
+        """The user that the archive connects with the token; None if it knows none.
+
+        Accounts of ORCID and NOIRLab have no user name: their identifier stands for it.
+        """
+        page = self._try("whoami", self._text)
+        if "whoami" not in page:
+            raise portal(self.base_url, page)
+        words = html.unescape(re.sub(r"<[^>]*>", "\n", page))
+        if "Not logged in" in words:
+            return None
+        for label in ("Username", "ORCID iD", "NOIRlab ID", "Email"):
+            match = re.search(
+                rf"{label}:?[^\S\n]*\n*[^\S\n]*([^\s:]+)[^\S\n]*$", words, re.IGNORECASE | re.MULTILINE
+            )
+            if match and match[1] != "None":
+                return match[1].removeprefix("https://orcid.org/")
+        return None
+
+    def today(self) -> date:
+        """The date (UTC) by the archive's clock, which decides what is public; until it answers, by ours."""
+        return (datetime.now(UTC) + (self._ahead or timedelta())).date()
+
+    def pause(self, path: str, reason: str, attempt: int) -> None:
+        """Tell of a fault that may pass, and wait before asking again after so many attempts."""
+        if not self._session.over.is_set():
+            self.notify("retry", path=path, reason=reason, attempt=attempt + 1)
+            self._session.over.wait(self.patience.pause * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))  # noqa: S311
 
     def hang_up(self) -> None:
         """Ask no more, and wait for no answer: those who do in other threads get Unreachable at once."""
@@ -127,18 +152,22 @@ class ArchiveClient:
 
     def _try(self, path: str, read: Callable[[requests.Response], T], wait: float | None = None) -> T:
         """Ask, read, and ask again after faults that may pass; never after a refusal."""
-        reason = ""
-        for attempt in range(self.patience.attempts):
-            if attempt and not self._session.over.is_set():
-                self.notify("retry", path=path, reason=reason, attempt=attempt + 1)
-                self._session.over.wait(self.patience.pause * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))  # noqa: S311
+        reason, attempt, waits, since = "", 0, 0, 0.0
+        while attempt < self.patience.attempts:
+            if attempt and reason:
+                self.pause(path, reason, attempt)
+            self._leave.wait()
             if self._session.over.is_set():
                 raise Unreachable("the archive is asked no more", remedy="the same command goes on from here")
             try:
                 with self._ask(path, wait or self.patience.answer) as response:
                     return read(response)
-            except _Passing as error:
-                reason = str(error)
+            except Later as later:
+                since, reason = since or time.monotonic(), ""
+                self._leave.grant(later, path, waits, since)
+                waits += 1
+            except Passing as error:
+                reason, attempt = str(error), attempt + 1
         raise Unreachable(
             f"the archive at {self.base_url} did not answer /{path[:200]} properly in "
             f"{self.patience.attempts} attempts; the last: {reason}",
@@ -147,24 +176,21 @@ class ArchiveClient:
 
     @contextmanager
     def _ask(self, path: str, wait: float) -> Iterator[requests.Response]:
-        """One request. Faults that may pass become ``_Passing``, refusals the errors that say so."""
+        """One request. Faults that may pass become ``Passing``, refusals the errors that say so."""
         try:
             with self._follow(f"{self.base_url}/{path}", wait) as response:
-                _check_status(response, self._arriving(response, self.patience.window))
+                check_status(response, self._arriving(response, self.patience.window))
                 yield response
         except requests.exceptions.SSLError as error:
-            raise Refused(
-                f"no trusted connection to {self.base_url}: {_reason(error)}",
-                "a certificate that this machine trusts",
-                "check the address and the clock; if your network looks into https, name its certificate in "
-                "REQUESTS_CA_BUNDLE. The check cannot be switched off",
-            ) from error
+            raise untrusted(self.base_url, error) from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             if isinstance(error, OSError) and not isinstance(
                 error, requests.RequestException | ConnectionError
             ):
                 raise  # the disk, not the network
-            raise _Passing(_reason(error)) from error
+            if self._proxy and is_of_proxy(error, self._proxy):
+                raise lost_at_proxy(self.base_url, self._proxy, reason_of(error)) from error
+            raise Passing(reason_of(error)) from error
 
     def _follow(self, url: str, wait: float) -> requests.Response:
         """Redirects stay on the archive's own host, or the token and the data would go astray."""
@@ -177,17 +203,30 @@ class ArchiveClient:
                 allow_redirects=False,
                 timeout=(self.patience.connect, wait),
             )
+            self._read_clock(response.headers.get("Date"))
             if response.status_code not in (301, 302, 303, 307, 308):
                 return response
             response.close()
             place = response.headers.get("Location", "")
             if not (url := _on_same_host(url, place)):
                 break
-        raise Refused(
+        raise Elsewhere(
             f"{self.base_url} sends us elsewhere, to {place[:200]!r}",
             "an archive that answers itself",
-            "check the address given with --archive",
+            "check the address given with --archive; a network may want a login in a browser first",
         )
+
+    def _read_clock(self, stated: str | None) -> None:
+        """Learn how far the archive's clock is ahead of ours, and say so once where that is much."""
+        moment = date_of(stated)
+        if moment is None:
+            return
+        first, self._ahead = self._ahead is None, moment - datetime.now(UTC)
+        if first and abs(self._ahead) > CLOCKS_AGREE:
+            days = self._ahead / timedelta(days=1)
+            differ = f"{abs(days):.1f} days {'ahead of' if days > 0 else 'behind'}"
+            text = f"the archive's clock is {differ} this machine's: its date decides what is public"
+            self.notify("warning", text=text)
 
     def _receive(
         self,
@@ -198,19 +237,27 @@ class ArchiveClient:
     ) -> None:
         """Pass the body on as it comes; too short, too long and too slow are faults."""
         announced = response.headers.get("Content-Length", "")
-        if size is not None and announced.isdigit() and int(announced) != size:
-            raise _Passing(f"{announced} bytes announced, {size} expected")
         expected = int(announced) if size is None and announced.isdigit() else size
         limit = LARGEST_PAGE if expected is None else expected
         count = 0
         for block in self._arriving(response, self.patience.window):
             count += len(block)
             if count > limit:
-                raise _Passing(f"more than the {limit} bytes expected")
+                raise Passing(f"more than the {limit} bytes expected")
             write(block)
             told(count)
         if expected is not None and count != expected:
-            raise _Passing(f"ended after {count} of {expected} bytes")
+            raise Passing(f"ended after {count} of {expected} bytes")
+
+    def _plain_text(self, response: requests.Response) -> str:
+        """The whole body of an answer that is no page for people."""
+        self._check_kind(response)
+        return self._text(response)
+
+    def _check_kind(self, response: requests.Response) -> None:
+        """A page for people comes from somebody else, such as a network that wants a login."""
+        if response.headers.get("Content-Type", "").lower().startswith(("text/html", "application/xhtml")):
+            raise portal(self.base_url, self._text(response))
 
     def _text(self, response: requests.Response) -> str:
         """The whole body as text."""
@@ -224,11 +271,11 @@ class ArchiveClient:
             parts.append(block)
         announced = response.headers.get("Content-Length", "")
         if announced.isdigit() and int(announced) != count:
-            raise _Passing(f"ended after {count} of {announced} bytes")
+            raise Passing(f"ended after {count} of {announced} bytes")
         try:
             return b"".join(parts).decode()
         except UnicodeDecodeError as error:
-            raise _Passing("an answer that is not text") from error
+            raise Passing("an answer that is not text") from error
 
     def _arriving(self, response: requests.Response, window: float) -> Iterator[bytes]:
         """The body as it comes; drops of it that never end are a fault too."""
@@ -238,35 +285,8 @@ class ArchiveClient:
             count += len(block)
             if time.monotonic() - since > window:
                 if count < self.patience.slowest * window:
-                    raise _Passing(f"stalled: {count} bytes in {window:.0f} s")
+                    raise Passing(f"stalled: {count} bytes in {window:.0f} s")
                 count, since = 0, time.monotonic()
-
-
-def _check_status(response: requests.Response, blocks: Iterator[bytes]) -> None:
-    status = response.status_code
-    if status == 200:
-        return
-    if status >= 500 or status in (408, 429):
-        raise _Passing(f"status {status}")
-    text = _beginning(blocks).decode("utf-8", "replace")
-    if status == 403 and "Login Required" in text:
-        raise Blocked
-    place = urlsplit(response.url).path
-    if status == 404:
-        raise Gone(f"the archive does not have {place} (404)")
-    if status == 403:
-        raise Refused(
-            f"the archive does not give out {place} (403)", "rights to proprietary data", "goafetch login"
-        )
-    raise Refused(f"the archive refuses {place} (status {status}): {' '.join(text.split())[:200]}")
-
-
-def _beginning(blocks: Iterator[bytes], size: int = 4096) -> bytes:
-    """As much of a body as tells a refusal from another."""
-    found = b""
-    while len(found) < size and (block := next(blocks, b"")):
-        found += block
-    return found[:size]
 
 
 def _on_same_host(url: str, place: str) -> str:
@@ -282,7 +302,7 @@ def _read_list(text: str) -> list[Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _Passing(f"an answer that is not whole JSON ({error})") from error
+        raise Passing(f"an answer that is not whole JSON ({error})") from error
     if not isinstance(found, list):
         raise BadAnswer(f"the archive answered a {type(found).__name__}", "a list of rows")
     return found
@@ -323,15 +343,3 @@ def _is_local(url: str) -> bool:
 
 def _quote_path(path: str) -> str:
     return quote(path, safe="/")
-
-
-def _reason(error: Exception) -> str:
-    """The innermost cause in a few words: the outer ones repeat addresses."""
-    while isinstance(inner := error.__cause__ or _context(error), Exception):
-        error = inner
-    return (str(error) or type(error).__name__)[:200]
-
-
-def _context(error: Exception) -> BaseException | None:
-    """What was being handled when it was raised, unless it was raised to stand for that."""
-    return None if error.__suppress_context__ else error.__context__

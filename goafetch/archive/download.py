@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.errors import Blocked, Damaged, Gone, Refused, Unreachable
+from goafetch.archive.errors import Blocked, Damaged, Elsewhere, Gone, OtherLength, Refused, Unreachable
 from goafetch.archive.moving.decide import Decision, plan, withheld_reason
 from goafetch.archive.moving.expand import Wanted, digest, expand
 from goafetch.archive.moving.incoming import incoming
+from goafetch.archive.query import Query
 from goafetch.archive.records import Record
+from goafetch.archive.search import find
 from goafetch.engine.pool import Desk, Pool
 from goafetch.errors import ARCHIVE, DONE, FAILED, WorkspaceError
 from goafetch.events import Notify, silent
@@ -34,7 +36,8 @@ class FetchReport:
     """Every file asked for, under one heading: its name and the reason.
 
     ``done``: fetched (or unpacked) now. ``present``: there before. ``changed``: there, but the archive has
-    another version. ``withheld``: not allowed. ``failed``: not to be had. ``planned``: the decisions.
+    another version. ``withheld``: not allowed. ``failed``: not to be had. ``renewed``: records of those that
+    the archive replaced while they were fetched. ``planned``: the decisions.
     ``bytes``: moved (or, in a dry run, to be moved). ``seconds``: taken. ``unreachable``: the archive was.
     """
 
@@ -43,6 +46,7 @@ class FetchReport:
     changed: Named = field(default_factory=list)
     withheld: Named = field(default_factory=list)
     failed: Named = field(default_factory=list)
+    renewed: dict[str, Record] = field(default_factory=dict)
     planned: list[Decision] = field(default_factory=list)
     bytes: int = 0
     seconds: float = 0.0
@@ -72,6 +76,7 @@ def fetch(
     pool: Pool | Desk | None = None,
     unpack: bool = True,
     update: bool = False,
+    exactly: bool = False,
     locked: Mapping[str, str] | None = None,
     verified: Verified | None = None,
     on_file: Callable[[Path], None] = lambda path: None,
@@ -80,7 +85,8 @@ def fetch(
     """Bring the records' files into ``folder`` as verified FITS files (as stored, without ``unpack``).
 
     ``locked``: md5 of the version fetched before, by file name; another version in the archive is then left
-    there unless ``update``. ``pool``: processes to unpack in, by default ``workers`` of its own. ``on_file``
+    there unless ``update``. ``exactly``: a version that the archive replaces meanwhile is not wanted
+    otherwise. ``pool``: processes to unpack in, by default ``workers`` of its own. ``on_file``
     is called, from a thread, with each file that is ready, in the order of the records as far as the network
     allows. Raises Blocked, and WorkspaceError where the disk is full.
     """
@@ -93,6 +99,7 @@ def fetch(
         update=update,
         has_token=client.has_token,
         unpack=unpack,
+        today=client.today(),
     )
     report = FetchReport(planned=decisions, bytes=sum(d.moved for d in decisions))
     _file_decided(report, decisions)
@@ -104,7 +111,7 @@ def fetch(
     keep = {d.stored.name for d in todo if d.stored is not None}
     started = time.monotonic()
     with incoming(folder, keep) as place, nullcontext(pool) if pool else Pool(workers) as workshop:
-        _Fetch(client, folder, place, workshop, unpack, verified, report, on_file, notify).run(
+        _Fetch(client, folder, place, workshop, unpack, exactly, verified, report, on_file, notify).run(
             todo, connections
         )
     report.seconds = time.monotonic() - started
@@ -149,13 +156,14 @@ class _Fetch:
         place: Path,
         pool: Pool | Desk,
         unpack: bool,
+        exactly: bool,
         verified: Verified,
         report: FetchReport,
         on_file: Callable[[Path], None],
         notify: Notify,
     ) -> None:
         self.client, self.folder, self.place, self.pool = client, folder, place, pool
-        self.unpack, self.verified, self.report = unpack, verified, report
+        self.unpack, self.exactly, self.verified, self.report = unpack, exactly, verified, report
         self.on_file, self.notify = on_file, notify
         self.stop = threading.Event()
         self.lock = threading.Lock()
@@ -204,7 +212,7 @@ class _Fetch:
             self.file(report.withheld, record, f"{withheld_reason(record)}{self.standing()}")
         except Gone:
             self.file(report.failed, record, "the archive lists it but does not have it (404)")
-        except Damaged as error:
+        except (Damaged, OtherLength) as error:
             self.file(report.failed, record, str(error))
         except Unreachable as error:
             self.file(report.failed, record, error.found)
@@ -216,7 +224,12 @@ class _Fetch:
             self.file(report.failed, record, "not tried: the archive cannot be reached")
         else:
             self.in_vain = 0
-            report.done.append((record.name, decision.reason))
+            report.done.append((record.name, self.told(record, decision.reason)))
+
+    def told(self, record: Record, reason: str) -> str:
+        """The reason why a file was fetched, and whether it was replaced meanwhile."""
+        newer = self.report.renewed.get(record.name)
+        return f"{reason}; the archive replaced it meanwhile, md5 now {newer.data_md5}" if newer else reason
 
     def standing(self) -> str:
         """What to add about the token where a file is refused in spite of it: the archive never says."""
@@ -234,12 +247,31 @@ class _Fetch:
         self.notify("refused", name=record.name, reason=reason)
 
     def bring(self, decision: Decision) -> None:
-        """One file from the archive to its final name; a damaged one is fetched once more."""
+        """One file from the archive to its final name; a damaged one is fetched once more.
+
+        One that is not what the archive listed may have been replaced since: then the new version is taken.
+        """
+        record = decision.record
         try:
-            self.settle(decision.record, self.stored(decision))
-        except Damaged as error:
-            self.notify("retry", path=decision.record.remote, reason=str(error), attempt=2)
-            self.settle(decision.record, self.download(decision.record))
+            self.settle(record, self.stored(decision))
+        except (Damaged, OtherLength) as error:
+            newer = self.newer(record)
+            if newer is None:
+                self.notify("retry", path=record.remote, reason=str(error), attempt=2)
+            elif self.exactly:
+                raise Damaged("the archive has replaced it by another version", record.file_md5) from error
+            else:
+                self.notify("warning", text=f"{record.name} was replaced in the archive during the fetch")
+            fresh = newer or record
+            self.settle(fresh, self.download(fresh))
+            if newer:
+                self.report.renewed[record.name] = newer
+
+    def newer(self, record: Record) -> Record | None:
+        """Another version of the file that the archive lists now, if there is one."""
+        found = find(self.client, Query(filename=record.name, qa="AnyQA")).records
+        same_place = [each for each in found if each.path == record.path]
+        return next((each for each in same_place if each.file_md5 != record.file_md5), None)
 
     def stored(self, decision: Decision) -> Path:
         """The stored file: the one that is here already, or a fresh one."""
@@ -262,8 +294,8 @@ class _Fetch:
                 self.client.download(record.remote, path, record.file_size, told)
             except BaseException as error:
                 path.unlink(missing_ok=True)  # the archive cannot go on where it left off
-                if isinstance(error, Blocked):
-                    self.stop.set()  # every further request would only harden the block
+                if isinstance(error, (Blocked, Elsewhere)):
+                    self.stop.set()  # every further request would only harden the block, or be in vain
                 raise
         return path
 

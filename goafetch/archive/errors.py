@@ -29,7 +29,17 @@ class BadAnswer(ArchiveError):
 
 
 class Refused(ArchiveError):
-    """The archive understood the request and refused it (403, 405, 406, a redirect elsewhere)."""
+    """The archive understood the request and refused it (403, 405, 406)."""
+
+
+class Elsewhere(ArchiveError):
+    """Something else answers in the archive's place, or lies on the way to it: nothing is asked again."""
+
+
+class OtherLength(ArchiveError):
+    """The archive sends a file of another length than its list says."""
+
+    exit_code = FAILED
 
 
 class Gone(ArchiveError):

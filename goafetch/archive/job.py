@@ -176,6 +176,7 @@ def bring(
     ]
     if not options.dry_run:
         got = [name for name, _ in report.done]
+        gathered.records[:] = [report.renewed.get(record.name, record) for record in gathered.records]
         got += [n for n, _ in report.present if options.update or old is None or n not in old.files]
         roles = [(record, gathered.roles[record.name]) for record in gathered.records]
         renewed(old, client.base_url, criteria, roles, got).write(workspace.lock_file)
@@ -195,7 +196,7 @@ def bring_locked(
         )
     known = look_up(client, (Listed(f.name, f.data_label, f.file_md5) for f in lock.files.values()))
     same = [known[n] for n, f in lock.files.items() if n in known and known[n].data_md5 == f.data_md5]
-    report = _fetch(client, workspace, same, options, lock, notify)
+    report = _fetch(client, workspace, same, options, lock, notify, exactly=True)
     verified = workspace.verified()
     for name in sorted(set(lock.files) - {record.name for record in same}):
         path = workspace.playdata / name
@@ -215,6 +216,8 @@ def _fetch(
     options: Options,
     lock: Lock | None,
     notify: Notify,
+    *,
+    exactly: bool = False,
 ) -> FetchReport:
     if not options.dry_run:
         workspace.make()
@@ -228,6 +231,7 @@ def _fetch(
         pool=options.pool,
         unpack=options.unpack,
         update=options.update,
+        exactly=exactly,
         locked=lock.versions if lock else {},
         verified=options.verified or workspace.verified(),
         on_file=options.on_file,

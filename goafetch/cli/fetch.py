@@ -89,7 +89,8 @@ def fetch(
             near=None if near is None else (near, radius),
         )
     _show(brought, root, dry_run=dry_run, format="json" if json else format, quiet=quiet)
-    return 0 if dry_run else brought.report.exit_code
+    code = 0 if dry_run else brought.report.exit_code
+    return code or (1 if brought.gathered.association.lost else 0)
 
 
 def _show(brought: Brought, root: Path, *, dry_run: bool, format: str, quiet: bool) -> None:
@@ -104,6 +105,8 @@ def _show(brought: Brought, root: Path, *, dry_run: bool, format: str, quiet: bo
                 "bytes": report.bytes,
                 "seconds": report.seconds,
                 "disk": report.needed,
+                "warnings": brought.gathered.warnings,
+                "association_failed": brought.gathered.association.failed,
                 "differences": [{"name": n, "what": what} for n, what in brought.differences],
                 "files": rows,
             }

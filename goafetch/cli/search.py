@@ -11,6 +11,8 @@ from goafetch import console
 from goafetch.cli.run import Archive, Date, Filter, Json, Night, Object, Quiet, Verbose
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from goafetch.archive.associate import Association
     from goafetch.archive.records import Record
 
@@ -91,9 +93,9 @@ def search(
     if linked is not None:
         console.show_table(list_calibrations(linked), CALIBRATION_COLUMNS, format=shown)
     else:
-        rows = [row_of(record) for record in found.records]
+        rows = [row_of(record, client.today()) for record in found.records]
         console.show_table(rows, None if shown == "csv" else COLUMNS, format=shown)
-    return 1 if found.unseen else 0
+    return 1 if found.unseen or (linked and linked.lost) else 0
 
 
 def warn(texts: list[str], notify: Callable[..., None]) -> None:
@@ -102,13 +104,14 @@ def warn(texts: list[str], notify: Callable[..., None]) -> None:
         notify("warning", text=text)
 
 
-def row_of(record: Record) -> dict[str, Any]:
-    """A record as a row, its release date named where it is proprietary."""
+def row_of(record: Record, today: date) -> dict[str, Any]:
+    """A record as a row, its release date named where it is proprietary on that day."""
     from dataclasses import asdict
 
     row = asdict(record)
     row["types"] = sorted(record.types or ())
-    row["proprietary"] = f"until {record.release}" if record.proprietary() else ""
+    until = f"until {record.release}" if record.release else "no date of release"
+    row["proprietary"] = until if record.proprietary(today) else ""
     return row
 
 

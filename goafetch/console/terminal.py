@@ -148,6 +148,21 @@ class Terminal:
         if done >= total:
             self._end_transfer(name)
 
+    def _on_wait(self, seconds: float, total: float, reason: str, **_: object) -> None:
+        """The archive wants to be left alone: counted down on a terminal, said once elsewhere."""
+        words = f"the archive asks us to wait {_duration(total)} ({as_text(reason)})"
+        if self._progress is None:
+            if seconds == total:
+                self._line("…", words, "yellow")
+            return
+        stage = self._transfers.setdefault("", _Stage("the archive asks us to wait", None))
+        if stage.task is None:
+            self._line("…", words, "yellow")
+            stage.task = self._progress.add_task(f"  {stage.title}", total=total, amount="", count="")
+        self._progress.update(stage.task, completed=total - seconds, amount=f"{seconds:g} s left")
+        if seconds <= 0:
+            self._end_transfer("")
+
     def _end_transfer(self, name: str) -> None:
         stage = self._transfers.pop(name, None)
         if stage is not None and stage.task is not None and self._progress is not None:

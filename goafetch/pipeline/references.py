@@ -140,10 +140,8 @@ class References:
             for names in words
             if names and catalog.kept(names, *place, self._folder) is None
         ]
-        if missing and not catalog.is_reachable(self.server):
-            reason = (
-                f"{self.server} cannot be reached; files given with --catalog and --phot-catalog do as well"
-            )
+        if missing and (trouble := catalog.why_not_reachable(self.server)):
+            reason = f"{trouble}; files given with --catalog and --phot-catalog do as well"
             self._said.append(("decision", {"what": "no catalogue of stars was fetched", "reason": reason}))
             return
         for names, place in missing:

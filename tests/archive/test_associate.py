@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+from quick_archive import QUICK
 
 from goafetch.archive.associate import associate
+from goafetch.archive.calibrations.calmgr import LAMP_OFF, TYPES
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import BadAnswer
 from goafetch.archive.query import Criteria
 from goafetch.archive.records import Record
 from goafetch.archive.search import search
-from goafetch.practice.server import PracticeArchive
+from goafetch.practice.server import Fault, PracticeArchive, serve
 
 BPM = "bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"
 
@@ -89,3 +91,32 @@ def test_the_returned_addresses_are_not_followed(
             return json.loads(text.replace("https://127.0.0.1", "https://evil.example.org"))
 
     assert len(associate(Astray(client.base_url), science).files) == 35
+
+
+def test_a_look_up_that_failed_once_is_repeated(tiny_folder: Path, science: list[Record]) -> None:
+    with serve(tiny_folder, faults=[Fault("association-error", times=1)]) as archive:
+        found = associate(ArchiveClient(archive.url, patience=QUICK), science)
+    assert len(found.files) == 35 and not found.failed and not found.warnings and not found.lost
+
+
+def test_where_look_ups_fail_calibrations_are_searched_for_and_it_is_said(
+    tiny_folder: Path, science: list[Record]
+) -> None:
+    """The archive's 'error' is not 'there is nothing': flats were dropped without a word."""
+    with serve(tiny_folder, faults=["association-error"]) as archive:
+        found = associate(ArchiveClient(archive.url, patience=QUICK), science)
+        asked = [request.path.split("/")[1:3] for request in archive.requests]
+    assert len(found.files) == 35 and not found.lost
+    assert asked.count(["jsoncalmgr", "domeflat"]) == 3
+    names = [record.name for record in science]
+    assert found.failed == dict.fromkeys(TYPES, names)
+    said = [text for text in found.warnings if "look-up of domeflat failed for 16 files" in text]
+    assert len(said) == 1 and names[0] in said[0] and "15 were found by a search" in said[0]
+
+
+def test_what_was_lost_with_a_failed_look_up_is_known(tiny_folder: Path, science: list[Record]) -> None:
+    with serve(tiny_folder, faults=["association-error"]) as archive:
+        archive.holdings[:] = [h for h in archive.holdings if h.row["object"] != "Domeflat OFF"]
+        found = associate(ArchiveClient(archive.url, patience=QUICK), science)
+    assert found.lost == [LAMP_OFF]
+    assert any("lampoff_domeflat failed" in text and "0 were found" in text for text in found.warnings)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from quick_archive import QUICK
 
-from goafetch.archive.client import ArchiveClient, Patience
-from goafetch.archive.errors import BadAnswer, Blocked, Gone, Refused, Unreachable
+from goafetch import network
+from goafetch.archive.client import ArchiveClient
+from goafetch.archive.errors import BadAnswer, Blocked, Elsewhere, Gone, OtherLength, Refused, Unreachable
 from goafetch.archive.moving.connection import USER_AGENT
+from goafetch.archive.moving.patience import Patience, seconds_until
 from goafetch.errors import UsageError
-from goafetch.practice.server import serve
+from goafetch.practice.server import User, serve
 
 TOKEN = "dG9rZW4tdG9rZW4="
 
@@ -117,7 +121,7 @@ def test_a_token_that_could_split_a_header_is_refused(bad: str) -> None:
 def test_redirects_to_another_host_are_not_followed(scripted) -> None:
     other = scripted(OK)
     server = scripted((302, {"Location": f"{other.url}/jsonsummary/canonical"}, b""))
-    with pytest.raises(Refused):
+    with pytest.raises(Elsewhere):
         ask(server.url, TOKEN)
     assert other.seen == []
 
@@ -126,7 +130,7 @@ def test_redirects_to_another_host_are_not_followed(scripted) -> None:
 def test_redirects_to_no_address_are_refused(scripted, place: str) -> None:
     """The library that we send with would parse the place by itself and end in an error of its own."""
     server = scripted((302, {"Location": place}, b""))
-    with pytest.raises(Refused, match="elsewhere"):
+    with pytest.raises(Elsewhere, match="elsewhere"):
         ArchiveClient(server.url, patience=QUICK).rows("jsonsummary", ("canonical",))
 
 
@@ -201,12 +205,230 @@ def test_whoami_tells_a_valid_token_from_an_invalid_one(tiny_folder: Path) -> No
         assert ArchiveClient(archive.url).whoami() is None
 
 
-def test_a_file_of_another_length_is_not_accepted(scripted, tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [b"12345", b"12345678901"])
+def test_a_file_of_another_length_is_not_accepted(scripted, tmp_path: Path, other: bytes) -> None:
     fits = {"Content-Type": "application/fits"}
-    server = scripted((200, fits, b"12345"), (200, fits, b"12345678901"), (200, fits, b"1234567890"))
+    server = scripted((200, fits, other), (200, fits, b"1234567890"))
     target = tmp_path / "stored"
     ArchiveClient(server.url, patience=QUICK).download("X.fits.bz2", target, 10)
-    assert target.read_bytes() == b"1234567890" and len(server.seen) == 3
+    assert target.read_bytes() == b"1234567890" and len(server.seen) == 2
+
+
+def test_a_file_that_keeps_another_length_is_said_to(scripted, tmp_path: Path) -> None:
+    server = scripted((200, {"Content-Type": "application/fits"}, b"12345"))
+    with pytest.raises(OtherLength, match="5 bytes announced, 10 expected"):
+        ArchiveClient(server.url, patience=QUICK).download("X.fits.bz2", tmp_path / "stored", 10)
+    assert len(server.seen) == 2
+
+
+def later(status: int, until: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    return status, {"Retry-After": until, **headers}, b"slow down"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_archive_is_left_alone_for_as_long_as_it_wants(scripted, status: int) -> None:
+    server, told = scripted(later(status, "1"), OK), []
+    begun = time.monotonic()
+    client = ArchiveClient(server.url, None, lambda event, **facts: told.append((event, facts)))
+    assert client.rows("jsonsummary", ("canonical",)) == []
+    assert time.monotonic() - begun >= 1.0 and len(server.seen) == 2
+    waits = [facts["seconds"] for event, facts in told if event == "wait"]
+    assert waits[0] == 1 and waits[-1] == 0 and f"status {status}" in told[0][1]["reason"]
+    assert not [event for event, _ in told if event == "retry"]
+
+
+def test_a_moment_to_come_again_is_read_by_the_archives_own_clock() -> None:
+    date, until = "Wed, 01 Jan 2020 00:00:00 GMT", "Wed, 01 Jan 2020 00:00:40 GMT"
+    assert seconds_until({"Retry-After": until, "Date": date}) == 40.0
+    assert seconds_until({"Retry-After": until}) == 0.0
+    assert seconds_until({"Retry-After": "12"}) == 12.0
+    assert [seconds_until({"Retry-After": bad}) for bad in ("", "soon", "-1", "1e9", "²")] == [None] * 5
+
+
+def test_who_wants_to_be_left_alone_for_hours_is_not_waited_for(scripted) -> None:
+    server = scripted(later(503, "10800"))
+    with pytest.raises(Unreachable, match=r"left alone for 3\.0 h \(status 503\)"):
+        ask(server.url)
+    assert len(server.seen) == 1
+
+
+def test_who_says_at_once_again_and_again_is_given_up(scripted) -> None:
+    server = scripted(later(429, "0"))
+    patience = Patience(pause=0.05, longest=1.0)
+    with pytest.raises(Unreachable, match="left alone"):
+        ArchiveClient(server.url, patience=patience).rows("jsonsummary", ())
+    assert 3 <= len(server.seen) <= 6
+
+
+def test_whoever_else_asks_waits_too(scripted) -> None:
+    server = scripted(later(429, "1"), OK)
+    told: list[str] = []
+    client = ArchiveClient(server.url, None, lambda event, **facts: told.append(event), patience=QUICK)
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(client.rows, "jsonsummary", ())
+        while not client._leave._until:
+            time.sleep(0.01)
+        others = [threads.submit(client.rows, "jsonsummary", ()) for _ in range(2)]
+        time.sleep(0.3)
+        assert len(server.seen) == 1
+        assert [each.result(timeout=10) for each in (first, *others)] == [[]] * 3
+
+
+PAGE = b"<html><head><TITLE>\n Guest &amp; visitor WiFi:\n please sign in</TITLE></head></html>"
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+
+
+@pytest.mark.parametrize("status", [200, 511])
+def test_a_network_that_wants_a_login_is_named_by_its_page(scripted, tmp_path: Path, status: int) -> None:
+    asks = (
+        lambda client: client.rows("jsonsummary", ("canonical",)),
+        lambda client: client.page("fullheader", "S20170505S0095.fits"),
+        lambda client: client.download("X.fits.bz2", tmp_path / "stored", 10),
+        lambda client: client.whoami(),
+    )
+    for each in asks:
+        server = scripted((status, HTML, PAGE))
+        with pytest.raises(Elsewhere, match="'Guest & visitor WiFi: please sign in'") as caught:
+            each(ArchiveClient(server.url, TOKEN))
+        assert len(server.seen) == 1 and caught.value.exit_code == 4 and "browser" in str(caught.value)
+
+
+def test_a_server_that_does_not_encrypt_is_said_to_not(scripted) -> None:
+    server = scripted(OK)
+    begun = time.monotonic()
+    with pytest.raises(Elsewhere, match="does not speak https"):
+        ArchiveClient(server.url.replace("http:", "https:")).rows("jsonsummary", ())
+    assert time.monotonic() - begun < 5
+
+
+REMOTE = "https://archive.example.org"
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment that names no proxies and no certificates."""
+    for name in (*network.BUNDLES, *(n for n in os.environ if n.lower().endswith("_proxy"))):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("name", network.BUNDLES)
+def test_certificates_that_are_not_there_are_named(bare: pytest.MonkeyPatch, name: str) -> None:
+    bare.setenv(name, "/no/such-corporate-ca.pem")
+    with pytest.raises(UsageError, match=f"{name} names /no/such-corporate-ca.pem, which does not exist"):
+        ArchiveClient(REMOTE)
+    ArchiveClient("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("HTTPS_PROXY", "ftp://proxy.example.org", "HTTPS_PROXY names ftp://proxy.example.org"),
+        ("https_proxy", "http://user:secret@proxy:notaport", "https_proxy names http://proxy:notaport"),
+        ("ALL_PROXY", "quic://proxy:1", "ALL_PROXY names quic://proxy:1"),
+    ],
+)
+def test_proxies_that_cannot_be_are_refused(bare, name: str, value: str, says: str) -> None:
+    bare.setenv(name, value)
+    with pytest.raises(UsageError, match=says) as caught:
+        ArchiveClient(REMOTE)
+    assert "secret" not in str(caught.value)
+    bare.setenv("NO_PROXY", "example.org")
+    ArchiveClient(REMOTE)
+
+
+def test_a_socks_proxy_without_its_library_says_what_to_install(bare) -> None:
+    bare.setenv("ALL_PROXY", "socks5h://127.0.0.1:1080")
+    bare.setattr(network.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="ALL_PROXY names the SOCKS proxy") as caught:
+        ArchiveClient(REMOTE)
+    assert "requests[socks]" in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["", "http://", "socks5h://"])
+def test_a_proxy_that_is_not_there_is_named_and_asked_once(bare, scheme: str) -> None:
+    if scheme.startswith("socks"):
+        pytest.importorskip("socks")
+    bare.setenv("ALL_PROXY", f"{scheme}127.0.0.1:9")
+    begun = time.monotonic()
+    with pytest.raises(Elsewhere, match="named by ALL_PROXY, does not lead to the archive"):
+        ArchiveClient(REMOTE).rows("jsonsummary", ())
+    assert time.monotonic() - begun < 5
+
+
+class Proxy:
+    """Takes connections and the first bytes of each, and closes them."""
+
+    def __init__(self, reply: bytes) -> None:
+        self.heard: list[bytes] = []
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.place = f"127.0.0.1:{self.socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, args=(reply,), daemon=True).start()
+
+    def _serve(self, reply: bytes) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.socket.accept()
+                with connection, suppress(OSError):
+                    self.heard.append(connection.recv(999))
+                    connection.sendall(reply)
+
+
+def test_a_proxy_that_wants_a_login_is_final_and_one_that_is_busy_is_not(bare) -> None:
+    for status, count in ((407, 1), (503, 5)):
+        proxy = Proxy(b"HTTP/1.1 %d no\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
+        bare.setenv("HTTPS_PROXY", proxy.place)
+        with pytest.raises((Elsewhere, Unreachable)):
+            ArchiveClient(REMOTE, patience=QUICK).rows("jsonsummary", ())
+        assert [line[:35] for line in proxy.heard] == [b"CONNECT archive.example.org:443 HTT"] * count
+        proxy.socket.close()
+
+
+def test_socks_proxies_are_spoken_to_as_such(bare) -> None:
+    pytest.importorskip("socks")
+    proxy = Proxy(b"")
+    bare.setenv("ALL_PROXY", f"socks5h://{proxy.place}")
+    with pytest.raises((Elsewhere, Unreachable)):
+        ArchiveClient(REMOTE, patience=QUICK).rows("jsonsummary", ())
+    assert proxy.heard[0][:1] == b"\x05"
+
+
+@pytest.mark.parametrize("kind", ["archive", "orcid", "noirlab"])
+def test_whoami_knows_each_kind_of_account(tiny_folder: Path, kind: str) -> None:
+    user = User("0000-0002-1825-0097", "", kind=kind)
+    with serve(tiny_folder, users=[user], token=TOKEN) as archive:
+        assert ArchiveClient(archive.url, TOKEN).whoami() == "0000-0002-1825-0097"
+
+
+@pytest.mark.parametrize(
+    ("item", "name"),
+    [
+        ("Username: pi78", "pi78"),
+        ("Username: None", "pi@example.org"),
+        ('Username: </li><li>ORCID iD: <a href="https://orcid.org/0000-0002-1825-009X">0000-0002-1825-009X</a>',
+         "0000-0002-1825-009X"),
+        ("Username:\n </li><li>NOIRlab ID: jdoe", "jdoe"),
+    ],
+)  # fmt: skip
+def test_the_page_of_the_user_is_read_in_all_its_forms(scripted, item: str, name: str) -> None:
+    page = (
+        f'<span id="whoami">\n x &#9662;<ul class="whoami">\n<li class="whoami">{item}</li>\n'
+        '<li class="whoami">Email pi@example.org <a href="/change_email">[update]</a></li>\n'
+        '<li class="whoami"><a href="/logout">Log Out</a></li></ul></span>'
+    )
+    assert ArchiveClient(scripted((200, HTML, page.encode())).url, TOKEN).whoami() == name
+
+
+def test_the_archives_clock_says_what_day_it_is(tiny_folder: Path) -> None:
+    told: list[dict[str, object]] = []
+    with serve(tiny_folder, faults=["clock"]) as archive:
+        client = ArchiveClient(archive.url, None, lambda event, **facts: told.append({"is": event, **facts}))
+        assert client.today() == datetime.now(UTC).date()
+        for _ in range(2):
+            client.rows("jsonsummary", ("GS-2017A-Q-29",))
+        assert timedelta(days=2) < client.today() - datetime.now(UTC).date() < timedelta(days=4)
+    assert [event["is"] for event in told] == ["warning"]
+    assert "3.0 days ahead of this machine's" in str(told[0]["text"])
 
 
 def test_a_full_disk_is_not_the_networks_fault(scripted, tmp_path: Path) -> None:

@@ -17,15 +17,21 @@ from goafetch.archive import download
 from goafetch.archive.associate import associate
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.download import FetchReport, fetch
-from goafetch.archive.errors import Blocked
+from goafetch.archive.errors import Blocked, Elsewhere
+from goafetch.archive.job import Options, bring, bring_locked
+from goafetch.archive.lock import Lock
 from goafetch.archive.moving.incoming import incoming
 from goafetch.archive.query import Criteria
 from goafetch.archive.records import Record
 from goafetch.archive.search import search
 from goafetch.errors import GoafetchError, WorkspaceError
 from goafetch.practice.server import Fault, PracticeArchive, serve
+from goafetch.workspace import Workspace
 
-NAMES = ("unavailable", "reset", "wrong-bytes", "slow-drip", "trailing-json", "withheld", "short-tar")
+NAMES = (
+    *("unavailable", "reset", "wrong-bytes", "slow-drip", "trailing-json", "withheld", "short-tar"),
+    *("limits", "association-error", "retry-after", "clock", "older-software"),
+)
 
 
 @pytest.fixture
@@ -193,6 +199,87 @@ def test_each_fault_alone(
     _account(result, tmp_path / "playdata")
     if name != "withheld":
         assert isinstance(result, FetchReport) and len(result.done) == 51, result
+
+
+def present_md5s(archive: PracticeArchive) -> dict[str, str]:
+    return {h.name: str(h.row["data_md5"]) for h in archive.holdings if h.row["present"]}
+
+
+def test_a_file_replaced_during_the_fetch_is_taken_anew_and_said(
+    records: list[Record], tiny_folder: Path, pool: Threads, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    with serve(tiny_folder, faults=["re-ingest"]) as archive:
+        client = ArchiveClient(archive.url, patience=QUICK)
+        found = search(client, Criteria(program="GS-2017A-Q-29")).records
+        report = fetch(
+            client,
+            found,
+            tmp_path / "playdata",
+            pool=pool,
+            notify=lambda event, **facts: told.append(str(facts.get("text", ""))),
+        )
+        right = present_md5s(archive)
+    assert report.exit_code == 0 and len(report.done) == 16 and len(report.renewed) == 3
+    assert wrong_files(tmp_path / "playdata", right) == []
+    for name, newer in report.renewed.items():
+        assert newer.data_md5 == right[name]
+        assert f"replaced it meanwhile, md5 now {right[name]}" in dict(report.done)[name]
+        assert any(name in text and "was replaced in the archive" in text for text in told)
+
+
+def test_the_lock_keeps_the_version_that_came_and_locked_ones_stay(
+    tiny_folder: Path, pool: Threads, tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path)
+    with serve(tiny_folder, faults=["re-ingest"]) as archive:
+        client = ArchiveClient(archive.url, patience=QUICK)
+        options = Options(pool=pool, calibrations=False)
+        bring(client, workspace, Criteria(program="GS-2017A-Q-29"), options)
+        right = present_md5s(archive)
+        lock = Lock.read(workspace.lock_file)
+        assert lock is not None
+        assert {name: file.data_md5 for name, file in lock.files.items()} == {n: right[n] for n in lock.files}
+    shutil.rmtree(workspace.playdata)
+    with serve(tiny_folder) as archive:
+        locked = bring_locked(ArchiveClient(archive.url, patience=QUICK), workspace, options).report
+    assert len(locked.done) == 13 and len(locked.failed) == 3 and locked.exit_code == 1
+    shutil.rmtree(workspace.playdata)
+    workspace.lock_file.unlink()
+    with serve(tiny_folder) as archive:
+        bring(
+            ArchiveClient(archive.url, patience=QUICK),
+            workspace,
+            Criteria(program="GS-2017A-Q-29"),
+            replace(options, dry_run=False),
+        )
+    shutil.rmtree(workspace.playdata)
+    with serve(tiny_folder, faults=["re-ingest"]) as archive:
+        locked = bring_locked(ArchiveClient(archive.url, patience=QUICK), workspace, options).report
+    assert len(locked.done) == 13 and len(locked.failed) == 3
+    assert all("replaced it by another version" in reason for _, reason in locked.failed)
+
+
+def test_everything_at_once_still_brings_or_names_every_file(
+    tiny_folder: Path, pool: Threads, tmp_path: Path
+) -> None:
+    faults = ["limits", "association-error", "retry-after", "re-ingest", Fault("withheld", None, 5), "clock"]
+    with serve(tiny_folder, faults=faults, seed=5) as archive:
+        result = _run(archive, tmp_path / "playdata", pool)
+        right = present_md5s(archive)
+    assert isinstance(result, FetchReport) and result.exit_code == 1
+    assert len(result.withheld) == 5 and len(result.done) == 46 and not result.failed
+    assert wrong_files(tmp_path / "playdata", right) == []
+
+
+def test_a_network_that_wants_a_login_in_the_middle_ends_the_fetch(
+    records: list[Record], tiny_folder: Path, pool: Threads, tmp_path: Path
+) -> None:
+    with serve(tiny_folder, faults=["captive-portal"]) as archive:
+        client = ArchiveClient(archive.url, patience=QUICK)
+        with pytest.raises(Elsewhere, match="please sign in"):
+            fetch(client, records, tmp_path / "playdata", connections=1, pool=pool)
+        assert len(archive.requests) <= 2
 
 
 def test_bytes_that_stay_wrong_are_fetched_twice_and_reported(

@@ -25,6 +25,25 @@ LAMP_ON, LAMP_OFF, STANDARD, MASK = (
 )
 TYPES = (LAMP_ON, LAMP_OFF, STANDARD, MASK)
 
+
+@dataclass(frozen=True)
+class Rule:
+    """What a type of calibration is in the archive's rows, and how many it associates."""
+
+    observation_class: str
+    object: str | None
+    count: int
+
+
+RULES = {
+    LAMP_ON: Rule("dayCal", "Domeflat", 20),
+    LAMP_OFF: Rule("dayCal", "Domeflat OFF", 20),
+    STANDARD: Rule("partnerCal", None, 8),
+}
+#: How far from the science the archive looks for them.
+INTERVAL = 30 * DAY
+#: How often it is asked where its own look-up fails.
+ATTEMPTS = 3
 #: Requests at a time: few enough to be polite.
 CONNECTIONS = 4
 
@@ -57,18 +76,55 @@ def selection_of(records: Sequence[Record]) -> Query:
     )
 
 
-def ask(client: ArchiveClient, records: Sequence[Record], kind: str) -> dict[str, list[Listed]]:
+def ask(
+    client: ArchiveClient, records: Sequence[Record], kind: str
+) -> tuple[dict[str, list[Listed]], list[str]]:
     """By science file name: what the archive associates of one type, nearest in time first.
 
-    Files that the archive leaves out of its answer are left out here.
+    Files that the archive leaves out of its answer are left out here; those for which its own look-up
+    failed, several times, are named beside.
     """
+    words = (kind, *selection_of(records).words)
     wanted = {record.name for record in records}
     found: dict[str, list[Listed]] = {}
-    for target in client.rows("jsoncalmgr", (kind, *selection_of(records).words)):
-        name = _text(target, "filename").removesuffix(".bz2")
-        if name in wanted:
-            found[name] = _listed(target, kind)
-    return found
+    failed: set[str] = set()
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            client.pause("/".join(("jsoncalmgr", *words)), f"the look-up of {kind} failed there", attempt)
+        for target in client.rows("jsoncalmgr", words):
+            name = _text(target, "filename").removesuffix(".bz2")
+            if name in wanted and name not in found:
+                listed = _listed(target, kind)
+                if listed is None:
+                    failed.add(name)
+                else:
+                    found[name] = listed
+        failed -= found.keys()
+        if not failed:
+            break
+    return found, sorted(failed)
+
+
+def nearest(client: ArchiveClient, records: Sequence[Record], kind: str) -> list[Record]:
+    """What the archive would associate by its own rule, searched for: same filter, nearest in time.
+
+    Source: FitsStorage ``cal/calibration/calibration_gsaoi.py``.
+    """
+    times = [r.ut_datetime for r in records if r.ut_datetime]
+    if kind not in RULES or not times or not records[0].filter_name:
+        return []
+    rule, middle = RULES[kind], sorted(times)[len(times) // 2]
+    query = Query(
+        interval=Interval(min(times) - INTERVAL, max(times) + INTERVAL),
+        observation_class=rule.observation_class,
+        observation_type="OBJECT",
+        object=rule.object,
+        filter=records[0].filter_name,
+        instrument=records[0].instrument,
+        reduction="RAW",
+    )
+    found = [record for record in find(client, query).records if record.ut_datetime]
+    return sorted(found, key=lambda r: abs((r.ut_datetime or middle) - middle))[: rule.count]
 
 
 def look_up(client: ArchiveClient, listed: Iterable[Listed]) -> dict[str, Record]:
@@ -114,12 +170,15 @@ def _search_all(
     return {record.name: record for answer in answers for record in answer if record.name in wanted}
 
 
-def _listed(target: object, kind: str) -> list[Listed]:
+def _listed(target: object, kind: str) -> list[Listed] | None:
+    """What is associated with one science file; None where the archive's own look-up failed."""
     found = []
     for info in _list(target, "cal_info"):
         if not isinstance(info, Mapping) or info.get("type") != kind:
             raise BadAnswer(f"the archive was asked for {kind} and answered {info!r:.200}", f"type {kind!r}")
-        for item in info.get("cals") or []:  # null where the archive's own look-up failed
+        if info.get("error"):
+            return None
+        for item in info.get("cals") or []:
             md5 = item.get("md5") if isinstance(item, Mapping) else None
             found.append(Listed(_text(item, "name").removesuffix(".bz2"), str(item.get("label") or ""), md5))
     return found

@@ -10,7 +10,6 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
-import urllib3
 
 from goafetch import __version__
 
@@ -108,20 +107,21 @@ def _break_off(connected: Any) -> None:
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Makes such connections, through a proxy too, and enters them among the open ones."""
+    """Makes such connections, through a proxy of any kind too, and enters them among the open ones."""
 
     def __init__(self, session: Session, **named: Any) -> None:
-        self._pools = {
-            "http": _punctual(urllib3.HTTPConnectionPool, session),
-            "https": _punctual(urllib3.HTTPSConnectionPool, session),
-        }
+        self._session = session
         super().__init__(**named)
 
     def init_poolmanager(self, *args: Any, **named: Any) -> None:
         super().init_poolmanager(*args, **named)
-        self.poolmanager.pool_classes_by_scheme = self._pools
+        self._make_punctual(self.poolmanager)
 
-    def proxy_manager_for(self, *args: Any, **named: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **named)
-        manager.pool_classes_by_scheme = self._pools
+    def proxy_manager_for(self, proxy: str, **named: Any) -> Any:
+        known = self.proxy_manager.get(proxy)
+        return known or self._make_punctual(super().proxy_manager_for(proxy, **named))
+
+    def _make_punctual(self, manager: Any) -> Any:
+        pools = manager.pool_classes_by_scheme.items()
+        manager.pool_classes_by_scheme = {scheme: _punctual(pool, self._session) for scheme, pool in pools}
         return manager

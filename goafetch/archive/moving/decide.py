@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -37,14 +38,26 @@ class Local:
     stored: Path | None = None
 
 
-def decide(record: Record, local: Local, *, locked: str | None, update: bool, has_token: bool) -> Decision:
-    """What to do with one file; ``locked``: md5 of the version that was fetched before, if known."""
+def decide(
+    record: Record,
+    local: Local,
+    *,
+    locked: str | None,
+    update: bool,
+    has_token: bool,
+    today: date | None = None,
+) -> Decision:
+    """What to do with one file.
+
+    ``locked``: md5 of the version that was fetched before, if known. ``today``: the date by the archive's
+    clock, by ours unless given.
+    """
     needed = record.data_size or record.file_size
     if local.md5 is not None and local.md5 == (record.data_md5 or locked):
         return Decision(record, "present", "already there, md5 right")
     if local.md5 is not None and local.md5 == locked and not update:
         return Decision(record, "changed", "the archive has another version now; --update fetches it")
-    if record.proprietary() and not has_token:
+    if record.proprietary(today) and not has_token:
         return Decision(record, "withheld", withheld_reason(record))
     if local.stored is not None:
         return Decision(record, "unpack", "fetched before, not yet unpacked", 0, needed, local.stored)
@@ -56,7 +69,7 @@ def decide(record: Record, local: Local, *, locked: str | None, update: bool, ha
 
 def withheld_reason(record: Record) -> str:
     """Why the archive does not give a file out, and what to do."""
-    until = f" until {record.release}" if record.release else ""
+    until = f" until {record.release}" if record.release else " (its release has no date)"
     return f"proprietary{until}; with rights to {record.program_id}: goafetch login"
 
 
@@ -69,6 +82,7 @@ def plan(
     update: bool,
     has_token: bool,
     unpack: bool = True,
+    today: date | None = None,
 ) -> list[Decision]:
     """A decision for each record, in their order; of two files with one name only the first can be had."""
     decisions: list[Decision] = []
@@ -80,7 +94,9 @@ def plan(
                 decisions.append(Decision(record, "refused", f"another file of this name: {first.remote}"))
             continue
         local = look(record, folder, verified)
-        decision = decide(record, local, locked=locked.get(record.name), update=update, has_token=has_token)
+        decision = decide(
+            record, local, locked=locked.get(record.name), update=update, has_token=has_token, today=today
+        )
         if decision.word == "unpack" and not unpack and decision.stored == folder / record.filename:
             decision = Decision(record, "present", "already there as it is stored")
         decisions.append(decision)
