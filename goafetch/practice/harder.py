@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from goafetch.practice.exposure.night import Exposure, Night, Program
+from goafetch.practice.exposure.night import Exposure, Night, Program, at_epoch
 from goafetch.practice.exposure.scene import make_field, sparse_field
 from goafetch.practice.program import (
     KSHORT,
@@ -78,7 +78,7 @@ def harder(night: Night) -> Program:
         *(e for visit in VISITS for e in _observe(night, visit)),
         mask_exposure(),
     )
-    kept = tuple(e for e in exposures if not night.only or e.kind in night.only)
+    kept = tuple(e for e in at_epoch(exposures, night.epoch) if not night.only or e.kind in night.only)
     rng = np.random.default_rng([night.seed, 11])
     fields = (
         make_field(*CLUSTER, rng, stars=night.stars or 30000, faint=21.2),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from goafetch.practice.exposure.detector import ARRAYS, relative_sensitivity
-from goafetch.practice.exposure.night import Exposure, Night, Program
+from goafetch.practice.exposure.night import Exposure, Night, Program, at_epoch
 from goafetch.practice.exposure.optics import read_data
 from goafetch.practice.exposure.scene import Field, Galaxy, make_field, single_star, sparse_field
 
@@ -61,7 +61,7 @@ def tutorial(night: Night) -> Program:
         *_science(night),
         mask_exposure(),
     )
-    kept = tuple(e for e in exposures if not night.only or e.kind in night.only)
+    kept = tuple(e for e in at_epoch(exposures, night.epoch) if not night.only or e.kind in night.only)
     fields = (_target_field(night), _sky_field(night), standard_field(night, STANDARD))
     return Program(PROGRAM, kept, {f.name: f for f in fields}, night, draw_zeropoints(night, ("Kshort",)))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from goafetch.practice.exposure.headers import BROAD_BANDS, CLASSES, commanded_position
+from goafetch.practice.exposure.headers import BROAD_BANDS, CLASSES, reference_position
 from goafetch.practice.exposure.night import Exposure
 from goafetch.practice.exposure.optics import read_data
 from goafetch.practice.exposure.scene import Field
@@ -99,7 +99,7 @@ def _program_keys(exposure: Exposure) -> dict[str, Any]:
 
 def _sky_keys(exposure: Exposure) -> dict[str, Any]:
     on_sky = bool(exposure.field)
-    ra, dec = commanded_position(exposure)
+    ra, dec = reference_position(exposure)
     where = exposure.pointing()
     return {
         "ra": ra if on_sky else None,

@@ -20,6 +20,7 @@ from goafetch.events import Notify, silent
 from goafetch.practice import truth as truths
 from goafetch.practice.exposure import troubles
 from goafetch.practice.exposure.detector import Array, make_array, relative_sensitivity
+from goafetch.practice.exposure.epochs import EPOCHS
 from goafetch.practice.exposure.headers import Card, array_cards, primary_cards
 from goafetch.practice.exposure.night import (
     Conditions,
@@ -126,7 +127,11 @@ def _afterglow(studio: Studio, exposure: Exposure, index: int) -> F32 | None:
         if 0.0 <= wait < MEMORY and pixels.size:
             glow[pixels] += release(trapped, wait, length)
             found = True
-    return glow.reshape(2048, 2048)[true_region(exposure.size, index).slices] if found else None
+    return (
+        glow.reshape(2048, 2048)[true_region(exposure.size, index, exposure.epoch.row_error).slices]
+        if found
+        else None
+    )
 
 
 def _make_file(studio: Studio, exposure: Exposure) -> dict[str, Any]:
@@ -169,7 +174,7 @@ def to_fits(
             continue
         hdu = fits.ImageHDU(image)
         if exposure.kind == "mask":
-            hdu.header["EXTNAME"], hdu.header["EXTVER"] = "DQ", array.index + 1
+            hdu.header["EXTNAME"], hdu.header["EXTVER"] = "SCI", array.index + 1
         _add_cards(hdu.header, array_cards(exposure, array))
         hdus.append(hdu)
     buffer = io.BytesIO()
@@ -179,7 +184,11 @@ def to_fits(
 
 def _add_cards(header: fits.Header, cards: Sequence[Card]) -> None:
     for keyword, value, comment in cards:
-        header.append((keyword, value, comment), end=True)
+        if keyword == "COMMENT":
+            header.add_comment(value)
+        else:
+            room = 80 - len(str(fits.Card(keyword, value)).rstrip()) - len(" / ")
+            header.append((keyword, value, comment[: max(room, 0)]), end=True)
 
 
 def _keep_headers(stored: Path, content: bytes) -> None:
@@ -223,6 +232,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--channels", type=int, choices=(4, 32), default=4)
     parser.add_argument("--position-angle", type=float, default=0.0)
     parser.add_argument("--port", type=int, default=1)
+    parser.add_argument("--epoch", choices=["", *EPOCHS], default="", help="year whose headers it has")
     parser.add_argument("--only", nargs="*", default=[], help="kinds of exposure to make")
     parser.add_argument("--uncompressed", action="store_true", help="write .fits rather than .fits.bz2")
     parser.add_argument("--noiseless", action="store_true", help="let the truth hold noiseless electrons")
@@ -245,6 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         port=given.port,
         compress=not given.uncompressed,
         noiseless=given.noiseless,
+        epoch=given.epoch,
         only=frozenset(given.only),
     )
     build_program(given.program, given.out, truth=given.truth, workers=given.workers, night=night)

@@ -132,7 +132,7 @@ def _table(**columns: NDArray[Any]) -> NDArray[Any]:
 def describe_exposure(exposure: Exposure, conditions: Conditions) -> dict[str, Any]:
     """One exposure's entry of ``exposures.json``."""
     seconds = exposure.exptime
-    regions = [true_region(exposure.size, i) for i in range(4)]
+    regions = [true_region(exposure.size, i, exposure.epoch.row_error) for i in range(4)]
     return {
         "name": exposure.name,
         "kind": exposure.kind,

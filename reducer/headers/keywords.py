@@ -18,7 +18,8 @@ Section = tuple[int, int, int, int]
 #: What the observatory writes for a number that it does not have.
 MISSING = -9999
 #: Wheel positions (steps) at which a filter wheel that reports 'Unknown' stands at Clear.
-CLEAR_AT = {"FILTER1": ("FILT1POS", 200), "FILTER2": ("FILT2POS", 6933)}
+#: The lower wheel's are those of real headers of 2014 to 2018 and 2013, and of Gemini's IRAF package.
+CLEAR_AT = {"FILTER1": ("FILT1POS", (200,)), "FILTER2": ("FILT2POS", (24, 69633, 6933))}
 #: From this UT date on the central windows' CCDSEC is wrong by one row.
 ROW_ERROR_SINCE = dt.date(2013, 5, 13)
 #: Array number by name (ARRAYID).
@@ -146,7 +147,7 @@ def wheel(primary: Header, key: str) -> str | None:
         return name
     position_key, clear = CLEAR_AT[key]
     position = read(primary, position_key, float)
-    return "Clear" if position is not None and round(position) == clear else "Unknown"
+    return "Clear" if position is not None and round(position) in clear else "Unknown"
 
 
 def scale(header: Header) -> float | None:

@@ -15,7 +15,10 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from goafetch.practice.exposure.detector import make_array
-from goafetch.practice.exposure.night import Night, draw_conditions, draw_course
+from goafetch.practice.exposure.epochs import EPOCHS
+from goafetch.practice.exposure.headers import array_cards, primary_cards
+from goafetch.practice.exposure.night import Conditions, Exposure, Night, draw_conditions, draw_course
+from goafetch.practice.exposure.region import true_region
 from goafetch.practice.harder import harder
 from goafetch.practice.program import tutorial
 from goafetch.practice.simulate import build_program, to_fits
@@ -228,6 +231,55 @@ def test_the_harder_program_s_files_have_their_troubles() -> None:
     assert [h["ARRAYID"][-3:] for h in headers["0083"][1:]] == ["074", "064", "061"]
     known, lost = headers["0072"][0], headers["0064"][0]
     assert known["FILTER2"] == lost["FILTER2"] == "Unknown"
-    assert known["FILT2POS"] == 6933 != lost["FILT2POS"]
+    assert known["FILT2POS"] == 24 != lost["FILT2POS"]
     assert headers["0090"][0]["PROP_MD"] is True and headers["0090"][0]["RELEASE"] == "2099-12-31"
     assert abs(headers["0052"][1]["CRVAL1"] - headers["0052"][0]["RA"]) > 0.003
+
+
+@pytest.mark.parametrize(("year", "sign", "row"), [("2013", -1, 512), ("2014", -1, 513), ("2018", 1, 513)])
+def test_another_epoch_has_its_own_names_dates_and_habits(year: str, sign: int, row: int) -> None:
+    night = Night(epoch=year, position_angle=30.0, size=1024)
+    exposures = tutorial(night).exposures
+    assert {e.name[1:5] for e in exposures if e.kind != "mask"} == {year}
+    assert {e.begin.year for e in exposures if e.kind != "mask"} == {int(year)}
+    standard = next(e for e in exposures if e.kind == "standard")
+    assert standard.program == f"GS-CAL{year}0504"
+    assert true_region(1024, 0, standard.epoch.row_error).y0 == row
+    # It falls on the middle of array 2, as the observatory's offsets of real standards have it.
+    assert standard.offset == pytest.approx((26.6, 27.2), abs=0.1)
+    sky = next(e for e in exposures if e.kind == "sky")
+    cards = {key: value for key, value, _ in primary_cards(sky, weather_of(sky, night))}
+    turn = math.radians(30.0)
+    p, q = cards["POFFSET"], cards["QOFFSET"]
+    after = (p * math.cos(turn) + q * math.sin(turn), q * math.cos(turn) - p * math.sin(turn))
+    before = (-p * math.cos(turn) + q * math.sin(turn), -q * math.cos(turn) - p * math.sin(turn))
+    assert after == pytest.approx(sky.offset, abs=1e-4)
+    told = (cards["RAOFFSET"], cards["DECOFFSE"])
+    assert told == pytest.approx(after if sign > 0 else before, abs=1e-4)
+
+
+def weather_of(exposure: Exposure, night: Night) -> Conditions:
+    return draw_conditions(exposure, night, draw_course(night, "any", exposure.begin))
+
+
+@pytest.mark.parametrize("year", EPOCHS)
+@pytest.mark.parametrize("angle", [0.0, 180.0])
+def test_target_plus_offset_falls_on_the_epoch_s_origin(year: str, angle: float) -> None:
+    night = Night(epoch=year, position_angle=angle)
+    exposure = next(e for e in tutorial(night).exposures if e.kind == "science")
+    weather = weather_of(exposure, night)
+    x, y = weather.mapping.to_static(*(np.array([float(v)]) for v in exposure.place))
+    assert (x[0], y[0]) == pytest.approx(exposure.epoch.origin, abs=0.5)
+
+
+def test_array_headers_disagree_as_the_epoch_s_do() -> None:
+    """The reference pixels of 2013 are turned, those of 2018's windows reduced by DETSEC's origin."""
+    arrays = [make_array(i, np.random.default_rng(i)) for i in range(4)]
+    for year, detsec in (("2014", False), ("2018", True)):
+        exposure = next(e for e in tutorial(Night(epoch=year)).exposures if e.kind == "standard")
+        cards = [{key: value for key, value, _ in array_cards(exposure, array)} for array in arrays]
+        assert (cards[0]["CRPIX1"] < -2000) == detsec
+        assert cards[1]["CRPIX1"] > 0
+        assert cards[0]["GAIN"] == pytest.approx(2.434, abs=1e-6)
+    lamp = next(e for e in tutorial(Night()).exposures if e.kind == "lamp-on")
+    assert {value for key, value, _ in array_cards(lamp, arrays[0]) if key == "CTYPE1"} == {"RA---TAN"}

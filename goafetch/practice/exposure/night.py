@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from goafetch.practice.exposure.optics import Mapping, Pointing, point, refraction_matrix, sky_to_instrument
+from goafetch.practice.exposure.epochs import Epoch, epoch_of
+from goafetch.practice.exposure.optics import (
+    Mapping,
+    Pointing,
+    field_centre,
+    point,
+    refraction_matrix,
+    sky_to_instrument,
+)
 from goafetch.practice.exposure.psf import Profile
 from goafetch.practice.exposure.scene import Field
 
@@ -34,7 +44,8 @@ class Night:
     their number, None for the scenery's own. ``channels``: output channels per array, 4 or 32.
     ``position_angle`` in degrees, ``port``: the instrument's port. ``compress``: write .fits.bz2 rather
     than .fits. ``noiseless``: let the truth hold the noiseless electrons. ``only``: kinds of exposure to
-    make, empty for all.
+    make, empty for all. ``epoch``: '2013', '2014', '2017' or '2018' moves the program to that year, whose
+    headers have their habits (``epochs``); empty for the program's own.
     """
 
     seed: int = 1
@@ -55,6 +66,7 @@ class Night:
     compress: bool = True
     noiseless: bool = False
     only: frozenset[str] = frozenset()
+    epoch: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,8 @@ class Exposure:
     ``kind``: science, sky, standard, lamp-on, lamp-off, dark, mask. ``field``: name of the field on the sky,
     or ''. ``place``: commanded pointing in that field's tangent plane, arcsec. ``trouble``: what its file
     shall suffer: 'wrong wcs', 'unknown filter' (the wheel's position tells it), 'lost filter' (nothing does),
-    'missing extension', 'no offsets' (cards of them are missing), and what ``troubles`` knows.
+    'missing extension', 'no offsets' (cards of them are missing), and what ``troubles`` knows. ``gcal``: a
+    flat by the calibration unit instead of the dome.
     """
 
     name: str
@@ -90,6 +103,17 @@ class Exposure:
     trouble: frozenset[str] = frozenset()
     release: str = ""
     coordinates_withheld: bool = False
+    gcal: bool = False
+
+    @property
+    def epoch(self) -> Epoch:
+        """The habits of its headers."""
+        return epoch_of(self.begin)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the telescope stands still: in front of the dome's screen, or for darks."""
+        return not self.field and not self.gcal
 
     @property
     def filter_name(self) -> str:
@@ -109,6 +133,34 @@ class Exposure:
         if not self.field:
             return Pointing(270.0, 65.0, 1.1034, 0.0, 0.0)
         return point(self.ra, self.dec, self.julian_date)
+
+
+def at_epoch(exposures: Iterable[Exposure], year: str) -> Iterator[Exposure]:
+    """The exposures in a year of ``EPOCHS`` ('' for their own), standards placed as its pointing needs it."""
+    for exposure in exposures:
+        if year and exposure.kind != "mask":
+            exposure = _in_year(exposure, int(year) - exposure.begin.year)
+        if exposure.kind == "standard":
+            # The observatory offsets standards so that they fall on the middles of the arrays.
+            x, y = np.subtract(exposure.epoch.origin, field_centre())
+            moved = [(float(a + x), float(b + y)) for a, b in (exposure.offset, exposure.place)]
+            exposure = replace(exposure, offset=moved[0], place=moved[1])
+        yield exposure
+
+
+def _in_year(exposure: Exposure, years: int) -> Exposure:
+    def later(text: str) -> str:
+        """A text with its dates, yyyymmdd or yyyy-mm-dd, moved."""
+        return re.sub(r"(?<!\d)(20\d\d)(?=-?\d\d-?\d\d)", lambda found: str(int(found[1]) + years), text)
+
+    return replace(
+        exposure,
+        begin=exposure.begin.replace(year=exposure.begin.year + years),
+        name=later(exposure.name),
+        program=later(exposure.program),
+        observation=later(exposure.observation),
+        release=later(exposure.release),
+    )
 
 
 @dataclass(frozen=True)
@@ -195,7 +247,9 @@ def draw_conditions(exposure: Exposure, night: Night, course: Course) -> Conditi
         * sky_to_instrument(math.radians(exposure.position_angle) + rotation, exposure.port)
         @ refraction_matrix(zenith, math.radians(where.parallactic))
     )
-    place = (exposure.place[0] + float(error[0]), exposure.place[1] + float(error[1]))
+    # Target plus offset falls on the epoch's origin: the middle of the field looks beside it.
+    beside = np.linalg.solve(matrix, np.subtract(field_centre(), exposure.epoch.origin))
+    place = (exposure.place[0] + float(error[0] + beside[0]), exposure.place[1] + float(error[1] + beside[1]))
     level = (
         SKY_RATE.get(exposure.filter_name, 3.0) * course.at(moment) * (1.0 + 0.003 * rng.standard_normal())
     )

@@ -30,8 +30,8 @@ def stated_region(size: int) -> Region:
     return Region(start, start, size, size)
 
 
-def true_region(size: int, index: int) -> Region:
-    """The region that was really read of an array (0..3)."""
+def true_region(size: int, index: int, row_error: bool = True) -> Region:
+    """The region that was really read of an array (0..3); ``row_error``: since 2013-05-13."""
     stated = stated_region(size)
-    shift = ROW_ERROR[index] if size == 1024 else 0
+    shift = ROW_ERROR[index] if size == 1024 and row_error else 0
     return Region(stated.x0, stated.y0 + shift, size, size)

@@ -200,7 +200,7 @@ def render(
     frames = []
     for index, array in enumerate(arrays):
         rng = np.random.Generator(np.random.SFC64([*seed, index]))
-        region = true_region(exposure.size, index)
+        region = true_region(exposure.size, index, exposure.epoch.row_error)
         parts = [scene.on_array(index, region, exposure.exptime) for scene in scenes]
         rate, chip = sum_light(parts), parts[0][1]
         if chip is not None:
@@ -236,7 +236,7 @@ def filled_pixels(
     bright = zeropoint - 2.5 * math.log10(array.gain * array.well / exposure.exptime) + 0.5
     kept = field.magnitude < bright
     few = Field(field.name, field.ra, field.dec, field.x[kept], field.y[kept], field.magnitude[kept])
-    region = true_region(exposure.size, array.index)
+    region = true_region(exposure.size, array.index, exposure.epoch.row_error)
     stars = see_stars(few, exposure, conditions, zeropoint)
     chip = place_stars(stars, conditions, array.index)
     none = np.zeros((1, 1))
