@@ -21,7 +21,8 @@ class Quality:
 
     ``scale``: arcsec per pixel. ``fwhm``: median of good stars, arcsec, of ``stars`` of them; ``sharpest``
     and ``widest``: 10th and 90th percentile. ``position_error``: median of the same stars, mas.
-    ``depth``: electrons of a point source at 5 sigma in an aperture of one FWHM in radius; ``noise``:
+    ``depth``: electrons of a point source at 5 sigma in an aperture of one FWHM in radius; ``complete``:
+    electrons of a star of which nine in ten are found among the others; ``noise``:
     electrons in a single pixel. ``noise_ratio``: scatter of pixels over what VAR says. ``covered``:
     fraction of the picture with data; ``even``: fraction of that with at least half of the exposure time.
     ``zeropoint``: Vega magnitude of one electron per second, and its error; ``missing``: why there is none;
@@ -41,6 +42,7 @@ class Quality:
     sources: int
     position_error: float | None
     depth: float | None
+    complete: float | None
     noise: float | None
     noise_ratio: float | None
     covered: float
@@ -91,6 +93,7 @@ def measure(stack: Stack) -> Quality:
         sources=0 if catalogue is None else len(catalogue),
         position_error=error,
         depth=_depth(stack, noise, fwhm[1] / scale if fwhm[1] and scale else None),
+        complete=stack.value("COMPL90"),
         noise=noise,
         noise_ratio=_noise_ratio(stack),
         covered=float(np.isfinite(stack.thin.data[::2, ::2]).mean()),

@@ -107,6 +107,14 @@ def _judge_depth(quality: Quality) -> Verdict:
         f"A point source of {quality.depth:.0f} electrons an exposure stands five sigma above the sky "
         f"in an aperture of one FWHM in radius; the noise of a pixel is {quality.noise:.2f} electrons."
     )
+    if quality.complete is not None:
+        found = quality.limit(quality.complete)
+        light = f"{quality.complete:.0f} e-" if found is None else f"{found:.2f} mag"
+        value = f"{value}, 90 % of stars to {light}"
+        sentence += (
+            f" Of stars of {light} in all, {quality.complete:.0f} electrons, nine in ten are found among the "
+            "others, by what noise and neighbours leave: the table COMPLETENESS has other brightnesses."
+        )
     return Verdict("Depth (5 sigma)", value, GOOD, sentence)
 
 

@@ -45,6 +45,8 @@ KEYWORDS: Mapping[str, str] = {
     "NOISCORR": "noise of 8x8 pixels over sqrt(sum of VAR)",
     "NCORR02": "noise of 2x2 pixels over sqrt(sum of VAR)",
     "NCORR04": "noise of 4x4 pixels over sqrt(sum of VAR)",
+    "COMPL90": "[electron] light of stars of which 90% are found",
+    "COMPL50": "[electron] light of stars of which 50% are found",
     "ASTRCAT": "catalogue that positions are tied to",
     "ASTRNUM": "its stars that tie them",
     "ASTRRMS": "[arcsec] their rms residual",
@@ -114,6 +116,10 @@ COLUMNS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "MAG_TOTAL": ("mag", "Vega, of total light"),
         "MAGERR_TOTAL": ("mag", "error of MAG_TOTAL"),
     },
+    "COMPLETENESS": {
+        "FLUX": ("electron", "total light of a star"),
+        "FRACTION": ("", "of the places where it is found"),
+    },
     "NOISE": {
         "n": ("pix", "side of a box"),
         "ratio": ("", "its noise over sqrt(sum of VAR)"),
@@ -137,6 +143,7 @@ COLUMNS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "strehl": ("", "estimate, median of its stars"),
         "sky": ("electron", "sky level subtracted"),
         "transparency": ("", "relative to the first"),
+        "transparency_error": ("", "its error"),
         "weight": ("", "in the stack, sum 1"),
         "shift_east": ("arcsec", "from its header's pointing"),
         "shift_north": ("arcsec", "from its header's pointing"),

@@ -97,7 +97,7 @@ def combine_exposures(exposures: tuple[Exposure, ...], grid: Grid, context: Cont
     for key, level in levels_of(exposures).items():
         header[key] = level
     parts = Parts(context.disk, tuple(paths), SHARE, grid.height, grid.width, header)
-    return Stack(parts, find_sources(parts, context))
+    return find_sources(parts, context)
 
 
 def rejection_of(exposures: Sequence[Exposure], context: Context) -> tuple[Rejection, str]:

@@ -13,8 +13,9 @@ from reducer.align.geometry import Geometry, is_stack
 from reducer.align.grid import Grid
 from reducer.frame import Context, FrameRef, Header, Table
 from reducer.headers.descriptors import describe
+from reducer.photometry.completeness import completeness_table, write_completeness
 from reducer.photometry.field import find_zeropoint
-from reducer.photometry.objects import add_magnitudes, catalogue, correct_apertures
+from reducer.photometry.objects import Correction, add_magnitudes, catalogue, correct_apertures
 from reducer.photometry.zeropoint import write_zeropoint
 from reducer.provenance import plan_product, product_name
 from reducer.stack.again import correlation_of, read_contributions, share_table
@@ -61,10 +62,14 @@ def write_stack(
             del target.header[key]
     header = stack.parts.header
     header["NOISCORR"], header["NCORR02"], header["NCORR04"] = ratio[8], ratio[2], ratio[4]
-    objects = calibrate(stack, grid, table, reference, [target.header, header], context)
+    correction = correct_apertures(stack.sources, stack.parts.data.shape, looking(stack, context))
+    objects = calibrate(stack, grid, table, correction, reference, [target.header, header], context)
+    complete = completeness_table(stack.limits, correction)
+    write_completeness(header, complete)
     tables = {
         **target.tables,
         "OBJCAT": objects,
+        "COMPLETENESS": complete,
         "NOISE": table,
         "SKYSHARES": share_table(shares),
         "EXPOSURES": exposure_table(exposures),
@@ -78,10 +83,15 @@ def write_stack(
 
 
 def calibrate(
-    stack: Stack, grid: Grid, noise: Table, reference: FrameRef, headers: Sequence[Header], context: Context
+    stack: Stack,
+    grid: Grid,
+    noise: Table,
+    correction: Correction,
+    reference: FrameRef,
+    headers: Sequence[Header],
+    context: Context,
 ) -> Table:
     """OBJCAT with total light, and magnitudes where there is a zeropoint, which goes into the headers."""
-    correction = correct_apertures(stack.sources, stack.parts.data.shape, looking(stack, context))
     objects = catalogue(stack.sources, grid, noise, correction)
     said = f"aperture correction from {correction.stars} isolated stars, order {max(correction.order, 0)}"
     context.notify("info", text=f"{said}, {correction.growth:.3f} mag uncertain for all alike")

@@ -10,6 +10,7 @@ import numpy as np
 from reducer import dq
 from reducer.frame import F64, Context, Table
 from reducer.photometry.growth import Rings, sum_rings
+from reducer.photometry.hidden import add_hidden
 from reducer.photometry.objects import Look, measure_objects
 from reducer.stack.parts import Parts
 from reducer.steps.detect import detect_sources
@@ -20,32 +21,38 @@ STRIP, MARGIN = 1100, 160
 
 @dataclass(frozen=True)
 class Stack:
-    """The whole stack, in parts, and the table of its sources (dtype ``MEASURED``)."""
+    """The whole stack, in parts, the table of its sources (dtype ``MEASURED``), and the light within the
+    first aperture that a star needs to be found, at places spread over it."""
 
     parts: Parts
     sources: Table
+    limits: F64
 
 
-def find_sources(parts: Parts, context: Context) -> Table:
-    """The sources of the whole stack, brightest first, found strip by strip."""
+def find_sources(parts: Parts, context: Context) -> Stack:
+    """The whole stack with its sources, brightest first, found strip by strip."""
     height = parts.height
     cores = [(first, min(first + STRIP, height)) for first in range(0, height, STRIP)]
     reach = [(max(first - MARGIN, 0), min(last + MARGIN, height)) for first, last in cores]
     tables = context.map(_measure_strip, [(parts, *rows) for rows in reach])
-    kept = []
-    for (first, last), (lowest, _), table in zip(cores, reach, tables, strict=True):
+    kept, limits = [], []
+    for (first, last), (lowest, _), (table, needed) in zip(cores, reach, tables, strict=True):
         table["y"] += lowest
+        limits.append(needed)
         kept.append(table[(table["y"] >= first - 0.5) & (table["y"] < last - 0.5)])
     found = np.concatenate(kept)
-    return found[np.argsort(-found["flux"][:, 0], kind="stable")]
+    found = found[np.argsort(-found["flux"][:, 0], kind="stable")]
+    return Stack(parts, found, np.concatenate(limits))
 
 
-def _measure_strip(task: tuple[Parts, int, int]) -> Table:
-    """The sources of the rows of a stack from one up to another."""
+def _measure_strip(task: tuple[Parts, int, int]) -> tuple[Table, F64]:
+    """The sources of the rows of a stack from one up to another, and what light a star there needs."""
     parts, first, last = task
     sources = detect_sources(*parts.some(first, last))
     # Read anew: the search has changed them, and two copies would take more memory than all else.
-    return measure_objects(sources, *parts.some(first, last))
+    planes = parts.some(first, last)
+    sources, limits = add_hidden(sources, *planes)
+    return measure_objects(sources, *planes), limits
 
 
 def looking(stack: Stack, context: Context) -> Look:
