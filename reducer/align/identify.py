@@ -73,7 +73,7 @@ class Footprint:
         return np.asarray(np.any(np.all(inside, axis=2), axis=1), bool)
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
     """Exposures that show the same stars: their list, which of it are ``strong``, which of it each member's
     sources are, where the members lie, and by what offset and turn (radians) each was laid on the first."""

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from reducer.align import distortion
+from reducer.align.identify import Group
+from reducer.align.match import StarList
 from reducer.align.together import align_exposures
 from reducer.frame import tell_nobody
 
@@ -72,6 +74,16 @@ def test_a_crowded_field_of_ten_thousand(field):
     assert sum(len(table) for table in frames[0].sources) > 6000
     found = align_exposures(frames, tell_nobody)
     assert disagreement(frames, exposures, found.geometries, [np.eye(2)] * 3) < 0.45
+
+
+def test_groups_of_unlike_size_are_told_apart():
+    """They were compared by their lists of stars, of unlike lengths: a standard's stack could not be made."""
+    groups = []
+    for count in (2, 5):
+        stars = StarList(np.zeros(count), np.zeros(count), np.zeros(count))
+        groups.append(Group(stars, np.ones(count, bool), {count: np.arange(count)}, []))
+    groups.remove(groups[1])
+    assert len(groups) == 1 and len(groups[0].strong) == 2
 
 
 @pytest.mark.prove
