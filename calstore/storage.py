@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +50,38 @@ class AtomicStorage(Storage):
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file whole or not at all, and be sure that it is on the disk."""
-    handle, temporary = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        with temporary.open("x", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, seconds: float) -> Iterator[None]:
+    """Hold a lock against other processes; TimeoutError where one keeps it for so long.
+
+    A file system without locks leaves it to the user that one process at a time changes a store.
+    """
+    until = time.monotonic() + seconds
+    with path.open("a+b") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP):
+                    break
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{path} is locked") from error
+            time.sleep(0.02)
+        yield
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:

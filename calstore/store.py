@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from tinydb import TinyDB, where
 from tinydb.queries import QueryLike
 from tinydb.table import Table
@@ -18,7 +17,7 @@ from tinydb.table import Table
 from calstore.associate import Match, NoMatch, best
 from calstore.errors import CalstoreError, NoStore, NotInStore
 from calstore.record import Calibration, Need
-from calstore.storage import TABLE, AtomicStorage
+from calstore.storage import TABLE, AtomicStorage, locked
 
 Renewal = tuple[Mapping[Any, Any] | Callable[[MutableMapping[Any, Any]], None], QueryLike]
 
@@ -102,9 +101,9 @@ class CalStore:
     def _lock(self) -> Iterator[None]:
         lock = self.path.with_name(f".{self.path.name}.lock")
         try:
-            with FileLock(lock, timeout=LONGEST_WAIT):
+            with locked(lock, LONGEST_WAIT):
                 yield
-        except Timeout as error:
+        except TimeoutError as error:
             raise CalstoreError(
                 f"another process has kept {self.path} for {LONGEST_WAIT} s",
                 "the store's lock",

@@ -1,11 +1,18 @@
 """From a Gemini program ID to a stacked, calibrated GSAOI image with one command."""
 
-from __future__ import annotations
+import sys
+
+if sys.argv[0] == "-m" and "goafetch" in sys.orig_argv and not sys.flags.safe_path:
+    del sys.path[0]  # `python -m goafetch` imports nothing from the folder that one works in
 
 import importlib
 from typing import Any
 
+from goafetch.folders import place_kernels
+
 __version__ = "0.1.0"
+
+place_kernels()
 
 _PLACES = {
     "run": "goafetch.pipeline",

@@ -11,7 +11,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from goafetch import folders
 from goafetch.errors import UsageError
+from goafetch.text import read_text
 
 ARCHIVE = "https://archive.gemini.edu"
 
@@ -47,7 +49,7 @@ def load_settings(
 ) -> Settings:
     """Settings by precedence: what was ``given`` (None counts as not), environment, files, defaults."""
     environment = os.environ if environment is None else environment
-    settings = Settings(store=_dragons_store(home or Path.home()))
+    settings = Settings(store=_dragons_store(home or folders.home()))
     user, own = (_read_toml(path) for path in _files(workspace))
     if "cluster" in own:
         raise UsageError(
@@ -75,20 +77,18 @@ def parse_size(text: str) -> int:
     return int(size)
 
 
-def _files(workspace: Path | None) -> tuple[Path, Path | None]:
+def _files(workspace: Path | None) -> tuple[Path | None, Path | None]:
     """The user's own configuration, and the workspace's."""
-    import platformdirs
-
-    user = Path(platformdirs.user_config_dir("goafetch")) / "goafetch.toml"
-    return user, workspace / "goafetch.toml" if workspace else None
+    user = folders.configuration()
+    return user / "goafetch.toml" if user else None, workspace / "goafetch.toml" if workspace else None
 
 
 def _read_toml(path: Path | None) -> dict[str, Any]:
-    if path is None or not path.is_file():
+    if path is None or not folders.is_file(path):
         return {}
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not valid TOML: {error}", remedy="correct it or remove it") from error
     return {key: _convert(key, value, str(path)) for key, value in values.items()}
 
@@ -113,7 +113,7 @@ def _convert(key: str, value: Any, where: str) -> Any:
     if key == "memory":
         return parse_size(str(value))
     if key == "store":
-        return Path(str(value)).expanduser()
+        return _expanded(str(value))
     if key in ("workers", "connections"):
         try:
             return int(value)
@@ -122,17 +122,29 @@ def _convert(key: str, value: Any, where: str) -> Any:
     return str(value)
 
 
-def _dragons_store(home: Path) -> Path | None:
+def _expanded(text: str) -> Path:
+    """A path in which ~ stands for the user's home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{text}: there is no home folder", "the whole path, or HOME") from error
+
+
+def _dragons_store(home: Path | None) -> Path | None:
     """The store that DRAGONS' own configuration names: ``dragonsrc`` (3.1 on) before ``rsys.cfg`` (3.0)."""
     for path, key in (
-        (home / ".dragons/dragonsrc", "databases"),
-        (home / ".geminidr/rsys.cfg", "database_dir"),
+        ()
+        if home is None
+        else (
+            (home / ".dragons/dragonsrc", "databases"),
+            (home / ".geminidr/rsys.cfg", "database_dir"),
+        )
     ):
-        if path.is_file():
+        if folders.is_file(path):
             parser = configparser.ConfigParser(interpolation=None)
             try:
-                parser.read(path, encoding="utf-8")
-            except (configparser.Error, UnicodeDecodeError) as error:
+                parser.read_string(read_text(path), str(path))
+            except configparser.Error as error:
                 raise UsageError(
                     f"{path} cannot be read: {error}", remedy="correct it or remove it"
                 ) from error
@@ -147,5 +159,5 @@ def _store_beside(text: str) -> Path:
     words = text.strip()
     while words.rsplit(" ", 1)[-1] in ("get", "store"):
         words = words.rsplit(" ", 1)[0].strip()
-    path = Path(words.strip("\"'")).expanduser()
+    path = _expanded(words.strip("\"'"))
     return (path.parent if path.suffix == ".db" else path) / "calstore.json"

@@ -7,41 +7,44 @@ import json
 import os
 import platform
 import re
+import secrets
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import IO, Any
 
 from goafetch.errors import GoafetchError, WorkspaceError
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows, where workers are ended by their watch alone
-    fcntl = None
+from goafetch.events import Notify, silent
+from goafetch.locks import Busy, NoLocks, exclusive, take
 
 #: Seconds that a new run waits for the workers of one that was killed.
 PATIENCE = 3.0
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all."""
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o666) -> None:
+    """Write a file whole or not at all; of its ``mode`` the user's umask leaves what it allows."""
     data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(".part", f".{path.name}.{os.getpid()}.", path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same content under another name: a second name of the file where the file system has such."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,19 @@ class Workspace:
     def verified(self) -> Verified:
         """What is known of the files' content."""
         return Verified(self.playground / "verified.json")
+
+
+#: A file of FITS, packed or not; browsers put the number of a second copy before the last ending.
+_FITS = re.compile(r"([^.].*?)\.fits( ?\(\d+\))?(\.bz2( ?\(\d+\))?)?")
+
+
+def fits_name(name: str) -> str | None:
+    """What a FITS file is called here: 'S1.fits' for 'S1.fits.bz2', 'S1 (1).fits' for 'S1.fits (1).bz2'.
+
+    None for what is no FITS file by its name, and for hidden files, such as macOS's notes '._S1.fits'.
+    """
+    match = _FITS.fullmatch(name)
+    return f"{match[1]}{match[2] or match[4] or ''}.fits" if match else None
 
 
 def md5_of(path: Path) -> str:
@@ -193,30 +209,44 @@ def prepared(workspace: Workspace) -> Iterator[None]:
 
 
 @contextmanager
-def held(workspace: Workspace) -> Iterator[None]:
+def held(workspace: Workspace, notify: Notify = silent) -> Iterator[None]:
     """Hold the workspace for one run; a second run is told who holds it."""
-    from filelock import FileLock, Timeout
-
     holder = workspace.playground / ".run.json"
-    lock = FileLock(workspace.playground / ".run.lock")
     try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise WorkspaceError(
-            f"another run works in {workspace.root}: {_read_holder(holder)}",
-            "one run at a time in a workspace",
-            "wait for it to end, or choose another folder with --into DIR",
-        ) from error
-    try:
-        _wait_for_workers(workspace)
-        sweep(workspace)
-        started = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-        facts = {"host": platform.node(), "pid": os.getpid(), "started": started}
-        write_atomically(holder, json.dumps(facts))
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
+        with exclusive(workspace.playground / ".run.lock") as has_locks:
+            if not has_locks:
+                _trust(workspace, holder, notify)
+            _wait_for_workers(workspace)
+            sweep(workspace)
+            started = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+            facts = {"host": platform.node(), "pid": os.getpid(), "started": started}
+            write_atomically(holder, json.dumps(facts))
+            try:
+                yield
+            finally:
+                holder.unlink(missing_ok=True)
+    except Busy as error:
+        raise _occupied(workspace, holder) from error
+
+
+def _occupied(workspace: Workspace, holder: Path) -> WorkspaceError:
+    return WorkspaceError(
+        f"another run works in {workspace.root}: {_read_holder(holder)}",
+        "one run at a time in a workspace",
+        "wait for it to end, or choose another folder with --into DIR",
+    )
+
+
+def _trust(workspace: Workspace, holder: Path, notify: Notify) -> None:
+    """Without locks: refuse where a run of this machine says that it works here, else warn the user."""
+    facts = read_json(holder)
+    if facts.get("host") == platform.node() and _is_alive(int(facts.get("pid", 0))):
+        raise _occupied(workspace, holder)
+    notify(
+        "warning",
+        text=f"the file system of {workspace.root} has no file locks, so runs cannot keep each other out: "
+        "start no second one there, or choose a folder on another disk with --into DIR",
+    )
 
 
 #: What a process that was killed leaves behind, with its number: half-made files and scratch folders.
@@ -227,7 +257,13 @@ _LEFTOVER = re.compile(
 
 def sweep(workspace: Workspace) -> None:
     """Remove what earlier runs that were killed have left half-made; the caller holds the workspace."""
-    folders = (workspace.root, workspace.playground, *_below(workspace.calibrations), workspace.report)
+    folders = (
+        workspace.root,
+        workspace.playdata,
+        workspace.playground,
+        *_below(workspace.calibrations),
+        workspace.report,
+    )
     for folder in filter(Path.is_dir, folders):
         for path in folder.iterdir():
             match = _LEFTOVER.fullmatch(path.name)
@@ -254,30 +290,23 @@ def _is_alive(pid: int) -> bool:
 
 def share(lock: Path) -> IO[bytes]:
     """Share a lock with other workers until the file is closed, or this process ends however it ends."""
-    stream = lock.open("ab")
-    if fcntl is not None:
-        fcntl.flock(stream, fcntl.LOCK_SH)
-    return stream
+    try:
+        return take(lock, shared=True, seconds=PATIENCE)
+    except NoLocks:
+        return lock.open("a+b")
 
 
 def _wait_for_workers(workspace: Workspace) -> None:
     """Begin only when no worker of an earlier run lives: they end within a second of their parent."""
-    if fcntl is None:
-        return
-    until = time.monotonic() + PATIENCE
-    with workspace.workers_lock.open("ab") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError as error:
-                if time.monotonic() > until:
-                    raise WorkspaceError(
-                        f"worker processes of an earlier run still work in {workspace.root}",
-                        "one run at a time in a workspace",
-                        "wait for them to end, or end them; then repeat the command",
-                    ) from error
-            time.sleep(0.1)
+    try:
+        with exclusive(workspace.workers_lock, PATIENCE):
+            return
+    except Busy as error:
+        raise WorkspaceError(
+            f"worker processes of an earlier run still work in {workspace.root}",
+            "one run at a time in a workspace",
+            "wait for them to end, or end them; then repeat the command",
+        ) from error
 
 
 def _read_holder(path: Path) -> str:

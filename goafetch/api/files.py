@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from goafetch.errors import NothingFound
 from goafetch.events import Notify, silent
+from goafetch.text import read_names, write_names
 from goafetch.workspace import write_atomically
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ def read_list(path: Path) -> list[str]:
     """The names in a list: one a line, as seen from here; ``#`` begins a comment."""
     if not path.is_file():
         raise NothingFound(f"there is no list {path}", remedy=f"make it with `goafetch dataselect -o {path}`")
-    lines = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    names = [line for line in lines if line]
+    names = read_names(path.read_bytes(), f"the list {path}")
     if not names:
         raise NothingFound(f"the list {path} is empty", "a name in each line", "make it again")
     return names
@@ -45,8 +45,7 @@ def read_list(path: Path) -> list[str]:
 
 def write_list(path: Path, names: Iterable[str | Path], comments: Iterable[str]) -> None:
     """Write a list that ``@`` reads, with comments at its head."""
-    lines = [*(f"# {comment}" for comment in comments), *map(str, names)]
-    write_atomically(path, "".join(f"{line}\n" for line in lines))
+    write_atomically(path, write_names(names, comments))
 
 
 def describe_files(

@@ -73,7 +73,7 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
             bpm=found.get(PROCESSED_BPM),
             notify=notify,
             recipe_file=recipe_file(task.recipe),
-            map=in_this_process if workers == 1 else stack.enter_context(Pool(workers)).map,
+            map=in_this_process if workers == 1 else stack.enter_context(Pool(workers, notify)).map,
         )
         made = run_recipe(recipe, frames, context)
     products = [frame.path for frame in made if frame.path not in task.files]

@@ -110,7 +110,7 @@ def fetch(
     _check_disk(folder, report.needed)
     keep = {d.stored.name for d in todo if d.stored is not None}
     started = time.monotonic()
-    with incoming(folder, keep) as place, nullcontext(pool) if pool else Pool(workers) as workshop:
+    with incoming(folder, keep) as place, nullcontext(pool) if pool else Pool(workers, notify) as workshop:
         _Fetch(client, folder, place, workshop, unpack, exactly, verified, report, on_file, notify).run(
             todo, connections
         )

@@ -52,5 +52,9 @@ class Unsafe(GoafetchError):
     """A file from outside is not what a download from the archive may contain."""
 
 
+class NoTar(Unsafe):
+    """A file is neither a tar nor FITS."""
+
+
 class Damaged(GoafetchError):
     """A file's content is not what it should be."""

@@ -8,14 +8,14 @@ import stat
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from goafetch import folders
 from goafetch.errors import UsageError, WorkspaceError
 
 
-def token_file() -> Path:
-    """Where tokens are kept: a JSON object of token by archive."""
-    import platformdirs
-
-    return Path(platformdirs.user_config_dir("goafetch")) / "token.json"
+def token_file() -> Path | None:
+    """Where tokens are kept: a JSON object of token by archive; None without a home."""
+    folder = folders.configuration()
+    return folder / "token.json" if folder else None
 
 
 def find_token(archive: str, given: str | None = None) -> str | None:
@@ -33,6 +33,8 @@ def store_token(archive: str, token: str) -> Path:
             f"{archive}/login",
         )
     path = token_file()
+    if path is None:
+        raise UsageError("there is no home folder to keep a token in", "HOME, or GOAFETCH_TOKEN")
     _write(path, {**_read(path), _key(archive): stripped})
     return path
 
@@ -41,7 +43,7 @@ def forget_token(archive: str) -> bool:
     """Remove the stored token of an archive; tells whether there was one."""
     path = token_file()
     known = _read(path)
-    if known.pop(_key(archive), None) is None:
+    if path is None or known.pop(_key(archive), None) is None:
         return False
     if known:
         _write(path, known)
@@ -55,9 +57,9 @@ def _key(archive: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path | None) -> dict[str, str]:
     """Stored tokens. A file that others can read is refused: the token must be thought known to them."""
-    if not path.is_file():
+    if path is None or not folders.is_file(path):
         return {}
     if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise WorkspaceError(

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from goafetch.archive.errors import Damaged, Unsafe
+from goafetch.archive.errors import Damaged, NoTar, Unsafe
 from goafetch.archive.moving.expand import Expanded, Wanted, data_digest, digest, expand, expand_slice
 from goafetch.archive.moving.incoming import incoming
-from goafetch.archive.moving.tarlist import Source, by_name, list_file
+from goafetch.archive.moving.tarlist import Listing, Source, by_name, list_file
 from goafetch.engine.pool import Desk, Pool
-from goafetch.errors import DONE, FAILED, WorkspaceError
+from goafetch.errors import DONE, FAILED, UsageError, WorkspaceError
 from goafetch.events import Notify, silent
 from goafetch.workspace import Verified, Workspace, write_atomically
 from reducer.errors import BadFile
@@ -80,14 +80,15 @@ def unpack(
     """Unpack tars, .fits.bz2 and .fits files into ``folder``, each as NAME.fits.
 
     ``wanted``: by name, what the archive says of a file. ``pool``: processes to work in, by default
-    ``workers`` of its own. Raises Unsafe, before anything is written, for a
-    tar with absolute paths, '..', links or devices, or two different files of one name.
+    ``workers`` of its own. Raises UsageError for a file that is not there and, before anything is written,
+    Unsafe for a tar with absolute paths, '..', links or devices, or two different files of one name.
     """
-    listings = [list_file(path) for path in paths]
+    _must_be_there(paths)
+    report = UnpackReport()
+    listings = _list_all(paths, report, notify)
     sources = by_name(listings)
     for name, same in sources.items():
         _refuse_different(name, same)
-    report = UnpackReport()
     for listing in listings:
         for text in listing.warnings:
             notify("warning", text=text)
@@ -100,12 +101,36 @@ def unpack(
     ]
     if todo:
         _check_room(folder, todo)
-        with incoming(folder) as place, nullcontext(pool) if pool else Pool(workers) as workshop:
+        with incoming(folder) as place, nullcontext(pool) if pool else Pool(workers, notify) as workshop:
             _Unpacking(folder, place, workshop, verified, memory, report, notify).run(todo, wanted or {})
         _remove_copies(folder, report, notify)
         memory.save()
     verified.save()
     return report
+
+
+def _must_be_there(paths: Sequence[Path]) -> None:
+    for path in paths:
+        if not path.is_file():
+            what = "is not a file" if path.exists() else "is not there"
+            raise UsageError(f"{path} {what}", "tars, .fits.bz2 or .fits files")
+
+
+def _list_all(paths: Sequence[Path], report: UnpackReport, notify: Notify) -> list[Listing]:
+    """What each file holds; among several, one that is neither a tar nor FITS is named and left out."""
+    listings = []
+    for path in paths:
+        if path.name.startswith("._"):
+            notify("decision", what=f"{path.name} is passed over", reason="macOS's notes on a file, no data")
+            continue
+        try:
+            listings.append(list_file(path))
+        except NoTar as error:
+            if len(paths) == 1:
+                raise
+            report.failed.append((path.name, str(error)))
+            notify("refused", name=path.name, reason=str(error))
+    return listings
 
 
 def _refuse_different(name: str, same: Sequence[Source]) -> None:

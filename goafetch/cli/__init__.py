@@ -8,7 +8,10 @@ import sys
 import typer
 
 from goafetch import __version__
+from goafetch.console.streams import OutputLost, open_missing, silence
 from goafetch.engine.memory import look_seldom
+
+open_missing()
 
 #: In a pipe help and usage errors have neither boxes nor sentences cut to a width.
 _WATCHED = sys.stdout.isatty() and sys.stderr.isatty()
@@ -90,5 +93,11 @@ def main() -> None:
     # The work is shared out among processes: threads of the linear algebra would only take their cores.
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    if not os.environ.get("COLUMNS", "80").strip("0"):
+        del os.environ["COLUMNS"]  # of a terminal without a size
     look_seldom()
-    app()
+    try:
+        app()
+    except OSError as error:  # of what is written without a command: help, the version
+        silence(sys.stdout)
+        sys.exit(OutputLost(error).code)

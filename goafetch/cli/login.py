@@ -6,6 +6,7 @@ import sys
 
 from goafetch import console
 from goafetch.cli.run import Archive, Json, Quiet, Verbose
+from goafetch.errors import UsageError
 
 
 @console.handled
@@ -17,7 +18,6 @@ def login(archive: Archive = None, json: Json = False, verbose: Verbose = False,
     from goafetch.archive.client import ArchiveClient
     from goafetch.archive.token import store_token
     from goafetch.config import load_settings
-    from goafetch.errors import UsageError
 
     url = load_settings(archive=archive).archive
     token = _ask(url)
@@ -68,7 +68,10 @@ def whoami(
 
 def _ask(url: str) -> str:
     if not sys.stdin.isatty():
-        return sys.stdin.readline()
+        given = sys.stdin.readline().lstrip("\ufeff").strip()
+        if not given:
+            raise UsageError("standard input holds no token", "the session token in its first line")
+        return given
     import getpass
 
     return getpass.getpass(f"session token (shown at {url}/login): ")

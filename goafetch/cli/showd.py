@@ -11,6 +11,7 @@ import typer
 from goafetch import console
 from goafetch.cli.run import Json, Quiet, Verbose
 from goafetch.errors import DONE, FAILED, UsageError
+from goafetch.text import read_names
 
 if TYPE_CHECKING:
     from reducer.headers.descriptors import Descriptors
@@ -50,10 +51,9 @@ def showd(
 
 
 def _names_from_input() -> list[str]:
-    if sys.stdin is None or sys.stdin.isatty():
+    if sys.stdin.isatty():
         raise UsageError("no files were named", "FILES, @LIST, or names on standard input")
-    names = [line.partition("#")[0].strip() for line in sys.stdin]
-    return [name for name in names if name]
+    return read_names(sys.stdin.buffer.read(), "standard input")
 
 
 def _known(names: list[str], known: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from goafetch.console.output import console_on, emit_json, is_terminal, say
+from goafetch.console.streams import READER_GONE, OutputLost
 from goafetch.errors import FAILED, INTERRUPTED, Failure, describe
 
 #: With this set in the environment, as --debug does, every error shows its traceback.
@@ -72,16 +73,24 @@ def run_to_exit_code(work: Callable[[], int | None], *, json: bool = False) -> i
             "interrupted",
             remedy="everything finished so far is kept; the same command goes on from there",
         )
-    except BrokenPipeError:
-        # The reader of our output has seen enough (`... | head`): no failure, and nothing more to write.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OutputLost as lost:
+        return lose(lost)
     except Exception as error:  # noqa: BLE001 - the last resort: everything ends in words
         if os.environ.get(DEBUG):
             say("".join(traceback.format_exception(error)))
         failure = describe(error) or _describe_unforeseen(error)
-    fail(failure, json=json)
+    try:
+        fail(failure, json=json)
+    except OutputLost as lost:
+        lose(lost)
     return failure.exit_code
+
+
+def lose(lost: OutputLost) -> int:
+    """Say that results could not be written, unless their reader has seen enough (`... | head`)."""
+    if lost.code != READER_GONE:
+        say(f"error: {lost}")
+    return lost.code
 
 
 def _lines(failure: Failure) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from goafetch.console.streams import write_message, write_result
 from goafetch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ Row = Mapping[str, Any]
 
 def print_result(text: str) -> None:
     """Write a line of a result to standard output."""
-    _write(sys.stdout, text + "\n")
+    write_result(text + "\n")
 
 
 def say(text: str, *, style: str = "") -> None:
     """Write a message to standard error; ``style`` (rich's words) colours it on a terminal."""
     if not is_terminal(sys.stderr):
-        _write(sys.stderr, text + "\n")
+        write_message(text + "\n")
         return
     from rich.text import Text
 
@@ -43,7 +44,13 @@ def say(text: str, *, style: str = "") -> None:
 
 def emit_json(document: object) -> None:
     """Write one JSON document to standard output; what JSON has no word for (NaN, paths) is translated."""
-    _write(sys.stdout, json.dumps(to_plain(document), indent=2, ensure_ascii=False) + "\n")
+    plain = to_plain(document)
+    text = json.dumps(plain, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # JSON has its own way to write any letter in ASCII
+        text = json.dumps(plain, indent=2)
+    write_result(text + "\n")
 
 
 def show_table(
@@ -65,16 +72,16 @@ def show_table(
     if format == "json":
         emit_json(records)
     elif format == "csv":
-        _write(sys.stdout, _as_csv(records, names))
+        write_result(_as_csv(records, names))
     elif format == "names":
-        _write(sys.stdout, "".join(as_text(row.get(names[0])) + "\n" for row in records))
+        write_result("".join(as_text(row.get(names[0])) + "\n" for row in records))
     elif format != "table":
         raise UsageError(f"unknown format '{format}'", "one of " + ", ".join(FORMATS))
     elif is_terminal(sys.stdout):
         _draw(records, names, title)
     else:
         lines = ("\t".join(as_text(row.get(name)) for name in names) for row in records)
-        _write(sys.stdout, "".join(line + "\n" for line in lines))
+        write_result("".join(line + "\n" for line in lines))
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -164,10 +171,3 @@ def _draw_values(
         for name, cell in zip(names, row, strict=True):
             if cell:
                 console.print(Text(f"{name:>{label}}  ", style="dim").append(cell, style="not dim"))
-
-
-def _write(stream: TextIO, text: str) -> None:
-    """Write whatever the stream's encoding allows: a message must not die of an accent."""
-    encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    stream.flush()

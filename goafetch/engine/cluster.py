@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
@@ -15,6 +16,7 @@ from goafetch.engine.pool import ENVIRONMENT, Desk, Pool, WorkersLost, name_task
 from goafetch.engine.worker import begin, visit, work_in
 from goafetch.errors import GoafetchError, UsageError
 from goafetch.events import Notify, silent
+from goafetch.folders import set_environment
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -41,6 +43,7 @@ class Cluster(Pool):
     ) -> None:
         super().__init__(workers, notify, modules)
         self.address = address
+        self._before = {name: os.environ.get(name) for name in ENVIRONMENT}  # dask sets them here too
         self._cluster = _start_local(self.workers) if address == LOCAL else None
         self._client = _connect(self._cluster or address, address, self.workers if self._cluster else 1)
         self._client.subscribe_topic("all", self._hear)
@@ -75,6 +78,7 @@ class Cluster(Pool):
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()
+            set_environment(self._before)
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         """Tell which tasks begin again when the scheduler has lost a worker."""
@@ -93,6 +97,14 @@ def _start_local(workers: int) -> LocalCluster:
     import dask
     from distributed import LocalCluster
 
+    try:
+        multiprocessing.get_context("spawn").Lock()
+    except OSError as error:
+        raise ClusterError(
+            f"{error.strerror} where semaphores are made (/dev/shm)",
+            "a place for them",
+            "leave --cluster out",
+        ) from error
     # Dask's own choice gives memory back with every array.
     dask.config.set({"distributed.nanny.pre-spawn-environ": ENVIRONMENT})
     # Begun without workers: on a busy machine they may be slow, and those who wait for them set a limit.

@@ -13,20 +13,20 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from goafetch.engine.worker import begin, work_in
 from goafetch.errors import GoafetchError
 from goafetch.events import Notify, silent
+from goafetch.folders import environment
 
-if TYPE_CHECKING:
-    from loky import ProcessPoolExecutor
-
-#: What workers are started with. Threads inside a worker would compete with the other workers. Memory given
-#: back to the system with every array costs as much time as the arithmetic: glibc keeps up to 256 MB, until
+#: What workers are started with. Nothing is imported from the folder that one works in: a random.py of the
+#: user's there would be taken for Python's. Threads inside a worker would compete with the others. Memory
+#: given back to the system with every array costs as much time as the arithmetic: glibc keeps 256 MB, until
 #: a task has ended (see memory.py). What a worker keeps on purpose (calibrations, kernels) is no leak for
 #: which loky has to replace it.
 ENVIRONMENT = {
+    "PYTHONSAFEPATH": "1",
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"),
     **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**28)),
     "MALLOC_ARENA_MAX": "1",  # for the threads in which dask's workers do their tasks, too
@@ -59,7 +59,7 @@ class Pool:
         self.notify = notify
         self._modules = modules
         self._tried: set[Callable[..., Any]] | None = set() if cold else None
-        self._executor: ProcessPoolExecutor | None = None
+        self._executor: Any = None  # an Executor whose shutdown can kill its workers
         self._recovery = ThreadPoolExecutor(1)
         self._lost = 0
         self._closed = self.abandoned = False
@@ -88,7 +88,7 @@ class Pool:
         with self._lock:
             executor, self._executor, self._closed = self._executor, None, True
         if executor is not None:
-            executor.shutdown(True, at_once)
+            executor.shutdown(wait=True, kill_workers=at_once)
         self._recovery.shutdown()
 
     def abandon(self) -> None:
@@ -193,25 +193,38 @@ class Pool:
                     "the system may have run out of memory: try --memory with less, or --workers 1",
                 )
 
-    def _start(self) -> ProcessPoolExecutor:
+    def _start(self) -> Any:
         with self._lock:
             if self._closed:
                 raise WorkersLost("the pool of workers is closed")
             if self._executor is None:
-                from multiprocessing import resource_tracker
-
-                from loky import ProcessPoolExecutor
-                from loky.backend import get_context
-
-                resource_tracker.ensure_running()  # it lifts the block of Ctrl-C where it is begun later
-                self._executor = ProcessPoolExecutor(
-                    max_workers=self.workers,
-                    context=get_context("loky"),
-                    env=ENVIRONMENT,
-                    initializer=begin,
-                    initargs=(os.getpid(), self._modules),
-                )
+                self._executor = self._open()
             return self._executor
+
+    def _open(self) -> Any:
+        """Processes; where the system has no semaphores for them, a thread of this one, which is said."""
+        from multiprocessing import resource_tracker
+
+        from loky import ProcessPoolExecutor
+        from loky.backend import get_context
+        from loky.backend import resource_tracker as loky_tracker
+
+        with environment(PYTHONSAFEPATH="1"):
+            resource_tracker.ensure_running()  # it lifts the block of Ctrl-C where it is begun later
+            loky_tracker.ensure_running()
+        try:
+            return ProcessPoolExecutor(
+                max_workers=self.workers,
+                context=get_context("loky"),
+                env=ENVIRONMENT,
+                initializer=begin,
+                initargs=(os.getpid(), self._modules),
+            )
+        except OSError as error:
+            reason = f"{error.strerror or error} where semaphores are made (/dev/shm)"
+            self.notify("warning", text=f"all work is done in one process: {reason}; it takes longer")
+            self.workers = 1
+            return _OneThread(1)
 
 
 class Desk:
@@ -273,6 +286,16 @@ class Desk:
                     self.submit(function, *args).add_done_callback(partial(_pass_on, outer))
                 except WorkersLost as error:  # the pool was closed meanwhile
                     outer.set_exception(error)
+
+
+class _OneThread(ThreadPoolExecutor):
+    """Tasks one after the other in this process, with the ways of a pool of processes."""
+
+    def shutdown(
+        self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False
+    ) -> None:
+        """End; a task that has begun is waited for."""
+        super().shutdown(wait, cancel_futures=cancel_futures or kill_workers)
 
 
 @contextmanager

@@ -18,11 +18,14 @@ from goafetch.workspace import share
 POLL = 0.25
 #: The workspaces that this process has said it works in; the lock lasts as long as the open file.
 _shared: dict[str, Any] = {}
+#: Process numbers of whom this process is a worker: a task may also be done where the user began.
+_parents: list[int] = []
 
 
 def begin(parent: int, modules: Sequence[str]) -> None:
     """Make this process a worker of ``parent``; ``modules`` are imported before the first task comes."""
     watch(parent)
+    _parents.append(parent)
     look_seldom()
     for module in modules:
         importlib.import_module(module)
@@ -45,7 +48,9 @@ def watch(parent: int) -> None:
 
 
 def work_in(lock: str, function: Callable[..., Any], *args: Any) -> Any:
-    """Do a task in a workspace, whose lock this process then shares for as long as it lives."""
+    """Do a task in a workspace, whose lock this process shares, if it is a worker, as long as it lives."""
+    if not _parents:
+        return visit(lock, function, *args)
     if lock not in _shared:
         _shared[lock] = share(Path(lock))
     try:

@@ -63,9 +63,7 @@ def export(folder: Path, into: Path) -> list[Path]:
         "dragonsrc": f"[calibs]\ndatabases = {into.resolve()}/cal_manager.db get store\n",
     }
     for name, text in scripts.items():
-        write_atomically(into / name, text)
-    for name in ("goafetch.sh", "dragons.sh"):
-        (into / name).chmod(0o755)
+        write_atomically(into / name, text, 0o777 if name.endswith(".sh") else 0o666)
     stacks = [folder / p.path for p in summary.products if p.path.endswith("_image.fits")]
     catalogues = [path for stack in stacks for path in write_catalogues(read_stack(stack), into)]
     return [*lists, *calibrations, *(into / name for name in scripts), *catalogues]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import filecmp
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from goafetch.engine.pool import Desk
-from goafetch.errors import NothingFound, WorkspaceError
+from goafetch.errors import NothingFound, UsageError, WorkspaceError
 from goafetch.events import Notify
-from goafetch.workspace import Workspace
+from goafetch.workspace import Workspace, fits_name
 
-SUFFIXES = (".fits", ".fits.bz2")
+#: What file systems without symbolic links answer: exFAT, many network shares.
+NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EIO)
 
 
 def is_workspace(folder: Path) -> bool:
@@ -20,9 +25,9 @@ def is_workspace(folder: Path) -> bool:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises WorkspaceError for what is no folder."""
+    """Raises UsageError for what is no folder."""
     if not folder.is_dir():
-        raise WorkspaceError(
+        raise UsageError(
             f"{folder} is not a folder",
             "a workspace, or a folder of raw GSAOI files",
             "give the folder that holds them, or a program ID to fetch them",
@@ -37,10 +42,10 @@ def take_folder(
     With ``dry_run`` they stay where they are; packed ones are then left out, which is said.
     """
     if is_workspace(folder) and folder.resolve() == workspace.root.resolve():
-        files = sorted(path for path in workspace.playdata.iterdir() if path.suffix == ".fits")
+        files = sorted(path for path in workspace.playdata.iterdir() if path.name == fits_name(path.name))
     else:
         files = _raw_files(folder, workspace.root, notify)
-        plain = [path for path in files if path.suffix == ".fits"]
+        plain = [path for path in files if not _is_packed(path)]
         if dry_run and len(plain) < len(files):
             notify("warning", text=f"{len(files) - len(plain)} packed files are not looked into")
         files = plain if dry_run else _bring_in(files, workspace, notify, pool)
@@ -58,14 +63,12 @@ def _raw_files(folder: Path, workspace: Path, notify: Notify) -> list[Path]:
 
     Names that differ in case alone are one name, as they are where file systems do not tell case.
     """
-    inside = workspace.resolve()
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*"), key=lambda p: (p.suffix == ".bz2", p.as_posix())):
-        if path.name.endswith(SUFFIXES) and path.is_file() and not _hidden(path, folder):
-            if inside in path.absolute().parents and inside != folder.resolve():
-                continue
-            found.setdefault(path.name.removesuffix(".bz2").casefold(), []).append(path)
-        elif path.name.endswith(SUFFIXES) and path.is_symlink():
+    for path in sorted(_below(folder, workspace, notify), key=lambda p: (_is_packed(p), p.as_posix())):
+        name = fits_name(path.name)
+        if name and path.is_file():
+            found.setdefault(name.casefold(), []).append(path)
+        elif name and path.is_symlink():
             notify("refused", name=path.name, reason=f"a link to {path.readlink()}, which is no file")
     chosen = [next((path for path in same[:-1] if _is_whole(path)), same[-1]) for same in found.values()]
     _tell_passed_over(list(zip(chosen, found.values(), strict=True)), notify)
@@ -78,7 +81,7 @@ def _is_whole(path: Path) -> bool:
     from reducer.fitsio import units_of
 
     try:
-        return path.suffix == ".bz2" or bool(units_of(path))
+        return _is_packed(path) or bool(units_of(path))
     except BadFile:
         return False
 
@@ -99,35 +102,86 @@ def _tell_passed_over(chosen: Sequence[tuple[Path, Sequence[Path]]], notify: Not
         notify("decision", what=f"{len(packed)} packed files are passed over", reason=reason)
 
 
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _below(folder: Path, workspace: Path, notify: Notify) -> Iterator[Path]:
+    """Files of a folder and those in it; not of hidden ones, virtual environments and other workspaces."""
+
+    def cannot(error: OSError) -> None:
+        notify("warning", text=f"cannot look into {error.filename}: {error.strerror}")
+
+    inside = workspace.resolve()
+    for place, folders, names in os.walk(folder, onerror=cannot):
+        kept = []
+        for below in (Path(place) / name for name in sorted(folders) if not name.startswith(".")):
+            if (below / "pyvenv.cfg").exists() or (below / "conda-meta").exists():
+                continue
+            if below.resolve() == inside:
+                continue
+            if is_workspace(below) and Workspace(below).playground.is_dir():
+                notify(
+                    "decision",
+                    what=f"passed over {below}",
+                    reason="a workspace of its own; run it by its name",
+                )
+                continue
+            kept.append(below.name)
+        folders[:] = kept
+        yield from (Path(place) / name for name in names)
+
+
+def _is_packed(path: Path) -> bool:
+    return ".bz2" in path.name
 
 
 def _bring_in(files: Sequence[Path], workspace: Workspace, notify: Notify, pool: Desk) -> list[Path]:
-    packed = [path for path in files if path.suffix == ".bz2"]
-    for path in files:
-        if path.suffix == ".fits":
-            _link(path, workspace.playdata / path.name)
+    packed = [path for path in files if _is_packed(path)]
+    names = {path: str(fits_name(path.name)) for path in files}
+    copied = [
+        path for path in files if path not in packed and not _link(path, workspace.playdata / names[path])
+    ]
+    if copied:
+        why = "their file system has no symbolic links"
+        notify("decision", what=f"{len(copied)} raw files were copied into {workspace.playdata}", reason=why)
     if packed:
         from goafetch.archive.unpack import unpack
 
         unpack(packed, workspace.playdata, pool=pool, notify=notify)
-    names = (path.name.removesuffix(".bz2") for path in files)
-    return [workspace.playdata / name for name in names if (workspace.playdata / name).exists()]
+    return [workspace.playdata / name for name in names.values() if (workspace.playdata / name).exists()]
 
 
-def _link(source: Path, link: Path) -> None:
-    """A relative link, so that the two folders may move together; an existing right one stays."""
+def _link(source: Path, link: Path) -> bool:
+    """A relative link, so that the two folders may move together; an existing right one stays.
+
+    False where there can be no links: the file is copied then.
+    """
     target = os.path.relpath(source.absolute(), link.parent.resolve())
     if link.is_symlink() and str(link.readlink()) == target:
-        return
+        return True
     if link.exists() and not link.is_symlink():
-        if link.resolve() == source.resolve():
-            return
+        if link.resolve() == source.resolve() or filecmp.cmp(link, source):
+            return True
         raise WorkspaceError(
             f"{link} is a file of its own, not a link to {source}",
             "a workspace that belongs to this folder",
             "choose another one with --into DIR",
         )
     link.unlink(missing_ok=True)
-    link.symlink_to(target)
+    try:
+        link.symlink_to(target)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        _copy(source, link)
+        return False
+    return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A whole copy or none, with the time of its source: that tells quickly whether it is the same."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        shutil.copyfile(source, partial)
+        with suppress(OSError):  # some network disks set no times
+            os.utime(partial, ns=(source.stat().st_atime_ns, source.stat().st_mtime_ns))
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)

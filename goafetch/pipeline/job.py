@@ -102,7 +102,11 @@ def run_job(
     workspace = Workspace(request.workspace.root.absolute()) if settings.cluster else request.workspace
     if request.dry_run:
         return rehearse(request, workspace, settings, notify)
-    with prepared(workspace), held(workspace), logged(notify, workspace.log, workspace.events) as told:
+    with (
+        prepared(workspace),
+        held(workspace, notify),
+        logged(notify, workspace.log, workspace.events) as told,
+    ):
         tell = story.Recorder(told)
         with nullcontext(pool) if pool else open_pool(settings, tell) as workers:
             return perform(request, workspace, settings, tell, workers, fetching or nullcontext())

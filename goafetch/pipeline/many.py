@@ -16,6 +16,7 @@ from goafetch.events import Notify
 from goafetch.pipeline.job import Request, run_job
 from goafetch.pipeline.places import open_pool
 from goafetch.pipeline.result import RunReport
+from goafetch.text import read_names
 
 #: Programs at work at a time here, and workers of a cluster for each program more.
 AT_ONCE, WORKERS_EACH = 2, 8
@@ -124,7 +125,6 @@ def _by_name(program: str, notify: Notify) -> Notify:
 
 def _read_list(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_names(path.read_bytes(), f"the list {path}")
+    except OSError as error:
         raise UsageError(f"the list {path} cannot be read: {error}", "one program ID a line") from error
-    return [word for line in lines if (word := line.partition("#")[0].strip())]

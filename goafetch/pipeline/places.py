@@ -16,6 +16,7 @@ from goafetch.engine.cluster import Cluster, ClusterError
 from goafetch.engine.pool import Desk, Pool, available_cores
 from goafetch.errors import UsageError
 from goafetch.events import Notify
+from goafetch.folders import kernels_note, scratch
 from goafetch.plan.keys import code_version
 from goafetch.workspace import Workspace
 
@@ -53,6 +54,9 @@ def open_pool(settings: Settings, notify: Notify) -> Pool:
     """The workers that the settings ask for: local processes, or those of a cluster."""
     if settings.cluster:
         return Cluster(settings.cluster, settings.workers, notify, MODULES)
+    if place := kernels_note():
+        why = "neither this program's folder nor your cache can be written to"
+        notify("decision", what=f"compiled kernels are kept in {place}", reason=why)
     workers = settings.workers or affordable(memory_of(settings))
     share_of(settings, workers)
     return Pool(workers, notify, MODULES, cold=not _mark().exists())
@@ -67,10 +71,8 @@ def note_compiled() -> None:
 
 def _mark() -> Path:
     """A file that stands for compiled kernels of this code, these libraries and this Python."""
-    import platformdirs
-
     name = f"{code_version()}-{platform.python_version()}-{platform.machine()}"
-    return Path(platformdirs.user_cache_dir("goafetch")) / "kernels" / name
+    return scratch() / "kernels" / name
 
 
 def memory_of(settings: Settings) -> int:

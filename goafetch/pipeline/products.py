@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 
 from calstore.record import PROCESSED_FLAT
 from goafetch.plan.keys import Facts, product_key
-from goafetch.workspace import Verified, Workspace, read_json, write_atomically
+from goafetch.workspace import Verified, Workspace, link_or_copy, read_json, write_atomically
 from reducer.headers.same import exposure_name
 
 
@@ -77,9 +75,6 @@ def keep_as_calibration(product: Path, calibrations: Path, kind: str = PROCESSED
         kept.parent.mkdir(parents=True, exist_ok=True)
         temporary = kept.with_name(f".{kept.name}.new")
         temporary.unlink(missing_ok=True)
-        try:
-            os.link(product, temporary)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(product, temporary)
+        link_or_copy(product, temporary)
         temporary.replace(kept)
     return kept

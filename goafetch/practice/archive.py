@@ -7,15 +7,16 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-import platformdirs
-from filelock import FileLock
-
 from goafetch import __version__
 from goafetch.errors import UsageError
 from goafetch.events import Notify, silent
+from goafetch.folders import scratch
+from goafetch.locks import exclusive
 
 #: What can be simulated; known here too, so that a start from the cache loads nothing heavy.
 PROGRAMS = ("tutorial", "harder")
+#: Seconds that one process waits for another that makes the same program.
+LONGEST = 3600.0
 
 
 def prepare(
@@ -45,7 +46,7 @@ def prepare(
     if unknown := [name for name in names if name not in PROGRAMS]:
         raise UsageError(f"no practice program {unknown[0]!r}", f"one of {', '.join(PROGRAMS)}")
     size = "full" if full_size else "region"
-    root = folder or Path(platformdirs.user_cache_dir("goafetch")) / "practice"
+    root = folder or scratch() / "practice"
     store = root / f"{__version__}-{_fingerprint()}-seed{seed}-{size}"
     return [
         _prepare_one(name, store / name, full_size, seed, truth / name if truth else None, notify)
@@ -63,7 +64,7 @@ def _prepare_one(
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
-    with FileLock(target.with_suffix(".lock")):
+    with exclusive(target.with_suffix(".lock"), LONGEST):
         if target.exists() and truth is None:
             return target
         shutil.rmtree(partial, ignore_errors=True)

@@ -121,7 +121,7 @@ def write_summary(folder: Path, summary: RunSummary) -> Path:
     """Save a run's story in its workspace; returns the file."""
     path = folder / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(asdict(summary), indent=1, ensure_ascii=False))
+    write_atomically(path, json.dumps(asdict(summary), indent=1))
     return path
 
 

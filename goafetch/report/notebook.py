@@ -7,6 +7,8 @@ import html
 from dataclasses import dataclass
 from pathlib import Path
 
+from goafetch.report.drawing.settings import drawn_plainly
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -26,6 +28,7 @@ class Picture:
         return Path(path)
 
 
+@drawn_plainly
 def view(product: str | Path) -> Picture:
     """A picture of a product: a stack with axes in RA and Dec, any other with its arrays as they lie.
 

@@ -159,8 +159,9 @@ def _by_subject(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
 
 
 def render(template: str, **facts: Any) -> str:
-    """A page of HTML from its template."""
-    return _environment().get_template(template).render(**facts)
+    """A page of HTML from its template; names of files that are no text are told in escapes."""
+    page = _environment().get_template(template).render(**facts)
+    return page.encode("utf-8", "backslashreplace").decode()
 
 
 def mark_options(text: str) -> Markup:

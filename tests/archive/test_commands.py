@@ -86,7 +86,7 @@ def test_calibrations_are_listed_with_reasons(run: Run) -> None:
         (["fetch", "GS-2017A-Q-29", "--locked", "--update"], 2, "contradict"),
         (["fetch", "--locked"], 2, "lock"),
         (["search", "GS-2017A-Q-29", "--archive", "http://127.0.0.1:x"], 2, "not the address"),
-        (["unpack", "missing.tar"], 1, "not a file"),
+        (["unpack", "missing.tar"], 2, "is not there"),
     ],
 )
 def test_errors_are_sentences_with_an_exit_code(run: Run, words: list[str], code: int, says: str) -> None:

@@ -15,6 +15,7 @@ from quick_archive import Threads, wrong_files
 from goafetch.archive.errors import Damaged, Unsafe
 from goafetch.archive.moving.expand import Wanted, expand
 from goafetch.archive.unpack import unpack
+from goafetch.errors import UsageError
 from goafetch.practice.server import PracticeArchive
 
 FITS = b"SIMPLE  =                    T".ljust(2880)
@@ -238,5 +239,5 @@ def test_what_is_no_tar_is_refused(pool: Threads, tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(b"No files to download. Either you asked ...")
     with pytest.raises(Unsafe, match="neither a plain tar"):
         unpack([tmp_path / "x.tar"], tmp_path / "playdata", pool=pool)
-    with pytest.raises(Unsafe, match="not a file"):
+    with pytest.raises(UsageError, match="is not there"):
         unpack([tmp_path / "missing.tar"], tmp_path / "playdata", pool=pool)

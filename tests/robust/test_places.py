@@ -12,7 +12,7 @@ from caged import Here
 from same_products import differences
 
 from goafetch.config import Settings
-from goafetch.errors import WorkspaceError
+from goafetch.errors import UsageError
 from goafetch.pipeline.folder import take_folder
 from goafetch.pipeline.job import Request, run_job
 from goafetch.workspace import Verified, Workspace, held
@@ -42,7 +42,7 @@ def test_a_folder_that_is_not_there_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(WorkspaceError, match="nosuch is not a folder"):
+    with pytest.raises(UsageError, match="nosuch is not a folder"):
         run_job(Request("nosuch"), Settings(), pool=Here())
     assert list(tmp_path.iterdir()) == []
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from goafetch.archive.errors import Unsafe
+from goafetch.archive.errors import NoTar, Unsafe
 from goafetch.archive.records import LARGEST_FILE
+from goafetch.workspace import fits_name
 
 #: The archive's own text files, last in each of its tars.
 SUMS, README = "md5sums.txt", "README.txt"
@@ -49,15 +50,17 @@ class Listing:
 
 
 def list_file(path: Path) -> Listing:
-    """The contents of a tar, a .fits.bz2 or a .fits file. Raises Unsafe for a tar that could do harm."""
-    if not path.is_file():
-        raise Unsafe(f"{path} is not a file", "a tar, a .fits.bz2 or a .fits file")
-    if path.name.endswith((".fits", ".fits.bz2")):
-        return Listing([Source(path, 0, path.stat().st_size, path.name.removesuffix(".bz2"), path.name)])
+    """The contents of a tar, a .fits.bz2 or a .fits file, also as browsers name second copies.
+
+    Raises Unsafe for a tar that could do harm, NoTar for what is none of them.
+    """
+    name = fits_name(path.name)
+    if name is not None:
+        return Listing([Source(path, 0, path.stat().st_size, name, path.name)])
     try:
         return _list_tar(path)
     except tarfile.ReadError as error:
-        raise Unsafe(
+        raise NoTar(
             f"{path.name} is neither a plain tar nor a FITS file ({error})",
             "what the archive's download page gives",
         ) from error

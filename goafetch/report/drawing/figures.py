@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from goafetch.report.drawing import graphs, pictures, stars
+from goafetch.report.drawing.settings import drawn_plainly
 from goafetch.report.model import Product, RunSummary
 from goafetch.report.products import Stack, read_mosaic
 from goafetch.report.quality import Quality
@@ -28,6 +29,7 @@ def list_flats(folder: Path, products: Sequence[Product]) -> list[tuple[Path, st
     return [(folder / flat.path, flat.group, number) for number, flat in enumerate(flats)]
 
 
+@drawn_plainly
 def draw_flat(path: Path, group: str, number: int) -> Figure:
     """A master flat of a group; ``number`` tells it from others on a page."""
     mosaic = read_mosaic(path)
@@ -74,6 +76,7 @@ def list_skies(folder: Path, summary: RunSummary, group: str) -> tuple[list[Path
     return [p for p in paths["on target"] if p.exists()], [p for p in paths["off target"] if p.exists()]
 
 
+@drawn_plainly
 def draw_sky(on_target: Sequence[Path], off_target: Sequence[Path]) -> Figure | None:
     """The sky's level against time in the frames of a group, None if fewer than two tell it."""
     points = [*graphs.read_sky(on_target, on_target=True), *graphs.read_sky(off_target, on_target=False)]

@@ -10,6 +10,7 @@ from typing import Any
 
 from goafetch.report.drawing import figures, pictures
 from goafetch.report.drawing.figures import Figure
+from goafetch.report.drawing.settings import drawn_plainly
 from goafetch.report.exchange import write_catalogues
 from goafetch.report.products import Stack, column, read_stack
 from goafetch.report.quality import Quality, measure
@@ -71,6 +72,7 @@ def begin_parts(path: Path, place: Path, submit: Submit) -> Parts:
     return Parts(submit(view, path), submit(find, path, place))
 
 
+@drawn_plainly
 def view(path: Path) -> View:
     """Draw a stack's pixels."""
     stack = read_stack(path)
@@ -78,6 +80,7 @@ def view(path: Path) -> View:
     return View(pictures.draw_stack(stack), tell_facts(stack, code), cut_tiles(stack, code))
 
 
+@drawn_plainly
 def find(path: Path, place: Path) -> Findings:
     """Measure and tell a stack, and write its catalogues into ``place``."""
     stack = read_stack(path)

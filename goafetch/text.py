@@ -1,0 +1,40 @@
+"""Text files as people's editors write them: names of files in any encoding, with or without a mark."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable
+from pathlib import Path
+
+from goafetch.errors import UsageError
+
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8; UsageError for another encoding."""
+    text = _decoded(path.read_bytes(), str(path))
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{path} is not text in UTF-8", "UTF-8", "save it in that encoding") from error
+    return text
+
+
+def read_names(content: bytes, where: str) -> list[str]:
+    """The names in a list: one a line, ``#`` begins a comment; bytes that are no UTF-8 are kept."""
+    lines = _decoded(content, where).splitlines()
+    return [name for line in lines if (name := line.partition("#")[0].strip())]
+
+
+def write_names(names: Iterable[object], comments: Iterable[str]) -> bytes:
+    """A list that ``read_names`` reads, with comments at its head."""
+    lines = [*(f"# {comment}" for comment in comments), *map(str, names)]
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+
+
+def _decoded(content: bytes, where: str) -> str:
+    """Text whose bytes that are no UTF-8 are kept as Python keeps those of file names (PEP 383)."""
+    if content.startswith(_UTF16):
+        raise UsageError(f"{where} is in UTF-16", "text in UTF-8", "save it in that encoding")
+    return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
