@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -17,8 +17,7 @@ def configuration() -> Path | None:
     """The folder of the user's settings; None without a home (no HOME, and no entry in passwd)."""
     import platformdirs
 
-    folder = Path(platformdirs.user_config_dir("goafetch"))
-    return folder if folder.is_absolute() else None
+    return _found(platformdirs.user_config_dir)
 
 
 def home() -> Path | None:
@@ -27,6 +26,15 @@ def home() -> Path | None:
         return Path.home()
     except RuntimeError:
         return None
+
+
+def _found(place: Callable[[str], str]) -> Path | None:
+    """One of the user's own folders; without a home some versions raise, others leave the ~ as it is."""
+    try:
+        folder = Path(place("goafetch"))
+    except RuntimeError:
+        return None
+    return folder if folder.is_absolute() else None
 
 
 def is_file(path: Path) -> bool:
@@ -41,11 +49,12 @@ def scratch() -> Path:
 
     import platformdirs
 
-    usual = Path(platformdirs.user_cache_dir("goafetch"))
-    with suppress(OSError):
-        usual.mkdir(parents=True, exist_ok=True)
-    if usual.is_absolute() and os.access(usual, os.W_OK | os.X_OK):
-        return usual
+    usual = _found(platformdirs.user_cache_dir)
+    if usual is not None:
+        with suppress(OSError):
+            usual.mkdir(parents=True, exist_ok=True)
+        if os.access(usual, os.W_OK | os.X_OK):
+            return usual
     folder = Path(tempfile.gettempdir()) / f"goafetch-{os.getuid()}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)

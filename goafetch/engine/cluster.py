@@ -16,7 +16,7 @@ from goafetch.engine.pool import ENVIRONMENT, Desk, Pool, WorkersLost, name_task
 from goafetch.engine.worker import begin, visit, work_in
 from goafetch.errors import GoafetchError, UsageError
 from goafetch.events import Notify, silent
-from goafetch.folders import set_environment
+from goafetch.folders import environment, set_environment
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -98,7 +98,8 @@ def _start_local(workers: int) -> LocalCluster:
     from distributed import LocalCluster
 
     try:
-        multiprocessing.get_context("spawn").Lock()
+        with environment(PYTHONSAFEPATH="1"):
+            multiprocessing.get_context("spawn").Lock()
     except OSError as error:
         raise ClusterError(
             f"{error.strerror} where semaphores are made (/dev/shm)",
