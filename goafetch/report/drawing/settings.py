@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import chdir, nullcontext
 from pathlib import Path
@@ -13,6 +14,7 @@ from goafetch.folders import environment, scratch
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_once = threading.Lock()
 
 
 def drawn_plainly(function: Callable[P, R]) -> Callable[P, R]:
@@ -28,12 +30,13 @@ def drawn_plainly(function: Callable[P, R]) -> Callable[P, R]:
     return draw
 
 
-@functools.cache
 def _import() -> Any:
     """matplotlib; imported here, it reads no file of the user's and keeps its list of fonts in our cache."""
-    if "matplotlib" not in sys.modules:
-        own = scratch() / "matplotlib"
-        away = chdir(scratch()) if Path("matplotlibrc").exists() else nullcontext()
-        with environment(MPLBACKEND="agg", MPLCONFIGDIR=str(own), MATPLOTLIBRC=None), away:
-            pass
-    return sys.modules["matplotlib"]
+    with _once:
+        if "matplotlib.font_manager" not in sys.modules:
+            own = scratch() / "matplotlib"
+            away = chdir(scratch()) if Path("matplotlibrc").exists() else nullcontext()
+            with environment(MPLBACKEND="agg", MPLCONFIGDIR=str(own), MATPLOTLIBRC=None), away:
+                import matplotlib.font_manager
+        import matplotlib
+    return matplotlib
