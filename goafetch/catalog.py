@@ -85,6 +85,13 @@ def find_stars(
     return found
 
 
+def find_positions(
+    wanted: str, ra: float, dec: float, folder: Path, notify: Callable[..., None], server: str = SERVER
+) -> Path | None:
+    """The file with reference stars that ``--catalog`` means, as ``find_stars`` has it."""
+    return find_stars(POSITIONS, wanted, ra, dec, folder, notify, server)
+
+
 def kept(names: tuple[str, ...], ra: float, dec: float, folder: Path) -> Path | None:
     """The stars about a position in degrees that the first of some services gave before, None for none."""
     paths = (place_of(name, ra, dec, folder) for name in names)
@@ -166,12 +173,22 @@ def _ask(
         def _server_to_url(self, return_type: str = "votable") -> str:
             return f"{server}/viz-bin/{return_type}"
 
+        def _parse_result(self, response: Any, **named: Any) -> Any:
+            self.page = response.text
+            return super()._parse_result(response, **named)
+
     client = Client(columns=list(service.columns), row_limit=5000, timeout=PATIENCE)
     try:
         place = SkyCoord(ra, dec, unit="deg")
         found = client.query_region(place, radius=RADIUS * units.arcmin, catalog=service.table, cache=False)
-    except (OSError, ValueError, IndexError, TableParseError) as error:
+    except TableParseError:
+        found = None
+    except (OSError, ValueError, IndexError) as error:
         notify("info", text=f"{service.label} did not answer ({type(error).__name__})")
+        return
+    if found is None:  # what came is no table
+        page = network.title_of(client.page)
+        notify("info", text=f"a web page came instead of {service.label}: {page!r}")
         return
     stars = len(found[0]) if len(found) else 0
     notify("info", text=f"{service.label} has {stars} stars within {RADIUS} arcmin of the field")

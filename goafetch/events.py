@@ -12,7 +12,7 @@ class Notify(Protocol):
     by itself (name, total), ``progress`` (name, done, total, bytes), ``decision`` (what, reason), ``made``
     (path), ``reused`` (path), ``refused`` (name, reason), ``warning`` (text), ``info`` (text), ``transfer``
     (name, done, total: bytes of one file on its way), ``retry`` (path, reason, attempt), ``wait`` (seconds
-    left, total, reason: the archive's own wish, told every second until none are left), ``fault`` (trace),
+    left, total: the archive's own wish, told every second until none are left), ``fault`` (trace),
     ``done`` (name). Any of them may name the ``group`` that it is about, since stages work side by side.
     """
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -52,6 +54,13 @@ def check_certificates() -> None:
             "the file with the certificates that your network wants trusted",
             f"correct {name}, or unset it",
         )
+
+
+def title_of(page: str) -> str:
+    """The title of a web page, else its first words, as they may be shown."""
+    title = re.search(r"<title[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
+    words = " ".join(html.unescape(title[1] if title else re.sub(r"<[^>]*>", " ", page)).split())
+    return "".join(character for character in words if character.isprintable())[:120]
 
 
 def _check(proxy: str, url: str) -> None:

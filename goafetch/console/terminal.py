@@ -148,16 +148,12 @@ class Terminal:
         if done >= total:
             self._end_transfer(name)
 
-    def _on_wait(self, seconds: float, total: float, reason: str, **_: object) -> None:
-        """The archive wants to be left alone: counted down on a terminal, said once elsewhere."""
-        words = f"the archive asks us to wait {_duration(total)} ({as_text(reason)})"
+    def _on_wait(self, seconds: float, total: float, **_: object) -> None:
+        """How long the archive wants to be left alone is counted down on a terminal."""
         if self._progress is None:
-            if seconds == total:
-                self._line("…", words, "yellow")
             return
-        stage = self._transfers.setdefault("", _Stage("the archive asks us to wait", None))
+        stage = self._transfers.setdefault("", _Stage("waiting as the archive asks", None))
         if stage.task is None:
-            self._line("…", words, "yellow")
             stage.task = self._progress.add_task(f"  {stage.title}", total=total, amount="", count="")
         self._progress.update(stage.task, completed=total - seconds, amount=f"{seconds:g} s left")
         if seconds <= 0:

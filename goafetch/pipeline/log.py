@@ -13,8 +13,8 @@ from typing import cast
 from goafetch.events import Notify
 
 LEVELS = {"warning": "WARNING", "refused": "WARNING", "retry": "WARNING", "fault": "ERROR"}
-#: Events that come many times a second: no line of reduce.log, and bytes on their way no event either.
-FREQUENT, TOO_FREQUENT = ("progress", "transfer"), ("transfer",)
+#: Events that come many times: no line of reduce.log; bytes on their way and seconds of waiting no event.
+FREQUENT, TOO_FREQUENT = ("progress", "transfer", "wait"), ("transfer", "wait")
 
 
 @contextmanager

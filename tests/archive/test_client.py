@@ -233,7 +233,11 @@ def test_the_archive_is_left_alone_for_as_long_as_it_wants(scripted, status: int
     assert client.rows("jsonsummary", ("canonical",)) == []
     assert time.monotonic() - begun >= 1.0 and len(server.seen) == 2
     waits = [facts["seconds"] for event, facts in told if event == "wait"]
-    assert waits[0] == 1 and waits[-1] == 0 and f"status {status}" in told[0][1]["reason"]
+    assert waits[0] == 1 and waits[-1] == 0
+    assert (
+        told[0][0] == "warning"
+        and f"asks us to wait 1 s before /jsonsummary/canonical (status {status})" in (told[0][1]["text"])
+    )
     assert not [event for event, _ in told if event == "retry"]
 
 

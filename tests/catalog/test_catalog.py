@@ -1,8 +1,10 @@
 """The catalogue client over a real socket, against a small stand-in that serves VOTables."""
 
+import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
@@ -10,8 +12,8 @@ import pytest
 from astropy.io.votable import from_table, writeto
 from astropy.table import Table
 
-from goafetch import catalog
-from goafetch.catalog import POSITIONS, find_stars, is_reachable
+from goafetch import catalog, network
+from goafetch.catalog import POSITIONS, find_positions, find_stars, is_reachable
 from reducer.align.references import read_references
 from reducer.photometry.standards import read_standards
 
@@ -132,3 +134,79 @@ def test_a_name_server_that_does_not_answer_is_given_up_in_two_seconds(monkeypat
 def test_a_file_is_taken_as_it_is_and_none_means_none(tmp_path):
     assert find_stars(POSITIONS, "none", 0, 0, tmp_path, print) is None
     assert find_stars(POSITIONS, str(tmp_path / "x.csv"), 0, 0, tmp_path, print) == tmp_path / "x.csv"
+
+
+class Listener:
+    """Takes connections, notes the first line of each, and answers all alike."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.heard: list[str] = []
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.place = f"127.0.0.1:{self.socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, args=(answer,), daemon=True).start()
+
+    def _serve(self, answer: bytes) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.socket.accept()
+                with connection, suppress(OSError):
+                    self.heard.append(connection.recv(9999).split(b"\r\n")[0].decode("latin-1"))
+                    connection.sendall(answer)
+
+
+def answer(status: str, page: bytes = b"", kind: str = "text/html") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(page)}\r\nConnection: close"
+    return head.encode() + b"\r\n\r\n" + page
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """An environment that names no proxies and no certificates."""
+    for name in (*network.BUNDLES, *(n for n in os.environ if n.lower().endswith("_proxy"))):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme"),
+    [("HTTPS_PROXY", "http://"), ("HTTPS_PROXY", ""), ("ALL_PROXY", "http://"), ("all_proxy", "")],
+)
+def test_the_proxy_of_the_environment_leads_to_the_catalogue(bare, tmp_path, name, scheme):
+    """It was looked for in another way than the archive's: no Gaia where the archive was reached."""
+    proxy = Listener(answer("503 none"))
+    bare.setenv(name, f"{scheme}{proxy.place}")
+    assert find_stars(POSITIONS, "gaia", *FIELD, tmp_path, silent) is None
+    assert "CONNECT vizier.cds.unistra.fr:443 HTTP/1.1" in [
+        line.replace("1.0", "1.1") for line in proxy.heard
+    ]
+
+
+def test_an_excepted_host_is_reached_without_the_proxy(bare):
+    direct = Listener(answer("200 OK"))
+    bare.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    assert "the proxy http://127.0.0.1:9 does not answer" in catalog.why_not_reachable(
+        f"https://{direct.place}"
+    )
+    bare.setenv("NO_PROXY", "127.0.0.1")
+    assert is_reachable(f"https://{direct.place}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("HTTPS_PROXY", "ftp://proxy:1"), ("REQUESTS_CA_BUNDLE", "/no/such.pem")]
+)
+def test_what_cannot_lead_to_a_catalogue_is_named(bare, tmp_path, name, value):
+    said = []
+    bare.setenv(name, value)
+    assert (
+        find_stars(POSITIONS, "auto", *FIELD, tmp_path, lambda _, **facts: said.append(facts["text"])) is None
+    )
+    assert said[0].startswith(f"{name} names {value}")
+
+
+def test_a_networks_page_in_the_place_of_a_catalogue_is_named(bare, tmp_path):
+    said = []
+    portal = Listener(answer("200 OK", b"<html><title>Guest WiFi</title><body>sign in</body></html>"))
+    found = find_positions(
+        "gaia", *FIELD, tmp_path, lambda _, **facts: said.append(facts["text"]), f"http://{portal.place}"
+    )
+    assert found is None and "a web page came instead of Gaia DR3: 'Guest WiFi'" in said

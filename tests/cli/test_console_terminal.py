@@ -140,6 +140,18 @@ def test_a_terminal_gets_bars_that_fit_and_go_away(monkeypatch, width):
     assert screen.getvalue().rstrip("\r").endswith("\x1b[?25h")  # the cursor is shown again
 
 
+def test_what_the_archive_wants_us_to_wait_is_counted_down(monkeypatch):
+    screen = open_screen(monkeypatch, "stderr", 100)
+    with console.Terminal() as notify:
+        notify("wait", seconds=12, total=12)
+        notify("wait", seconds=7, total=12)
+        notify._progress.refresh()
+        shown = "".join(screen.lines())
+        notify("wait", seconds=0, total=12)
+        notify._progress.refresh()
+    assert "waiting as the archive asks" in shown and "7 s left" in shown
+
+
 def run(error, **options):
     @console.handled
     def command(json=False, format="table"):

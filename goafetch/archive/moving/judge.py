@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -43,11 +41,9 @@ def check_status(response: requests.Response, blocks: Iterator[bytes]) -> None:
 
 def portal(url: str, page: str) -> Elsewhere:
     """The error for a web page in the place of an answer, which names the page."""
-    title = re.search(r"<title[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
-    words = " ".join(html.unescape(title[1] if title else re.sub(r"<[^>]*>", " ", page)).split())
-    shown = "".join(character for character in words if character.isprintable())[:120]
     return Elsewhere(
-        f"a web page came instead of the archive's answer from {urlsplit(url).netloc}: {shown!r}",
+        f"a web page came instead of the archive's answer from {urlsplit(url).netloc}: "
+        f"{network.title_of(page)!r}",
         "the archive itself",
         "the network may want a login: open any page in a browser, sign in, and run this again",
     )

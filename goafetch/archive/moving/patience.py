@@ -94,7 +94,9 @@ class Leave:
         with self._lock:
             known, self._until = self._until, max(self._until, until)
         if until > known + 1.0:
-            self._count_down(until, seconds, f"{later}: /{path[:200]}")
+            text = f"the archive asks us to wait {_length(seconds)} before /{path[:200]} ({later})"
+            self._notify("warning", text=text)
+            self._count_down(until, seconds)
         self.wait()
 
     def wait(self) -> None:
@@ -102,11 +104,11 @@ class Leave:
         while (left := self._until - time.monotonic()) > 0 and not self._over.is_set():
             self._over.wait(left)
 
-    def _count_down(self, until: float, total: float, reason: str) -> None:
+    def _count_down(self, until: float, total: float) -> None:
         while (left := until - time.monotonic()) > 0 and not self._over.is_set():
-            self._notify("wait", seconds=math.ceil(left), total=math.ceil(total), reason=reason)
+            self._notify("wait", seconds=math.ceil(left), total=math.ceil(total))
             self._over.wait(min(1.0, left))
-        self._notify("wait", seconds=0, total=math.ceil(total), reason=reason)
+        self._notify("wait", seconds=0, total=math.ceil(total))
 
 
 def _length(seconds: float) -> str:
