@@ -69,11 +69,12 @@ def compare_transparencies(
     """
     count = len(maps)
     pairs = partners(count)
-    every = np.array(list(run(compare_pair, [(maps[i], maps[j], widened) for i, j in pairs])))
-    powers = every.reshape(len(pairs), len(SCALES), -1, 4)
-    told = np.array([is_told(power) for power in powers], bool)
-    pairs, powers = pairs[told], powers[told]
-    logs, covariance = _measure(pairs, powers, count)
+    every = zip(pairs, run(compare_pair, [(maps[i], maps[j], widened) for i, j in pairs]), strict=True)
+    told = [(pair, power) for pair, power in every if is_told(power)]
+    logs, covariance = np.zeros(count), UNKNOWN**2 * np.eye(count)
+    if told:
+        joined, powers = (np.array(part) for part in zip(*told, strict=True))
+        logs, covariance = _measure(joined, powers, count)
     logs, covariance = with_prior(logs, covariance)
     return Transparency(logs, covariance, np.diag(covariance) < 0.5 * USUAL_CHANGE**2)
 
@@ -169,9 +170,6 @@ def _ratio(power: F64) -> F64:
 
 def _measure(pairs: NDArray[np.intp], powers: F64, count: int) -> tuple[F64, F64]:
     """Logs of the exposures' brightness against the mean of those that are compared, and their covariance."""
-    known = UNKNOWN**2 * np.eye(count)
-    if not len(pairs):
-        return np.zeros(count), known
     middle = powers.shape[1] // 2
     weights = powers[:, middle, :, 1].sum(axis=1)
     design = np.zeros((len(pairs), count))

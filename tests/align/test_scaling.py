@@ -1,6 +1,7 @@
 """How bright exposures are against each other, by the light that they share, whatever their images."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from scipy.special import kn
 from true_night import make_night, name_of
 
 from reducer.align.together import align_exposures
-from reducer.frame import Chip, tell_nobody
+from reducer.frame import Chip, Context, tell_nobody
 from reducer.photometry.lightmap import SPACING, LightMap, fill_bad, map_light, sky_lattice
 from reducer.photometry.transparency import USUAL_CHANGE, compare_transparencies, partners, with_prior
 from reducer.steps.detect import SOURCE
+from reducer.steps.photometry import scaleCountsToReference
 
 SIDE = 180
 
@@ -110,6 +112,27 @@ def test_a_transparency_that_no_light_tells_is_one_with_the_error_that_is_usual(
     assert ratios == pytest.approx(1.0, abs=1e-6)
     assert errors[1:] == pytest.approx(USUAL_CHANGE * np.sqrt(2), rel=0.01)
     assert not found.told.any()
+
+
+def test_what_light_does_not_tell_is_said(standard):
+    """Exposures of next to nothing were scaled by their noise; one alone has nothing to be scaled by."""
+    frames = standard([(21.5, 21.5), (-21.5, 21.5), (-21.5, -21.5)])
+    geometries = align_exposures(frames, tell_nobody).geometries
+    dark = [
+        frame.with_(geometry=geometry, sources=tuple(table[:0] for table in frame.sources))
+        for frame, geometry in zip(frames, geometries, strict=True)
+    ]
+    told = []
+    context = Context(
+        Path(), files=Drawn(), notify=lambda event, **facts: told.append((event, facts["text"]))
+    )
+    scaled = scaleCountsToReference(dark, context)
+    assert [frame.scale for frame in scaled] == pytest.approx([1.0, 1.0, 1.0])
+    assert scaled[1].scale_error == pytest.approx(USUAL_CHANGE * np.sqrt(2), rel=0.01)
+    assert sum(event == "warning" and "3 of 3 exposures" in text for event, text in told) == 1
+    told.clear()
+    assert scaleCountsToReference(dark[:1], context)[0].scale == 1.0
+    assert not any(event == "warning" for event, _ in told)
 
 
 def test_what_is_badly_measured_is_drawn_to_what_is_usual():
