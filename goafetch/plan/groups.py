@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from goafetch.plan.model import FLAT, Group, LeftOut, Setup, Stack
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON, Frame, of_role
+from reducer.headers.gsaoi import LIT_ALONE
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -37,24 +38,38 @@ def night_of(when: datetime) -> date:
 def flat_groups(frames: Sequence[Frame]) -> tuple[list[Group], list[LeftOut]]:
     """Sets of lamp-on frames of one night and setup, each with the lamp-off frames that match it.
 
-    A set without lamp-off frames is left out, with the reason.
+    Where there are dome flats of a filter, those of the calibration unit are left out. A set without lamp-off
+    frames is left out too, with the reason, but in filters where that is the custom.
     """
-    dark = _by(of_role(frames, LAMP_OFF), lambda f: f.setup)
-    groups, left_out = [], []
+    domes = {f.setup.filter for f in of_role(frames, LAMP_ON) if not f.gcal}
+    sorted_out = _by(of_role(frames, LAMP_ON, LAMP_OFF), lambda f: f.gcal and f.setup.filter in domes)
+    lamps, spare = sorted_out[False], sorted_out[True]
+    dark = _by(of_role(lamps, LAMP_OFF), lambda f: (f.setup, f.gcal))
+    groups: list[Group] = []
     used: set[Path] = set()
-    for (setup, _), lit in _by(of_role(frames, LAMP_ON), lambda f: (f.setup, night_of(time_of(f)))).items():
-        off = _nearest_night(dark.get(setup, []), time_of(lit[0]))
-        if off:
+    left_out = [LeftOut(f.path, f"a GCAL flat: there are dome flats of {f.setup.filter}") for f in spare]
+    sets = _by(of_role(lamps, LAMP_ON), lambda f: (f.setup, f.gcal, night_of(time_of(f))))
+    for (setup, gcal, _), lit in sets.items():
+        off = _nearest_night(dark.get((setup, gcal), []), time_of(lit[0]))
+        if off or gcal or setup.filter in LIT_ALONE:
             groups.append(_flat_group(setup, lit, off))
             used.update(f.path for f in off)
         else:
-            left_out += [LeftOut(f.path, _no_lamp_off(setup, dark), failed=True) for f in lit]
+            others = [other for other, _ in dark]
+            left_out += [LeftOut(f.path, _no_lamp_off(setup, others), failed=True) for f in lit]
     unused = [f for off in dark.values() for f in off if f.path not in used]
     left_out += [LeftOut(f.path, "no lamp-on frames of its setup to subtract it from") for f in unused]
     return groups, left_out
 
 
 def _flat_group(setup: Setup, lit: list[Frame], off: list[Frame]) -> Group:
+    if not off:
+        why = (
+            "the calibration unit's" if lit[0].gcal else f"in {setup.filter} the dome's own light adds little"
+        )
+        files = tuple(f.path for f in lit)
+        reason = f"{len(lit)} lamp-on frames that agree in {SAME}, no lamp-off frames: {why}"
+        return Group(FLAT, "flat", setup, time_of(lit[0]), files, reasons=(reason,), lit=len(lit))
     reason = f"{len(lit)} lamp-on and {len(off)} lamp-off frames that agree in {SAME}"
     nights = {night_of(time_of(f)) for f in (*lit, *off)}
     apart = "" if len(nights) == 1 else f"; lamp-off frames are {max(nights) - min(nights)} away"

@@ -45,6 +45,11 @@ class Frame:
         )
 
     @property
+    def gcal(self) -> bool:
+        """Whether it is a flat of the calibration unit."""
+        return "GCALFLAT" in self.facts.tags
+
+    @property
     def target(self) -> str:
         """The target's name without the words that mark a sky pointing."""
         name = (self.facts.object or "unnamed").strip()

@@ -22,6 +22,7 @@ from reducer.headers.keywords import (
     percentile,
     quality,
     read,
+    read_angle,
     scale,
     true_section,
     wheel,
@@ -59,7 +60,6 @@ class Descriptors:
     filename: str = ""
 
     airmass = Keyword("AIRMASS", float, "Airmass.", low=1.0)
-    ao_seeing = Keyword("AOSEEING", float, "Natural seeing by the adaptive optics, arcsec.")
     azimuth = Keyword("AZIMUTH", float, "Azimuth of the telescope, degrees.")
     camera = Keyword("DETECTOR", str, "Name of the camera.")
     cass_rotator_pa = Keyword("CRPA", float, "Position angle of the Cassegrain rotator, degrees.", low=-360)
@@ -295,27 +295,26 @@ class Descriptors:
     @property
     def ra(self) -> float | None:
         """Right ascension by the WCS, else of the target (RA), degrees."""
-        return self.wcs_ra if self.wcs_ra is not None else read(self.primary, "RA", float)
+        return self.wcs_ra if self.wcs_ra is not None else read_angle(self.primary, "RA", hours=True)
 
     @property
     def dec(self) -> float | None:
         """Declination by the WCS, else of the target (DEC), degrees."""
-        return self.wcs_dec if self.wcs_dec is not None else read(self.primary, "DEC", float)
+        return self.wcs_dec if self.wcs_dec is not None else read_angle(self.primary, "DEC")
 
     @property
     def target_ra(self) -> float | None:
         """Right ascension of the target at the time of the exposure, without offsets, degrees."""
-        ra, dec = read(self.primary, "RA", float), self.target_dec
+        ra = read_angle(self.primary, "RA", hours=True)
         motion = read(self.primary, "PMRA", float)  # seconds of time a year
-        if ra is None or dec is None or not motion:
+        if ra is None or not motion:
             return ra
-        years = years_since_epoch(self.primary, self.ut_datetime)
-        return ra + 15 * motion * years * math.cos(math.radians(dec)) / 3600
+        return ra + 15 * motion * years_since_epoch(self.primary, self.ut_datetime) / 3600
 
     @property
     def target_dec(self) -> float | None:
         """Declination of the target at the time of the exposure, without offsets, degrees."""
-        dec = read(self.primary, "DEC", float)
+        dec = read_angle(self.primary, "DEC")
         motion = read(self.primary, "PMDEC", float)  # arcsec a year
         if dec is None or not motion:
             return dec
@@ -356,8 +355,8 @@ class Descriptors:
 
     @property
     def detector_y_offset(self) -> float | None:
-        """Offset from the target along the arrays' y axis, pixels."""
-        return self.q_offset / self.pixel_scale if self.q_offset is not None and self.pixel_scale else None
+        """Offset from the target along the arrays' y axis, pixels; of the sign that DRAGONS gives it."""
+        return -self.q_offset / self.pixel_scale if self.q_offset is not None and self.pixel_scale else None
 
     # Conditions, guiding, quality ---------------------------------------------------------------------
 
@@ -365,6 +364,15 @@ class Descriptors:
     def is_ao(self) -> bool:
         """True if the light came through the adaptive optics."""
         return str(self.primary.get("AOFOLD", "OUT")).strip() == "IN"
+
+    @property
+    def ao_seeing(self) -> float | None:
+        """Natural seeing at 0.5 micron by the adaptive optics, arcsec: AOSEEING, else of Fried's length r0.
+
+        0.98 wavelengths over RZEROVAL (centimetres), as DRAGONS derives it.
+        """
+        known, r0 = read(self.primary, "AOSEEING", float), read(self.primary, "RZEROVAL", float, 0.0)
+        return known if known is not None or not r0 else 206265.0 * 0.98 * 0.5e-6 / (0.01 * r0)
 
     @property
     def wavefront_sensor(self) -> str | None:

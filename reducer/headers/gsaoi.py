@@ -65,6 +65,9 @@ def _load_arrays() -> tuple[Array, ...]:
 #: The arrays 1..4, in the order of the extensions.
 ARRAYS = _load_arrays()
 
+#: Filters whose dome flats are often taken with the lamp alone: the dome's own light adds little there.
+LIT_ALONE = frozenset({"Z", "J", "HeI1083", "PaG", "PaB", "Jcont", "Hcont"})
+
 
 # --- region of interest ------------------------------------------------------------------------------
 
@@ -218,7 +221,8 @@ def _levels(header: Header, chips: tuple[Header, ...], described: Descriptors) -
         raise BadInput(f"COADDS is {coadds}", "a number of exposures from 1 on", "leave it out")
     for chip in chips:
         array = ARRAYS[int(chip["EXTVER"]) - 1]
-        noise = round(array.read_noise[described.read_speed_setting] / coadds**0.5, 3)
+        # As in raw headers, the read noise of one coadd.
+        noise = array.read_noise[described.read_speed_setting]
         for key, value in (("GAIN", array.gain), ("RDNOISE", noise)):
             if not chip.get(key):
                 chip[key] = value

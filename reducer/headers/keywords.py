@@ -76,6 +76,17 @@ def read(header: Header, key: str, kind: Callable[[Any], T], low: float = -math.
     return None if made == MISSING else made
 
 
+def read_angle(header: Header, key: str, hours: bool = False) -> float | None:
+    """Degrees: a number of degrees, or 'dd:mm:ss.s', with ``hours`` 'hh:mm:ss.s'; None for anything else."""
+    match = re.match(r"\s*([+-]?)(\d+)[: ](\d\d?)[: ](\d\d?(?:\.\d*)?)\s*$", str(header.get(key, "")))
+    if match is None:
+        return read(header, key, float)
+    sign, *parts = match.groups()
+    whole_, minutes, seconds = (float(part) for part in parts)
+    value = (whole_ + minutes / 60 + seconds / 3600) * (15 if hours else 1)
+    return -value if sign == "-" else value
+
+
 def whole(header: Header, key: str, default: int | None = None, highest: int = 2**40) -> int:
     """A count or size in a header; ValueError for anything else."""
     value = header.get(key, default)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reducer.frame import Header
 
 #: Keywords that a finished calibration carries (DRAGONS, gemini_instruments/gemini/adclass.py).
 PROCESSED_CALIBRATION = frozenset(
     {
-        "PROCARC", "GBIAS", "PROCBIAS", "PROCDARK", "GIFLAG", "PROCFLAT",
-        "GIFRINGE", "PROCFRNG", "PROCSTND", "PROCSRSP",
+        "PROCARC", "GBIAS", "PROCBIAS", "PROCDARK", "GIFLAT", "GIFLAG", "PROCFLAT",
+        "GIFRINGE", "PROCFRNG", "PROCSTND", "PROCSRSP", "PROCPNHL", "PROCILLM",
     }
 )  # fmt: skip
 PROCESSED_SCIENCE = frozenset({"GMOSAIC", "PROCSCI"})
+#: Lamps of the calibration unit that make flats, by how their names begin.
+FLAT_LAMPS = ("IRHIGH", "IRLOW", "QH")
+#: Instruments that take spectra alone, and how the headers of others tell a spectrum.
+SPECTROGRAPHS = frozenset({"NIFS", "GHOST", "GRACES", "IGRINS", "IGRINS-2", "BHROS", "PHOENIX", "MAROON-X"})
+SPECTRUM: Mapping[str, Callable[[Header], bool]] = {
+    "F2": lambda header: _text(header, "GRISM") not in ("", "OPEN"),
+    "GNIRS": lambda header: _text(header, "ACQMIR") == "OUT",
+    "NIRI": lambda header: "GRISM" in _text(header, "FILTER3"),
+    "GMOS": lambda header: _text(header, "GRATING") not in ("", "MIRROR"),
+}
 #: Time stamps of a preparation: DRAGONS and goafetch, the older gaprepare, any Gemini package.
 PREPARED_BY = ("PREPARE", "GAPREPAR", "GPREPARE")
 
@@ -23,8 +33,10 @@ NOT_OF_A_MASK = frozenset(
         "IMAGE",
         "FLAT",
         "DOMEFLAT",
+        "GCALFLAT",
+        "GCAL_IR_ON",
+        "GCAL_IR_OFF",
         "PREPARED",
-        "CAL",
         "LAMPON",
         "LAMPOFF",
         "DARK",
@@ -43,8 +55,8 @@ def tags(primary: Header, chips: Sequence[Header] = ()) -> frozenset[str]:
     found = _origin(primary) | _kind(primary) | _pointing(primary) | _status(primary)
     if "DARK" in found:
         found -= {"IMAGE"}
-    if "BPMASK" in primary or _text(primary, "OBSTYPE") == "BPM":
-        found = (found - NOT_OF_A_MASK) | {"BPM"}
+    if _has_any(primary, ("BPMASK", "PROCBPM")) or _text(primary, "OBSTYPE") == "BPM":
+        found = (found - NOT_OF_A_MASK) | {"BPM", "CAL", "PROCESSED"}
     return frozenset(found)
 
 
@@ -52,9 +64,14 @@ def _text(header: Header, key: str) -> str:
     return str(header.get(key) or "").strip().upper()
 
 
+def _instrument(primary: Header) -> str:
+    """Its name; GMOS for both of that name."""
+    return _text(primary, "INSTRUME").removesuffix("-N").removesuffix("-S")
+
+
 def _origin(primary: Header) -> set[str]:
     observatory, telescope = _text(primary, "OBSERVAT"), _text(primary, "TELESCOP")
-    found = {"GSAOI"} if _text(primary, "INSTRUME") == "GSAOI" else set()
+    found = {_instrument(primary)} - {""}
     if {observatory, telescope} & {"GEMINI-NORTH", "GEMINI-SOUTH"}:
         found.add("GEMINI")
     if observatory.startswith("GEMINI-"):
@@ -64,7 +81,7 @@ def _origin(primary: Header) -> set[str]:
 
 def _kind(primary: Header) -> set[str]:
     observed, target = _text(primary, "OBSTYPE"), _text(primary, "OBJECT")
-    found = {"IMAGE"}
+    found = {"SPECT" if _is_spectrum(primary) else "IMAGE"}
     if observed == "DARK":
         found |= {"DARK", "CAL"}
     if observed == "FLAT":
@@ -75,11 +92,26 @@ def _kind(primary: Header) -> set[str]:
         found |= {"TWILIGHT", "FLAT", "CAL"}
     if target in ("DOMEFLAT", "DOMEFLAT OFF"):
         found.add("LAMPON" if target == "DOMEFLAT" else "LAMPOFF")
-    if primary.get("GCALLAMP") in ("IRhigh", "QH"):
-        found |= {"GCALFLAT", "FLAT", "CAL"}
+    found |= _calibration_lamp(primary)
     if _text(primary, "OBSCLASS") in ("ACQ", "ACQCAL"):
         found.add("ACQUISITION")
     return found
+
+
+def _is_spectrum(primary: Header) -> bool:
+    instrument = _instrument(primary)
+    return instrument in SPECTROGRAPHS or (instrument in SPECTRUM and SPECTRUM[instrument](primary))
+
+
+def _calibration_lamp(primary: Header) -> set[str]:
+    """A flat by the calibration unit: the shutter says whether its light came through."""
+    if not _text(primary, "GCALLAMP").startswith(FLAT_LAMPS):
+        return set()
+    lamp = {"OPEN": {"GCAL_IR_ON", "LAMPON"}, "CLOSED": {"GCAL_IR_OFF", "LAMPOFF"}}
+    shutter = (
+        set() if _has_any(primary, PROCESSED_CALIBRATION) else lamp.get(_text(primary, "GCALSHUT"), set())
+    )
+    return {"GCALFLAT", "FLAT", "CAL"} | shutter
 
 
 def _pointing(primary: Header) -> set[str]:

@@ -151,7 +151,7 @@ def _corrected(
             int(chip["EXTVER"]): Reading.of(frame, index, switches) for index, chip in enumerate(frame.chips)
         }
         source = Correction(calibrations, frame.path, readings, glowing, blind[frame.path], target.tables)
-        chips = tuple(_described(chip, switches) for chip in frame.chips)
+        chips = tuple(_described(frame, index, switches) for index in range(len(frame.chips)))
         made.append(frame.with_(path=target.path, header=target.header, chips=chips, source=source))
     return made
 
@@ -170,12 +170,17 @@ def _keywords(calibrations: Calibrations) -> dict[str, Any]:
     }
 
 
-def _described(chip: Header, switches: Mapping[str, bool]) -> Header:
-    """An array's header as it is after the corrections: unit, and saturation levels in electrons."""
-    header = chip.copy()
+def _described(frame: FrameRef, index: int, switches: Mapping[str, bool]) -> Header:
+    """An array's header as it is after the corrections: unit, gain 1, the read noise of all coadds together,
+    and saturation levels in electrons."""
+    header = frame.chips[index].copy()
     header["BUNIT"] = "electron" if switches["electrons"] else "adu"
+    header["GAIN"] = 1.0 if switches["electrons"] else ARRAYS[int(header["EXTVER"]) - 1].gain
+    noise = describe(frame).read_noise[index]
+    if noise is not None:
+        header["RDNOISE"] = noise
     if switches["electrons"] and switches["linearize"]:
-        array = int(chip["EXTVER"])
+        array = int(header["EXTVER"])
         levels = (("SATLEVEL", ARRAYS[array - 1].saturation), ("NONLINEA", ARRAYS[array - 1].non_linear))
         for key, counts in levels:
             header[key] = round(linear_electrons(counts, array), 1)

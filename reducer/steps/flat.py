@@ -15,6 +15,7 @@ from reducer.combine import combine_rows, median_of
 from reducer.detector import Exposure, Response, correct
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import F32, U16, Chip, Context, FrameRef
+from reducer.headers.gsaoi import LIT_ALONE
 from reducer.provenance import plan_product
 from reducer.sky.objects import scatter
 from reducer.steps.lamps import Lamp, arrays_of, exposure_of, measure_lamps
@@ -36,14 +37,17 @@ def makeFlat(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     lit, dark = split_lamps(frames)
     keywords: dict[str, Any] = {}
     if not dark and not _needs_no_dark(lit):
-        if not parameters.value(context, "makeFlat", "lamp_on_only"):
+        by_custom = describe(lit[0]).filter in LIT_ALONE
+        if not by_custom and not parameters.value(context, "makeFlat", "lamp_on_only"):
             raise MissingCalibration(
                 f"{len(lit)} lamp-on frames and no lamp-off frames",
                 "lamp-off frames of the same exposure time",
                 "add them, or set makeFlat:lamp_on_only=True",
             )
         keywords["FLATKIND"] = "lamp on only"
-        context.notify("warning", text="the flat holds the thermal light of the dome: no lamp-off frames")
+        usual = f", as is the custom in {describe(lit[0]).filter}" if by_custom else ""
+        text = f"the flat holds the thermal light of the dome: no lamp-off frames{usual}"
+        context.notify("warning", text=text)
     lamps = measure_lamps(lit, dark, context)
     made = _write_flat(lamps, replace(context, flat=None), keywords)
     if context.flat is not None:
@@ -89,9 +93,9 @@ def _needs_no_dark(lit: Sequence[FrameRef]) -> bool:
 
 
 def _has_own_light(frame: FrameRef) -> bool:
-    """A twilight or a flat of the calibration unit: no lamp-off frames belong to it."""
+    """A twilight, or a flat of the calibration unit (shutter not closed): it needs no lamp-off frames."""
     tags = describe(frame).tags
-    return "FLAT" in tags and "DOMEFLAT" not in tags
+    return "FLAT" in tags and not {"DOMEFLAT", "LAMPOFF"} & tags
 
 
 # --- combination -------------------------------------------------------------------------------------

@@ -164,7 +164,7 @@ def guide_windows(primary: Header, array: int, where: Region) -> list[tuple[slic
         return []
     side = next(iter(windows.values()))[2]
     x, y, side = windows.get(str(array), [*FAR_CORNERS[array], side])
-    low, left = y - 1 - side // 2 - where.y1, x - 1 - side // 2 - where.x1
+    low, left = y - side // 2 - where.y1, x - side // 2 - where.x1
     return [
         (slice(max(low, 0), max(low + side, 0)), slice(max(left, 0), max(left + side, 0))),
     ]

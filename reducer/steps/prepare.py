@@ -21,8 +21,8 @@ from reducer.headers.gsaoi import MOSAIC_ORIGIN, has_wcs, region, repair
 from reducer.headers.keywords import scale
 from reducer.provenance import file_md5
 
-#: Arcsec by which a WCS may be away from target plus offset (DRAGONS, standardizeWCS of GSAOI).
-ABSOLUTE_LIMIT = 30.0
+#: Arcsec by which a WCS may be away from target plus offset (1.1 was seen).
+ABSOLUTE_LIMIT = 15.0
 #: Arcsec by which it may differ from what the other frames of the same target show.
 RELATIVE_LIMIT = 5.0
 #: Arcsec by which an array of a true WCS may be off its place in the focal plane (1.1 was seen).
@@ -224,9 +224,11 @@ def right_windows(frame: FrameRef) -> FrameRef:
         for key, origin in zip(("CRPIX1", "CRPIX2"), MOSAIC_ORIGIN[part.array], strict=True):
             if key in chip:
                 chip[key] += origin
-    mended = header_layout(chips, regions)
+    mended, found = header_layout(chips, regions), pointing(frame.with_(chips=chips))
     if mended is None or mended.misfit > LAYOUT_LIMIT:
         return frame
+    if found and _length(found.excess()) > ABSOLUTE_LIMIT:
+        return frame  # what fits the focal plane then would not fit the sky
     said = (
         f"CRPIX was reduced by the origin of DETSEC: with that of CCDSEC the arrays lie within "
         f"{mended.misfit:.1f} arcsec of their places ({layout.misfit:.0f} before)"
@@ -247,7 +249,7 @@ def check_pointings(frames: list[FrameRef], context: Context, bad_wcs: str) -> l
         names = ", ".join(frames[place].path.name for place in wrong)
         raise BadInput(f"the WCS of {names} contradicts the offsets", "", "set prepare:bad_wcs=fix")
     good = [found for place, found in enumerate(pointings) if found and place not in wrong]
-    excess = np.median([found.excess() for found in good], axis=0) if good else np.zeros(2)
+    excess = _usual_excess(good or [found for found in pointings if found and found.layout])
     turn = _circular_median([found.turn() for found in good]) if good else 0.0
     rebuilt = []
     for place, (frame, found) in enumerate(zip(frames, pointings, strict=True)):
@@ -281,7 +283,7 @@ def what_is_wrong(frames: Sequence[FrameRef], pointings: Sequence[Pointing | Non
 def _why_wrong(frame: FrameRef, found: Pointing, usual: F64, limit: float, turn: float) -> str:
     if not found.layout:
         return UNREADABLE
-    away = float(np.hypot(*(found.excess() - usual)))
+    away = _length(found.excess() - usual)
     if away > limit:
         return f"it is {away:.1f} arcsec from target plus offset"
     if found.layout.misfit > LAYOUT_LIMIT:
@@ -292,6 +294,17 @@ def _why_wrong(frame: FrameRef, found: Pointing, usual: F64, limit: float, turn:
             return f"array {chip['EXTVER']} has a scale of {found_scale} arcsec per pixel"
     turned = _circular(found.turn() - turn)
     return f"it is turned by {turned:.1f} degrees against the others" if abs(turned) > ANGLE_LIMIT else ""
+
+
+def _usual_excess(pointings: Sequence[Pointing]) -> F64:
+    """The median of those that can be; arrays out of place may still lie around the right one."""
+    excesses = [found.excess() for found in pointings]
+    near = [excess for excess in excesses if _length(excess) < ABSOLUTE_LIMIT]
+    return np.asarray(np.median(near, axis=0)) if near else np.zeros(2)
+
+
+def _length(vector: F64) -> float:
+    return float(np.hypot(*vector))
 
 
 def _circular(angle: float) -> float:

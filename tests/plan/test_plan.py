@@ -281,3 +281,41 @@ def test_a_flat_of_part_of_the_arrays_does_not_serve_a_whole_frame() -> None:
 
 def test_the_plan_does_not_depend_on_the_order_of_the_files() -> None:
     assert planned(tutorial()) == planned(tutorial()[::-1])
+
+
+@pytest.mark.parametrize(
+    ("wheels", "used"),
+    [
+        ({"FILTER1": "J_G1102"}, True),
+        ({"FILTER1": "Z_G1101"}, True),
+        ({"FILTER1": "Jcont_G1107"}, True),
+        ({"FILTER1": "Clear", "FILTER2": "PaB_G1117"}, True),
+        ({"FILTER1": "H_G1103"}, False),
+        ({"FILTER1": "Kshort_G1105"}, False),
+    ],
+)
+def test_lamp_on_alone_serves_where_that_is_the_custom(wheels: dict[str, str], used: bool) -> None:
+    frames = [frame(30 + i, f"01:{i:02d}:00", LAMP_ON, **wheels) for i in range(3)]
+    plan = planned([*frames, *(frame(95 + i, f"05:{2 * i:02d}:00", SCIENCE, **wheels) for i in range(3))])
+    assert (len(plan.flats), len(plan.stacks)) == (used, used)
+    if used:
+        assert "no lamp-off frames: in" in plan.flats[0].reasons[0]
+        assert not plan.left_out
+
+
+GCAL = LAMP_ON | {"OBJECT": "GCALflat", "OBSTYPE": "FLAT", "GCALLAMP": "QH100W", **SKY}
+
+
+def test_flats_of_the_calibration_unit_are_lit_by_their_shutter() -> None:
+    science = [frame(95 + i, f"05:{2 * i:02d}:00", SCIENCE) for i in range(3)]
+    lit = [frame(30 + i, f"01:{i:02d}:00", GCAL, GCALSHUT="OPEN") for i in range(3)]
+    dark = [frame(40 + i, f"01:{10 + i:02d}:00", GCAL, GCALSHUT="CLOSED") for i in range(3)]
+    [flat] = planned([*lit, *dark, *science]).flats
+    assert (flat.lit, len(flat.frames)) == (3, 6)
+    [flat] = planned([*lit, *science]).flats
+    assert (flat.lit, len(flat.frames)) == (3, 3)
+    dome = [frame(60 + i, f"01:{20 + i:02d}:00", LAMP_ON) for i in range(2)]
+    dome += [frame(70 + i, f"01:{30 + i:02d}:00", LAMP_OFF) for i in range(2)]
+    plan = planned([*lit, *dark, *dome, *science])
+    assert [flat.product for flat in plan.flats] == ["S20170505S0060_flat.fits"]
+    assert reasons(plan)["S20170505S0030.fits"] == "a GCAL flat: there are dome flats of Kshort"

@@ -116,7 +116,7 @@ def test_scales_and_zeropoints_of_a_real_frame() -> None:
         [25.4532, 25.7470, 25.4165, 25.3543], abs=1e-4
     )
     assert frame.detector_x_offset == pytest.approx(-1 / 0.0196556, rel=1e-4)
-    assert frame.detector_y_offset == pytest.approx(-2 / 0.0196556, rel=1e-4)
+    assert frame.detector_y_offset == pytest.approx(2 / 0.0196556, rel=1e-4)
 
 
 def test_read_noise_falls_with_the_root_of_the_coadds() -> None:
@@ -152,6 +152,8 @@ def test_reads_that_were_put_right_are_not_put_right_again() -> None:
     ("changes", "name", "known"),
     [
         ({"FILTER2": "Unknown", "FILT2POS": 6933}, "Kprime", True),
+        ({"FILTER2": "Unknown", "FILT2POS": 69633}, "Kprime", True),
+        ({"FILTER2": "Unknown", "FILT2POS": 24}, "Kprime", True),
         ({"FILTER2": "Unknown", "FILT2POS": 1200}, "Kprime&Unknown", False),
         ({"FILTER2": "Unknown"}, "Kprime&Unknown", False),
         ({"FILTER1": "Unknown", "FILT1POS": 200, "FILTER2": "H2(1-0)_G1121"}, "H2(1-0)", True),
@@ -204,3 +206,37 @@ def test_units_are_found_where_they_stand() -> None:
 def test_every_descriptor_says_what_it_is() -> None:
     assert len(MEANINGS) > 60
     assert all(meaning.endswith(".") for meaning in MEANINGS.values())
+
+
+@pytest.mark.parametrize(
+    ("cards", "place"),
+    [
+        ({"RA": "05:21:49.144", "DEC": "-69:29:59.76"}, (80.45476667, -69.49993333)),
+        ({"RA": " 5 21 49.144", "DEC": "-0:30:00"}, (80.45476667, -0.5)),
+        ({"RA": "80.45", "DEC": "69.5"}, (80.45, 69.5)),
+        ({"RA": -9999.0, "DEC": "none"}, (None, None)),
+    ],
+)
+def test_a_target_is_read_in_degrees_and_in_sexagesimal(cards: dict, place: tuple[Any, Any]) -> None:
+    frame = described(**cards)
+    assert (frame.target_ra, frame.target_dec) == pytest.approx(place, abs=1e-6, nan_ok=True)
+
+
+def test_proper_motion_in_ra_is_seconds_of_time_a_year_without_cosine() -> None:
+    moved = described(PMRA=0.1, PMDEC=2.0, EPOCH=2000.0)
+    years = 15.0 + 9.085 / 365
+    assert (moved.target_ra - REAL["RA"]) * 3600 == pytest.approx(15 * 0.1 * years, rel=1e-4)
+    assert (moved.target_dec - REAL["DEC"]) * 3600 == pytest.approx(2.0 * years, rel=1e-4)
+
+
+def test_the_seeing_of_the_adaptive_optics_follows_from_fried_s_length() -> None:
+    assert described(AOSEEING=0.7, RZEROVAL=12.0).ao_seeing == 0.7
+    assert described(RZEROVAL=12.0).ao_seeing == pytest.approx(0.8422, abs=1e-4)
+    assert described(RZEROVAL=0.0).ao_seeing is None
+    assert described().ao_seeing is None
+
+
+@pytest.mark.parametrize("key", ["PA", "POFFSET", "AIRMASS", "INPORT", "EXPTIME"])
+def test_minus_9999_is_missing(key: str) -> None:
+    names = {"PA": "position_angle", "POFFSET": "p_offset", "AIRMASS": "airmass", "INPORT": "port"}
+    assert getattr(described(**{key: -9999}), names.get(key, "exposure_time")) is None

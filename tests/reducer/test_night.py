@@ -16,6 +16,7 @@ from reducer.errors import BadInput, BadParameter, MissingCalibration
 from reducer.fitsio import open_frame, read_chip, read_table
 from reducer.frame import Context, FrameRef
 from reducer.run import run_recipe
+from reducer.steps.prepare import describe
 
 ARRAYS = (1, 2, 3, 4)
 SENSITIVITY = {1: 0.99, 2: 1.07, 3: 0.95, 4: 0.98}
@@ -160,6 +161,44 @@ def test_lamp_on_alone_is_refused_unless_told(flats: list[Path], tmp_path: Path)
     told = {"makeFlat": {"lamp_on_only": True}}
     made = run_recipe(recipes.makeProcessedFlat, lit, Context(tmp_path, told))
     assert made[0].header["FLATKIND"] == "lamp on only"
+
+
+def test_lamp_on_alone_is_marked_and_warned_of_where_it_is_the_custom(
+    flats: list[Path], tmp_path: Path
+) -> None:
+    told = []
+    lit = [frame.with_(header=frame.header.copy()) for frame in frames(flats[:6])]
+    for frame in lit:
+        frame.header["FILTER1"] = "J_G1102"
+    context = Context(tmp_path, notify=lambda event, **facts: told.append(f"{event} {facts.get('text')}"))
+    made = run_recipe(recipes.makeProcessedFlat, lit, context)
+    assert made[0].header["FLATKIND"] == "lamp on only"
+    assert any(text.startswith("warning") and "custom in J" in text for text in told)
+
+
+def test_the_calibration_unit_s_closed_shutter_is_lamp_off(flats: list[Path], tmp_path: Path) -> None:
+    found = [frame.with_(header=frame.header.copy()) for frame in frames(flats)]
+    for place, frame in enumerate(found):
+        frame.header.update({"OBJECT": "GCALflat", "OBSTYPE": "FLAT", "GCALLAMP": "IRhigh"})
+        frame.header["GCALSHUT"] = "OPEN" if place < 6 else "CLOSED"
+    made = run_recipe(recipes.makeProcessedFlat, found, Context(tmp_path))
+    assert (made[0].header["FLATNON"], made[0].header["FLATNOFF"]) == (6, 6)
+
+
+def test_products_in_electrons_have_gain_1_and_the_read_noise_of_all_their_coadds(
+    flat: Path, tmp_path: Path
+) -> None:
+    plane = {array: np.full((SIDE, SIDE), 3000.0) for array in ARRAYS}
+    raw = [take(tmp_path, n, plane, minutes=n, COADDS=4) for n in range(2)]
+    for path in raw:
+        with fits.open(path, "update") as units:
+            for unit, noise in zip(units[1:], (26.53, 19.1, 27.24, 32.26), strict=True):
+                unit.header["GAIN"], unit.header["RDNOISE"] = 2.4, noise  # of one coadd, as real headers
+    recipe = (recipes.prepare, recipes.separateSky, recipes.correctDetector)
+    made = run_recipe(recipe, frames(raw), Context(tmp_path, flat=flat))[0]
+    for chip, one in zip(made.chips, (26.53, 19.1, 27.24, 32.26), strict=True):
+        assert (chip["GAIN"], chip["RDNOISE"]) == (1.0, pytest.approx(one / 2, abs=0.01))
+    assert describe(made).read_noise == [chip["RDNOISE"] for chip in made.chips]
 
 
 def test_lamp_frames_that_are_off_are_left_out_by_name(flats: list[Path], tmp_path: Path) -> None:

@@ -47,9 +47,42 @@ def of(header: dict[str, Any]) -> str:
             SKY | {"OBSTYPE": "FLAT", "GCALLAMP": "QH"},
             "CAL FLAT GCALFLAT GEMINI GSAOI IMAGE RAW SIDEREAL SOUTH UNPREPARED",
         ),
-        (DOME | {"BPMASK": "t", "GEM-TLM": "t"}, "BPM GEMINI GSAOI SOUTH UNPREPARED"),
-        (BASE | {"OBSTYPE": "BPM", "GEM-TLM": "t"}, "BPM GEMINI GSAOI SOUTH UNPREPARED"),
+        (
+            SKY | {"OBSTYPE": "FLAT", "GCALLAMP": "IRhigh", "GCALSHUT": "OPEN"},
+            "CAL FLAT GCALFLAT GCAL_IR_ON GEMINI GSAOI IMAGE LAMPON RAW SIDEREAL SOUTH UNPREPARED",
+        ),
+        (
+            SKY | {"OBSTYPE": "FLAT", "GCALLAMP": "QH100W", "GCALSHUT": "CLOSED"},
+            "CAL FLAT GCALFLAT GCAL_IR_OFF GEMINI GSAOI IMAGE LAMPOFF RAW SIDEREAL SOUTH UNPREPARED",
+        ),
+        (
+            SKY | {"OBSTYPE": "FLAT", "GCALLAMP": "QH", "GCALSHUT": "OPEN", "GIFLAT": "t", "GEM-TLM": "t"},
+            "CAL FLAT GCALFLAT GEMINI GSAOI IMAGE PROCESSED SIDEREAL SOUTH UNPREPARED",
+        ),
+        (DOME | {"BPMASK": "t", "GEM-TLM": "t"}, "BPM CAL GEMINI GSAOI PROCESSED SOUTH UNPREPARED"),
+        (BASE | {"OBSTYPE": "BPM", "GEM-TLM": "t"}, "BPM CAL GEMINI GSAOI PROCESSED SOUTH UNPREPARED"),
     ],
 )  # fmt: skip
 def test_tags_word_for_word(header: dict[str, Any], words: str) -> None:
     assert of(header) == words
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        ({"INSTRUME": "F2", "GRISM": "Open"}, "F2 IMAGE"),
+        ({"INSTRUME": "F2", "GRISM": "JH_G5801"}, "F2 SPECT"),
+        ({"INSTRUME": "GNIRS", "ACQMIR": "In"}, "GNIRS IMAGE"),
+        ({"INSTRUME": "GNIRS", "ACQMIR": "Out"}, "GNIRS SPECT"),
+        ({"INSTRUME": "NIRI", "FILTER3": "pupil38_G5207"}, "IMAGE NIRI"),
+        ({"INSTRUME": "NIRI", "FILTER3": "Kgrism_G0101"}, "NIRI SPECT"),
+        ({"INSTRUME": "GMOS-S", "GRATING": "MIRROR"}, "GMOS IMAGE"),
+        ({"INSTRUME": "GMOS-N", "GRATING": "R400+_G5305"}, "GMOS SPECT"),
+        ({"INSTRUME": "NIFS"}, "NIFS SPECT"),
+    ],
+)
+def test_other_instruments_are_named_and_their_spectra_are_no_images(
+    header: dict[str, Any], kind: str
+) -> None:
+    words = {*kind.split(), "GEMINI", "RAW", "SIDEREAL", "SOUTH", "UNPREPARED"}
+    assert of(SKY | header) == " ".join(sorted(words))
