@@ -29,7 +29,8 @@ class Quality:
     ``each``: EXPTIME, seconds.
     ``residual``: median over exposures of the rms residual of alignment per axis, mas; ``unaligned``: the
     number of exposures that no stars aligned. ``catalogue``: what the coordinates were tied to, empty if
-    to nothing; ``tied``: by how many stars; ``tie``: their rms residual, mas.
+    to nothing; ``tied``: by how many stars; ``tie``: their rms residual, mas. ``sky``: how sure the sky's
+    level is, electrons; ``flat_lost``: the arrays that the flat has no data in.
     """
 
     scale: float | None
@@ -56,6 +57,8 @@ class Quality:
     catalogue: str
     tied: int
     tie: float | None
+    sky: float | None
+    flat_lost: str
 
     def limit(self, electrons: float) -> float | None:
         """The magnitude of a number of electrons an exposure, None without a zeropoint."""
@@ -107,6 +110,8 @@ def measure(stack: Stack) -> Quality:
         catalogue=stack.text("ASTRCAT"),
         tied=int(stack.value("ASTRNUM") or 0),
         tie=None if tie is None else tie * 1000,
+        sky=stack.value("SKYSIGMA"),
+        flat_lost=stack.text("FLATLOST"),
     )
 
 

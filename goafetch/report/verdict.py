@@ -15,6 +15,9 @@ SHARP, SEEING = 0.13, 0.30
 ALIGNED = 3.0
 #: The error of a zeropoint from a standard in clear weather, mag.
 CALIBRATED = 0.05
+#: Electrons to which the sky's level is known where skies were taken between the exposures; part of the
+#: picture that has data where nothing went wrong.
+LEVELLED, COVERED = 20.0, 0.4
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ def judge(quality: Quality, *, corrected: bool, warnings: Sequence[str], left_ou
         _judge_sharpness(quality, corrected),
         _judge_depth(quality),
         _judge_noise(quality),
+        _judge_sky(quality),
         _judge_alignment(quality),
         _judge_positions(quality),
         _judge_coordinates(quality),
@@ -60,6 +64,10 @@ def _judge_exposure(quality: Quality, left_out: int) -> Verdict:
             sentence,
             f"{left_out} files were left out: read why below, and see whether you agree.",
         )
+    if quality.flat_lost or quality.covered < COVERED:
+        lost = f"The flat has no data in array {quality.flat_lost}. " if quality.flat_lost else ""
+        remedy = f"{lost}Much of the field was lost: read the warnings below for what to do."
+        return Verdict("Exposure", f"{quality.seconds:.0f} s", LOOK, sentence, remedy)
     return Verdict("Exposure", f"{quality.seconds:.0f} s", GOOD, sentence)
 
 
@@ -143,6 +151,18 @@ def _judge_noise(quality: Quality) -> Verdict:
         sentence,
         "Do not trust error bars from VAR before you know why: look at the sky's residuals below.",
     )
+
+
+def _judge_sky(quality: Quality) -> Verdict:
+    if quality.sky is None:
+        sentence = "The product does not say how sure the level of its sky is."
+        return Verdict("Sky", "not known", UNKNOWN, sentence, "Look at the background far from all objects.")
+    value = f"± {quality.sky:.1f} e-"
+    sentence = f"The level of the sky that was subtracted is sure to {quality.sky:.1f} electrons (one sigma)."
+    if quality.sky <= LEVELLED:
+        return Verdict("Sky", value, GOOD, sentence)
+    remedy = "Smooth light of so many electrons cannot be told from sky: do not trust surface brightness."
+    return Verdict("Sky", value, LOOK, sentence, remedy)
 
 
 def _judge_alignment(quality: Quality) -> Verdict:

@@ -1,4 +1,4 @@
-"""The sky's level in each exposure: skies absolutely, objects by their common field, joined in time."""
+"""The sky's level in each exposure: skies absolutely, objects by their field, joined in time and weighed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_ndtr
 
 from reducer.combine import median_of_seen
 from reducer.frame import F64
+from reducer.sky.objects import scatter
 
 #: Seconds over which the sky's course forgets itself, tried in turn.
 MEMORIES = (600.0, 1800.0, 5400.0)
@@ -21,6 +24,21 @@ CONTRAST = 50.0
 #: What is expected of an exposure's slopes over half the field, electrons, and of its transparency's change,
 #: and of the noise of a cell, electrons: they tell these apart where an exposure shows little of the field.
 SLOPE, CHANGE, NOISE = 10.0, 0.03, 3.0
+#: Of a background cell of 64 pixels: channel offsets and read noise (variance), electrons.
+OFFSETS, READ_NOISE2, CELL_SIDE = 2.0, 800.0, 64.0
+#: How much an own median scatters, relative to its level: it is that of many cells.
+MEDIAN = 0.0004
+#: Slope over half the field, relative to the level, that the sky itself may have; electrons of light between
+#: the objects where these cover none of the field, and all of it.
+STEEP, FAINTEST, CROWDED = 0.006, 0.5, 30.0
+#: Light relative to the level below which a field is blank.
+BLANK = 0.002
+#: Fewest cells that tell how even a background is.
+FEWEST = 12
+#: Degrees of freedom of the distribution of the skies' answer, whose standard deviation is the stated one.
+TAIL = 4.0
+#: Change of a sky's level in a second, relative to it, that is the most; departure from a line that is odd.
+FASTEST, ODD, ODD_ELECTRONS = 0.15 / 1800.0, 0.1, 60.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +76,101 @@ def follow(sky_times: F64, sky_levels: F64, object_times: F64, differences: F64)
     constant = float(weights @ constants)
     sigma = float(np.sqrt(weights @ (sigmas**2 + (constants - constant) ** 2)))
     return Course(differences + size - constant, sigma)
+
+
+@dataclass(frozen=True)
+class Own:
+    """What exposures of a field show of their sky themselves: the median of each between its objects,
+    electrons; the light of objects that is to be expected in it, and its noise."""
+
+    levels: F64
+    light: float
+    sigma: float
+
+    @property
+    def blank(self) -> bool:
+        """Whether the field holds hardly any light but that of stars."""
+        return self.light < max(BLANK * abs(float(median_of_seen(self.levels))), OFFSETS)
+
+
+@dataclass(frozen=True)
+class Background:
+    """Light of objects that may be in an exposure's median, electrons, and the noise of the median."""
+
+    light: float
+    sigma: float
+
+
+def background(cells: F64, places: F64, level: float, free: float) -> Background:
+    """How much light of objects may hide in the median of what is free.
+
+    ``cells``: between the stars, electrons, NaN where hidden; ``places``: theirs in the field, as in
+    ``differences``; ``free``: fraction of the field that no object covers. The more a background departs from
+    a plane, or slopes more than the sky does, and the more of the field objects cover, the more light.
+    """
+    known, level = np.isfinite(cells), float(np.nan_to_num(level))
+    noise = float(np.hypot(OFFSETS, 1.25 * np.sqrt(max(level, 0.0) + READ_NOISE2) / CELL_SIDE))
+    sigma = max(MEDIAN * abs(level), 1.0)
+    if known.sum() < FEWEST:
+        return Background(max(abs(level), noise), sigma)
+    design = np.column_stack([np.ones(len(cells)), places])
+    left: F64 = cells
+    slopes: F64 = np.zeros(2)
+    kept = known
+    for _ in range(4):
+        solution = np.asarray(np.linalg.lstsq(design[kept], cells[kept], rcond=None)[0], float)
+        left, slopes = cells - design @ solution, solution[1:]
+        spread = max(1.4826 * float(np.median(np.abs(left[kept]))), 1e-3)
+        kept = known & (np.abs(left) < 3.0 * spread)
+        if kept.sum() < FEWEST:
+            break
+    uneven = max(scatter(left[known]) - noise, 0.0)
+    steep = max(float(np.hypot(*slopes)) - STEEP * abs(level), 0.0)
+    return Background(FAINTEST + uneven + steep + CROWDED * (1.0 - free) ** 1.5, sigma)
+
+
+def weigh(course: Course, own: Own) -> Course:
+    """Levels of exposures from what skies tell and what they show themselves, each as far as it is sure.
+
+    Their own medians hold light of objects and never too little of it: it is expected to be exponentially
+    distributed. The skies' answer has the tails of Student's distribution: it may be wrong altogether. No
+    switch: the mean and the standard deviation of the product of both are taken.
+    """
+    seen = np.isfinite(own.levels)
+    if not seen.any():
+        return course
+    above = float(np.median((own.levels - course.levels)[seen]))  # own constant less that of the skies
+    noise = own.sigma
+    width = 8.0 * noise + 8.0 * min(own.light, abs(above) + 8.0 * course.sigma)
+    low, high = min(above - width, -6.0 * course.sigma), max(above + 6.0 * noise, 6.0 * course.sigma)
+    change = np.linspace(low, high, 20_001)
+    away = above - change
+    # The light has an exponential and the median a normal distribution: their convolution.
+    light = -away / own.light + log_ndtr(away / noise - noise / own.light)
+    skies = -0.5 * (TAIL + 1.0) * np.log1p((change / course.sigma) ** 2 / (TAIL - 2.0))
+    weights = np.exp(light + skies - np.max(light + skies))
+    weights /= weights.sum()
+    mean = float(weights @ change)
+    sigma = float(np.sqrt(weights @ (change - mean) ** 2))
+    return Course(course.levels + mean, max(sigma, noise))
+
+
+def odd_skies(times: F64, levels: F64) -> NDArray[np.bool_]:
+    """Which sky exposures have a level that the others' course in time cannot explain.
+
+    The course: a line through their middle, no steeper than a sky is. Times in seconds, levels in electrons.
+    """
+    known = np.isfinite(levels)
+    if known.sum() < 3:
+        return np.zeros(levels.shape, bool)
+    first, second = np.triu_indices(int(known.sum()), 1)
+    t, e = times[known], levels[known]
+    middle = float(np.median(e))
+    limit = FASTEST * abs(middle)
+    slope = np.median((e[second] - e[first]) / np.where(t[second] == t[first], 1.0, t[second] - t[first]))
+    line = levels - np.clip(slope, -limit, limit) * (times - np.median(t))
+    away = np.abs(line - np.median(line[known]))
+    return np.asarray(known & (away > max(ODD * abs(middle), ODD_ELECTRONS)), bool)
 
 
 def _design(times: F64, skies: int) -> F64:

@@ -137,6 +137,7 @@ def _corrected(
         (calibrations, switches, frame, earlier_glows(frame, frames, glows, window) if latency else ())
         for frame in frames
     ]
+    keywords = _keywords(calibrations)
     made = []
     for frame, glowing in zip(frames, context.map(_judge_glows, tasks), strict=True):
         target = plan_product(
@@ -145,7 +146,7 @@ def _corrected(
             SUFFIXES[until],
             [frame],
             stamps=("FLATCORR",) if calibrations.flat else (),
-            keywords=_keywords(calibrations),
+            keywords=keywords,
         )
         readings = {
             int(chip["EXTVER"]): Reading.of(frame, index, switches) for index, chip in enumerate(frame.chips)
@@ -164,10 +165,14 @@ def _save(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
 
 
 def _keywords(calibrations: Calibrations) -> dict[str, Any]:
-    return {
+    keywords = {
         "FLATIM": calibrations.flat.name if calibrations.flat else "none",
         "BPMIM": calibrations.bpm.name if calibrations.bpm else "none",
     }
+    if calibrations.flat:
+        lost = calibrations.disk.open_frame(calibrations.flat).header.get("FLATLOST")
+        keywords |= {"FLATLOST": lost} if lost else {}
+    return keywords
 
 
 def _described(frame: FrameRef, index: int, switches: Mapping[str, bool]) -> Header:

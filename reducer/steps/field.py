@@ -37,7 +37,7 @@ def common_field(
             rows.append(_shifted(seens[array].cells.astype(float) - sky, moved).ravel())
         maps.append(np.concatenate(rows))
     for array in arrays:
-        places.append(_places(array, shown[0][array].cells.shape, region(_chip(group[0], array))))
+        places.append(places_of(array, shown[0][array].cells.shape, region(_chip(group[0], array))))
     return maps, np.concatenate(places)
 
 
@@ -63,7 +63,7 @@ def _shifted(cells: F64, moved: tuple[float, float]) -> F64:
     return shifted
 
 
-def _places(array: int, shape: tuple[int, ...], where: Region) -> F64:
+def places_of(array: int, shape: tuple[int, ...], where: Region) -> F64:
     """Places of the cells of an array's region in the field, x and y from -1 to 1 over the whole arrays."""
     right, upper = CORNERS[array]
     y, x = (np.mgrid[0 : shape[0], 0 : shape[1]] + 0.5) * (CELL * BLOCK)

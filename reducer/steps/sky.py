@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from reducer import parameters
-from reducer.combine import median_of_seen
-from reducer.errors import BadInput, BadParameter
+from reducer.errors import BadParameter
 from reducer.frame import F32, F64, Context, FrameRef
 from reducer.provenance import plan_product, product_name
 from reducer.sky.border import Reference, judge, weigh_in
@@ -33,27 +32,19 @@ from reducer.sky.frames import (
     strips_in,
     subtract,
 )
-from reducer.sky.level import Course, differences, follow
-from reducer.sky.objects import BLOCK, scatter
-from reducer.steps.field import Seens, common_field, shift
+from reducer.sky.level import odd_skies
+from reducer.sky.objects import BLOCK
+from reducer.steps.field import Seens, shift
 from reducer.steps.separate import FIELD, link, positions, seconds
-
-#: Fraction of the field that must be free for an object frame's own median to be its sky.
-FREE_FIELD = 0.5
-#: Scatter of the background over the field, relative to its level, above which the target fills it; and
-#: that in electrons which channel offsets and read noise alone make, however faint the sky.
-UNEVEN_FIELD, UNEVEN_READOUT = 0.002, 4.0
-#: What the sky's level in one array can be relative to the mean of the arrays, after the flat.
-RATIOS = (0.8, 1.25)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """How the level is found, and why. ``offset``, ``scale``: by the frame's own median."""
-
-    offset: bool
-    scale: bool
-    reason: str
+from reducer.steps.skylevel import (
+    OWN,
+    WEIGHED,
+    Decision,
+    array_ratios,
+    decide,
+    find_levels,
+    frame_level,
+)
 
 
 @dataclass
@@ -61,7 +52,7 @@ class Skies:
     """The sky exposures in use, what they show, and the pattern of each set of them.
 
     ``blocks``: where each is in blocks of 4x4 pixels. ``offsets``: of the channels, by frame and array,
-    electrons for each column; ``width``: of a channel.
+    electrons for each column; ``width``: of a channel. ``odd``: the skies that are left out.
     """
 
     frames: dict[str, FrameRef]
@@ -69,7 +60,16 @@ class Skies:
     seen: dict[str, Seens] = field(default_factory=dict)
     offsets: dict[str, dict[int, F32]] = field(default_factory=dict)
     patterns: dict[frozenset[str], Pattern] = field(default_factory=dict)
+    odd: frozenset[str] = frozenset()
     width: int = 512
+
+    def kept(self) -> list[str]:
+        """The names of the skies that are not left out, in order."""
+        return sorted(set(self.frames) - self.odd)
+
+    def members(self, frame: FrameRef) -> frozenset[str]:
+        """The names of the skies that serve an exposure; odd ones only where it has no others."""
+        return frozenset(frame.skies) - self.odd or frozenset(frame.skies)
 
 
 def skyCorrect(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
@@ -78,9 +78,7 @@ def skyCorrect(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     objects = [frame for frame in frames if frame.role != "sky"]
     skies = make_patterns(frames, objects, context)
     tasks = [
-        LookTask(
-            context.disk, frame, skies.patterns[frozenset(frame.skies)], skies.blocks.get(frame.path.name)
-        )
+        LookTask(context.disk, frame, skies.patterns[skies.members(frame)], skies.blocks.get(frame.path.name))
         for frame in objects
     ]
     seen = dict(zip((frame.path.name for frame in objects), context.map(look, tasks), strict=True))
@@ -112,19 +110,20 @@ def make_patterns(frames: Sequence[FrameRef], objects: Sequence[FrameRef], conte
 
     The first time in blocks, which is all that is to be seen of that pattern.
     """
-    sets = {frozenset(frame.skies) for frame in objects}
-    used = frozenset().union(*sets)
+    used = frozenset(name for frame in objects for name in frame.skies)
     skies = Skies({frame.path.name: frame for frame in frames if frame.path.name in used})
     skies.blocks = {name: in_blocks(context.scratch / name) for name in skies.frames}
     _look_at_skies(skies, {}, context)
+    skies.odd = _find_odd(skies, context)
+    sets = {skies.members(frame) for frame in objects}
     skies.offsets = {name: no_offsets(frame) for name, frame in skies.frames.items()}
-    tasks = _pattern_tasks(skies, used, context, "_skyfirst")
+    tasks = _pattern_tasks(skies, frozenset(skies.kept()), context, "_skyfirst")
     light = dict(zip(tasks, context.map(combine_blocks, tasks.values()), strict=True))
     _look_at_skies(skies, {array: task.path for array, task in tasks.items()}, context)
     if parameters.value(context, "skyCorrect", "channels"):
         strips = [strips_in(seen) for seen in skies.seen.values()]
         skies.width = channel_width(strips)
-        common = common_offsets(light, skies.width, len(strips))
+        common = common_offsets(light, skies.width, len(skies.kept()))
         for name, found in zip(skies.seen, strips, strict=True):
             own = fit_exposure(found, skies.width).offsets
             skies.offsets[name] = {array: own[array] + common[array] for array in own}
@@ -132,6 +131,22 @@ def make_patterns(frames: Sequence[FrameRef], objects: Sequence[FrameRef], conte
         tasks = _pattern_tasks(skies, members, context, f"_sky{place}")
         skies.patterns[members] = dict(zip(tasks, context.map(combine_skies, tasks.values()), strict=True))
     return skies
+
+
+def _find_odd(skies: Skies, context: Context) -> frozenset[str]:
+    """The off-target exposures whose level is out of line with the others', which is told."""
+    names = [name for name, frame in skies.frames.items() if frame.role == "sky"]
+    times = np.array([seconds(skies.frames[name]) for name in names])
+    ratios = array_ratios([skies.seen[name] for name in names]) if names else {}
+    levels = np.array([frame_level(skies.seen[name], ratios) for name in names])
+    is_odd = odd_skies(times, levels)
+    for name, level in zip(np.array(names)[is_odd], levels[is_odd], strict=True):
+        usual = float(np.median(levels[~is_odd]))
+        text = (
+            f"{name} is left out as sky: its level of {level:.0f} electrons is {level / usual - 1:+.0%} off"
+        )
+        context.notify("warning", text=f"{text} the other skies' {usual:.0f}")
+    return frozenset(str(name) for name in np.array(names)[is_odd])
 
 
 def _look_at_skies(skies: Skies, pattern: Pattern, context: Context) -> None:
@@ -203,23 +218,24 @@ def _correct_group(
     group: Sequence[FrameRef], skies: Skies, seen: Mapping[str, Seens], context: Context
 ) -> dict[str, FrameRef]:
     shown = [seen[frame.path.name] for frame in group]
-    decision = decide(shown, [frame.role for frame in group], context)
-    reason = f"{_named(group)}: {decision.reason}"
-    context.notify("decision", what=f"offset_sky={decision.offset}", reason=reason)
-    ratios = array_ratios([skies.seen[name] for name in sorted(skies.frames)])
-    levels, told = _levels(group, shown, skies, ratios, decision, context)
+    ratios = array_ratios([skies.seen[name] for name in skies.kept()])
+    decided = decide(group, shown, ratios, context)
+    decision = decided[0]
+    what = f"offset_sky={decision.source == OWN or (decision.source == WEIGHED and decision.blank)}"
+    context.notify("decision", what=what, reason=f"{_named(group)}: {decision.reason}")
+    levels = find_levels(group, shown, _sky_levels(group, skies, ratios), ratios, decided, context)
     per_array = [
         {array: level * ratios.get(array, 1.0) for array in seen_one}
-        for level, seen_one in zip(levels, shown, strict=True)
+        for level, seen_one in zip(levels.values, shown, strict=True)
     ]
     offsets = _offsets(group, shown, per_array, skies, decision, context)
     tasks = []
-    for place, (frame, seen_one, level) in enumerate(zip(group, shown, levels, strict=True)):
-        members = frozenset(frame.skies)
+    for place, (frame, seen_one, level) in enumerate(zip(group, shown, levels.values, strict=True)):
+        members = skies.members(frame)
         inputs = [frame, *(skies.frames[name] for name in sorted(members))]
-        facts: dict[str, Any] = {"SKYMODE": decision.reason, "SKYNUM": len(members), **told}
+        facts: dict[str, Any] = {"SKYMODE": decision.reason, "SKYNUM": len(members), **levels.keywords}
         target = plan_product(context, frame, "_skyCorrected", inputs, stamps=("SKYCORR",), keywords=facts)
-        base = np.mean([_frame_level(skies.seen[name], ratios) for name in members])
+        base = np.mean([frame_level(skies.seen[name], ratios) for name in members])
         factor = level / base if decision.scale else 1.0
         tasks.append(
             SubtractTask(
@@ -235,6 +251,14 @@ def _correct_group(
             )
         )
     return _write(group, tasks, subtract, context)
+
+
+def _sky_levels(group: Sequence[FrameRef], skies: Skies, ratios: Mapping[int, float]) -> tuple[F64, F64]:
+    """Times (seconds) and levels (electrons) of the skies of a field, in order of time."""
+    names = frozenset().union(*(skies.members(frame) for frame in group))
+    ordered = sorted(names, key=lambda name: seconds(skies.frames[name]))
+    times = np.array([seconds(skies.frames[name]) for name in ordered])
+    return times, np.array([frame_level(skies.seen[name], ratios) for name in ordered])
 
 
 def _named(group: Sequence[FrameRef]) -> str:
@@ -254,7 +278,7 @@ def _offsets(
     if not parameters.value(context, "skyCorrect", "channels"):
         return [no_offsets(frame) for frame in group]
     _tell_covered(group, shown, skies.width, context)
-    if decision.offset:
+    if decision.blank:
         return [dict(fit_exposure(strips_in(seen), skies.width).offsets) for seen in shown]
     east, north = positions(group)
     cell = (STEP, CELL_ROWS * BLOCK)
@@ -288,107 +312,6 @@ def _tell_covered(group: Sequence[FrameRef], shown: Sequence[Seens], width: int,
 
 def _reference(skies: Skies) -> Reference | None:
     """What the skies show of the reference pixels; None where these do not follow the offsets."""
-    names = sorted(skies.frames)
+    names = skies.kept()
     borders = [skies.frames[name].border for name in names]
     return judge(borders, [skies.offsets[name] for name in names], skies.width)
-
-
-def decide(shown: Sequence[Seens], roles: Sequence[str], context: Context) -> Decision:
-    """Whether the object frames' own median is their sky: as told, else by how free and even the field is."""
-    offset = parameters.value(context, "skyCorrect", "offset_sky")
-    scale = parameters.value(context, "skyCorrect", "scale_sky")
-    if scale is True:
-        return Decision(True, True, "scale_sky=True as asked")
-    if offset != "auto":
-        return Decision(bool(offset), False, f"offset_sky={offset} as asked")
-    free = float(np.median([part.free for seens in shown for part in seens.values()]))
-    level, uneven = np.median([_unevenness(seens) for seens in shown], axis=0)
-    evidence = (
-        f"{free:.0%} of the field is free, its background of {level:.0f} electrons scatters by {uneven:.1f}"
-    )
-    if "both" in roles:
-        return Decision(True, False, f"no sky exposures; {evidence}")
-    blank = bool(free >= FREE_FIELD and uneven <= max(UNEVEN_FIELD * abs(level), UNEVEN_READOUT))
-    return Decision(blank, False, f"{'blank field' if blank else 'the target fills the field'}: {evidence}")
-
-
-def _unevenness(seens: Seens) -> tuple[float, float]:
-    """Median and scatter of the background cells of all arrays, electrons."""
-    cells = np.concatenate([part.cells.ravel() for part in seens.values()])
-    cells = cells[np.isfinite(cells)]
-    return (float(np.median(cells)), scatter(cells)) if cells.size else (0.0, float("inf"))
-
-
-def array_ratios(seen: Sequence[Seens]) -> dict[int, float]:
-    """The sky's level in each array relative to the mean of the arrays, from the sky exposures."""
-    arrays = sorted({array for seens in seen for array in seens})
-    ratios = {array: [] for array in arrays}  # type: dict[int, list[float]]
-    for seens in seen:
-        known = [part.level for part in seens.values() if np.isfinite(part.level)]
-        mean = np.mean(known) if known else 0.0
-        for array, part in seens.items():
-            if np.isfinite(part.level) and mean > 0:
-                ratios[array].append(float(np.clip(part.level / mean, *RATIOS)))
-    return {array: float(np.median(found)) if found else 1.0 for array, found in ratios.items()}
-
-
-def _frame_level(seens: Seens, ratios: Mapping[int, float]) -> float:
-    """The level of a whole frame: the median of its arrays, each brought to the mean array."""
-    levels = [part.level / ratios.get(array, 1.0) for array, part in seens.items()]
-    return float(median_of_seen(np.array(levels)))
-
-
-def _levels(
-    group: Sequence[FrameRef],
-    shown: Sequence[Seens],
-    skies: Skies,
-    ratios: Mapping[int, float],
-    decision: Decision,
-    context: Context,
-) -> tuple[list[float], dict[str, Any]]:
-    """The level of each frame of a group (mean array, electrons), and what to say about it."""
-    if decision.offset:
-        own = [_frame_level(seens, ratios) for seens in shown]
-        covered = [frame.path.name for frame, level in zip(group, own, strict=True) if not np.isfinite(level)]
-        if covered:
-            raise BadInput(
-                f"no sky is free in {', '.join(covered)}",
-                "some sky between the objects, or exposures off target",
-                "add sky exposures",
-            )
-        return own, {"SKYLEVM": "own median"}
-    names = sorted(
-        {name for frame in group for name in frame.skies}, key=lambda name: seconds(skies.frames[name])
-    )
-    sky_levels = np.array([_frame_level(skies.seen[name], ratios) for name in names])
-    if parameters.value(context, "skyCorrect", "level") == "first":
-        return [float(sky_levels[0])] * len(group), {"SKYLEVM": "first sky"}
-    sky_times = np.array([seconds(skies.frames[name]) for name in names])
-    times = np.array([seconds(frame) for frame in group])
-    course = _follow(group, shown, sky_times, sky_levels, times, ratios)
-    context.notify(
-        "decision",
-        what=f"sky level {course.levels.min():.0f} to {course.levels.max():.0f} electrons",
-        reason=f"follows time between {len(names)} skies and {len(group)} exposures of one field; "
-        f"sure to {course.sigma:.1f} electrons",
-    )
-    return [float(level) for level in course.levels], {
-        "SKYLEVM": "follows time",
-        "SKYSIGMA": round(course.sigma, 2),
-    }
-
-
-def _follow(
-    group: Sequence[FrameRef],
-    shown: Sequence[Seens],
-    sky_times: F64,
-    sky_levels: F64,
-    times: F64,
-    ratios: Mapping[int, float],
-) -> Course:
-    maps, places = common_field(group, shown, ratios)
-    alone = [f.path.name for f, cells in zip(group, maps, strict=True) if not np.isfinite(cells).any()]
-    if alone:
-        found = f"no free sky of {', '.join(alone)} is in the other exposures"
-        raise BadInput(found, "64x64 pixels without objects", "set skyCorrect:level=first or offset_sky=True")
-    return follow(sky_times, sky_levels, times, differences(maps, places))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from reducer.headers.gsaoi import Region
-from reducer.sky.level import differences, follow
-from reducer.steps.field import _places
+from reducer.sky.level import Course, Own, background, differences, follow, odd_skies, weigh
+from reducer.steps.field import places_of
 
 STEP = 62.6
 INTERLEAVED = np.array([0, 3, 5, 8, 10, 13, 15]) * STEP
@@ -78,6 +78,78 @@ def test_differences_ignore_galaxy_transparency_and_gradient(slope: float) -> No
 
 def test_cells_of_a_region_stand_where_they_are_in_the_field() -> None:
     whole, central = Region(0, 2048, 0, 2048), Region(768, 1280, 768, 1280)
-    inner = _places(4, (8, 8), central).reshape(8, 8, 2)
-    assert np.allclose(inner, _places(4, (32, 32), whole).reshape(32, 32, 2)[12:20, 12:20])
-    assert np.allclose(_places(2, (8, 8), central).mean(axis=0), (-0.5, -0.5))
+    inner = places_of(4, (8, 8), central).reshape(8, 8, 2)
+    assert np.allclose(inner, places_of(4, (32, 32), whole).reshape(32, 32, 2)[12:20, 12:20])
+    assert np.allclose(places_of(2, (8, 8), central).mean(axis=0), (-0.5, -0.5))
+
+
+def random_nights(number: int) -> np.ndarray:
+    """Errors of the mean level and stated sigmas, electrons, (nights, 2): skies and light of all kinds."""
+    rng = np.random.default_rng(11)
+    found = []
+    for _ in range(number):
+        count, skies = rng.integers(1, 10), rng.integers(1, 8)
+        order = rng.permutation(count + skies) if rng.random() < 0.4 else np.arange(count + skies)
+        times = np.sort(order[:count]) * STEP, np.sort(order[count:]) * STEP + rng.uniform(0, 400)
+        size, drift, phase = 10 ** rng.uniform(1.8, 3.9), rng.uniform(-0.1, 0.1), rng.uniform(0, 6.28)
+        period = rng.uniform(2400, 3600)
+        objects, seen = (
+            size * (1 + drift * t / 1800 + 0.004 * np.sin(2 * np.pi * t / period + phase))
+            * (1 + 0.003 * rng.standard_normal(t.size)) + rng.normal(0, 1, t.size)
+            for t in times
+        )  # fmt: skip
+        expected = 10 ** rng.uniform(0, 2.7)
+        own = objects + rng.exponential(expected) + rng.normal(0, 1, count)
+        by_skies = follow(times[1], seen, times[0], objects - objects.mean())
+        course = weigh(by_skies, Own(own, expected, max(4e-4 * size, 1)))
+        found.append((np.mean(course.levels - objects), course.sigma))
+    return np.array(found)
+
+
+def test_the_level_is_within_three_sigma_on_random_nights() -> None:
+    errors, sigmas = random_nights(150).T
+    pulls = errors / sigmas
+    assert np.mean(np.abs(pulls) < 3) > 0.98
+    assert 0.6 < np.sqrt(np.mean(pulls**2)) < 1.2
+
+
+def test_the_level_changes_smoothly_with_the_evidence() -> None:
+    levels = np.array([3262.0])
+    found = [
+        weigh(Course(levels + 95.0, 40.0), Own(levels, light, 1.3)).levels[0]
+        for light in np.geomspace(1.0, 1000.0, 200)
+    ]
+    assert np.abs(np.diff(found)).max() < 2.0
+    assert found[0] == pytest.approx(3261, abs=2)
+
+
+def test_light_that_fills_the_field_is_not_taken_for_sky() -> None:
+    course = weigh(Course(np.array([3300.0]), 15.0), Own(np.array([3900.0]), 400.0, 1.3))
+    assert course.levels[0] == pytest.approx(3300, abs=3)
+    assert course.sigma == pytest.approx(15, rel=0.4)
+
+
+def test_skies_that_are_wrong_do_not_take_more_than_there_is() -> None:
+    course = weigh(Course(np.array([3995.0]), 95.0), Own(np.array([3459.0]), 300.0, 1.3))
+    assert course.levels[0] < 3462
+    assert course.sigma > 30
+
+
+def test_a_background_tells_how_much_light_it_may_hold() -> None:
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[-1:1:16j, -1:1:16j]
+    places = np.stack([x.ravel(), y.ravel()], axis=1)
+    flat = 3300 + 6 * x + 2 * rng.standard_normal(x.shape)
+    galaxy = 400 * np.exp(-np.hypot(x - 0.7, y - 0.6))
+    assert background(flat.ravel(), places, 3300, 0.98).light < 3
+    assert 30 < background((flat + galaxy).ravel(), places, 3500, 0.98).light < 400
+    assert 5 < background(flat.ravel(), places, 3300, 0.6).light < 15
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_sky_through_a_lit_cloud_is_named(place: int) -> None:
+    times = np.arange(4) * STEP
+    levels = 3300 * (1 + 0.08 * times / 1800) * (1 + 0.003 * np.random.default_rng(1).standard_normal(4))
+    assert not odd_skies(times, levels).any()
+    levels[place] *= 1.4
+    assert np.array_equal(odd_skies(times, levels), np.arange(4) == place)

@@ -38,7 +38,7 @@ def flat_stack(noise, variance, stars=40, width=4.5):
         np.full(shape, variance, np.float32),
         np.zeros(shape, np.uint16),
         path=Path("S1_image.fits"),
-        header=fits.Header({"TEXPTIME": 540.0, "NCOMBINE": 9}),
+        header=fits.Header({"TEXPTIME": 540.0, "NCOMBINE": 9, "SKYSIGMA": 12.0}),
         science=wcs_header(),
         seconds=np.full((200, 200), 540, np.float32),
         tables={"OBJCAT": table},
@@ -86,6 +86,26 @@ def test_a_good_stack_has_green_lights():
 @pytest.mark.parametrize(("noise", "light"), [(10, GOOD), (13, LOOK), (30, BAD), (3, BAD)])
 def test_noise_that_variance_does_not_explain_is_seen(noise, light):
     assert lights(flat_stack(noise=noise, variance=100))["Noise"].light == light
+
+
+@pytest.mark.parametrize(("sigma", "light"), [(3.0, GOOD), (20.0, GOOD), (20.5, LOOK), (95.0, LOOK)])
+def test_a_sky_that_is_not_sure_to_twenty_electrons_is_not_good(sigma, light):
+    stack = flat_stack(noise=10, variance=100)
+    stack.header["SKYSIGMA"] = sigma
+    assert lights(stack)["Sky"].light == light
+
+
+def test_a_flat_that_lost_an_array_is_not_good():
+    stack = flat_stack(noise=10, variance=100)
+    stack.header["FLATLOST"] = "1, 3"
+    verdict = lights(stack)["Exposure"]
+    assert verdict.light == LOOK and "array 1, 3" in verdict.remedy
+
+
+def test_a_picture_of_which_little_has_data_is_not_good():
+    quality = dataclasses.replace(measure(flat_stack(noise=10, variance=100)), covered=0.05)
+    found = {v.name: v for v in judge(quality, corrected=True, warnings=(), left_out=0)}
+    assert found["Exposure"].light == LOOK
 
 
 @pytest.mark.parametrize(("width", "light"), [(4.5, GOOD), (9, LOOK), (30, BAD)])

@@ -1,0 +1,183 @@
+"""The sky's level in exposures of one field, weighed from what they show themselves and from the skies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reducer import parameters
+from reducer.combine import median_of_seen
+from reducer.errors import BadInput
+from reducer.frame import F64, Context, FrameRef
+from reducer.headers.gsaoi import region
+from reducer.sky.level import Course, Own, background, differences, follow, weigh
+from reducer.steps.field import Seens, common_field, places_of
+from reducer.steps.separate import seconds
+
+#: What the sky's level in one array can be relative to the mean of the arrays, after the flat.
+RATIOS = (0.8, 1.25)
+#: Rounds in which levels of exposures and ratios of arrays are told apart.
+ROUNDS = 5
+#: Noise of the differences of levels that exposures share, electrons; part of the light in an exposure's own
+#: median that changes with the dither.
+SHARED, CHANGE = 3.0, 0.3
+#: Where a level may come from: the exposure's own median, the skies alone, or both as they are worth.
+OWN, SKIES, WEIGHED = "own", "skies", "weighed"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Where the level comes from, and why. ``blank``: the field holds hardly any light but stars. ``scale``:
+    the pattern is scaled by the level."""
+
+    source: str
+    blank: bool
+    scale: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Levels of the exposures of a field (mean array, electrons), and the keywords that tell of them."""
+
+    values: list[float]
+    keywords: dict[str, Any]
+
+
+def decide(
+    group: Sequence[FrameRef], shown: Sequence[Seens], ratios: Mapping[int, float], context: Context
+) -> tuple[Decision, Own]:
+    """Where the levels of exposures of a field come from: as told, else from what is known of it.
+
+    What the exposures show themselves comes with it.
+    """
+    own = own_levels(group, shown, ratios)
+    free = float(np.median([part.free for seens in shown for part in seens.values()]))
+    level = float(median_of_seen(own.levels))
+    evidence = (
+        f"{free:.0%} of the field is free, its background of {level:.0f} electrons may hold {own.light:.0f} "
+        "of objects"
+    )
+    blank = own.blank
+    offset = parameters.value(context, "skyCorrect", "offset_sky")
+    if parameters.value(context, "skyCorrect", "scale_sky") is True:
+        return Decision(OWN, True, True, "scale_sky=True as asked"), own
+    if offset != "auto":
+        return Decision(OWN if offset else SKIES, bool(offset), False, f"offset_sky={offset} as asked"), own
+    if any(frame.role == "both" for frame in group):
+        return Decision(OWN, True, False, f"no sky exposures; {evidence}"), own
+    kind = "blank field" if blank else "the target fills the field"
+    return Decision(WEIGHED, blank, False, f"{kind}: {evidence}"), own
+
+
+def own_levels(group: Sequence[FrameRef], shown: Sequence[Seens], ratios: Mapping[int, float]) -> Own:
+    """The medians of the free sky in exposures of a field, and how much light of objects they may hold."""
+    levels = np.array([frame_level(seens, ratios) for seens in shown])
+    lights, sigmas = [], []
+    for frame, seens, level in zip(group, shown, levels, strict=True):
+        where = {int(chip["EXTVER"]): region(chip) for chip in frame.chips}
+        cells = np.concatenate([(p.cells / ratios.get(array, 1.0)).ravel() for array, p in seens.items()])
+        places = np.concatenate([places_of(a, p.cells.shape, where[a]) for a, p in seens.items()])
+        free = float(np.median([part.free for part in seens.values()]))
+        found = background(cells.astype(float), places, level, free)
+        lights.append(found.light)
+        sigmas.append(found.sigma)
+    return Own(levels, float(np.median(lights)), float(np.median(sigmas)))
+
+
+def array_ratios(seen: Sequence[Seens]) -> dict[int, float]:
+    """The sky's level in each array relative to the mean of the arrays, from the sky exposures.
+
+    Each is judged against what the same exposure shows in all arrays; an odd one of few does not count.
+    """
+    arrays = sorted({array for seens in seen for array in seens})
+    levels = np.array([[seens[a].level if a in seens else np.nan for a in arrays] for seens in seen])
+    levels = np.where(levels > 0, levels, np.nan)
+    ratios = np.ones(len(arrays))
+    for _ in range(ROUNDS):
+        whole = median_of_seen(levels / ratios, axis=1)[:, None]
+        ratios = np.nan_to_num(median_of_seen(levels / whole, axis=0), nan=1.0)
+    ratios = np.clip(ratios / ratios.mean(), *RATIOS)
+    return {array: float(ratio) for array, ratio in zip(arrays, ratios, strict=True)}
+
+
+def frame_level(seens: Seens, ratios: Mapping[int, float]) -> float:
+    """The level of a whole frame: the median of its arrays, each brought to the mean array."""
+    levels = [part.level / ratios.get(array, 1.0) for array, part in seens.items()]
+    return float(median_of_seen(np.array(levels)))
+
+
+def find_levels(
+    group: Sequence[FrameRef],
+    shown: Sequence[Seens],
+    skies: tuple[F64, F64],
+    ratios: Mapping[int, float],
+    decided: tuple[Decision, Own],
+    context: Context,
+) -> Levels:
+    """The level of each exposure of a field; ``skies``: times (seconds) and levels of its sky exposures."""
+    decision, own = decided
+    if decision.source == OWN:
+        _refuse_covered(group, own.levels)
+        sigma = float(np.hypot(own.sigma, own.light))
+        return Levels([float(e) for e in own.levels], {"SKYLEVM": "own median", "SKYSIGMA": round(sigma, 2)})
+    times, levels = skies
+    if parameters.value(context, "skyCorrect", "level") == "first":
+        return Levels([float(levels[0])] * len(group), {"SKYLEVM": "first sky"})
+    at = np.array([seconds(frame) for frame in group])
+    apart = _differences(group, shown, own, ratios)
+    course = follow(times, levels, at, apart)
+    found = weigh(course, own) if decision.source == WEIGHED else course
+    by_skies = decision.source == SKIES or own.light > course.sigma
+    context.notify(
+        "decision",
+        what=f"sky level {found.levels.min():.0f} to {found.levels.max():.0f} electrons",
+        reason=_told(own, course, found, decision, len(levels)),
+    )
+    return Levels(
+        [float(level) for level in found.levels],
+        {"SKYLEVM": "follows time" if by_skies else "own median", "SKYSIGMA": round(found.sigma, 2)},
+    )
+
+
+def _told(own: Own, course: Course, found: Course, decision: Decision, skies: int) -> str:
+    followed = f"follows time between {skies} skies and {len(found.levels)} exposures of one field"
+    if decision.source == SKIES:
+        return f"{followed}; sure to {found.sigma:.1f} electrons"
+    middle = float(median_of_seen(own.levels))
+    return (
+        f"{followed}: {course.levels.mean():.0f} +- {course.sigma:.0f} by the skies alone, {middle:.0f} with "
+        f"{own.light:.0f} of objects by their own medians; sure to {found.sigma:.1f} electrons"
+    )
+
+
+def _refuse_covered(group: Sequence[FrameRef], levels: F64) -> None:
+    covered = [frame.path.name for frame, level in zip(group, levels, strict=True) if not np.isfinite(level)]
+    if covered:
+        raise BadInput(
+            f"no sky is free in {', '.join(covered)}",
+            "some sky between the objects, or exposures off target",
+            "add sky exposures",
+        )
+
+
+def _differences(
+    group: Sequence[FrameRef], shown: Sequence[Seens], own: Own, ratios: Mapping[int, float]
+) -> F64:
+    """Levels of exposures of a field but for a constant: from what they share and from their medians.
+
+    Each as far as it is sure: of the light of objects in their medians a part changes with the dither.
+    """
+    maps, places = common_field(group, shown, ratios)
+    by_median = own.levels - float(median_of_seen(own.levels))
+    if not all(np.isfinite(cells).any() for cells in maps):
+        _refuse_covered(group, own.levels)
+        return np.asarray(by_median, float)
+    shared = differences(maps, places)
+    shared -= float(np.nan_to_num(median_of_seen(shared - by_median)))
+    trust = SHARED**2 / (SHARED**2 + own.sigma**2 + (CHANGE * own.light) ** 2)
+    both = trust * by_median + (1 - trust) * shared
+    return np.asarray(np.where(np.isfinite(by_median), both, shared), float)
