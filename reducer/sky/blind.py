@@ -26,10 +26,10 @@ SAME, MOST_SAME = 0.2, 0.6
 DARK, ODD = 0.5, 0.2
 #: Electrons below which neither counts: bias and channel offsets.
 FAINT = 30.0
+#: Part of an array that must be out of line, and the scatter, relative to it, that a jump has at most.
+PART, ALIKE = 0.12, 0.07
 #: Fewest exposures of a place among which one can be out of line.
 FEWEST = 3
-#: Rounds in which the levels of exposures and of channels are told apart by medians.
-ROUNDS = 5
 #: Part of an array beyond which it is said to be blind as a whole.
 WHOLE = 0.75
 
@@ -83,7 +83,7 @@ def find_blind(
 
     ``places``: a number for each exposure; those of one number look at the same piece of sky. A cell is blind
     whose counts are all the same, or which is much darker than the sky; its neighbours may be in part, and
-    count as it does. A channel is blind that is out of line with the same one in the other exposures.
+    count as it does. So is a part of an array that is out of line with the same one in the other exposures.
     """
     seen = [{array: np.where(each.still, np.nan, each.medians) for array, each in f.items()} for f in frames]
     levels = [median_of_seen(np.array([float(median_of_seen(each)) for each in f.values()])) for f in seen]
@@ -101,37 +101,61 @@ def find_blind(
 
 
 def _add_odd(frames: Sequence[Mapping[int, Cells]], blind: Sequence[dict[int, Bool]]) -> None:
-    """Mark, in place, the channels whose level is out of line with the others of their exposure."""
-    units = [(array, part) for array in sorted(set().union(*frames)) for part in _channels(frames, array)]
-    levels = np.array(
-        [
-            [
-                _darkest(np.where(hidden[array], np.nan, frame[array].medians)[:, part])
-                if array in frame
-                else np.nan
-                for array, part in units
-            ]
-            for frame, hidden in zip(frames, blind, strict=True)
-        ]
-    )
-    whole, usual = np.zeros((len(levels), 1)), np.zeros(len(units))
-    for _ in range(ROUNDS):
-        whole = median_of_seen(levels - usual, axis=1)[:, None]
-        usual = median_of_seen(levels - whole, axis=0)
-    away = np.abs(levels - whole - usual)
-    for row, column in np.argwhere(away > np.maximum(ODD * np.abs(whole), FAINT)):
-        array, part = units[column]
-        blind[row][array][:, part] = True
+    """Mark, in place, where a good part of an array is out of line with the others of its exposure."""
+    for array in sorted(set().union(*frames)):
+        have = [place for place, frame in enumerate(frames) if array in frame]
+        if len(have) >= FEWEST:
+            for place, odd in zip(have, _odd_parts(frames, blind, have, array), strict=True):
+                blind[place][array] |= odd
 
 
-def _darkest(cells: F32) -> float:
-    """The level that a tenth of the cells lie below: what moves in the field hardly covers a channel."""
-    known = cells[np.isfinite(cells)]
-    return float(np.percentile(known, 10)) if known.size else np.nan
+def _odd_parts(
+    frames: Sequence[Mapping[int, Cells]],
+    blind: Sequence[Mapping[int, Bool]],
+    have: Sequence[int],
+    array: int,
+) -> list[Bool]:
+    """The cells of an array that are out of line in each of some exposures.
+
+    Judged by the darkest cell of each row of cells in a channel: what moves in the field hardly covers them.
+    A jump is as large everywhere, what a galaxy moves is not.
+    """
+    levels = np.array([_darkest(frames[place], blind[place], array) for place in have])
+    others = np.array([_usual_level(frames[place], blind[place], array) for place in have])
+    usual = median_of_seen(levels - others[:, None, None], axis=0)
+    away = levels - others[:, None, None] - usual
+    limits = np.maximum(ODD * np.abs(others), FAINT)
+    odd = np.abs(away) > limits[:, None, None]
+    channels = frames[have[0]][array].channels
+    found = []
+    for each, jumps, limit, place in zip(odd, away, limits, have, strict=True):
+        whole = np.repeat(each, [part.stop - part.start for part in channels], axis=1)
+        wide = bool(each.mean() > PART) and _alike(jumps[each], limit)
+        grown = ndimage.binary_dilation(whole, np.ones((3, 3))) if wide else np.zeros_like(whole)
+        found.append(np.asarray(grown & ~blind[place][array]))
+    return found
 
 
-def _channels(frames: Sequence[Mapping[int, Cells]], array: int) -> list[slice]:
-    return next(frame[array] for frame in frames if array in frame).channels
+def _alike(jumps: F64, limit: float) -> bool:
+    """Whether jumps are as large everywhere, and none of them seems so for being cut at the limit."""
+    middle = float(np.median(jumps))
+    scatter = 1.4826 * float(np.median(np.abs(jumps - middle)))
+    return abs(middle) > 1.5 * limit and scatter < ALIKE * abs(middle)
+
+
+def _darkest(frame: Mapping[int, Cells], blind: Mapping[int, Bool], array: int) -> F64:
+    """The darkest cell of each row of cells in each channel, electrons, (rows, channels)."""
+    cells = np.where(blind[array] | np.isnan(frame[array].medians), np.inf, frame[array].medians)
+    lowest = np.column_stack([cells[:, part].min(axis=1) for part in frame[array].channels])
+    return np.where(np.isfinite(lowest), lowest, np.nan).astype(float)
+
+
+def _usual_level(frame: Mapping[int, Cells], blind: Mapping[int, Bool], array: int) -> float:
+    """What the other arrays of an exposure show of the sky, electrons: the median of their dark cells."""
+    levels = [float(median_of_seen(_darkest(frame, blind, other))) for other in frame if other != array] or [
+        0.0
+    ]
+    return float(median_of_seen(np.array(levels)))
 
 
 def hide_cells(blind: Bool, mask: U16, first_row: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ from reducer import parameters
 from reducer.errors import BadParameter
 from reducer.frame import F32, F64, Context, FrameRef
 from reducer.provenance import plan_product, product_name
+from reducer.sky.blocks import pack, unpack
 from reducer.sky.border import Reference, judge, weigh_in
 from reducer.sky.channels import CELL_ROWS, STEP, channel_width, covered_channels, fit_exposure
 from reducer.sky.edges import common_offsets
 from reducer.sky.field import fit_field
+from reducer.sky.fixed import FixedTask, find_fixed
 from reducer.sky.frames import (
     KeepTask,
     LookTask,
@@ -33,7 +35,7 @@ from reducer.sky.frames import (
     subtract,
 )
 from reducer.sky.level import odd_skies
-from reducer.sky.objects import BLOCK
+from reducer.sky.objects import BLOCK, Bool
 from reducer.steps.field import Seens, shift
 from reducer.steps.separate import FIELD, link, positions, seconds
 from reducer.steps.skylevel import (
@@ -44,7 +46,11 @@ from reducer.steps.skylevel import (
     decide,
     find_levels,
     frame_level,
+    without_filled,
 )
+
+#: Part of an array without a clean sky that is worth a word.
+TOLD = 0.002
 
 
 @dataclass
@@ -114,12 +120,15 @@ def make_patterns(frames: Sequence[FrameRef], objects: Sequence[FrameRef], conte
     skies = Skies({frame.path.name: frame for frame in frames if frame.path.name in used})
     skies.blocks = {name: in_blocks(context.scratch / name) for name in skies.frames}
     _look_at_skies(skies, {}, context)
+    skies.seen = without_filled(skies.seen)
     skies.odd = _find_odd(skies, context)
+    fixed = _find_fixed(skies, context)
     sets = {skies.members(frame) for frame in objects}
     skies.offsets = {name: no_offsets(frame) for name, frame in skies.frames.items()}
     tasks = _pattern_tasks(skies, frozenset(skies.kept()), context, "_skyfirst")
     light = dict(zip(tasks, context.map(combine_blocks, tasks.values()), strict=True))
     _look_at_skies(skies, {array: task.path for array, task in tasks.items()}, context)
+    skies.seen = {name: _with_fixed(seen, fixed) for name, seen in skies.seen.items()}
     if parameters.value(context, "skyCorrect", "channels"):
         strips = [strips_in(seen) for seen in skies.seen.values()]
         skies.width = channel_width(strips)
@@ -147,6 +156,40 @@ def _find_odd(skies: Skies, context: Context) -> frozenset[str]:
         )
         context.notify("warning", text=f"{text} the other skies' {usual:.0f}")
     return frozenset(str(name) for name in np.array(names)[is_odd])
+
+
+def _find_fixed(skies: Skies, context: Context) -> dict[int, Bool]:
+    """By array the blocks in which all off-target exposures show an object, which is told."""
+    names = [name for name in skies.kept() if skies.frames[name].role == "sky"]
+    if not names:
+        return {}
+    frames = [skies.frames[name] for name in names]
+    east, north = positions(frames)
+    tasks = []
+    for array in sorted(set.intersection(*(set(skies.seen[name]) for name in names))):
+        moves = tuple(
+            shift(frame, array, east[0] - east[place], north[0] - north[place], (BLOCK, BLOCK))
+            for place, frame in enumerate(frames)
+        )
+        paths = tuple(skies.blocks[name] for name in names)
+        parts = [skies.seen[name][array] for name in names]
+        levels, packed = tuple(part.level for part in parts), tuple(part.packed for part in parts)
+        tasks.append(FixedTask(context.disk, paths, levels, packed, moves, array))
+    found = {t.array: each for t, each in zip(tasks, context.map(find_fixed, tasks), strict=True)}
+    shares = {array: float(each.mean()) for array, each in found.items() if each.any()}
+    if max(shares.values(), default=0.0) > TOLD:
+        told = ", ".join(f"{share:.1%} of array {array}" for array, share in shares.items())
+        text = f"no clean sky in {told}: all {len(names)} sky exposures show objects there; no data there"
+        context.notify("warning", text=text)
+    return found
+
+
+def _with_fixed(seen: Seens, fixed: Mapping[int, Bool]) -> Seens:
+    """What a sky shows, with what is in all of them hidden as well."""
+    return {
+        array: replace(part, packed=pack(unpack(part.packed) | fixed[array])) if array in fixed else part
+        for array, part in seen.items()
+    }
 
 
 def _look_at_skies(skies: Skies, pattern: Pattern, context: Context) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,15 @@ from reducer.combine import median_of_seen
 from reducer.errors import BadInput
 from reducer.frame import F64, Context, FrameRef
 from reducer.headers.gsaoi import region
-from reducer.sky.level import Course, Own, background, differences, follow, weigh
+from reducer.sky.level import OFFSETS, Course, Own, background, differences, follow, weigh
 from reducer.steps.field import Seens, common_field, places_of
 from reducer.steps.separate import seconds
 
-#: What the sky's level in one array can be relative to the mean of the arrays, after the flat.
-RATIOS = (0.8, 1.25)
+#: What the sky's level in one array can be relative to the usual array, after the flat; what is beyond stays
+#: in the pattern, unless it is an object.
+RATIOS = (0.95, 1.05)
+#: Relative to the level: how much higher an array's own may be before objects are taken to fill it.
+FILLED = 0.02
 #: Rounds in which levels of exposures and ratios of arrays are told apart.
 ROUNDS = 5
 #: Noise of the differences of levels that exposures share, electrons; part of the light in an exposure's own
@@ -89,7 +92,7 @@ def own_levels(group: Sequence[FrameRef], shown: Sequence[Seens], ratios: Mappin
 
 
 def array_ratios(seen: Sequence[Seens]) -> dict[int, float]:
-    """The sky's level in each array relative to the mean of the arrays, from the sky exposures.
+    """The sky's level in each array relative to the usual array, from the sky exposures.
 
     Each is judged against what the same exposure shows in all arrays; an odd one of few does not count.
     """
@@ -100,7 +103,7 @@ def array_ratios(seen: Sequence[Seens]) -> dict[int, float]:
     for _ in range(ROUNDS):
         whole = median_of_seen(levels / ratios, axis=1)[:, None]
         ratios = np.nan_to_num(median_of_seen(levels / whole, axis=0), nan=1.0)
-    ratios = np.clip(ratios / ratios.mean(), *RATIOS)
+    ratios = np.clip(ratios / np.median(ratios), *RATIOS)
     return {array: float(ratio) for array, ratio in zip(arrays, ratios, strict=True)}
 
 
@@ -108,6 +111,22 @@ def frame_level(seens: Seens, ratios: Mapping[int, float]) -> float:
     """The level of a whole frame: the median of its arrays, each brought to the mean array."""
     levels = [part.level / ratios.get(array, 1.0) for array, part in seens.items()]
     return float(median_of_seen(np.array(levels)))
+
+
+def without_filled(seen: Mapping[str, Seens]) -> dict[str, Seens]:
+    """Sky exposures with the level of the others for arrays that objects fill: their own is too high."""
+    ratios = array_ratios(list(seen.values()))
+    cleaned: dict[str, Seens] = {}
+    for name, seens in seen.items():
+        whole = frame_level(seens, ratios)
+        usual = {array: whole * ratios[array] for array in seens}
+        cleaned[name] = {
+            array: replace(part, level=usual[array])
+            if part.level > usual[array] * (1.0 + FILLED) + OFFSETS
+            else part
+            for array, part in seens.items()
+        }
+    return cleaned
 
 
 def find_levels(

@@ -1,0 +1,127 @@
+"""Objects that the dither of sky exposures does not move out, told from the detector's own pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from reducer.combine import median_of_seen
+from reducer.frame import F32, F64, Files
+from reducer.sky.blocks import Packed, read_blocks, unpack
+from reducer.sky.objects import BLOCK, Bool, find_objects
+
+#: Blocks along the side of the squares in which exposures are compared.
+SQUARE = 9
+#: Light of a square, relative to the level, that is looked at however wide it is.
+WIDE = 0.01
+#: Part of the exposures that must show a place of the sky for it to be judged, and blocks within which what
+#: tells nothing is taken for what is nearest.
+MOST, NEAR = 0.75, 24.0
+#: Blocks that exposures must be apart for anything to be told.
+APART = 1.0
+#: The variance on the detector over that on the sky below which what stands out is the detector's; and the
+#: reverse, below which wide light is the sky's.
+DETECTOR, SKY = 0.9, 0.8
+#: Part of an array beyond which objects fill it.
+FILLED = 0.5
+#: What varies more than this many times the noise's variance, or this part of its light, is no detector's.
+QUIET, STEADY = 2.0, 0.03
+
+Cube = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class FixedTask:
+    """Look for objects that are in one array of all skies.
+
+    ``blocks``: where each sky is in blocks; ``levels``: of it, electrons; ``packed``: its objects as judged
+    against their surroundings;
+    ``moves``: the shift (x, y) in blocks from the first one's sky to each.
+    """
+
+    disk: Files
+    blocks: tuple[Path, ...]
+    levels: tuple[float, ...]
+    packed: tuple[Packed, ...]
+    moves: tuple[tuple[float, float], ...]
+    array: int
+
+
+def find_fixed(task: FixedTask) -> Bool:
+    """The blocks of an array that no sky shows free of objects of the sky."""
+    means, known, hidden, wide = [], [], [], []
+    for path, level, packed in zip(task.blocks, task.levels, task.packed, strict=True):
+        blocks = read_blocks(task.disk, path, task.array)
+        seen, objects = blocks.counts >= BLOCK, unpack(packed)
+        light = np.where(seen, blocks.means - np.float32(level), np.float32(0))
+        means.append(light)
+        known.append(seen)
+        hidden.append(objects)
+        bright = ndimage.uniform_filter(light, SQUARE, mode="nearest") > WIDE * level
+        wide.append(objects | bright | find_objects(blocks.means, blocks.counts, local=False))
+    return tell_fixed(np.array(means), np.array(known), np.array(hidden), np.array(wide), task.moves)
+
+
+def tell_fixed(
+    means: F32, known: Bool, hidden: Bool, wide: Bool, moves: Sequence[tuple[float, float]]
+) -> Bool:
+    """Which blocks hold an object of the sky in all exposures; all planes are (skies, ny, nx).
+
+    ``means``: electrons without the level; ``hidden``: what stands out from its surroundings, ``wide``: that
+    and what stands out from a plane. What agrees better where exposures are laid over each other on the
+    detector is the detector's own; on the sky, an object. What tells nothing is as its surroundings are;
+    where all of it tells nothing what stands out is taken for an object.
+    """
+    seen: Bool = np.any(known, axis=0)
+    compact: Bool = seen & np.all(hidden | ~known, axis=0)
+    broad: Bool = seen & np.all(wide | ~known, axis=0)
+    if not broad.any():
+        return broad
+    if len(means) < 2 or np.hypot(*np.ptp(moves, axis=0)) < APART:
+        return compact
+    on_detector, on_sky = (
+        _variance(means, known, shifts) for shifts in (np.zeros((len(means), 2)), np.array(moves))
+    )
+    light = ndimage.uniform_filter(np.abs(means.mean(axis=0)), SQUARE, mode="nearest")
+    noise2 = float(np.percentile(on_detector[seen], 10))
+    steady = on_detector < QUIET * noise2 + (STEADY * light) ** 2
+    own = steady & (on_detector < DETECTOR * on_sky) & (compact | np.isfinite(on_sky))
+    moving = ~steady | (on_sky < SKY * on_detector)
+    clear = broad & (own | moving)
+    if not clear.any():
+        return compact
+    away, (row, column) = ndimage.distance_transform_edt(~clear, return_indices=True)
+    near = away <= NEAR
+    objects: Bool = (broad & near & moving[row, column]) | (compact & ~near)
+    # Where they cover most of an array their light is in the rest of it as well.
+    return np.ones_like(objects) if objects.mean() > FILLED else objects
+
+
+def _variance(means: F32, known: Bool, moves: F64) -> F64:
+    """Variance of exposures about their median, each shifted, in squares around each block of the detector.
+
+    The median of their squares: one that shows something of its own does not count. Infinite where not most
+    of them show the same: what is in all of them there is not of the sky.
+    """
+    seen = np.where(known, means, np.nan)
+    laid = np.array([_shifted(image, -move) for image, move in zip(seen, moves, strict=True)])
+    enough = np.isfinite(laid).sum(axis=0) > MOST * len(means)
+    told = np.where(enough, median_of_seen(laid, axis=0), np.nan)
+    gaps = np.array([image - _shifted(told, move) for image, move in zip(seen, moves, strict=True)])
+    squares = median_of_seen(gaps**2, axis=0)
+    told_here = np.isfinite(squares)
+    total = ndimage.uniform_filter(np.where(told_here, squares, 0.0), SQUARE, mode="nearest")
+    part = ndimage.uniform_filter(told_here.astype(float), SQUARE, mode="nearest")
+    return np.where(part > 0.5, total / np.maximum(part, 0.5), np.inf)
+
+
+def _shifted(plane: Cube, move: F64) -> F64:
+    """A plane whose content is moved by (x, y) blocks; NaN beyond its edges."""
+    if not np.any(move):
+        return np.asarray(plane, float)
+    return np.asarray(ndimage.shift(plane, (move[1], move[0]), order=1, mode="constant", cval=np.nan), float)

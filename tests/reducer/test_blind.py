@@ -1,0 +1,88 @@
+"""What shows no sky is found cell by cell, and what has light of objects is not taken for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from reducer import dq
+from reducer.sky.blind import CELL, Cells, cells_of, find_blind, hide_cells
+
+ARRAYS = (1, 2, 3, 4)
+SIDE = 1024
+Y, X = np.mgrid[0:SIDE:4, 0:SIDE:4]
+#: Read noise in counts.
+NOISE = 11.0
+
+
+def expose(light: Callable[[int, int], np.ndarray | float], count: int = 4) -> list[dict[int, Cells]]:
+    """Exposures of a sky of 3300 electrons and of what ``light`` adds to an exposure and array, electrons."""
+    rng = np.random.default_rng(4)
+    frames = []
+    for place in range(count):
+        cells = {}
+        for array in ARRAYS:
+            level = 3300 * (1 + 0.01 * place) + light(place, array)
+            counts = (level + 60 * rng.standard_normal(X.shape)).astype(np.float32) / np.float32(2.4)
+            cells[array] = cells_of(
+                counts * np.float32(2.4), np.zeros(X.shape, np.uint16), counts, NOISE, 512
+            )
+        frames.append(cells)
+    return frames
+
+
+def shares(frames: list[dict[int, Cells]]) -> np.ndarray:
+    """The part of each array of each exposure that is blind."""
+    blind, sky = find_blind(frames, [0] * len(frames))
+    assert sky == pytest.approx(3350, rel=0.1)
+    return np.array([[each[array].mean() for array in ARRAYS] for each in blind])
+
+
+def test_a_galaxy_that_moves_a_little_is_no_damage() -> None:
+    def galaxy(place: int, array: int) -> np.ndarray | float:
+        away = np.hypot(X - 500 - 100 * place, Y - 500)
+        return 9000 * np.exp(-away / 250) if array == 2 else 400.0 * (array == 1)
+
+    assert not shares(expose(galaxy)).any()
+
+
+@pytest.mark.parametrize("first", [210, 500, 800])
+def test_rows_that_jumped_while_an_array_was_read_are_found(first: int) -> None:
+    found = shares(expose(lambda place, array: 3600.0 * (first <= Y) if (place, array) == (1, 3) else 0.0))
+    jumped = (SIDE - first) / SIDE
+    assert jumped <= found[1, 2] < jumped + 2.5 * CELL / SIDE
+    found[1, 2] = 0
+    assert not found.any()
+
+
+def test_unread_pixels_are_blind_with_their_neighbours() -> None:
+    found = shares(expose(lambda place, array: -3280.0 * (X < 500) if (place, array) == (0, 1) else 0.0))
+    assert 0.5 <= found[0, 0] < 0.65
+    assert found.sum() == found[0, 0]
+
+
+def test_counts_that_are_all_the_same_are_no_sky() -> None:
+    frames = expose(lambda place, array: 0.0)
+    counts = np.full(X.shape, 1375.0, np.float32)
+    frames[2][4] = cells_of(counts * np.float32(2.4), np.zeros(X.shape, np.uint16), counts, NOISE, 512)
+    found = shares(frames)
+    assert found[2, 3] == 1
+    assert found.sum() == 1
+
+
+def test_faint_skies_are_not_taken_for_dead() -> None:
+    frames = expose(lambda place, array: -3270.0 - 33 * place)
+    blind, sky = find_blind(frames, [0] * 4)
+    assert sky == pytest.approx(30, abs=5)
+    assert not any(each.any() for arrays in blind for each in arrays.values())
+
+
+def test_blind_cells_hide_their_pixels() -> None:
+    blind = np.zeros((2, 2), bool)
+    blind[1, 0] = True
+    mask = np.zeros((80, 130), np.uint16)
+    hide_cells(blind, mask, 50)
+    assert (mask[14:, :64] == dq.NO_DATA).all()
+    assert not mask[:14].any() and not mask[:, 64:].any()
