@@ -30,6 +30,8 @@ FAINT = 30.0
 PART, ALIKE = 0.12, 0.07
 #: Fewest exposures of a place among which one can be out of line.
 FEWEST = 3
+#: Rounds in which the levels of exposures and of arrays are told apart by medians.
+ROUNDS = 5
 #: Part of an array beyond which it is said to be blind as a whole.
 WHOLE = 0.75
 
@@ -102,11 +104,28 @@ def find_blind(
 
 def _add_odd(frames: Sequence[Mapping[int, Cells]], blind: Sequence[dict[int, Bool]]) -> None:
     """Mark, in place, where a good part of an array is out of line with the others of its exposure."""
+    whole = _levels(frames, blind)
     for array in sorted(set().union(*frames)):
         have = [place for place, frame in enumerate(frames) if array in frame]
         if len(have) >= FEWEST:
-            for place, odd in zip(have, _odd_parts(frames, blind, have, array), strict=True):
+            for place, odd in zip(have, _odd_parts(frames, blind, have, array, whole[have]), strict=True):
                 blind[place][array] |= odd
+
+
+def _levels(frames: Sequence[Mapping[int, Cells]], blind: Sequence[Mapping[int, Bool]]) -> F64:
+    """The level of each exposure, electrons, which an odd array or a galaxy does not change."""
+    arrays = sorted(set().union(*frames))
+    levels = np.array(
+        [
+            [float(median_of_seen(_darkest(f, b, array))) if array in f else np.nan for array in arrays]
+            for f, b in zip(frames, blind, strict=True)
+        ]
+    )
+    whole, usual = np.zeros(len(levels)), np.zeros(len(arrays))
+    for _ in range(ROUNDS):
+        whole = median_of_seen(levels - usual, axis=1)
+        usual = median_of_seen(levels - whole[:, None], axis=0)
+    return whole
 
 
 def _odd_parts(
@@ -114,6 +133,7 @@ def _odd_parts(
     blind: Sequence[Mapping[int, Bool]],
     have: Sequence[int],
     array: int,
+    whole: F64,
 ) -> list[Bool]:
     """The cells of an array that are out of line in each of some exposures.
 
@@ -121,17 +141,16 @@ def _odd_parts(
     A jump is as large everywhere, what a galaxy moves is not.
     """
     levels = np.array([_darkest(frames[place], blind[place], array) for place in have])
-    others = np.array([_usual_level(frames[place], blind[place], array) for place in have])
-    usual = median_of_seen(levels - others[:, None, None], axis=0)
-    away = levels - others[:, None, None] - usual
-    limits = np.maximum(ODD * np.abs(others), FAINT)
+    usual = median_of_seen(levels - whole[:, None, None], axis=0)
+    away = levels - whole[:, None, None] - usual
+    limits = np.maximum(ODD * np.abs(whole), FAINT)
     odd = np.abs(away) > limits[:, None, None]
     channels = frames[have[0]][array].channels
     found = []
     for each, jumps, limit, place in zip(odd, away, limits, have, strict=True):
-        whole = np.repeat(each, [part.stop - part.start for part in channels], axis=1)
+        cells = np.repeat(each, [part.stop - part.start for part in channels], axis=1)
         wide = bool(each.mean() > PART) and _alike(jumps[each], limit)
-        grown = ndimage.binary_dilation(whole, np.ones((3, 3))) if wide else np.zeros_like(whole)
+        grown = ndimage.binary_dilation(cells, np.ones((3, 3))) if wide else np.zeros_like(cells)
         found.append(np.asarray(grown & ~blind[place][array]))
     return found
 
@@ -148,14 +167,6 @@ def _darkest(frame: Mapping[int, Cells], blind: Mapping[int, Bool], array: int) 
     cells = np.where(blind[array] | np.isnan(frame[array].medians), np.inf, frame[array].medians)
     lowest = np.column_stack([cells[:, part].min(axis=1) for part in frame[array].channels])
     return np.where(np.isfinite(lowest), lowest, np.nan).astype(float)
-
-
-def _usual_level(frame: Mapping[int, Cells], blind: Mapping[int, Bool], array: int) -> float:
-    """What the other arrays of an exposure show of the sky, electrons: the median of their dark cells."""
-    levels = [float(median_of_seen(_darkest(frame, blind, other))) for other in frame if other != array] or [
-        0.0
-    ]
-    return float(median_of_seen(np.array(levels)))
 
 
 def hide_cells(blind: Bool, mask: U16, first_row: int) -> None:

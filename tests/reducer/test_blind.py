@@ -57,6 +57,15 @@ def test_rows_that_jumped_while_an_array_was_read_are_found(first: int) -> None:
     assert not found.any()
 
 
+def test_a_jump_is_told_from_a_galaxy_in_another_array() -> None:
+    def light(place: int, array: int) -> float:
+        return 1440.0 * ((place, array) == (2, 3)) + 2200.0 * (array == 4)
+
+    found = shares(expose(light))
+    assert found[2, 2] == 1
+    assert found.sum() == 1
+
+
 def test_unread_pixels_are_blind_with_their_neighbours() -> None:
     found = shares(expose(lambda place, array: -3280.0 * (X < 500) if (place, array) == (0, 1) else 0.0))
     assert 0.5 <= found[0, 0] < 0.65
