@@ -85,9 +85,14 @@ class ArchiveClient:
 
     def rows(self, feature: str, words: tuple[str, ...]) -> list[Any]:
         """The JSON list at ``feature``/``words``; answers that are not whole JSON are asked for again."""
-        return self._try(
-            f"{feature}/{encode(words)}", lambda response: _read_list(self._plain_text(response))
-        )
+
+        def read(response: requests.Response) -> list[Any]:
+            text = self._text(response)
+            if _is_page(response) and not text.lstrip().startswith("["):
+                raise portal(self.base_url, text)
+            return _read_list(text)
+
+        return self._try(f"{feature}/{encode(words)}", read)
 
     def page(self, feature: str, *words: str) -> str:
         """The text at ``feature``/``words``, headers of a file for instance."""
@@ -256,7 +261,7 @@ class ArchiveClient:
 
     def _check_kind(self, response: requests.Response) -> None:
         """A page for people comes from somebody else, such as a network that wants a login."""
-        if response.headers.get("Content-Type", "").lower().startswith(("text/html", "application/xhtml")):
+        if _is_page(response):
             raise portal(self.base_url, self._text(response))
 
     def _text(self, response: requests.Response) -> str:
@@ -287,6 +292,10 @@ class ArchiveClient:
                 if count < self.patience.slowest * window:
                     raise Passing(f"stalled: {count} bytes in {window:.0f} s")
                 count, since = 0, time.monotonic()
+
+
+def _is_page(response: requests.Response) -> bool:
+    return response.headers.get("Content-Type", "").lower().startswith(("text/html", "application/xhtml"))
 
 
 def _on_same_host(url: str, place: str) -> str:

@@ -169,6 +169,8 @@ def bring(
     gathered = gather(client, criteria, calibrations=options.calibrations)
     for text in gathered.warnings:
         notify("warning", text=text)
+    now = [*gathered.records, *_fallen_out(client, old, gathered.records)] if old else []
+    changed = differences(old, now) if old else []
     options.on_gathered(gathered)
     report = _fetch(client, workspace, gathered.records, options, old, notify)
     report.failed += [
@@ -180,7 +182,14 @@ def bring(
         got += [n for n, _ in report.present if options.update or old is None or n not in old.files]
         roles = [(record, gathered.roles[record.name]) for record in gathered.records]
         renewed(old, client.base_url, criteria, roles, got).write(workspace.lock_file)
-    return Brought(report, gathered, differences(old, gathered.records) if old else [])
+    return Brought(report, gathered, changed)
+
+
+def _fallen_out(client: ArchiveClient, lock: Lock, records: list[Record]) -> list[Record]:
+    """What the archive has now of the lock's files that the same search no longer finds: failed ones, say."""
+    found = {record.name for record in records}
+    gone = (file for name, file in lock.files.items() if name not in found)
+    return list(look_up(client, (Listed(f.name, f.data_label, f.file_md5) for f in gone)).values())
 
 
 def bring_locked(

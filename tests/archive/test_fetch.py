@@ -260,6 +260,21 @@ def test_the_lock_keeps_the_version_that_came_and_locked_ones_stay(
     assert all("replaced it by another version" in reason for _, reason in locked.failed)
 
 
+def test_a_file_that_failed_or_went_since_the_last_fetch_is_told(
+    tiny_folder: Path, pool: Threads, tmp_path: Path
+) -> None:
+    workspace, criteria = Workspace(tmp_path), Criteria(program="GS-2017A-Q-29")
+    options = Options(pool=pool, calibrations=False)
+    with serve(tiny_folder) as archive:
+        client = ArchiveClient(archive.url, patience=QUICK)
+        assert bring(client, workspace, criteria, options).differences == []
+        archive.holdings[2].row["qa_state"] = "Fail"
+        gone = archive.holdings.pop(5).name
+        brought = bring(client, workspace, criteria, options)
+    failed = archive.holdings[2].name
+    assert brought.differences == [(failed, "QA state Pass became Fail"), (gone, "no longer found")]
+
+
 def test_everything_at_once_still_brings_or_names_every_file(
     tiny_folder: Path, pool: Threads, tmp_path: Path
 ) -> None:

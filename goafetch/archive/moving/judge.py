@@ -62,7 +62,7 @@ def untrusted(url: str, error: Exception) -> Elsewhere:
         f"no trusted connection to {url}: {reason}",
         "a certificate that this machine trusts",
         "check the address and the clock; if your network looks into https, name its certificate in "
-        "REQUESTS_CA_BUNDLE. The check cannot be switched off",
+        "REQUESTS_CA_BUNDLE; it may want a login in a browser first. The check cannot be switched off",
     )
 
 
