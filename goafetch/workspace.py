@@ -12,7 +12,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -198,13 +198,17 @@ def read_json(path: Path) -> dict[str, Any]:
 @contextmanager
 def prepared(workspace: Workspace) -> Iterator[None]:
     """Make a workspace's folders; where nothing came into new ones before an error, none are left."""
-    new = not os.access(workspace.root, os.F_OK)  # nor where one may not look: making it then says so
+    root = workspace.root.absolute()
+    new = [folder for folder in (root, *root.parents) if not os.access(folder, os.F_OK)]
     workspace.make()
     try:
         yield
     except GoafetchError:
         if new and not any(workspace.playdata.iterdir()):
-            shutil.rmtree(workspace.root)
+            shutil.rmtree(root)
+            for folder in new[1:]:
+                with suppress(OSError):  # something else came into it
+                    folder.rmdir()
         raise
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from goafetch.errors import NothingFound
+from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Notify, silent
 from goafetch.text import read_names, write_names
 from goafetch.workspace import write_atomically
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def expand(names: Iterable[str | Path]) -> list[Path]:
     """The files that names, globs and ``@lists`` mean, in the order given, each once.
 
-    NothingFound names those that mean no file.
+    UsageError names those that mean no file.
     """
     found: dict[Path, None] = {}
     missing = []
@@ -29,14 +29,14 @@ def expand(names: Iterable[str | Path]) -> list[Path]:
         found |= dict.fromkeys(map(Path, files))
     if missing:
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise NothingFound(f"there is no file {shown}", "files that exist", "check the names and the folder")
+        raise UsageError(f"there is no file {shown}", "files that exist", "check the names and the folder")
     return list(found)
 
 
 def read_list(path: Path) -> list[str]:
     """The names in a list: one a line, as seen from here; ``#`` begins a comment."""
     if not path.is_file():
-        raise NothingFound(f"there is no list {path}", remedy=f"make it with `goafetch dataselect -o {path}`")
+        raise UsageError(f"there is no list {path}", remedy=f"make it with `goafetch dataselect -o {path}`")
     names = read_names(path.read_bytes(), f"the list {path}")
     if not names:
         raise NothingFound(f"the list {path} is empty", "a name in each line", "make it again")

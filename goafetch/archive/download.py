@@ -102,7 +102,7 @@ def fetch(
         today=client.today(),
     )
     report = FetchReport(planned=decisions, bytes=sum(d.moved for d in decisions))
-    _file_decided(report, decisions)
+    _file_decided(report, decisions, notify)
     todo = [d for d in decisions if d.word in ("fetch", "replace", "unpack")]
     if dry_run or not todo:
         verified.save()
@@ -118,7 +118,7 @@ def fetch(
     return report
 
 
-def _file_decided(report: FetchReport, decisions: Sequence[Decision]) -> None:
+def _file_decided(report: FetchReport, decisions: Sequence[Decision], notify: Notify) -> None:
     """Put what needs no work under its heading."""
     headings = {
         "present": report.present,
@@ -129,6 +129,8 @@ def _file_decided(report: FetchReport, decisions: Sequence[Decision]) -> None:
     for decision in decisions:
         if decision.word in headings:
             headings[decision.word].append((decision.record.name, decision.reason))
+        if decision.word in ("withheld", "refused"):
+            notify("refused", name=decision.record.name, reason=decision.reason)
 
 
 def _check_disk(folder: Path, needed: int) -> None:

@@ -42,6 +42,10 @@ class OtherLength(ArchiveError):
     exit_code = FAILED
 
 
+class Withheld(ArchiveError):
+    """The archive gives out nothing of what was asked for."""
+
+
 class Gone(ArchiveError):
     """The archive does not have what its own list named (404)."""
 

@@ -10,7 +10,7 @@ import typer
 
 from goafetch import console
 from goafetch.cli.run import Json, Quiet, Verbose
-from goafetch.errors import DONE, FAILED, NOTHING, GoafetchError, NothingFound
+from goafetch.errors import DONE, FAILED, NOTHING, GoafetchError, UsageError
 
 if TYPE_CHECKING:
     from calstore.associate import Match, NoMatch
@@ -69,11 +69,12 @@ def add(
     from goafetch.plan.translate import calibration_of
     from reducer.errors import ReducerError
 
+    named = _files(files, walk=walk)
     store = _store(database)
     store.init()
     fitting: list[Calibration] = []
     refused: list[dict[str, str]] = []
-    for path in _files(files, walk=walk):
+    for path in named:
         try:
             fitting.append(calibration_of(path))
         except (GoafetchError, ReducerError) as error:
@@ -155,7 +156,7 @@ def match(
     from reducer.headers.select import facts_of
 
     if not file.is_file():
-        raise NothingFound(f"there is no file {file}")
+        raise UsageError(f"there is no file {file}")
     store, facts = _store(database), facts_of(file)
     answers = {name: store.match(need_of(facts, name)) for name in kind or (PROCESSED_FLAT, PROCESSED_BPM)}
     rows = [row for name, answer in answers.items() for row in _verdicts(name, answer)]

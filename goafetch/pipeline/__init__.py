@@ -65,7 +65,7 @@ def run_many(
     requests = many_requests(read_targets(targets), into, **choices)
     settings = _settings(Path(into) if into else None, archive, workers, memory, cluster)
     reports = run_all(requests, settings, notify)
-    if not requests[0].dry_run:
+    if not requests[0].dry_run and not all(isinstance(report, Failed) for report in reports):
         index_of(Path(into or "."), requests, reports)
     return reports
 

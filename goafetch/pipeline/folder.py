@@ -13,6 +13,7 @@ from pathlib import Path
 from goafetch.engine.pool import Desk
 from goafetch.errors import NothingFound, UsageError, WorkspaceError
 from goafetch.events import Notify
+from goafetch.plan.model import LeftOut
 from goafetch.workspace import Workspace, fits_name
 
 #: What file systems without symbolic links answer: exFAT, many network shares.
@@ -36,29 +37,31 @@ def check_folder(folder: Path) -> None:
 
 def take_folder(
     folder: Path, workspace: Workspace, notify: Notify, pool: Desk, *, dry_run: bool = False
-) -> list[Path]:
+) -> tuple[list[Path], list[LeftOut]]:
     """The raw files of a folder as paths in playdata/, linked or unpacked there unless they live there.
 
-    With ``dry_run`` they stay where they are; packed ones are then left out, which is said.
+    Also those that cannot be had, which is told: broken links, and packed files that are damaged. With
+    ``dry_run`` files stay where they are; packed ones are then left out, which is said.
     """
+    lost: list[LeftOut] = []
     if is_workspace(folder) and folder.resolve() == workspace.root.resolve():
         files = sorted(path for path in workspace.playdata.iterdir() if path.name == fits_name(path.name))
     else:
-        files = _raw_files(folder, workspace.root, notify)
+        files = _raw_files(folder, workspace.root, lost, notify)
         plain = [path for path in files if not _is_packed(path)]
         if dry_run and len(plain) < len(files):
             notify("warning", text=f"{len(files) - len(plain)} packed files are not looked into")
-        files = plain if dry_run else _bring_in(files, workspace, notify, pool)
-    if not files:
+        files = plain if dry_run else _bring_in(files, workspace, lost, notify, pool)
+    if not files and not lost:
         raise NothingFound(
             f"no .fits or .fits.bz2 file in {folder}",
             "a workspace, or a folder of raw GSAOI files",
             "give the folder that holds them, or a program ID to fetch them",
         )
-    return files
+    return files, lost
 
 
-def _raw_files(folder: Path, workspace: Path, notify: Notify) -> list[Path]:
+def _raw_files(folder: Path, workspace: Path, lost: list[LeftOut], notify: Notify) -> list[Path]:
     """Files below a folder, none of a workspace in it, one of each name: whole ones, then plain ones first.
 
     Names that differ in case alone are one name, as they are where file systems do not tell case.
@@ -69,7 +72,8 @@ def _raw_files(folder: Path, workspace: Path, notify: Notify) -> list[Path]:
         if name and path.is_file():
             found.setdefault(name.casefold(), []).append(path)
         elif name and path.is_symlink():
-            notify("refused", name=path.name, reason=f"a link to {path.readlink()}, which is no file")
+            lost.append(LeftOut(path, f"a link to {path.readlink()}, which is no file", failed=True))
+            notify("refused", name=path.name, reason=lost[-1].reason)
     chosen = [next((path for path in same[:-1] if _is_whole(path)), same[-1]) for same in found.values()]
     _tell_passed_over(list(zip(chosen, found.values(), strict=True)), notify)
     return sorted(chosen)
@@ -132,7 +136,9 @@ def _is_packed(path: Path) -> bool:
     return ".bz2" in path.name
 
 
-def _bring_in(files: Sequence[Path], workspace: Workspace, notify: Notify, pool: Desk) -> list[Path]:
+def _bring_in(
+    files: Sequence[Path], workspace: Workspace, lost: list[LeftOut], notify: Notify, pool: Desk
+) -> list[Path]:
     packed = [path for path in files if _is_packed(path)]
     names = {path: str(fits_name(path.name)) for path in files}
     copied = [
@@ -144,7 +150,8 @@ def _bring_in(files: Sequence[Path], workspace: Workspace, notify: Notify, pool:
     if packed:
         from goafetch.archive.unpack import unpack
 
-        unpack(packed, workspace.playdata, pool=pool, notify=notify)
+        report = unpack(packed, workspace.playdata, pool=pool, notify=notify)
+        lost += [LeftOut(workspace.playdata / name, why, failed=True) for name, why in report.failed]
     return [workspace.playdata / name for name in names.values() if (workspace.playdata / name).exists()]
 
 

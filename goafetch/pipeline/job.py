@@ -142,8 +142,8 @@ def perform(
     check_cluster(pool, workspace)
     pool.start()  # they import what they need beside the planning
     with fetching:
-        files, obtained = _raw_files(request, work, settings)
-    plan = plan_files(files, workspace, settings, request.wanted, tell)
+        files, left_out, obtained = _raw_files(request, work, settings)
+    plan = plan_files(files, workspace, settings, request.wanted, tell, left_out)
     outcomes = execute(plan, work)
     if any(outcome.redone for outcome in outcomes):
         note_compiled()
@@ -170,25 +170,33 @@ def rehearse(request: Request, workspace: Workspace, settings: Settings, notify:
         refused_before=before,
         choices=request.choices,
     )
-    files, obtained = _raw_files(request, work, settings)
-    plan = plan_files(files, workspace, settings, request.wanted, tell)
+    files, left_out, obtained = _raw_files(request, work, settings)
+    plan = plan_files(files, workspace, settings, request.wanted, tell, left_out)
     account = story.Account(request.target, request.command, plan, [], {}, obtained)
     summary = story.summarise(account, workspace, tell, None)
-    return RunReport(workspace, plan, tuple(forecast(plan, work)), summary, None, _exit_code(account))
+    return RunReport(workspace, plan, tuple(forecast(plan, work)), summary, None, DONE)
 
 
 def plan_files(
-    files: Sequence[Path], workspace: Workspace, settings: Settings, wanted: Wanted, notify: Notify
+    files: Sequence[Path],
+    workspace: Workspace,
+    settings: Settings,
+    wanted: Wanted,
+    notify: Notify,
+    missing: Sequence[LeftOut] = (),
 ) -> Plan:
-    """The plan for raw files, told choice by choice; files that cannot be read are left out of it."""
+    """The plan for raw files, told choice by choice; files that cannot be read are left out of it.
+
+    ``missing``: files that could not be had, which is told already.
+    """
     facts, unreadable = survey(files)
     plan = make_plan(facts, workspace.playground, wanted, stored_calibrations(store_of(workspace, settings)))
-    plan = replace(plan, left_out=(*unreadable, *plan.left_out))
+    plan = replace(plan, left_out=(*missing, *unreadable, *plan.left_out))
     notify("plan", groups=plan.table())
     for decision in story.plan_decisions(plan):
         notify("decision", what=decision.what, reason=decision.reason, group=decision.about)
     for left in plan.left_out:
-        if left.failed:
+        if left.failed and left not in missing:
             notify("refused", name=left.path.name, reason=left.reason)
     for decision in story.not_needed(plan):
         notify("decision", what=decision.what, reason=decision.reason)
@@ -212,11 +220,17 @@ def survey(files: Sequence[Path]) -> tuple[list[tuple[Path, Descriptors]], list[
     return facts, unreadable
 
 
-def _raw_files(request: Request, work: Work, settings: Settings) -> tuple[Sequence[Path], Obtained | None]:
-    """The raw files of a folder, or of a program; its master flats begin as soon as their frames are here."""
+def _raw_files(
+    request: Request, work: Work, settings: Settings
+) -> tuple[Sequence[Path], Sequence[LeftOut], Obtained | None]:
+    """The raw files of a folder, or of a program, and what could not be had.
+
+    Master flats of a program begin as soon as their frames are here.
+    """
     if not request.is_program:
         folder = Path(request.target)
-        return take_folder(folder, work.workspace, work.notify, work.pool, dry_run=request.dry_run), None
+        taken = take_folder(folder, work.workspace, work.notify, work.pool, dry_run=request.dry_run)
+        return *taken, None
     from goafetch.archive.job import Options
     from goafetch.archive.query import Criteria
     from goafetch.pipeline.early import EarlyFlats
@@ -238,7 +252,7 @@ def _raw_files(request: Request, work: Work, settings: Settings) -> tuple[Sequen
             on_file=early.arrived,
         )
         obtained = obtain(criteria, work.workspace, settings, work.notify, options)
-    return obtained.files, obtained
+    return obtained.files, obtained.left_out, obtained
 
 
 def _report(work: Work, outcomes: Sequence[Outcome]) -> Path:

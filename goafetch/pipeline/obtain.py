@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goafetch.config import Settings
-from goafetch.events import Notify
+from goafetch.events import Notify, silent
+from goafetch.plan.model import LeftOut
 from goafetch.workspace import Workspace
 
 if TYPE_CHECKING:
     from goafetch.archive.associate import Association
+    from goafetch.archive.client import ArchiveClient
     from goafetch.archive.download import FetchReport
-    from goafetch.archive.job import Options
+    from goafetch.archive.job import Gathered, Options
+    from goafetch.archive.lock import Lock
     from goafetch.archive.query import Criteria
 
 
@@ -24,29 +28,97 @@ class Obtained:
     archive: str
     query: str
     files: tuple[Path, ...]
+    left_out: tuple[LeftOut, ...]
     report: FetchReport
-
-    @property
-    def missing(self) -> list[str]:
-        """Names of files that were sought and could not be had."""
-        return [name for name, _ in (*self.report.withheld, *self.report.failed)]
 
 
 def obtain(
     criteria: Criteria, workspace: Workspace, settings: Settings, notify: Notify, options: Options
 ) -> Obtained:
-    """Search the archive, associate calibrations, fetch what is not in playdata/ yet, renew the lock."""
+    """Search the archive, associate calibrations, fetch what is not in playdata/ yet, renew the lock.
+
+    Raises Withheld where nothing of the science is given out.
+    """
     from goafetch.archive.job import SOUGHT, bring, connect
+    from goafetch.archive.lock import Lock
 
     client = connect(settings, notify)
-    options = replace(options, connections=settings.connections, workers=settings.workers)
-    brought = bring(client, workspace, criteria, options, notify)
-    gathered = brought.gathered
+    before = Lock.read(workspace.lock_file)
+
+    def gathered_now(gathered: Gathered) -> None:
+        if not client.has_token:
+            today = client.today()
+            held = [r.name for r in gathered.records if r.proprietary(today)]
+            _check_withheld(
+                gathered, [name for name in held if not (workspace.playdata / name).exists()], notify
+            )
+        options.on_gathered(gathered)
+
+    chosen = replace(
+        options, connections=settings.connections, workers=settings.workers, on_gathered=gathered_now
+    )
+    brought = bring(client, workspace, criteria, chosen, notify)
+    gathered, report = brought.gathered, brought.report
+    _check_withheld(gathered, [name for name, _ in report.withheld])
     found = sum(role == SOUGHT for role in gathered.roles.values())
     notify("decision", what=f"{found} files of {criteria.program}", reason=f"archive query {gathered.query}")
     _tell(gathered.association, notify)
+    for name, reason in report.changed:
+        notify("warning", text=f"{name}: {reason}")
+    missing = [
+        LeftOut(workspace.playdata / n, why, failed=True) for n, why in (*report.withheld, *report.failed)
+    ]
+    if before and (before.archive, before.criteria) == (client.base_url, criteria):
+        missing += _lost(client, before, gathered, workspace, notify)
     files = (workspace.playdata / record.name for record in gathered.records)
-    return Obtained(settings.archive, gathered.query, tuple(f for f in files if f.exists()), brought.report)
+    present = tuple(file for file in files if file.exists())
+    return Obtained(settings.archive, gathered.query, present, tuple(missing), report)
+
+
+def _check_withheld(gathered: Gathered, withheld: Sequence[str], notify: Notify = silent) -> None:
+    """Raises Withheld, having named each file, if all science is among the files that are withheld."""
+    from goafetch.archive.errors import Withheld
+    from goafetch.archive.moving.decide import withheld_reason
+
+    science = [r for r in gathered.records if r.observation_class == "science"]
+    if not science or not {record.name for record in science} <= set(withheld):
+        return
+    for record in science:
+        notify("refused", name=record.name, reason=withheld_reason(record))
+    days = sorted({str(record.release) for record in science if record.release})
+    until = f": proprietary until {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""
+    count = "the only science file is" if len(science) == 1 else f"all {len(science)} science files are"
+    raise Withheld(
+        f"{count} withheld{until}",
+        f"rights to {', '.join(sorted({str(record.program_id) for record in science}))}",
+        "with these goafetch login and the same command again; without them wait for the release date",
+    )
+
+
+def _lost(
+    client: ArchiveClient, before: Lock, gathered: Gathered, workspace: Workspace, notify: Notify
+) -> list[LeftOut]:
+    """What an earlier run fetched for the same question, and the archive no longer answers it with."""
+    from goafetch.archive.calibrations.calmgr import Listed, look_up
+    from goafetch.archive.job import SOUGHT
+
+    gone = [f for n, f in before.files.items() if f.role == SOUGHT and n not in gathered.roles]
+    known = look_up(client, (Listed(f.name, f.data_label, f.file_md5) for f in gone)) if gone else {}
+    found = []
+    for file in gone:
+        record, path = known.get(file.name), workspace.playdata / file.name
+        if record is not None and record.qa_state == "Fail":
+            found.append(LeftOut(path, "its quality was judged Fail at the observatory since it was fetched"))
+            continue
+        why = (
+            "the archive no longer has it"
+            if record is None
+            else "the archive no longer finds it by this query"
+        )
+        reason = f"{why}, though an earlier run fetched it; to use what is in {path.parent}, run that folder"
+        notify("refused", name=file.name, reason=reason)
+        found.append(LeftOut(path, reason, failed=True))
+    return found
 
 
 def _tell(calibrations: Association, notify: Notify) -> None:

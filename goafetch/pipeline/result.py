@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from goafetch.pipeline.stages import REFUSED, Outcome
 from goafetch.plan.model import Plan
 from goafetch.report.model import RunSummary
 from goafetch.workspace import Workspace
+
+#: Names that a closing line has of the files that are missing for one reason.
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,10 @@ class RunReport:
         ]
 
     def conclusion(self) -> str:
-        """One or two sentences to end with."""
+        """What was done, the report, and last what is missing."""
+        missing = f"; {self.missing}" if self.missing else ""
         if self.report is None:
-            return "nothing was written: this was a rehearsal"
+            return f"nothing was written: this was a rehearsal{missing}"
         refused = [outcome.name for outcome in self.outcomes if outcome.status == REFUSED]
         done = f"{self.redone} products made"
         if not self.outcomes:
@@ -68,7 +73,17 @@ class RunReport:
             done = "nothing to do: every product is current"
         if refused:
             done = f"{self.redone} products made; could not be done: {', '.join(dict.fromkeys(refused))}"
-        return f"{done}. Report: {self.report}"
+        return f"{done}. Report: {self.report}{missing}"
+
+    @property
+    def missing(self) -> str:
+        """The files that are not in the result though they were meant to be, by reason; else nothing."""
+        lost = [(left.path.name, left.reason) for left in self.plan.left_out if left.failed]
+        lost += [frame for frames in self.summary.refused.values() for frame in frames.items()]
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in dict.fromkeys(lost):
+            by_reason.setdefault(reason, []).append(name)
+        return "; ".join(f"missing {_some(names)}: {reason}" for reason, names in by_reason.items())
 
     def _repr_html_(self) -> str:
         from goafetch.show import table_html
@@ -86,3 +101,9 @@ class RunReport:
             "plan": self.plan.table(),
             "outcomes": self.table(),
         }
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names, of many the first ones and how many follow."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"

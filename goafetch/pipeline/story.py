@@ -145,8 +145,7 @@ class Account:
         """Names of what was asked for and could not be done."""
         missing = [left.path.name for left in self.plan.left_out if left.failed]
         missing += [outcome.name for outcome in self.outcomes if outcome.status == REFUSED]
-        missing += [name for names in self.refused.values() for name in names]
-        return missing + (self.obtained.missing if self.obtained else [])
+        return missing + [name for names in self.refused.values() for name in names]
 
 
 def summarise(

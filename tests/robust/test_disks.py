@@ -106,7 +106,7 @@ def test_without_symbolic_links_raw_files_are_copied_once(
     monkeypatch.setattr(os, "symlink", refuse)
     workspace, told = Workspace(tmp_path / "ws").make(), []
     for _ in range(2):
-        files = take_folder(tiny_night, workspace, lambda event, **facts: told.append(facts), Here())
+        files, _ = take_folder(tiny_night, workspace, lambda event, **facts: told.append(facts), Here())
         assert len(files) == len(list(tiny_night.iterdir())) and not any(path.is_symlink() for path in files)
     assert [facts["what"].split(" were ")[0] for facts in told] == [f"{len(files)} raw files"]
 
@@ -119,7 +119,7 @@ def test_a_folder_is_looked_into_but_not_its_environments_hidden_parts_and_works
     (raw / "venv/pyvenv.cfg").write_text("")
     (raw / "night/._S1.fits").write_text("")
     told: list[object] = []
-    files = take_folder(
+    files, _ = take_folder(
         raw, Workspace(tmp_path / "ws").make(), lambda event, **facts: told.append(facts["what"]), Here()
     )
     assert [path.name for path in files] == ["S.fits", "Snight.fits"]

@@ -70,7 +70,8 @@ def decide(
 def withheld_reason(record: Record) -> str:
     """Why the archive does not give a file out, and what to do."""
     until = f" until {record.release}" if record.release else " (its release has no date)"
-    return f"proprietary{until}; with rights to {record.program_id}: goafetch login"
+    wait = ", else wait for that day" if record.release else ""
+    return f"proprietary{until}; with rights to {record.program_id}: goafetch login{wait}"
 
 
 def plan(
