@@ -2,13 +2,19 @@
 
 import sys
 
-if sys.argv[0] == "-m" and "goafetch" in sys.orig_argv and not sys.flags.safe_path:
+_name = (sys.argv or [""])[0]
+_called_by_m = _name == "-m" and "goafetch" in sys.orig_argv
+if _called_by_m and not sys.flags.safe_path:
     del sys.path[0]  # `python -m goafetch` imports nothing from the folder that one works in
+if _called_by_m or _name.endswith(("/goafetch", "/goafetch/__main__.py")):
+    from goafetch.interrupts import leave_at_once
 
-import importlib
-from typing import Any
+    leave_at_once()
 
-from goafetch.folders import place_kernels
+import importlib  # noqa: E402 - what is above comes first
+from typing import Any  # noqa: E402
+
+from goafetch.folders import place_kernels  # noqa: E402
 
 __version__ = "0.1.0"
 

@@ -59,6 +59,7 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
 
     if not task.files:
         raise NothingFound("no files to reduce", "at least one", "give names, or @LIST")
+    expand(task.calibrations.values())  # those that are named must be there
     frames = open_frames(task.files, notify)
     facts = describe(frames[0].header, frames[0].chips, frames[0].path.name)
     recipe, chosen = find_recipe(task.recipe, facts.tags), parameters.parse(task.parameters)

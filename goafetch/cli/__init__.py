@@ -4,100 +4,39 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
-import typer
-
-from goafetch import __version__
-from goafetch.console.streams import OutputLost, open_missing, silence
-from goafetch.engine.memory import look_seldom
-
-open_missing()
-
-#: In a pipe help and usage errors have neither boxes nor sentences cut to a width.
-_WATCHED = sys.stdout.isatty() and sys.stderr.isatty()
-
-app = typer.Typer(
-    name="goafetch",
-    help="From a Gemini program ID to a stacked, calibrated GSAOI image with one command.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich" if _WATCHED else None,
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "terminal_width": None if _WATCHED else 200,
-    },
-)
+from goafetch.interrupts import leave_at_once
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"goafetch {__version__}")
-        raise typer.Exit
+def __getattr__(name: str) -> Any:
+    """``app``: all commands, imported when they are asked for."""
+    if name == "app":
+        from goafetch.cli.commands import app
 
-
-@app.callback()
-def _root(
-    version: bool = typer.Option(
-        False, "--version", callback=_show_version, is_eager=True, help="The version."
-    ),
-) -> None:
-    """From a Gemini program ID to a stacked, calibrated GSAOI image with one command."""
-
-
-def _register() -> None:
-    from goafetch.cli import (
-        caldb,
-        dataselect,
-        demo,
-        fetch,
-        login,
-        plan,
-        practice,
-        reduce,
-        report,
-        run,
-        search,
-        showd,
-        tutorial,
-        typewalk,
-        unpack,
-    )
-
-    app.command("run")(run.run)
-    app.command("search")(search.search)
-    app.command("fetch")(fetch.fetch)
-    app.command("unpack")(unpack.unpack)
-    app.command("plan")(plan.plan)
-    app.command("explain")(plan.explain)
-    app.command("reduce")(reduce.reduce)
-    app.command("disco")(reduce.disco)
-    app.command("dataselect")(dataselect.dataselect)
-    app.command("showd")(showd.showd)
-    app.command("typewalk")(typewalk.typewalk)
-    app.add_typer(caldb.app, name="caldb")
-    app.command("tutorial")(tutorial.tutorial)
-    app.command("report")(report.report)
-    app.command("export")(report.export)
-    app.command("login")(login.login)
-    app.command("logout")(login.logout)
-    app.command("whoami")(login.whoami)
-    app.command("demo")(demo.demo)
-    app.command("practice")(practice.practice)
-
-
-_register()
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def main() -> None:
     """The console script."""
+    leave_at_once()
+    from goafetch.console.streams import OutputLost, open_missing, silence
+    from goafetch.engine.memory import look_seldom
+
+    open_missing()
     # The work is shared out among processes: threads of the linear algebra would only take their cores.
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     if not os.environ.get("COLUMNS", "80").strip("0"):
         del os.environ["COLUMNS"]  # of a terminal without a size
     look_seldom()
+    from goafetch.cli.commands import app
+
     try:
         app()
     except OSError as error:  # of what is written without a command: help, the version
         silence(sys.stdout)
         sys.exit(OutputLost(error).code)
+    finally:
+        leave_at_once()

@@ -95,6 +95,11 @@ def disco(
     """Align sky-subtracted exposures, correct their distortion, and stack them."""
     from goafetch.api import logutils
     from goafetch.api.disco import disco as stack
+    from goafetch.api.files import expand
+    from goafetch.catalog import MAGNITUDES, POSITIONS
+
+    given = ((catalog, POSITIONS), (phot_catalog, MAGNITUDES), (standards, ()))
+    expand(str(file) for file, words in given if file and file not in words)  # files that are named are there
     from goafetch.api.reduce import parse_parameters
 
     logutils.config(mode=_mode(verbose, quiet))

@@ -14,6 +14,7 @@ from typing import Any
 from goafetch.console.output import console_on, emit_json, is_terminal, say
 from goafetch.console.streams import READER_GONE, OutputLost
 from goafetch.errors import FAILED, INTERRUPTED, Failure, describe
+from goafetch.interrupts import raise_errors
 
 #: With this set in the environment, as --debug does, every error shows its traceback.
 DEBUG = "GOAFETCH_DEBUG"
@@ -65,6 +66,7 @@ def _debug_parameter() -> inspect.Parameter:
 
 def run_to_exit_code(work: Callable[[], int | None], *, json: bool = False) -> int:
     """Do the work and return its exit code, having shown the error where there was one."""
+    raise_errors()
     try:
         return work() or 0
     except KeyboardInterrupt:

@@ -62,6 +62,7 @@ class Pool:
         self._executor: Any = None  # an Executor whose shutdown can kill its workers
         self._recovery = ThreadPoolExecutor(1)
         self._lost = 0
+        self._to_end: list[Callable[[], None]] = []
         self._closed = self.abandoned = False
         self._lock = threading.RLock()
 
@@ -94,7 +95,15 @@ class Pool:
     def abandon(self) -> None:
         """End all work at once: whoever waits for a task is told."""
         self.abandoned = True
+        for end in self._to_end:
+            end()
         self.close(at_once=True)
+
+    def on_abandon(self, end: Callable[[], None]) -> None:
+        """Have something else ended when all work is; at once where it was already."""
+        self._to_end.append(end)
+        if self.abandoned:
+            end()
 
     def __enter__(self) -> Pool:
         return self
@@ -266,6 +275,10 @@ class Desk:
     def abandon(self) -> None:
         """End all work of the pool at once: whoever waits for a task is told."""
         self.pool.abandon()
+
+    def on_abandon(self, end: Callable[[], None]) -> None:
+        """Have something else ended when all work of the pool is."""
+        self.pool.on_abandon(end)
 
     def _end_one(self, _: Future[Any]) -> None:
         with self._counting:

@@ -43,6 +43,8 @@ def obtain(
     from goafetch.archive.lock import Lock
 
     client = connect(settings, notify)
+    if options.pool is not None:
+        options.pool.on_abandon(client.hang_up)  # a search that waits for an answer in a thread ends too
     before = Lock.read(workspace.lock_file)
 
     def gathered_now(gathered: Gathered) -> None:

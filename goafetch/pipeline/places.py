@@ -39,6 +39,9 @@ class InThisProcess(Desk):
     def __init__(self) -> None:
         self.workers = 1
 
+    def on_abandon(self, end: Callable[[], None]) -> None:
+        """Nothing: nobody ends work here but by an error."""
+
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Do the task now."""
         done: Future[Any] = Future()

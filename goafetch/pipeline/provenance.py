@@ -19,6 +19,8 @@ def read_provenance(product: Path) -> dict[str, Rows]:
     """
     from reducer.fitsio import read_headers, read_table
 
+    if not product.is_file():
+        raise UsageError(f"there is no file {product}", "a product of goafetch")
     primary, _ = read_headers(product)
     story = {"product": _facts(product, primary)}
     for name, title in TABLES.items():

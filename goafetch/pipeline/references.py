@@ -46,6 +46,8 @@ class Choices:
         if self.phot_catalog not in MAGNITUDES:
             read_standards(Path(self.phot_catalog))
         if self.standards:
+            if not Path(self.standards).is_file():
+                raise UsageError(f"--standards {self.standards} is no file", "a file with magnitudes")
             read_standards(Path(self.standards))
 
 

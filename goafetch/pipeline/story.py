@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goafetch import __version__
-from goafetch.errors import WorkspaceError
+from goafetch.errors import UsageError, WorkspaceError
 from goafetch.events import Notify
 from goafetch.pipeline.stages import REFUSED, REUSED, Outcome
 from goafetch.plan.model import FLAT, SCIENCE, STANDARD, Group, Plan
@@ -200,7 +200,7 @@ def earlier_summary(root: Path) -> RunSummary | None:
     """The story of the run before, None where there is none that can be read."""
     try:
         return read_summary(root)
-    except WorkspaceError:
+    except (UsageError, WorkspaceError):
         return None
 
 

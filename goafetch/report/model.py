@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from goafetch.errors import WorkspaceError
+from goafetch.errors import UsageError, WorkspaceError
 from goafetch.workspace import write_atomically
 
 FILE = "playground/run.json"
@@ -127,6 +127,8 @@ def write_summary(folder: Path, summary: RunSummary) -> Path:
 
 def read_summary(folder: Path) -> RunSummary:
     """Read a run's story from its workspace; raises WorkspaceError where there is none to read."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder", "a workspace that `goafetch run` made")
     path = folder / FILE
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

@@ -38,6 +38,9 @@ class Here:
     def at(self, _lock: Path) -> Here:
         return self
 
+    def on_abandon(self, _: object) -> None:
+        """Nobody abandons it."""
+
     def close(self) -> None:
         pass
 

@@ -16,6 +16,9 @@ class Threads(ThreadPoolExecutor):
 
     workers, abandoned = 2, False
 
+    def on_abandon(self, _: object) -> None:
+        """Nobody abandons them."""
+
 
 def wrong_files(folder: Path, truth: dict[str, str]) -> list[str]:
     """Files under a final name whose content is not the archive's; there must never be one."""
