@@ -75,7 +75,7 @@ def test_a_file_that_is_not_fits_is_told_and_the_rest_is_done(goafetch, playgrou
 @pytest.mark.parametrize("name", ["missing.fits", "no*.fits", "@missing.list"])
 def test_names_of_nothing_are_told(goafetch, playground: Path, name: str) -> None:
     done = goafetch(f"dataselect {name}")
-    assert done.code == 3
+    assert done.code == 2
     assert name.lstrip("@") in done.err
 
 
