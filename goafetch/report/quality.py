@@ -160,16 +160,30 @@ def _depth(stack: Stack, noise: float | None, width: float | None) -> float | No
 
 
 def _noise_ratio(stack: Stack) -> float | None:
+    """Scatter of pixels over sqrt(VAR), the larger one of that along rows and along columns.
+
+    What differs from row to row, as the noise of reading rows does, shows along columns alone.
+    """
+    ratios = [
+        _scatter_along_rows(data, variance)
+        for data, variance in (
+            (stack.thin.data, stack.thin.variance),
+            (stack.thin.data.T, stack.thin.variance.T),
+        )
+    ]
+    known = [ratio for ratio in ratios if ratio is not None]
+    return max(known, default=None)
+
+
+def _scatter_along_rows(data: F32, variance: F32) -> float | None:
     """Scatter of neighbouring pixels' second differences over sqrt(VAR): light of any smooth kind cancels.
 
     Differences of four pixels apart are free of the correlation that resampling puts between neighbours.
     """
     step = 2  # among every other pixel
-    data = stack.thin.data
     left, middle, right = (data[:, start : start - 2 * step or None] for start in (0, step, 2 * step))
-    variance = stack.thin.variance[:, step:-step]
     with np.errstate(invalid="ignore", divide="ignore"):
-        scaled = (middle - 0.5 * (left + right)) / np.sqrt(1.5 * variance)
+        scaled = (middle - 0.5 * (left + right)) / np.sqrt(1.5 * variance[:, step:-step])
     usable = scaled[np.isfinite(scaled)]
     if usable.size < 100:
         return None

@@ -88,6 +88,13 @@ def test_noise_that_variance_does_not_explain_is_seen(noise, light):
     assert lights(flat_stack(noise=noise, variance=100))["Noise"].light == light
 
 
+def test_stripes_of_rows_show_in_the_noise():
+    stack = flat_stack(noise=10, variance=100)
+    rows = np.random.default_rng(6).normal(0, 8, (len(stack.thin.data), 1)).astype(np.float32)
+    striped = dataclasses.replace(stack.thin, data=stack.thin.data + rows)
+    assert measure(dataclasses.replace(stack, thin=striped)).noise_ratio == pytest.approx(1.28, abs=0.06)
+
+
 @pytest.mark.parametrize(("sigma", "light"), [(3.0, GOOD), (20.0, GOOD), (20.5, LOOK), (95.0, LOOK)])
 def test_a_sky_that_is_not_sure_to_twenty_electrons_is_not_good(sigma, light):
     stack = flat_stack(noise=10, variance=100)
