@@ -26,8 +26,9 @@ def maskFromStack(frames: Sequence[FrameRef], context: Context) -> list[FrameRef
     """
     inner = replace(context, folder=context.scratch / "first", wanted=None)
     objects = [frame for frame in frames if frame.role != "sky"]
+    # The stars are where the first stack shows them, also where the target moves.
     aligned = adjustWCSToReference(detectSources(objects, inner), inner)
-    scaled = list(scaleCountsToReference(aligned, inner))
+    scaled = [frame.with_(drift=None) for frame in scaleCountsToReference(aligned, inner)]
     grid = output_grid(scaled, inner)
     (stack,) = stackFrames(scaled, inner)
     image = context.disk.read_chip(stack, 0, variance=False)

@@ -113,7 +113,8 @@ class FrameRef:
     pixels for each 64 columns, from correctDetector. ``sources``, ``geometry`` and ``scale``, with
     ``scale_error`` as a part of it, are set by the steps that measure them. ``source``: what makes the
     pixels of a frame that is not written, or not yet; its path is then the one it would have. ``before``:
-    the flat-fielded frame that a sky-subtracted one was made of.
+    the flat-fielded frame that a sky-subtracted one was made of. ``drift``: arcsec (east, north) that a
+    moving target has gone since the first exposure; None where the stack is made on the stars.
     """
 
     path: Path
@@ -131,6 +132,7 @@ class FrameRef:
     scale_error: float = 0.0
     source: Source | None = None
     before: FrameRef | None = None
+    drift: tuple[float, float] | None = None
 
     def with_(self, **changes: Any) -> FrameRef:
         """A copy with some fields changed."""

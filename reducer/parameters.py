@@ -135,6 +135,9 @@ STEPS: Mapping[str, Mapping[str, Parameter]] = {
     },
     "detectSources": {},
     "adjustWCSToReference": {
+        "method": Parameter(
+            "auto", choice("auto", "sources", "target"), "what lies still: stars or a moving target"
+        ),
         "first_pass": Parameter(5.0, number, "search radius for shifts, arcsec"),
         "final": Parameter(0.1, number, "matching radius, arcsec"),
         "min_matches": Parameter(None, optional(whole), "fewest stars two exposures must share"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from reducer import parameters
 from reducer.align.export import write_if_asked
+from reducer.align.moving import follow_target, one_kind
 from reducer.align.together import DEFAULT, Limits, align_exposures
 from reducer.errors import CannotAlign
 from reducer.frame import Context, FrameRef
@@ -15,10 +16,11 @@ from reducer.frame import Context, FrameRef
 def adjustWCSToReference(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Align exposures with measured sources to each other; those that cannot be aligned are left out.
 
-    CannotAlign if none is left.
+    Those of a moving target are laid on it, unless ``method`` says otherwise. CannotAlign if none is left.
     """
     if not frames:
         raise CannotAlign("there is no exposure to align", "at least one on-target exposure")
+    frames = one_kind(frames, context)
     found = align_exposures(frames, context.notify, limits_of(context))
     aligned = [
         frame.with_(geometry=geometry)
@@ -28,7 +30,7 @@ def adjustWCSToReference(frames: Sequence[FrameRef], context: Context) -> list[F
     if not aligned:
         raise CannotAlign("; ".join(sorted(set(found.reasons))), "exposures that share stars")
     write_if_asked(aligned, "adjustWCSToReference", "_wcsCorrected", context)
-    return aligned
+    return follow_target(aligned, context)
 
 
 def limits_of(context: Context) -> Limits:

@@ -61,6 +61,10 @@ def find_zeropoint(objects: Table, growth: float, reference: FrameRef, context: 
     """
     given = read_zeropoint(reference.header)
     path = parameters.value(context, STEP, "catalog")
+    if path and reference.drift is not None:
+        text = "the catalogue's stars give no zeropoint: they are spread out in a stack on a moving target"
+        context.notify("info", text=text)
+        return given
     # A standard's own stack has been measured on a star that is better known than its neighbours.
     if not path or not len(objects) or (given is not None and given.transparency is not None):
         return given

@@ -9,6 +9,7 @@ import numpy as np
 
 from reducer import parameters
 from reducer.align.grid import DEFAULT_SCALE, Grid, common_grid
+from reducer.align.moving import on_target
 from reducer.align.residuals import residual_table
 from reducer.errors import BadParameter
 from reducer.frame import Context, FrameRef
@@ -38,7 +39,7 @@ def resampleToCommonFrame(frames: Sequence[FrameRef], context: Context) -> list[
     grid = output_grid(frames, context)
     size = f"{grid.width} x {grid.height} pixels of {grid.scale:g} arcsec, position angle {grid.angle:g}"
     context.notify("decision", what=f"the stack has {size}", reason="it holds every exposure")
-    write_aligned(frames, grid, KERNEL, context)
+    write_aligned(on_target(frames), grid, KERNEL, context)
     return list(frames)
 
 
@@ -46,14 +47,14 @@ def output_grid(frames: Sequence[FrameRef], context: Context) -> Grid:
     """The stack's pixels for aligned frames and the user's ``pixel_scale`` and ``pa``."""
     scale = parameters.value(context, "resampleToCommonFrame", "pixel_scale") or DEFAULT_SCALE
     angle = parameters.value(context, "resampleToCommonFrame", "pa") or 0.0
-    return common_grid([geometry_of(frame) for frame in frames], float(scale), float(angle))
+    return common_grid([geometry_of(frame) for frame in on_target(frames)], float(scale), float(angle))
 
 
 def stackFrames(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Combine aligned, scaled frames into one `_image`, named after the first of them."""
     frames, images = keep_sharp(frames, measure_images(frames, context), context)
     grid = output_grid(frames, context)
-    exposures = prepare_exposures(frames, images, grid, KERNEL, context)
+    exposures = prepare_exposures(on_target(frames), images, grid, KERNEL, context)
     stack = combine_exposures(exposures, grid, context)
     return [write_stack(stack, exposures, grid, KERNEL, residual_table(frames, grid), context)]
 

@@ -49,6 +49,9 @@ def write_stack(
         "REFFRAME": reference.header.get("ORIGNAME") or reference.path.name,
     }
     inputs = [exposure.frame for exposure in exposures]
+    drifts = [frame.drift for frame in inputs if frame.drift is not None]
+    if drifts:
+        keywords["TRKDRIFT"] = round(max(float(np.hypot(*drift)) for drift in drifts), 4)
     target = plan_product(
         context,
         reference,

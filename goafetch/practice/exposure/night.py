@@ -71,7 +71,8 @@ class Night:
 
 @dataclass(frozen=True)
 class Exposure:
-    """One exposure as planned: degrees, seconds, offset in arcsec (east, north) from the target.
+    """One exposure as planned: degrees, seconds, offset in arcsec (east, north) from the target, its rate
+    among the stars in arcsec (east, north) a second.
 
     ``kind``: science, sky, standard, lamp-on, lamp-off, dark, mask. ``field``: name of the field on the sky,
     or ''. ``place``: commanded pointing in that field's tangent plane, arcsec. ``trouble``: what its file
@@ -95,6 +96,7 @@ class Exposure:
     ra: float = 0.0
     dec: float = 0.0
     offset: tuple[float, float] = (0.0, 0.0)
+    rate: tuple[float, float] = (0.0, 0.0)
     field: str = ""
     place: tuple[float, float] = (0.0, 0.0)
     size: int = 2048

@@ -1,0 +1,113 @@
+"""Targets that move among the stars: by tracking rates, checked against where they are in each frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from reducer.headers.descriptors import Descriptors
+from reducer.headers.keywords import read
+
+#: Coordinate systems in which a target is on the sky; in others, AZEL_TOPO, the rates are the Earth's own.
+ON_THE_SKY = ("FK5", "APPT")
+#: Arcsec a second beyond which a rate is no target's: the sky's own (15.04), or -9999 for a missing one.
+FASTEST = 1.0
+#: FWHM of an image with the loop closed, arcsec, and the part of it below which a motion is none.
+SHARP_FWHM, LEAST_MOTION = 0.08, 0.1
+#: Part of the motion by which rates and positions may differ.
+AGREEMENT = 0.2
+
+Place = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How a target moved through some exposures.
+
+    ``path``: arcsec (east, north) at the middle of each exposure, since the middle of the first; by its
+    positions where these agree with its rates, else by the rates. ``moves``: whether it did; None where
+    rates and positions contradict each other. ``reason``: what both say.
+    """
+
+    path: tuple[Place, ...]
+    moves: bool | None
+    reason: str
+
+
+def tracking_rate(facts: Descriptors) -> Place | None:
+    """Rate of a target among the stars, arcsec (east, north) a second; None where the headers do not tell.
+
+    RATRACK is in seconds of time a second, DECTRACK in arcsec a second. They count for targets on the sky
+    alone: of a telescope at rest they hold the sidereal rate.
+    """
+    if str(facts.primary.get("FRAME") or "").strip().upper() not in ON_THE_SKY:
+        return None
+    ra, dec = (read(facts.primary, key, float) for key in ("RATRACK", "DECTRACK"))
+    if ra is None or dec is None:
+        return None
+    rate = 15.0 * ra * math.cos(math.radians(facts.target_dec or 0.0)), dec
+    return rate if math.hypot(*rate) < FASTEST else None
+
+
+def are_tracked(frames: Sequence[Descriptors], fwhm: float = SHARP_FWHM) -> list[bool | None]:
+    """Whether each exposure follows a target whose motion matters over all of them; None where untold."""
+    times = [time for time in map(_middle, frames) if time is not None]
+    longest = max(((facts.exposure_time or 0.0) * facts.coadds for facts in frames), default=0.0)
+    span = (max(times) - min(times)).total_seconds() if len(times) > 1 else longest
+    rates = [tracking_rate(facts) for facts in frames]
+    return [None if rate is None else math.hypot(*rate) * span > LEAST_MOTION * fwhm for rate in rates]
+
+
+def target_motion(frames: Sequence[Descriptors], fwhm: float = SHARP_FWHM) -> Motion:
+    """How the target moved through exposures; ``fwhm``: of their stars, arcsec."""
+    by_rates, by_positions = _by_rates(frames), _by_positions(frames)
+    rated, placed = _length(by_rates), _length(by_positions)
+    if rated <= LEAST_MOTION * fwhm:
+        return Motion(by_rates, False, "its tracking rates are zero, or too small to matter")
+    said = f"RATRACK and DECTRACK move it by {rated:.2f} arcsec, RA and DEC by {placed:.2f}"
+    ways = zip(by_rates, by_positions, strict=False)
+    apart = max((math.dist(rate, place) for rate, place in ways), default=math.inf)
+    if apart <= max(AGREEMENT * rated, LEAST_MOTION * fwhm):
+        return Motion(by_positions, True, said)
+    return Motion(by_rates, None, said)
+
+
+def _length(path: Sequence[Place]) -> float:
+    """The longest way between the first place and another one, arcsec."""
+    return max((math.hypot(*place) for place in path), default=0.0)
+
+
+def _middle(facts: Descriptors) -> datetime | None:
+    start, seconds = facts.ut_datetime, (facts.exposure_time or 0.0) * facts.coadds
+    return None if start is None else start + timedelta(seconds=0.5 * seconds)
+
+
+def _by_rates(frames: Sequence[Descriptors]) -> tuple[Place, ...]:
+    """The rates added up from exposure to exposure; one that is missing is the exposure's before."""
+    known = [rate for rate in map(tracking_rate, frames) if rate]
+    times = [_middle(facts) for facts in frames]
+    if not known or None in times:
+        return ()
+    rate, path = known[0], [(0.0, 0.0)]
+    for facts, begun, ended in zip(frames[1:], times, times[1:], strict=False):
+        now = tracking_rate(facts) or rate
+        assert begun is not None and ended is not None
+        seconds, (east, north) = (ended - begun).total_seconds(), path[-1]
+        path.append((east + 0.5 * (rate[0] + now[0]) * seconds, north + 0.5 * (rate[1] + now[1]) * seconds))
+        rate = now
+    return tuple(path)
+
+
+def _by_positions(frames: Sequence[Descriptors]) -> tuple[Place, ...]:
+    """The target's own coordinates, without offsets, against those of the first exposure."""
+    path = []
+    ra0, dec0 = frames[0].target_ra, frames[0].target_dec
+    for facts in frames:
+        ra, dec = facts.target_ra, facts.target_dec
+        if ra is None or dec is None or ra0 is None or dec0 is None:
+            return ()
+        east = (ra - ra0 + 180.0) % 360.0 - 180.0
+        path.append((3600.0 * east * math.cos(math.radians(dec)), 3600.0 * (dec - dec0)))
+    return tuple(path)

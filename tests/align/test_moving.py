@@ -1,0 +1,166 @@
+"""Targets that move among the stars: told by their headers, stacked on the target, or refused."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from visits import build, comets, crowd, moving, skies, visit
+
+from goafetch.api.disco import disco
+from goafetch.pipeline import RunReport, run
+from reducer.errors import CannotAlign
+from reducer.headers.descriptors import Descriptors, describe
+from reducer.headers.motion import are_tracked, target_motion, tracking_rate
+
+#: Arcsec a second east and north: 20 arcsec an hour.
+RATE = (0.0039, -0.0039)
+
+
+def header(
+    seconds: float = 0.0, rate: tuple[Any, Any] = (0.0, 0.0), dec: float = 60.0, **cards: Any
+) -> Descriptors:
+    primary = fits.Header()
+    when = datetime(2017, 5, 5, 3, 0) + timedelta(seconds=seconds)
+    primary.update({"FRAME": "APPT", "RA": 10.0, "DEC": dec, "EXPTIME": 60.0, "COADDS": 1})
+    primary.update({"DATE-OBS": "2017-05-05", "UT": when.strftime("%H:%M:%S.0")})
+    primary.update({"RATRACK": rate[0], "DECTRACK": rate[1]} | cards)
+    return describe(primary, ())
+
+
+def test_ratrack_is_in_seconds_of_time_and_dectrack_in_arcsec_a_second() -> None:
+    assert tracking_rate(header(rate=(0.001, 0.002))) == pytest.approx((0.0075, 0.002), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"rate": (-9999.0, -9999.0)},
+        {"rate": (1.00278180321, -0.022292715596), "FRAME": "AZEL_TOPO", "TRKFRAME": "FK5"},
+        {"rate": (1.00278180321, -0.022292715596)},
+        {"rate": ("none", 0.0)},
+    ],
+)
+def test_missing_rates_and_the_skys_own_are_no_motion(facts: dict[str, Any]) -> None:
+    frames = [header(60.0 * number, **facts) for number in range(5)]
+    assert tracking_rate(frames[0]) is None
+    assert target_motion(frames).moves is False
+
+
+def path(rate: tuple[float, float], moves: float = 1.0, count: int = 5) -> list[Descriptors]:
+    """Exposures a minute apart whose RA and DEC follow a rate (arcsec a second) times ``moves``."""
+    cards = (rate[0] / 15 / np.cos(np.radians(60.0)), rate[1])
+    places = [
+        (60.0 * n * rate[0] * moves / 0.5 / 3600, 60.0 * n * rate[1] * moves / 3600) for n in range(count)
+    ]
+    return [header(60.0 * n, cards, RA=10.0 + ra, DEC=60.0 + dec) for n, (ra, dec) in enumerate(places)]
+
+
+def test_rates_and_positions_that_agree_are_a_motion_and_its_path() -> None:
+    motion = target_motion(path(RATE))
+    assert motion.moves is True
+    assert motion.path[4] == pytest.approx((240 * RATE[0], 240 * RATE[1]), rel=1e-3)
+
+
+def test_a_motion_below_a_tenth_of_the_fwhm_is_none() -> None:
+    slow = path((3e-5, 0.0))
+    assert target_motion(slow, 0.08).moves is False
+    assert target_motion(slow, 0.06).moves is True
+    assert are_tracked(slow, 0.08) == [False] * 5 and are_tracked(slow, 0.06) == [True] * 5
+
+
+@pytest.mark.parametrize("moves", [0.0, -1.0, 3.0])
+def test_rates_against_positions_leave_the_motion_open(moves: float) -> None:
+    assert target_motion(path(RATE, moves)).moves is None
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four exposures of a comet, and three of sky."""
+    on_target = moving(visit(95), RATE)
+    fields = comets(on_target, crowd(), (-21.5, 19.0), 15.0)
+    return build(tmp_path_factory.mktemp("night") / "raw", [*on_target, *skies()], fields)
+
+
+def reduce_night(raw: Path, into: Path, **given: Any) -> RunReport:
+    return run(raw, into=into, workers=1, catalog="none", phot_catalog="none", **given)
+
+
+@pytest.fixture(scope="module")
+def done(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> RunReport:
+    return reduce_night(raw, tmp_path_factory.mktemp("space") / "ws")
+
+
+def peak_and_flux(stack: Path, raw: Path) -> tuple[float, float]:
+    """Of the brightest source of array 2's part: peak, and flux in 0.5 arcsec radius, electrons."""
+    with fits.open(stack) as units:
+        image, wcs_header = units["SCI"].data, units["SCI"].header
+    from astropy.wcs import WCS
+
+    truth = json.loads((raw.with_name("raw_truth") / "exposures.json").read_text())
+    first = next(one for one in truth if one["name"] == "S20170505S0095")
+    with np.load(raw.with_name("raw_truth") / f"catalogue_{first['field']}.npz") as stars:
+        ra, dec = stars["ra"][-1], stars["dec"][-1]
+    x, y = WCS(wcs_header).celestial.all_world2pix(ra, dec, 0)
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
+    near = np.hypot(rows - y, columns - x) < 40
+    top = np.argmax(np.where(near, np.nan_to_num(image), -1e9))
+    row, column = np.unravel_index(top, image.shape)
+    inside = np.hypot(rows - row, columns - column) < 25
+    return float(image[row, column]), float(np.nansum(image[inside]))
+
+
+def test_the_stack_is_made_on_the_target_which_keeps_its_peak_and_light(done: RunReport, raw: Path) -> None:
+    (stack,) = done.stacks
+    assert fits.getheader(stack)["NCOMBINE"] == 4
+    assert fits.getheader(stack)["TRKDRIFT"] == pytest.approx(3 * 62.6 * np.hypot(*RATE), abs=0.05)
+    peak, flux = peak_and_flux(stack, raw)
+    alone, light = peak_and_flux(disco_of(done, 1), raw)
+    assert peak == pytest.approx(alone, rel=0.12)
+    assert flux == pytest.approx(light, rel=0.03)
+    assert any("moving target" in decision.what for decision in done.summary.decisions)
+
+
+def disco_of(done: RunReport, count: int) -> Path:
+    frames = sorted(done.workspace.playground.glob("*_skyCorrected.fits"))[:count]
+    return disco(frames, str(done.workspace.root / f"first{count}"))
+
+
+def test_on_request_the_stack_is_made_on_the_stars_and_the_smear_is_said(
+    done: RunReport, raw: Path, tmp_path: Path
+) -> None:
+    smeared = reduce_night(raw, tmp_path / "ws", parameters=["adjustWCSToReference:method=sources"])
+    assert any("smeared" in text for text in smeared.summary.warnings)
+    assert peak_and_flux(smeared.stacks[0], raw)[0] < 0.6 * peak_and_flux(done.stacks[0], raw)[0]
+    residuals = fits.getdata(smeared.stacks[0], "RESIDUALS")
+    assert np.median(np.hypot(residuals["DX"], residuals["DY"])) < 0.005
+
+
+def test_rates_that_contradict_the_positions_are_refused_with_both_and_a_remedy(
+    done: RunReport, tmp_path: Path
+) -> None:
+    frames = []
+    for path in sorted(done.workspace.playground.glob("*_skyCorrected.fits")):
+        frames.append(tmp_path / path.name)
+        with fits.open(path) as units:
+            units[0].header["RA"], units[0].header["DEC"] = 201.357917, -43.033056
+            units.writeto(frames[-1])
+    with pytest.raises(CannotAlign, match=r"RA and DEC by 0\.00.*method=sources"):
+        disco(frames, str(tmp_path / "stack"))
+
+
+def test_exposures_tracked_on_the_stars_are_told_apart_from_those_of_a_comet(
+    done: RunReport, tmp_path: Path
+) -> None:
+    frames = sorted(done.workspace.playground.glob("*_skyCorrected.fits"))
+    odd = tmp_path / frames[-1].name
+    with fits.open(frames[-1]) as units:
+        units[0].header["RATRACK"] = units[0].header["DECTRACK"] = 0.0
+        units.writeto(odd)
+    stack = disco([*frames[:-1], odd], str(tmp_path / "stack"))
+    assert fits.getheader(stack)["NCOMBINE"] == 3
