@@ -68,6 +68,8 @@ def compare_transparencies(
     images. What the light does not tell is 1 within USUAL_CHANGE.
     """
     count = len(maps)
+    if count == 1:
+        return Transparency(np.zeros(1), np.zeros((1, 1)), np.ones(1, bool))
     pairs = partners(count)
     every = zip(pairs, run(compare_pair, [(maps[i], maps[j], widened) for i, j in pairs]), strict=True)
     told = [(pair, power) for pair, power in every if is_told(power)]
