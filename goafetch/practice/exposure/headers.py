@@ -82,8 +82,7 @@ def _target_cards(exposure: Exposure, where: Pointing) -> list[Card]:
     sidereal = (where.hour_angle + exposure.ra if exposure.field else _sidereal(exposure)) / 15.0
     micron = (BROAD_BANDS | read_data("gsaoi")["filter_wavelength_um"]).get(exposure.filter_name, 2.2)
     roll = (where.parallactic - exposure.position_angle + 540.0) % 360.0 - 180.0
-    # Declination in arcsec a second, right ascension in seconds of time; of a telescope at rest it runs at the
-    # sidereal rate.
+    # In declination arcsec, in right ascension seconds of time a second; at rest that is the sidereal rate.
     east, north = exposure.rate
     rates = (north, east / 15.0 / math.cos(math.radians(exposure.dec)))
     rates = (0.0085083874064, 1.00206982996) if at_rest else rates
