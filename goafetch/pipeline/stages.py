@@ -91,6 +91,7 @@ def make_flat(group: Group, work: Work, notify: Notify) -> Outcome:
     key = group_key(FLAT_RECIPE, group, work)
     product = work.workspace.playground / group.product
     work.keys[product] = key
+    refused = work.refused.setdefault(key, dict(work.refused_before.get(key, {})))
     if products.is_current(product, key, work.verified):
         products.keep_as_calibration(product, work.workspace.calibrations)
         if product in work.early:
@@ -99,10 +100,13 @@ def make_flat(group: Group, work: Work, notify: Notify) -> Outcome:
         notify("reused", path=product)
         return Outcome(group.name, FLAT, REUSED, (product,))
     previous = previous_flat(promise(group, work.workspace.playground), work.stored)
-    made = _run(FLAT_RECIPE, group.frames, work, notify, key, bpm=group.bpm, flat=previous)
-    products.remember(made, key, work.verified)
+    refused.clear()
+    (made,) = _run(FLAT_RECIPE, group.frames, work, notify, key, refused, bpm=group.bpm, flat=previous)
+    # It is called after its first frame; where that was left out, still by the name that was planned.
+    made.replace(product)
+    products.remember([product], key, work.verified)
     products.keep_as_calibration(product, work.workspace.calibrations)
-    return Outcome(group.name, FLAT, MADE, tuple(made), redone=len(made))
+    return Outcome(group.name, FLAT, MADE, (product,), redone=1)
 
 
 def reduce_visit(group: Group, work: Work, notify: Notify) -> Outcome:
