@@ -122,11 +122,21 @@ def _begin(
         yield ahead
 
 
+def count_left_out(summary: RunSummary, group: str) -> int:
+    """How many exposures of a group were left out, under the names of their raw files or of what was made of
+    them before a step refused it."""
+    used = {_stem(exposure.name) for exposure in summary.exposures if exposure.group == group}
+    return len(used & {_stem(exclusion.name) for exclusion in summary.exclusions})
+
+
+def _stem(name: str) -> str:
+    return name.split(".")[0].split("_")[0]
+
+
 def _make_page(folder: Path, page: Page, common: dict[str, Any]) -> Entry:
     summary: RunSummary = common["summary"]
     product, view, findings = page.product, page.parts.view.result(), page.parts.findings.result()
-    used = {exposure.name for exposure in summary.exposures if exposure.group == product.group}
-    left_out = sum(exclusion.name in used for exclusion in summary.exclusions)
+    left_out = count_left_out(summary, product.group)
     corrected = product.kind == "stack"
     verdicts = judge(findings.quality, corrected=corrected, warnings=summary.warnings, left_out=left_out)
     stem = Path(product.path).stem

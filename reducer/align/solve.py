@@ -161,6 +161,18 @@ def fitted_parameters(own: Observations, weights: F64, priors: F64) -> float:
     return float(np.trace(np.linalg.solve(normal + np.diag(1.0 / priors**2), normal)))
 
 
+def predicted_rms(own: Observations, residuals: F64, weights: F64, shared: Index, priors: F64) -> float:
+    """How well one exposure's stars are predicted by a fit to its others, arcsec per axis: rms of residuals
+    (n, 2) of stars that are left out in turn; ``shared``: by how many exposures each star is seen."""
+    moves = displacements(own.xs, own.ys, own.array)
+    flat = moves.reshape(2 * len(own.u), -1)
+    normal = (flat * np.repeat(weights, 2)[:, None]).T @ flat + np.diag(1.0 / priors**2)
+    leverage = weights[:, None, None] * (moves @ np.linalg.solve(normal, moves.transpose(0, 2, 1)))
+    left = np.linalg.solve(np.eye(2) * (1.0 + 1e-9) - leverage, residuals[:, :, None])[:, :, 0]
+    left *= (shared / np.maximum(shared - 1.0, 1.0))[:, None]
+    return float(np.sqrt(np.average(np.mean(left**2, axis=1), weights=weights)))
+
+
 def fit_to_stars(own: Observations, place: F64, priors: F64) -> tuple[F64, F64]:
     """One exposure's parameters that lay it on known ``place`` (n, 2), and the residuals (n, 2) in arcsec.
 

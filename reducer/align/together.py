@@ -19,6 +19,7 @@ from reducer.align.solve import (
     displacements,
     fit_to_stars,
     fitted_parameters,
+    predicted_rms,
     prior_sizes,
     solve_together,
     to_coefficients,
@@ -32,6 +33,10 @@ MODELS = ("full", "shift+rotation", "shift", "header offsets")
 #: What a solution may differ from the static model and the header: scale and shear, rotation in radians,
 #: and anywhere in the frame after shift and rotation, arcsec (3 pixels).
 MOST_STRETCH, MOST_ROTATION, MOST_DEPARTURE = 1e-3, np.radians(0.1), 3 * 0.0197
+#: Rms in arcsec within which stars that are left out of a fit are foretold by one that is right, however far
+#: it departs: half a pixel; and the part of the exposures' median number of matches that it needs: a wrong one
+#: may fit those that it happens to bring together.
+FORETOLD, MATCHED = 0.01, 0.7
 #: Observations in all that one solution uses; signal to noise below which a source is not used, and from
 #: which on another exposure like its own must show it too.
 MOST_OBSERVATIONS = 60_000
@@ -185,16 +190,28 @@ def _guard(
     observations: Observations, star: Index, solution: Solution, models: list[str],
     names: Sequence[str], notify: Notify, limits: Limits,
 ) -> tuple[Solution, list[str]]:  # fmt: skip
-    """Take the next simpler model wherever a solution departs too far from the static one, and say so."""
-    models = list(models)
+    """Take the next simpler model wherever a solution departs too far from the static one, and say so; unless
+    it foretells where stars are that are left out of it, for then it is the static one that is off."""
+    models, shared = list(models), np.bincount(star)[star]
+    matches = np.bincount(observations.frame, minlength=len(models))
+    few = matches < MATCHED * np.median(matches[matches > 0])
     for _ in range(len(MODELS)):
-        faults = [departure(solution.parameters[n]) for n in range(len(names))]
-        wrong = [n for n, fault in enumerate(faults) if fault and models[n] != "header offsets"]
+        wrong = []
+        for n, model in enumerate(models):
+            rows = observations.frame == n
+            fault = departure(solution.parameters[n]) if rows.any() else ""
+            if not fault or model == "header offsets":
+                continue
+            left = predicted_rms(observations.select(rows), solution.residuals[rows], solution.weights[rows],
+                                 shared[rows], prior_sizes(model, limits.order))  # fmt: skip
+            if left <= FORETOLD and not few[n]:
+                notify("info", text=f"{names[n]}: {fault}, as {matches[n]} stars confirm")
+            else:
+                wrong.append(n)
+                models[n] = MODELS[MODELS.index(model) + 1]
+                notify("warning", text=f"{names[n]}: {fault}; the model is now {models[n]}")
         if not wrong:
             break
-        for n in wrong:
-            models[n] = MODELS[MODELS.index(models[n]) + 1]
-            notify("warning", text=f"{names[n]}: {faults[n]}; the model is now {models[n]}")
         solution = _solve(observations, star, models, limits)
     return solution, models
 
