@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reducer import parameters
 from reducer.align import distortion
 from reducer.align.export import write_if_asked
 from reducer.align.geometry import Geometry
-from reducer.align.match import SEARCH_RADIUS, Offset, StarList, find_offset, pair_up
+from reducer.align.identify import COARSE, SURE, TURNS
+from reducer.align.match import Offset, StarList, chance_pairs, is_beyond_chance, offsets, pair_up
 from reducer.align.references import References, read_references
-from reducer.align.sky import sky_to_plane
+from reducer.align.sky import Position, sky_to_plane
 from reducer.align.solve import DEGREE, FIXED, displacements, prior_sizes
 from reducer.errors import BadInput
 from reducer.frame import F64, Context, FrameRef
@@ -28,20 +30,40 @@ SHIFT, ROTATION, SCALE, LINEAR = 2, 3, 4, 6
 #: Arcsec about the field within which a catalogue's stars count; in units of the tie's rms, how near its star
 #: has to be in the end.
 FIELD_REACH, NEARER = 90.0, 6.0
-#: How many of a catalogue's stars are used to recognise the field, and how many pairs are compared.
-MOST_LISTED, MOST_PAIRS = 200, 100_000
+#: How many of a catalogue's stars, where it tells the bright ones, and of the frames' are used to recognise
+#: the field; and how many there are at most of either where so few matches as there can be prove nothing.
+MOST_LISTED, MOST_SEEN, FEW = 200, 400, 5
 STEP = "determineAstrometricSolution"
 #: An error of this size or more in arcsec (2MASS) never fixes more than shift and rotation.
 COARSE_ERROR = 0.05
+#: What headers' rotation is good to, as arcsec at the field's edge (0.4 degree).
+TURNED = 0.3
+#: Residuals are far above the catalogue's errors from so many times these and what centres are good to.
+FAR, CENTRE = 5.0, 0.003
 
 
 @dataclass(frozen=True)
 class Tie:
-    """How the exposures were tied to a catalogue: parameters of ``displacements``, stars, rms in arcsec."""
+    """How the exposures were tied to a catalogue: a turn (radians) about the tangent point, then parameters
+    of ``displacements``; stars, their rms residual and the catalogue's own error, arcsec per axis."""
 
     parameters: F64
     stars: int
     rms: float
+    error: float
+    turn: float = 0.0
+
+    def moves(self, u: F64, v: F64) -> F64:
+        """How far places on the common plane are moved, (n, 2)."""
+        turned = _turn(u, v, self.turn)
+        return np.asarray(
+            turned - np.stack([u, v], axis=1) + _moves(turned[:, 0], turned[:, 1]) @ self.parameters, float
+        )
+
+    @property
+    def is_far(self) -> bool:
+        """Whether residuals are far above what the catalogue's errors explain."""
+        return self.stars > FEW and self.rms > FAR * float(np.hypot(self.error, CENTRE))
 
 
 def determineAstrometricSolution(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
@@ -63,55 +85,130 @@ def tie_frames(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     tie = tie_to(frames, references, context)
     if tie is None:
         return list(frames)
-    said = f"{tie.stars} stars of {references.name}, rms {tie.rms * 1e3:.1f} mas per axis"
-    context.notify("decision", what=f"positions are those of {references.name}", reason=said)
+    _tell(tie, references.name, context)
     return [_tied(frame, tie, references) for frame in frames]
 
 
+def _tell(tie: Tie, name: str, context: Context) -> None:
+    said = f"{tie.stars} stars of {name}, rms {tie.rms * 1e3:.1f} mas per axis"
+    if tie.turn:
+        said += f", turned by {np.degrees(tie.turn):+.2f} degree"
+    if tie.is_far:
+        text = f"far above its errors of {tie.error * 1e3:.1f} mas: positions are less sure than it says"
+        context.notify("warning", text=f"placed by {said}, {text}")
+    elif tie.stars < FOR_ROTATION:
+        text = "nothing tells whether it is the right one" if tie.stars == 1 else "the shift alone is theirs"
+        context.notify("warning", text=f"placed by {tie.stars} of the stars of {name}: {text}")
+    else:
+        context.notify("decision", what=f"positions are those of {name}", reason=said)
+
+
 def tie_to(frames: Sequence[FrameRef], references: References, context: Context) -> Tie | None:
-    """The common displacement that lays the frames' stars on the catalogue; None if too few match."""
-    geometry = _geometry(frames[0])
-    u, v = sky_to_plane(references.ra, references.dec, geometry.tangent)
+    """The common displacement that lays the frames' stars on the catalogue; None if too few match, or no more
+    than by chance."""
+    u, v = sky_to_plane(references.ra, references.dec, _geometry(frames[0]).tangent)
     stars = merge(frames)
-    near = np.hypot(u - np.median(stars.u), v - np.median(stars.v)) < FIELD_REACH
-    listed = StarList(u[near], v[near], references.magnitude[near])
-    if not len(listed.u):
-        context.notify("info", text=f"no star of {references.name} lies in this field")
+    if not len(stars.u):
+        context.notify("info", text="no star is seen to be tied to a catalogue: the headers' pointing stands")
         return None
-    offset = recognise(listed, stars)
-    if offset is None:
-        text = f"no star of {references.name} was recognised: the headers' pointing stands"
-        context.notify("warning", text=text)
+    away = np.hypot(u - np.median(stars.u), v - np.median(stars.v))
+    near = (away < FIELD_REACH) & _is_ahead(references, _geometry(frames[0]).tangent)
+    if not near.any():
+        context.notify("warning", text=_nothing_near(references, _geometry(frames[0]).tangent))
         return None
+    listed, error = StarList(u[near], v[near], references.magnitude[near]), references.error[near]
+    radius = float(parameters.value(context, STEP, "first_pass"))
     tolerance = float(parameters.value(context, STEP, "final"))
     fewest = int(parameters.value(context, STEP, "min_matches") or 1)
-    tie, index = None, pair_up(stars.u + offset.du, stars.v + offset.dv, listed, tolerance)
-    for _ in range(2):
-        found = index >= 0
-        if found.sum() < max(fewest, 1):
-            text = f"only {found.sum()} stars of {references.name}: the headers' pointing stands"
-            context.notify("warning", text=text)
-            return None
-        place = np.stack([listed.u, listed.v], axis=1)[index[found]]
-        gap = place - np.stack([stars.u, stars.v], axis=1)[found]
-        tie = fit_tie(stars.u[found], stars.v[found], gap, references.error[near][index[found]])
-        # Once tied, a star has to lie much nearer to be the catalogue's.
-        moved = _moves(stars.u, stars.v) @ tie.parameters
-        closer = min(tolerance, max(NEARER * tie.rms, 3.0 * float(np.median(references.error[near]))))
-        index = pair_up(stars.u + moved[:, 0], stars.v + moved[:, 1], listed, closer)
+    tie = None
+    for turn in (0.0, *np.radians(TURNS)):
+        for offset in recognise(listed, turned(stars, turn), radius):
+            tie = _lay(stars, listed, error, offset, float(turn), tolerance, radius)
+            if tie is not None:
+                break
+        if tie is not None:
+            break
+    if tie is None or tie.stars < fewest:
+        found = "no star was recognised" if tie is None else f"only {tie.stars} stars match"
+        context.notify("warning", text=f"{references.name}: {found}: the headers' pointing stands")
+        return None
     return tie
 
 
-def recognise(listed: StarList, stars: StarList) -> Offset | None:
-    """The offset of stars from a catalogue that has few of them, or many that are too faint to be seen.
+def _lay(
+    stars: StarList, listed: StarList, error: F64, offset: Offset, turn: float, tolerance: float,
+    radius: float,
+) -> Tie | None:  # fmt: skip
+    """The tie that an offset leads to; None if its matches are no more than chance brings, unless there are
+    so few stars that this cannot be told."""
+    place = _turn(stars.u, stars.v, turn)
+    moved = place + np.array([offset.du, offset.dv])
+    closest = max(SURE, 3.0 * float(np.median(error)))
+    tie, reach = None, max(COARSE, tolerance)
+    for _ in range(4):
+        index = pair_up(moved[:, 0], moved[:, 1], listed, reach)
+        found = index >= 0
+        if not found.any():
+            return None
+        there = np.stack([listed.u, listed.v], axis=1)[index[found]]
+        gap = there - place[found]
+        tie = replace(fit_tie(place[found, 0], place[found, 1], gap, error[index[found]]), turn=turn)
+        moved = np.stack([stars.u, stars.v], axis=1) + tie.moves(stars.u, stars.v)
+        # Once tied, a star has to lie much nearer to be the catalogue's.
+        reach = min(tolerance, max(NEARER * tie.rms, closest))
+    assert tie is not None
+    if not turn and min(len(stars.u), len(listed.u)) <= FEW:
+        return tie
+    sure = min(closest, tolerance)
+    pairs = int(np.sum(pair_up(moved[:, 0], moved[:, 1], listed, sure) >= 0))
+    expected = chance_pairs(moved[:, 0], moved[:, 1], listed, sure)
+    return tie if is_beyond_chance(pairs, expected, radius, sure) else None
 
-    Brightness does not count: catalogues are of other bands.
+
+def recognise(listed: StarList, stars: StarList, radius: float) -> Iterator[Offset]:
+    """Offsets of stars from a catalogue that has few of them, or many that are too faint to be seen, the
+    likeliest first.
+
+    Brightness does not count: catalogues are of other bands. Where a catalogue has none, all its stars do.
     """
-    some = listed.brightest(MOST_LISTED)
-    others = stars.brightest(max(MOST_PAIRS // len(some.u), 1))
-    plain = [replace(each, magnitude=np.zeros(len(each.u))) for each in (some, others)]
-    tries = (find_offset(plain[0], plain[1], radius, voters=(MOST_PAIRS,)) for radius in (1.0, SEARCH_RADIUS))
-    return next((offset for offset in tries if offset is not None), None)
+    some = listed.brightest(MOST_LISTED) if np.ptp(listed.magnitude) else listed
+    others = stars.brightest(MOST_SEEN)
+    every = (max(len(some.u), len(others.u)),)
+    for within in dict.fromkeys((min(1.0, radius), radius)):
+        yield from offsets(some, others, within, every, np.inf)
+
+
+def turned(stars: StarList, angle: float) -> StarList:
+    """Stars turned about the tangent point, radians from east to north."""
+    places = _turn(stars.u, stars.v, angle)
+    return StarList(places[:, 0], places[:, 1], stars.magnitude)
+
+
+def _turn(u: F64, v: F64, angle: float) -> F64:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.stack([c * u - s * v, s * u + c * v], axis=1)
+
+
+def _is_ahead(references: References, tangent: Position) -> NDArray[np.bool_]:
+    """Which stars lie on this side of the sky: the plane shows those of the other, too."""
+    a, d = np.radians(references.ra - tangent[0]), np.radians(references.dec)
+    d0 = np.radians(tangent[1])
+    return np.asarray(np.sin(d0) * np.sin(d) + np.cos(d0) * np.cos(d) * np.cos(a) > 0, bool)
+
+
+def _nothing_near(references: References, tangent: Position) -> str:
+    """What to say where no star of a catalogue lies in the field."""
+
+    def distance(ra: F64) -> float:
+        a, d, d0 = np.radians(ra - tangent[0]), np.radians(references.dec), np.radians(tangent[1])
+        cosine = np.sin(d0) * np.sin(d) + np.cos(d0) * np.cos(d) * np.cos(a)
+        return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)).min()))
+
+    text = f"no star of {references.name} lies in this field: the nearest is {distance(references.ra):.2g}"
+    if distance(references.ra * 15.0) < FIELD_REACH / 3600.0:
+        text += " degree away, but near it if right ascension is in hours: say so by the column's unit"
+        return f"{text}, hourangle; the headers' pointing stands"
+    return f"{text} degree away; the headers' pointing stands"
 
 
 def fit_tie(u: F64, v: F64, gap: F64, error: F64) -> Tie:
@@ -128,12 +225,13 @@ def fit_tie(u: F64, v: F64, gap: F64, error: F64) -> Tie:
         normal = (design * weights[:, None]).T @ design + np.diag(1.0 / priors**2)
         parameters_ = np.linalg.solve(normal, design.T @ (weights * values))
     left = (values - design @ parameters_).reshape(-1, 2)
-    return Tie(parameters_, len(u), float(1.4826 * np.median(np.abs(left))))
+    return Tie(parameters_, len(u), float(1.4826 * np.median(np.abs(left))), float(np.median(error)))
 
 
 def tie_priors(count: int, error: float) -> F64:
     """Sizes in arcsec that the terms may take: zero for those that so many stars do not carry."""
     priors = prior_sizes("full")
+    priors[SHIFT] = TURNED
     free = SHIFT
     if count >= FOR_ROTATION:
         free = ROTATION
@@ -193,11 +291,12 @@ def _tied(frame: FrameRef, tie: Tie, references: References) -> FrameRef:
     if geometry.coefficients is not None:
         old[:, : geometry.coefficients.shape[1]] = geometry.coefficients
     placed = np.stack([u, v], axis=1) + terms @ old.T
-    moved = _moves(placed[:, 0], placed[:, 1]) @ tie.parameters
+    moved = tie.moves(placed[:, 0], placed[:, 1])
     added = np.linalg.lstsq(terms, moved, rcond=None)[0].T
     header = frame.header.copy()
     header["ASTRCAT"], header["ASTRNUM"] = references.name[:60], tie.stars
-    header["ASTRRMS"], header["ASTREPOC"] = round(tie.rms, 5), round(references.epoch, 3)
+    header["ASTRRMS"], header["ASTRERR"] = round(tie.rms, 5), round(tie.error, 5)
+    header["ASTREPOC"] = round(references.epoch, 3)
     return frame.with_(header=header, geometry=replace(geometry, degree=DEGREE, coefficients=old + added))
 
 

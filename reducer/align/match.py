@@ -95,11 +95,16 @@ def offsets(
 def _vote(reference: StarList, stars: StarList, radius: float, voters: int, apart: float) -> Offset | None:
     """The most voted-for cell of the brightest stars' pair differences, if chance hardly ever fills it so."""
     first, second = reference.brightest(voters), stars.brightest(voters)
-    du = (first.u[:, None] - second.u[None, :]).ravel()
-    dv = (first.v[:, None] - second.v[None, :]).ravel()
-    colour = (first.magnitude[:, None] - second.magnitude[None, :]).ravel()
-    close = (np.hypot(du, dv) < radius) & (np.abs(colour) < apart)
-    du, dv = du[close], dv[close]
+    if not len(first.u):
+        return None
+    near = cKDTree(np.stack([first.u, first.v], axis=1)).query_ball_point(
+        np.stack([second.u, second.v], axis=1), radius, return_sorted=True
+    )
+    there = np.concatenate(near).astype(np.intp)
+    here = np.repeat(np.arange(len(near)), [len(each) for each in near])
+    close = np.abs(first.magnitude[there] - second.magnitude[here]) < apart
+    here, there = here[close], there[close]
+    du, dv = first.u[there] - second.u[here], first.v[there] - second.v[here]
     if len(du) < 2:
         return None
     tree = cKDTree(np.stack([du, dv], axis=1))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +18,31 @@ from reducer.frame import F64
 #: Names under which columns are known, in lower case, the first that is there counts.
 NAMES = {
     "ra": ("ra", "ra_icrs", "raj2000", "_raj2000", "ra_deg", "alpha_j2000", "right_ascension"),
-    "dec": (
-        "dec",
-        "de",
-        "de_icrs",
-        "dej2000",
-        "_dej2000",
-        "dec_deg",
-        "delta_j2000",
-        "decj2000",
-        "declination",
-    ),
-    "pm_ra": ("pmra", "pm_ra", "pmra_cosdec"),
+    "dec": ("dec", "de", "de_icrs", "dej2000", "_dej2000", "dec_deg", "delta_j2000", "decj2000",
+            "declination"),
+    "pm_ra": ("pmra", "pm_ra", "pmra_cosdec", "pm_ra_cosdec"),
     "pm_dec": ("pmdec", "pmde", "pm_dec"),
     "epoch": ("ref_epoch", "epoch", "obsepoch"),
     "magnitude": ("gmag", "phot_g_mean_mag", "mag", "magnitude", "kmag", "ks", "ksmag", "k", "hmag", "jmag"),
     "error": ("ra_error", "e_ra_icrs", "error_mas", "pos_error"),
-}
-#: The epoch and the error in arcsec of a table that does not say them; Gaia DR3's epoch, 5 mas.
-UNSAID_EPOCH, UNSAID_ERROR = 2016.0, 0.005
+}  # fmt: skip
+#: Keywords of a table that say the epoch of its positions.
+EPOCHS = ("ref_epoch", "epoch", "refepoch", "obsepoch")
+#: How the description of a column says it (VizieR).
+DESCRIBED = re.compile(r"\bEp(?:och)?\s*=?\s*J?(\d{4}(?:\.\d+)?)")
+#: The error in arcsec of a table that does not say it, and of a place whose own is missing.
+UNSAID_ERROR, MISSING_ERROR = 0.005, 5.0
+#: Motion in arcsec a year per axis that a star has whose motion is not known: of field stars at some kpc.
+UNKNOWN_MOTION = 0.005
+#: Medians of motions in mas a year that are no field's: what reads so is in another unit.
+LEAST_MOTION, MOST_MOTION, FEW = 0.02, 500.0, 5
+#: Milliarcsec in units of angle, years in units of time, as tables write them; "s" is a second of time.
+ANGLES = {"mas": 1.0, "marcsec": 1.0, "milliarcsecond": 1.0, "uas": 1e-3, "arcsec": 1e3, "arcsecond": 1e3,
+          "as": 1e3, '"': 1e3, "arcmin": 6e4, "deg": 3.6e6, "degree": 3.6e6, "rad": 2.06264806e8, "s": 1.5e4,
+          "sec": 1.5e4}  # fmt: skip
+YEARS = {"yr": 1.0, "year": 1.0, "y": 1.0, "a": 1.0, "jyear": 1.0, "century": 100.0, "cy": 100.0,
+         "cyr": 100.0, "cent": 100.0, "ha": 100.0, "d": 1 / 365.25, "day": 1 / 365.25}  # fmt: skip
+RATE = re.compile(r'([a-z]+|")[\s./*]*\(?\s*(100)?\s*([a-z]+)\)?\s*(?:\*\*|\^)?\s*\(?(?:-1)?\)?')
 
 
 @dataclass(frozen=True)
@@ -54,8 +63,9 @@ class References:
 def read_references(path: Path, epoch: float) -> References:
     """The stars of a FITS, ECSV, CSV or VOTable file, moved to ``epoch`` by their proper motions.
 
-    Right ascension and declination in degrees (or with a unit), proper motions in mas a year, errors in mas.
-    BadFile if it cannot be read, or has no columns of positions under any usual name.
+    Right ascension and declination in degrees, proper motions in mas a year, errors in mas, or in the
+    columns' units. The epoch has to be said where there are motions. A star without motion is as uncertain
+    as the years since make it. BadFile, with the column's name, for what is missing or cannot be right.
     """
     table = read_table(path)
     ra, dec = take_position(table)
@@ -65,21 +75,90 @@ def read_references(path: Path, epoch: float) -> References:
             "positions in degrees, in columns such as ra and dec",
             "rename the columns",
         )
-    motion = [take_column(table, NAMES[key]) for key in ("pm_ra", "pm_dec")]
-    since = take_column(table, NAMES["epoch"])
-    years = epoch - (np.full(len(ra), UNSAID_EPOCH) if since is None else since)
-    for k, values in enumerate(motion):
-        moved = (
-            np.nan_to_num(values) * np.nan_to_num(years) / 3.6e6 if values is not None else np.zeros(len(ra))
-        )
-        ra, dec = (ra + moved / np.cos(np.radians(dec)), dec) if k == 0 else (ra, dec + moved)
-    error = take_column(table, NAMES["error"])
-    error = np.full(len(ra), UNSAID_ERROR) if error is None else np.nan_to_num(error, nan=5.0) / 1e3
+    _check_positions(path, table, ra, dec)
+    motion = [_take_motion(path, table, key, dec) for key in ("pm_ra", "pm_dec")]
+    since = _take_epoch(path, table)
+    if since is None and any(each is not None for each in motion):
+        columns = " and ".join(_name_of(table, NAMES[key]) or "" for key in ("pm_ra", "pm_dec")).strip(" and")
+        found = f"{path.name} has proper motions in {columns}, and says no epoch of its positions"
+        raise BadFile(found, "the year that they are of", "add a column ref_epoch")
+    years = np.zeros(len(ra)) if since is None else epoch - since
+    error = take_column(table, NAMES["error"], "mas")
+    error = np.full(len(ra), UNSAID_ERROR) if error is None else np.nan_to_num(error / 1e3, nan=MISSING_ERROR)
+    known = np.isfinite([np.full(len(ra), np.nan) if each is None else each for each in motion]).all(axis=0)
+    error = np.where(known, error, np.hypot(error, UNKNOWN_MOTION * np.abs(np.nan_to_num(years))))
+    east, north = (np.zeros(len(ra)) if each is None else np.nan_to_num(each) * years for each in motion)
+    ra, dec = ra + east / 3.6e6 / np.cos(np.radians(dec)), dec + north / 3.6e6
     good = np.isfinite(ra) & np.isfinite(dec)
     magnitude = take_column(table, NAMES["magnitude"])
     magnitude = np.zeros(len(ra)) if magnitude is None else np.nan_to_num(magnitude, nan=99.0)
     name = str(table.meta.get("CATALOG") or table.meta.get("catalog") or path.name)
     return References(name, ra[good], dec[good], np.maximum(error[good], 1e-4), magnitude[good], epoch)
+
+
+def _check_positions(path: Path, table: Any, ra: F64, dec: F64) -> None:
+    """BadFile, with the column's name, where positions are none in degrees."""
+    for key, values, low, high in (("ra", ra, -180.0, 360.0), ("dec", dec, -90.0, 90.0)):
+        known = values[np.isfinite(values)]
+        if not len(known):
+            raise BadFile(f"column {_name_of(table, NAMES[key])} of {path.name} is empty", "degrees")
+        if known.min() < low or known.max() > high:
+            found = f"column {_name_of(table, NAMES[key])} of {path.name} runs from {known.min():.6g} to "
+            raise BadFile(f"{found}{known.max():.6g}", "degrees", "say the unit that it has")
+
+
+def _take_motion(path: Path, table: Any, key: str, dec: F64) -> F64 | None:
+    """Proper motion in mas a year, in right ascension times the cosine of declination; NaN where missing."""
+    column = _named(table, NAMES[key])
+    if column is None:
+        return None
+    where = f"column {_name_of(table, NAMES[key])} of {path.name}"
+    values = np.asarray(np.ma.filled(np.ma.asarray(column, float), np.nan), float)
+    unit = str(getattr(column, "unit", None) or "").strip().lower()
+    if unit:
+        parts = RATE.fullmatch(unit)
+        if parts is None or parts[1] not in ANGLES or parts[3] not in YEARS:
+            raise BadFile(f"{where} is in {unit}", "an angle in a time, such as mas / yr")
+        factor = ANGLES[parts[1]] / YEARS[parts[3]] / float(parts[2] or 1)
+        # Seconds of time are those of right ascension itself.
+        return values * factor * (np.cos(np.radians(dec)) if parts[1] in ("s", "sec") else 1.0)
+    sizes = np.abs(values[np.isfinite(values) & (values != 0)])
+    if len(sizes) >= FEW and not LEAST_MOTION < np.median(sizes) < MOST_MOTION:
+        found = f"{where} has no unit, and values of {np.median(sizes):.2g} in the median"
+        raise BadFile(found, "proper motions in mas a year", "say the unit that it has")
+    return values
+
+
+def _take_epoch(path: Path, table: Any) -> F64 | None:
+    """The year of each position, from a column or the table's keywords; None where nothing says it."""
+    column = _named(table, NAMES["epoch"])
+    if column is not None:
+        where = f"column {_name_of(table, NAMES['epoch'])} of {path.name}"
+        return np.array([_year(value, where) for value in np.ma.asarray(column)], float)
+    keyword = next((key for key in table.meta if str(key).lower() in EPOCHS), None)
+    if keyword is not None:
+        return np.full(len(table), _year(table.meta[keyword], f"keyword {keyword} of {path.name}"))
+    described = DESCRIBED.search(str(getattr(_named(table, NAMES["ra"]), "description", None) or ""))
+    return np.full(len(table), float(described[1])) if described else None
+
+
+def _year(value: Any, where: str) -> float:
+    """A year from a Julian year, a Julian date or modified one, or a date; NaN for none."""
+    text = str(value).strip().lstrip("J")
+    if not text or text.lower() in ("nan", "--"):
+        return math.nan
+    try:
+        date = datetime.fromisoformat(text) if text.count("-") == 2 else None
+        number = float(text) if date is None else date.year + (date.timetuple().tm_yday - 1) / 365.25
+    except ValueError:
+        number = math.nan
+    if number > 2_400_000:
+        number -= 2_400_000.5
+    if number > 15_000:
+        number = 2000.0 + (number - 51544.5) / 365.25
+    if not 1850.0 < number < 2100.0:
+        raise BadFile(f"{where} holds {text}", "a year, such as 2016.0")
+    return number
 
 
 def read_table(path: Path) -> Any:
@@ -116,14 +195,17 @@ def take_position(table: Any) -> tuple[F64 | None, F64 | None]:
     return found[0], found[1]
 
 
-def take_column(table: Any, names: Sequence[str]) -> F64 | None:
-    """A column as plain numbers, in degrees where it is in radians; None if there is none so named."""
+def take_column(table: Any, names: Sequence[str], unit: str = "") -> F64 | None:
+    """A column as plain numbers, of angles in degrees or another ``unit`` where it says its own; None if
+    there is none so named."""
     values = _named(table, names)
     if values is None:
         return None
-    unit = str(getattr(values, "unit", "") or "")
-    plain: F64 = np.ma.filled(np.ma.asarray(values, float), np.nan)
-    return np.asarray(np.degrees(plain) if unit == "rad" else plain, float)
+    plain = np.asarray(np.ma.filled(np.ma.asarray(values, float), np.nan), float)
+    own = str(getattr(values, "unit", "") or "").strip().lower()
+    own = {"h": "hour", "hr": "hour", "hourangle": "hour"}.get(own, own)
+    sizes = ANGLES | {"hour": 15 * ANGLES["deg"]}
+    return plain * (sizes[own] / sizes[unit or "deg"]) if own in sizes else plain
 
 
 def take_words(table: Any, names: Sequence[str]) -> list[str] | None:
@@ -133,9 +215,14 @@ def take_words(table: Any, names: Sequence[str]) -> list[str] | None:
 
 
 def _named(table: Any, names: Sequence[str]) -> Any:
-    columns = {name.lower(): name for name in table.colnames}
-    found = next((columns[name] for name in names if name in columns), None)
+    found = _name_of(table, names)
     return None if found is None else table[found]
+
+
+def _name_of(table: Any, names: Sequence[str]) -> str | None:
+    """What a column is called in a table."""
+    columns = {name.lower(): name for name in table.colnames}
+    return next((columns[name] for name in names if name in columns), None)
 
 
 def _from_text(values: Any, in_hours: bool) -> F64:

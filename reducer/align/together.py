@@ -34,8 +34,8 @@ MODELS = ("full", "shift+rotation", "shift", "header offsets")
 #: and anywhere in the frame after shift and rotation, arcsec (3 pixels).
 MOST_STRETCH, MOST_ROTATION, MOST_DEPARTURE = 1e-3, np.radians(0.1), 3 * 0.0197
 #: Rms in arcsec within which stars that are left out of a fit are foretold by one that is right, however far
-#: it departs: half a pixel; and the part of the exposures' median number of matches that it needs: a wrong one
-#: may fit those that it happens to bring together.
+#: it departs: half a pixel; and the part of the exposures' median number of matches that it needs, for a
+#: wrong one may fit those that it happens to bring together.
 FORETOLD, MATCHED = 0.01, 0.7
 #: Observations in all that one solution uses; signal to noise below which a source is not used, and from
 #: which on another exposure like its own must show it too.

@@ -7,10 +7,12 @@ import pytest
 
 from reducer.align.absolute import determineAstrometricSolution, fit_tie, tie_priors
 from reducer.align.adjust import adjustWCSToReference
+from reducer.align.geometry import nominal_geometry
 from reducer.align.references import read_references
 from reducer.align.sky import plane_to_sky
 from reducer.errors import BadFile
 from reducer.frame import Context
+from tests.align.test_fields import turned, turning
 
 
 def write(path, ra, dec, extra=""):
@@ -141,3 +143,85 @@ def test_a_catalogue_makes_relative_positions_no_worse(field, tmp_path):
         quadratic = 3 if count == 80 else 0
         limit = np.hypot(1.01 * before, 1.3 * 5.0 * np.sqrt(quadratic / count))
         assert (left_after_affine(tied, exposures) < limit).all()
+
+
+def tie(frames, tmp_path, ra, dec, extra=""):
+    """The frames tied to a catalogue, and the warnings."""
+    write(tmp_path / "stars.csv", ra, dec, extra)
+    given = {"determineAstrometricSolution": {"catalog": str(tmp_path / "stars.csv")}}
+    told = []
+    context = Context(tmp_path, given, notify=lambda event, **facts: told.append((event, facts)))
+    tied = determineAstrometricSolution(adjustWCSToReference(frames, context), context)
+    return tied, [facts["text"] for event, facts in told if event == "warning"]
+
+
+def sky_of(sky, dec=-30.0):
+    return plane_to_sky(sky[:, 0], sky[:, 1], (200.0, dec))
+
+
+@pytest.mark.parametrize("degrees", [0.18, 0.7, -1.4])
+def test_headers_that_are_all_turned_are_tied_to_a_catalogue_all_the_same(field, tmp_path, degrees):
+    """An offset alone brought together the stars about the middle: half of them, with 46 mas."""
+    frames, exposures, sky = field(4, 400, 61, own=0.006)
+    frames = [turned(frame, turning(degrees)) for frame in frames]
+    tied, warnings = tie(frames, tmp_path, *sky_of(sky[np.argsort(-sky[:, 2])[:150]]))
+    assert not warnings
+    assert tied[0].header["ASTRNUM"] > 90 and tied[0].header["ASTRRMS"] < 2e-3
+    assert np.abs(centre_error(tied, exposures)).max() < 1.0
+    assert left_after_affine(tied, exposures).max() < 6.0
+
+
+def test_a_catalogue_of_another_field_is_refused(field, tmp_path):
+    frames, _, _ = field(4, 1500, 62)
+    _, _, other = field(1, 3000, 63)
+    tied, warnings = tie(frames, tmp_path, *sky_of(other))
+    assert "ASTRCAT" not in tied[0].header
+    assert any("no star was recognised: the headers' pointing stands" in text for text in warnings)
+
+
+def test_residuals_far_above_the_catalogues_errors_are_said(field, tmp_path):
+    frames, _, sky = field(4, 400, 64)
+    ra, dec = sky_of(sky[:150] + np.random.default_rng(1).normal(0, 0.045, (150, 1)) * [1, -1, 0])
+    tied, warnings = tie(frames, tmp_path, ra, dec)
+    assert any("far above its errors of 5.0 mas" in text for text in warnings)
+    assert tied[0].header["ASTRRMS"] > 5 * tied[0].header["ASTRERR"]
+
+
+def test_a_hundred_thousand_stars_without_magnitudes(field, tmp_path):
+    """Most lie elsewhere or are too faint to be seen, and nothing tells which."""
+    frames, exposures, sky = field(4, 400, 65, own=0.0)
+    rng = np.random.default_rng(2)
+    others = np.column_stack([rng.uniform(-1800, 1800, (100_000, 2)), np.ones(100_000)])
+    faint = np.column_stack([rng.uniform(-60, 60, (6000, 2)), np.ones(6000)])
+    everything = rng.permutation(np.concatenate([sky, others, faint]))
+    tied, warnings = tie(frames, tmp_path, *sky_of(everything))
+    assert not warnings and tied[0].header["ASTRNUM"] > 150
+    assert np.abs(centre_error(tied, exposures)).max() < 2.0
+
+
+def test_a_catalogue_of_a_small_part_of_the_field(field, tmp_path):
+    frames, exposures, sky = field(4, 800, 66, own=0.0)
+    part = sky[np.hypot(sky[:, 0] - 15, sky[:, 1] + 12) < 8]
+    tied, warnings = tie(frames, tmp_path, *sky_of(part))
+    assert not warnings and 8 <= tied[0].header["ASTRNUM"] <= len(part)
+    assert np.abs(centre_error(tied, exposures)).max() < 5.0
+
+
+def test_one_star_is_said_to_be_one(field, tmp_path):
+    frames, _, _ = field(4, 400, 67)
+    frames = [frame.with_(sources=tuple(t[:1] if n == 0 else t[:0] for n, t in enumerate(frame.sources)))
+              for frame in frames]  # fmt: skip
+    x, y = frames[0].sources[0]["x"], frames[0].sources[0]["y"]
+    place = nominal_geometry(frames[0])
+    ra, dec = plane_to_sky(*place.evaluate(x, y, 0), place.tangent)
+    tied, warnings = tie(frames[:1], tmp_path, ra + 0.3 / 3600, dec)
+    assert tied[0].header["ASTRNUM"] == 1
+    assert any("nothing tells whether it is the right one" in text for text in warnings)
+
+
+def test_right_ascension_in_hours_is_seen(field, tmp_path):
+    frames, _, sky = field(2, 300, 68)
+    ra, dec = sky_of(sky)
+    tied, warnings = tie(frames, tmp_path, ra / 15, dec)
+    assert "ASTRCAT" not in tied[0].header
+    assert any("if right ascension is in hours" in text for text in warnings)
