@@ -37,6 +37,8 @@ MOST_STRETCH, MOST_ROTATION, MOST_DEPARTURE = 1e-3, np.radians(0.1), 3 * 0.0197
 #: it departs: half a pixel; and the part of the exposures' median number of matches that it needs, for a
 #: wrong one may fit those that it happens to bring together.
 FORETOLD, MATCHED = 0.01, 0.7
+#: Degrees within which exposures have one position angle.
+SAME_ANGLE = 5.0
 #: Observations in all that one solution uses; signal to noise below which a source is not used, and from
 #: which on another exposure like its own must show it too.
 MOST_OBSERVATIONS = 60_000
@@ -80,6 +82,7 @@ def align_exposures(frames: Sequence[FrameRef], notify: Notify, limits: Limits =
     if len(frames) == 1:
         notify("info", text=f"{frames[0].path.name} is alone: placed by its header's pointing")
         return Alignment(tuple(nominal), ("",))
+    _tell_orientations(frames, nominal, notify)
     observations = _observe(frames, nominal)
     names = [frame.path.name for frame in frames]
     found = identify(observations, nominal, names, notify, limits.radius)
@@ -307,6 +310,26 @@ def _by_headers(
         tuple(None if reason else geometry for geometry, reason in zip(nominal, reasons, strict=True)),
         tuple(reasons),
     )
+
+
+def _tell_orientations(frames: Sequence[FrameRef], nominal: Sequence[Geometry], notify: Notify) -> None:
+    """Say which exposures look at the field at another position angle or through another port than most."""
+    angles = [float(np.degrees(np.arctan2(*geometry.linear[:, 1]))) for geometry in nominal]
+    parities = [float(np.sign(np.linalg.det(geometry.linear))) for geometry in nominal]
+    like = [
+        [
+            abs((a - b + 180.0) % 360.0 - 180.0) < SAME_ANGLE and p == q
+            for b, q in zip(angles, parities, strict=True)
+        ]
+        for a, p in zip(angles, parities, strict=True)
+    ]
+    most = like[int(np.argmax(np.sum(like, axis=1)))]
+    for frame, angle, same in zip(frames, angles, most, strict=True):
+        if not same:
+            text = f"lies at position angle {angle % 360.0:.1f}, or mirrored, unlike most of the exposures"
+            notify(
+                "warning", text=f"{frame.path.name} {text}: its stars' shapes and distortion are turned too"
+            )
 
 
 def _turned(geometry: Geometry, angle: float) -> Geometry:

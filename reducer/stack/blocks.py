@@ -20,6 +20,7 @@ from reducer.stack.exposures import Exposure, geometry_of, known_widths, prepare
 from reducer.stack.images import StarImage, measure_images
 from reducer.stack.parts import Parts, write_part
 from reducer.stack.product import levels_of, stack_header, write_stack
+from reducer.stack.quality import leave_out_spoilt
 from reducer.stack.sources import Stack, find_sources
 from reducer.steps.detect import BLURRED_FWHM
 
@@ -52,7 +53,8 @@ def output_grid(frames: Sequence[FrameRef], context: Context) -> Grid:
 
 def stackFrames(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Combine aligned, scaled frames into one `_image`, named after the first of them."""
-    frames, images = keep_sharp(frames, measure_images(frames, context), context)
+    frames, images = leave_out_spoilt(frames, measure_images(frames, context), context)
+    frames, images = keep_sharp(frames, images, context)
     grid = output_grid(frames, context)
     exposures = prepare_exposures(on_target(frames), images, grid, KERNEL, context)
     stack = combine_exposures(exposures, grid, context)

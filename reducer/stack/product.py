@@ -22,7 +22,7 @@ from reducer.stack.again import correlation_of, read_contributions, share_table
 from reducer.stack.exposures import Exposure, geometry_of
 from reducer.stack.noise import Contribution, noise_table
 from reducer.stack.parts import Written
-from reducer.stack.quality import exposure_table
+from reducer.stack.quality import exposure_table, tell_outliers
 from reducer.stack.sources import Stack, looking
 
 #: The middle of the field in the static plane.
@@ -69,13 +69,15 @@ def write_stack(
     objects = calibrate(stack, grid, table, correction, reference, [target.header, header], context)
     complete = completeness_table(stack.limits, correction)
     write_completeness(header, complete)
+    looks = exposure_table(exposures)
+    tell_outliers(looks, context)
     tables = {
         **target.tables,
         "OBJCAT": objects,
         "COMPLETENESS": complete,
         "NOISE": table,
         "SKYSHARES": share_table(shares),
-        "EXPOSURES": exposure_table(exposures),
+        "EXPOSURES": looks,
         "RESIDUALS": residuals,
     }
     images = {"EXPTIME": stack.parts.exposure}

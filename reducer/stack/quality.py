@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from reducer.align.geometry import Geometry
 from reducer.align.grid import REFERENCE_SCALE
-from reducer.frame import F64, FrameRef, Table
+from reducer.frame import F64, Context, FrameRef, Table
 from reducer.stack.exposures import Exposure, geometry_of
+from reducer.stack.images import StarImage
+from reducer.steps.detect import IS_SATURATED, NOT_CENTRED, TOO_SHARP
 
 EXPOSURE = np.dtype(
     [("filename", "U68"), ("ut", "U24"), ("seconds", "f8"), ("fwhm", "f8"), ("ellipticity", "f8"),
@@ -21,6 +24,12 @@ EXPOSURE = np.dtype(
 #: residuals below some arcsec do not count; ellipticity higher by this; transparency and matches less than
 #: this part.
 WIDE, ASKEW, SMALL_RESIDUAL, LONG, CLOUDY, LONELY = 1.5, 3.0, 0.002, 0.15, 0.7, 0.25
+#: Strehl ratio lower than this part of the median: the loop was open for a time.
+FUZZY = 0.6
+#: Double stars: pixels within which companions are sought, within which gaps are the same, the most that
+#: fluxes differ (a factor), fewest pairs and the part of an exposure's stars in them, least signal to noise
+#: of a star, and the brightest few of an array that are looked at.
+APART, SAME_GAP, ALIKE, FEWEST_DOUBLE, MOSTLY_DOUBLE, STRONG, MOST_PAIRED = 60.0, 0.75, 2.0, 6, 0.5, 20.0, 300
 #: Fewest exposures of which one can stand out.
 FEWEST = 3
 
@@ -58,11 +67,13 @@ def outliers(table: Table) -> list[str]:
     if len(table) < FEWEST:
         return [""] * len(table)
     middle = {
-        name: _median(table[name]) for name in ("fwhm", "ellipticity", "transparency", "matches", "rms")
+        name: _median(table[name])
+        for name in ("fwhm", "ellipticity", "strehl", "transparency", "matches", "rms")
     }
     worse = {
         "fwhm": table["fwhm"] > WIDE * middle["fwhm"],
         "ellipticity": table["ellipticity"] > middle["ellipticity"] + LONG,
+        "strehl": table["strehl"] < FUZZY * middle["strehl"],
         "transparency": table["transparency"] < CLOUDY * middle["transparency"],
         "matches": table["matches"] < LONELY * middle["matches"],
         "rms": table["rms"] > np.maximum(ASKEW * middle["rms"], SMALL_RESIDUAL),
@@ -92,3 +103,63 @@ def shift_of(geometry: Geometry) -> tuple[float, float]:
     if geometry.coefficients is None:
         return 0.0, 0.0
     return float(geometry.coefficients[0, 0]), float(geometry.coefficients[1, 0])
+
+
+def tell_outliers(table: Table, context: Context) -> None:
+    """Warn of the exposures of a table EXPOSURES that stand out, and in what."""
+    for row in table[table["outlier"] != ""]:
+        worse = [f"{name} {row[name]:.3g}, {_median(table[name]):.3g}" for name in row["outlier"].split(",")]
+        text = f"{row['filename']} stands out from the others, its value and their median: {'; '.join(worse)}"
+        context.notify("warning", text=text)
+
+
+def leave_out_spoilt(
+    frames: Sequence[FrameRef], images: Sequence[StarImage], context: Context
+) -> tuple[list[FrameRef], list[StarImage]]:
+    """Leave out, by name, exposures during which the telescope moved: doubled or trailed stars.
+
+    Where that is true of half of them or more, it is the field's, and all are kept.
+    """
+    reasons = [doubled(frame) for frame in frames]
+    if len(frames) >= FEWEST:
+        widths, lengths = (np.array([getattr(i, key) for i in images]) for key in ("width", "ellipticity"))
+        trailed = (widths > WIDE * _median(widths)) & (lengths > _median(lengths) + LONG)
+        for number in np.flatnonzero(trailed):
+            wide = widths[number] / _median(widths)
+            long = f"ellipticity {lengths[number]:.2f}"
+            reasons[number] = f"its stars are trailed: {long}, {wide:.1f} times as wide as the median"
+    if 2 * sum(bool(reason) for reason in reasons) >= len(frames):
+        return list(frames), list(images)
+    for frame, reason in zip(frames, reasons, strict=True):
+        if reason:
+            context.notify("refused", name=frame.path.name, reason=reason)
+    kept = [number for number, reason in enumerate(reasons) if not reason]
+    scale = frames[kept[0]].scale
+    return [frames[n].with_(scale=frames[n].scale / scale) for n in kept], [images[n] for n in kept]
+
+
+def doubled(frame: FrameRef) -> str:
+    """Why a frame's stars are double, '' where they are not: most have a companion in one and the same
+    place."""
+    gaps, count = [np.zeros((0, 2))], 0
+    for table in frame.sources:
+        bright = (table["flags"] & (IS_SATURATED | NOT_CENTRED | TOO_SHARP)) == 0
+        stars = table[bright & (table["flux"][:, 0] > STRONG * table["flux_error"][:, 0])][:MOST_PAIRED]
+        count += len(stars)
+        if len(stars) < 2:
+            continue
+        places = np.stack([stars["x"], stars["y"]], axis=1)
+        pairs = cKDTree(places).query_pairs(APART, output_type="ndarray")
+        ratio = stars["flux"][pairs[:, 0], 0] / stars["flux"][pairs[:, 1], 0]
+        gap = (places[pairs[:, 1]] - places[pairs[:, 0]])[(ratio > 1 / ALIKE) & (ratio < ALIKE)]
+        gaps.append(gap * np.where(gap[:, :1] < 0, -1.0, 1.0))
+    every = np.concatenate(gaps)
+    if len(every) < FEWEST_DOUBLE:
+        return ""
+    votes = cKDTree(every).query_ball_point(every, SAME_GAP, return_length=True)
+    best = int(np.argmax(votes))
+    # Each star of a pair counts.
+    if votes[best] < FEWEST_DOUBLE or 2 * votes[best] < MOSTLY_DOUBLE * count:
+        return ""
+    gap = float(np.hypot(*every[best]))
+    return f"its stars are double: {votes[best]} pairs lie {gap:.1f} pixels apart in one direction"

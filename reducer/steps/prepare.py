@@ -19,6 +19,7 @@ from reducer.frame import F64, Context, FrameRef
 from reducer.headers.descriptors import Descriptors
 from reducer.headers.gsaoi import MOSAIC_ORIGIN, has_wcs, region, repair
 from reducer.headers.keywords import scale
+from reducer.headers.stopped import why_stopped
 from reducer.provenance import file_md5
 
 #: Arcsec by which a WCS may be away from target plus offset (1.1 was seen).
@@ -38,7 +39,7 @@ UNREADABLE = "its WCS cannot be read"
 
 def prepare(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Repair headers, refuse frames that do not belong, and check and repair the WCS of the others."""
-    repaired = accept(frames, context, lambda frame: right_windows(repair(_raw(frame))))
+    repaired = accept(_whole(frames, context), context, lambda frame: right_windows(repair(_raw(frame))))
     darks = [frame for frame in repaired if "DARK" in describe(frame).tags]
     same = [*like_most([f for f in repaired if f not in darks], context), *like_most(darks, context)]
     hashes = _hashes(same, context)
@@ -53,6 +54,24 @@ def checkPointings(frames: Sequence[FrameRef], context: Context) -> list[FrameRe
     for frame, reason in zip(repaired, reasons, strict=True):
         context.notify("decision", what=frame.path.name, reason=reason or "the WCS agrees with the offsets")
     return list(frames)
+
+
+def _whole(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """Leave out, by name, exposures that were stopped; none where that is said of half of them or more, for
+    then their cards mean another thing."""
+    reasons = [why_stopped(frame.header) for frame in frames]
+    stopped = sum(bool(reason) for reason in reasons)
+    if 2 * stopped >= len(frames):
+        for frame, reason in zip(frames, reasons, strict=True):
+            if reason:
+                context.notify(
+                    "warning", text=f"{frame.path.name}: {reason}; so say half of the frames: kept"
+                )
+        return list(frames)
+    for frame, reason in zip(frames, reasons, strict=True):
+        if reason:
+            context.notify("refused", name=frame.path.name, reason=reason)
+    return [frame for frame, reason in zip(frames, reasons, strict=True) if not reason]
 
 
 def _raw(frame: FrameRef) -> FrameRef:

@@ -59,6 +59,19 @@ def test_position_angles_and_ports(field, degrees, parity):
     assert disagreement(frames, exposures, found.geometries, [matrix] * 4) < 0.5
 
 
+@pytest.mark.parametrize(("degrees", "parity"), [(90, 1), (0, -1)])
+def test_one_field_at_two_position_angles_or_ports_is_said(field, degrees, parity):
+    frames, _, _ = field(5, 250, 53)
+    matrix = turning(degrees, parity)
+    frames[3] = turned(frames[3], matrix)
+    told = []
+    found = align_exposures(frames, lambda event, **facts: told.append(facts.get("text", "")))
+    said = [text for text in told if "unlike most" in text]
+    assert len(said) == 1 and said[0].startswith("S0003.fits")
+    # The pixels are those of the unturned sky: under the wrong header they are another field's.
+    assert found.geometries[3] is None and all(found.geometries[n] is not None for n in (0, 1, 2, 4))
+
+
 def test_a_field_visited_again(field):
     """Two visits with pointings, rotations and distortions of their own: one solution holds for both."""
     frames, exposures, _ = field(4, 300, 51)

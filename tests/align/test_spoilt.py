@@ -1,0 +1,94 @@
+"""Exposures in which something went wrong: stopped, trailed, doubled, out of line; named and left out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reducer.frame import Context
+from reducer.headers.stopped import why_stopped
+from reducer.stack.images import StarImage
+from reducer.stack.quality import EXPOSURE, doubled, leave_out_spoilt, outliers, tell_outliers
+
+WHOLE = {"EXPTIME": 60.0, "COADDS": 1, "ELAPSED": 66.0, "UTSTART": "23:59:30.0", "UTEND": "00:00:35.2"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"ELAPSED": 24.0},
+        {"INTEGRIT": "ABORTED"},
+        {"INTEGRIT": "STOP"},
+        {"UTEND": "23:59:55.0"},
+        {"COADDS": 3},
+    ],
+)
+def test_a_stopped_exposure_is_known_by_each_of_its_cards(changed):
+    assert why_stopped(WHOLE) == ""
+    assert why_stopped(WHOLE | changed)
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"EXPTIME": 5.5, "COADDS": 1, "ELAPSED": 12.0, "UTSTART": "02:51:41.5", "UTEND": "02:51:52.3"},
+        {"EXPTIME": 120.0, "COADDS": 3, "ELAPSED": 126.0, "UTSTART": "07:40:28.7", "UTEND": "07:47:45.5"},
+        {"EXPTIME": 15.0, "INTEGRIT": "OK", "ELAPSED": 0.0, "UTSTART": "", "UTEND": "no"},
+        {},
+    ],
+)
+def test_real_headers_of_whole_exposures_are_whole(cards):
+    assert why_stopped(cards) == ""
+
+
+def doubling(frame, share):
+    """The frame with a part of its stars doubled, 20 pixels apart."""
+    tables = []
+    for table in frame.sources:
+        twin = table[: int(share * len(table))].copy()
+        twin["x"] += 18.0
+        twin["y"] += 9.0
+        tables.append(np.concatenate([table, twin]))
+    return frame.with_(sources=tuple(tables))
+
+
+@pytest.mark.parametrize("stars", [20, 300, 8000])
+def test_double_stars_are_known_and_crowds_are_not(field, stars):
+    frames, _, _ = field(1, stars, 71)
+    assert doubled(frames[0]) == ""
+    assert "20.1 pixels apart" in doubled(doubling(frames[0], 0.9))
+
+
+def test_trailed_and_doubled_exposures_are_left_out_by_name(field):
+    frames, _, _ = field(5, 200, 72)
+    frames[1] = doubling(frames[1], 1.0)
+    images = [StarImage(4.0, 0.03, 0.3) for _ in frames]
+    images[3] = StarImage(40.0, 0.5, 0.1)
+    told = []
+    context = Context(Path(), notify=lambda event, **facts: told.append((event, facts)))
+    kept, left = leave_out_spoilt(frames, images, context)
+    assert [frame.path.name for frame in kept] == ["S0000.fits", "S0002.fits", "S0004.fits"]
+    assert len(left) == 3
+    assert {facts["name"]: facts["reason"].split(":")[0] for _, facts in told} == {
+        "S0001.fits": "its stars are double",
+        "S0003.fits": "its stars are trailed",
+    }
+
+
+def test_a_field_of_double_stars_is_kept(field):
+    frames = [doubling(frame, 1.0) for frame in field(3, 200, 73)[0]]
+    images = [StarImage(4.0, 0.03, 0.3) for _ in frames]
+    assert len(leave_out_spoilt(frames, images, Context(Path()))[0]) == 3
+
+
+def test_a_loop_that_opened_is_named():
+    table = np.zeros(5, EXPOSURE)
+    table["fwhm"], table["strehl"], table["transparency"] = 0.08, 0.28, 1.0
+    table["matches"], table["rms"] = 400, 5e-4
+    table["strehl"][2] = 0.13
+    assert outliers(table) == ["", "", "strehl", "", ""]
+    table["outlier"] = outliers(table)
+    table["filename"][2] = "S2.fits"
+    told = []
+    tell_outliers(table, Context(Path(), notify=lambda event, **facts: told.append(facts["text"])))
+    assert told == ["S2.fits stands out from the others, its value and their median: strehl 0.13, 0.28"]
