@@ -24,8 +24,9 @@ EXPOSURE = np.dtype(
 #: residuals below some arcsec do not count; ellipticity higher by this; transparency and matches less than
 #: this part.
 WIDE, ASKEW, SMALL_RESIDUAL, LONG, CLOUDY, LONELY = 1.5, 3.0, 0.002, 0.15, 0.7, 0.25
-#: Strehl ratio lower than this part of the median: the loop was open for a time.
-FUZZY = 0.6
+#: Strehl ratio lower than this part of the median: the loop was open for a time; and the median FWHM in
+#: arcsec up to which the loop was closed at all, without which the air makes what it likes of images.
+FUZZY, CORRECTED = 0.6, 0.2
 #: Double stars: pixels within which companions are sought, within which gaps are the same, the most that
 #: fluxes differ (a factor), fewest pairs and the part of an exposure's stars in them, least signal to noise
 #: of a star, and the brightest few of an array that are looked at.
@@ -73,7 +74,7 @@ def outliers(table: Table) -> list[str]:
     worse = {
         "fwhm": table["fwhm"] > WIDE * middle["fwhm"],
         "ellipticity": table["ellipticity"] > middle["ellipticity"] + LONG,
-        "strehl": table["strehl"] < FUZZY * middle["strehl"],
+        "strehl": (table["strehl"] < FUZZY * middle["strehl"]) & (middle["fwhm"] < CORRECTED),
         "transparency": table["transparency"] < CLOUDY * middle["transparency"],
         "matches": table["matches"] < LONELY * middle["matches"],
         "rms": table["rms"] > np.maximum(ASKEW * middle["rms"], SMALL_RESIDUAL),
@@ -106,7 +107,9 @@ def shift_of(geometry: Geometry) -> tuple[float, float]:
 
 
 def tell_outliers(table: Table, context: Context) -> None:
-    """Warn of the exposures of a table EXPOSURES that stand out, and in what."""
+    """Warn of the exposures of a table EXPOSURES that stand out, and in what; not of changing seeing."""
+    if not _median(table["fwhm"]) < CORRECTED:
+        return
     for row in table[table["outlier"] != ""]:
         worse = [f"{name} {row[name]:.3g}, {_median(table[name]):.3g}" for name in row["outlier"].split(",")]
         text = f"{row['filename']} stands out from the others, its value and their median: {'; '.join(worse)}"
