@@ -48,7 +48,8 @@ def doubling(frame, share):
         twin = table[: int(share * len(table))].copy()
         twin["x"] += 18.0
         twin["y"] += 9.0
-        tables.append(np.concatenate([table, twin]))
+        both = np.concatenate([table, twin])
+        tables.append(both[np.argsort(-both["flux"][:, 0], kind="stable")])
     return frame.with_(sources=tuple(tables))
 
 
