@@ -64,8 +64,8 @@ def read_references(path: Path, epoch: float) -> References:
     """The stars of a FITS, ECSV, CSV or VOTable file, moved to ``epoch`` by their proper motions.
 
     Right ascension and declination in degrees, proper motions in mas a year, errors in mas, or in the
-    columns' units. The epoch has to be said where there are motions. A star without motion is as uncertain
-    as the years since make it. BadFile, with the column's name, for what is missing or cannot be right.
+    columns' units. The epoch has to be said where there are motions. A star without one among others that
+    have it is as uncertain as the years since make it. BadFile, with the column's name, for what is missing or cannot be right.
     """
     table = read_table(path)
     ra, dec = take_position(table)
@@ -86,6 +86,7 @@ def read_references(path: Path, epoch: float) -> References:
     error = take_column(table, NAMES["error"], "mas")
     error = np.full(len(ra), UNSAID_ERROR) if error is None else np.nan_to_num(error / 1e3, nan=MISSING_ERROR)
     known = np.isfinite([np.full(len(ra), np.nan) if each is None else each for each in motion]).all(axis=0)
+    known |= all(each is None for each in motion)
     error = np.where(known, error, np.hypot(error, UNKNOWN_MOTION * np.abs(np.nan_to_num(years))))
     east, north = (np.zeros(len(ra)) if each is None else np.nan_to_num(each) * years for each in motion)
     ra, dec = ra + east / 3.6e6 / np.cos(np.radians(dec)), dec + north / 3.6e6
