@@ -65,7 +65,8 @@ def read_references(path: Path, epoch: float) -> References:
 
     Right ascension and declination in degrees, proper motions in mas a year, errors in mas, or in the
     columns' units. The epoch has to be said where there are motions. A star without one among others that
-    have it is as uncertain as the years since make it. BadFile, with the column's name, for what is missing or cannot be right.
+    have it is as uncertain as the years since make it. BadFile, with the column's name, for what is missing
+    or cannot be right.
     """
     table = read_table(path)
     ra, dec = take_position(table)
