@@ -133,6 +133,7 @@ class FrameRef:
     source: Source | None = None
     before: FrameRef | None = None
     drift: tuple[float, float] | None = None
+    aligned: Path | None = None
 
     def with_(self, **changes: Any) -> FrameRef:
         """A copy with some fields changed."""

@@ -79,8 +79,11 @@ def _run_steps(recipe: Sequence[Step], frames: list[FrameRef], context: Context)
 
 
 def _keep(task: tuple[Files, FrameRef, Path, Path]) -> FrameRef:
-    """A frame that a recipe ends with: written if it is not yet, moved if it is in the scratch folder."""
+    """A frame that a recipe ends with: written if it is not yet, moved if it is in the scratch folder; of an
+    aligned one its file on the stack's pixels."""
     disk, frame, folder, scratch = task
+    if frame.aligned is not None:
+        return frame.with_(path=frame.aligned)
     if frame.source is not None:
         return disk.save_frame(frame, folder)
     if frame.path.parent != scratch:

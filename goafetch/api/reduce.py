@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from calstore.associate import Match, NoMatch
 from calstore.record import PROCESSED_BPM, PROCESSED_FLAT, STANDARD
@@ -132,24 +132,50 @@ def _keep(product: Path, folder: Path, store: CalStore) -> None:
         store.add(calibration_of(kept, facts))
 
 
+class Parameters(dict[str, Any]):
+    """'step:name' -> value, a dictionary (DRAGONS 4) that also takes pairs as a list does (DRAGONS 3)."""
+
+    def append(self, pair: tuple[str, Any] | str) -> None:
+        """Set what a pair, or a text 'step:name=value', says."""
+        self.extend([pair])
+
+    def extend(self, pairs: Any) -> None:
+        """Set what each pair says, or a dictionary."""
+        self.update(parse_parameters(pairs))
+
+    def __iadd__(self, pairs: Any) -> Self:
+        self.extend(pairs)
+        return self
+
+
 class Reduce:
     """A reduction with the names of the tutorial.
 
     ``files``: names, globs, '@lists'. ``recipename``: '_default' for the one that suits the frames.
-    ``uparms``: list of ('step:name', value) pairs, or a dictionary. ``ucals``: kind, or (file, kind), ->
-    calibration file. ``suffix``: put instead of the products' own. ``output_filenames``: what was made;
-    of exposures on and off the target, those on it.
+    ``uparms``: 'step:name' -> value, set as in a dictionary or appended as pairs. ``ucals``: kind, or
+    (file, kind), -> calibration file. ``suffix``: put instead of the products' own. ``output_filenames``:
+    what was made; of exposures on and off the target, those on it.
     """
 
     def __init__(self, sys_args: Any = None) -> None:
         self.files: list[str] = list(getattr(sys_args, "files", None) or ())
         self.recipename: str = getattr(sys_args, "recipename", None) or "_default"
-        self.uparms: Any = list(getattr(sys_args, "userparam", None) or ())
+        self.uparms = getattr(sys_args, "userparam", None) or ()
         self.ucals: dict[Any, str] = dict(getattr(sys_args, "user_cal", None) or {})
         self.suffix: str | None = getattr(sys_args, "suffix", None)
         self.mode, self.drpkg = "sq", "geminidr"
         self.upload: list[str] | None = None
         self._output_filenames: list[str] = []
+
+    @property
+    def uparms(self) -> Parameters:
+        """What the user sets."""
+        return self._uparms
+
+    @uparms.setter
+    def uparms(self, given: Any) -> None:
+        self._uparms = Parameters()
+        self._uparms.extend(given)
 
     @property
     def output_filenames(self) -> list[str]:

@@ -46,6 +46,7 @@ def take_folder(
     lost: list[LeftOut] = []
     if is_workspace(folder) and folder.resolve() == workspace.root.resolve():
         files = sorted(path for path in workspace.playdata.iterdir() if path.name == fits_name(path.name))
+        files += _of_examples(workspace, {path.name for path in files}, lost, notify, dry_run=dry_run)
     else:
         files = _raw_files(folder, workspace.root, lost, notify)
         plain = [path for path in files if not _is_packed(path)]
@@ -59,6 +60,19 @@ def take_folder(
             "give the folder that holds them, or a program ID to fetch them",
         )
     return files, lost
+
+
+def _of_examples(
+    workspace: Workspace, known: set[str], lost: list[LeftOut], notify: Notify, *, dry_run: bool
+) -> list[Path]:
+    """Files in folders of playdata/, such as example1/ of the tutorials' data packages, linked beside them
+    unless it is a ``dry_run``; without those of names that are ``known``."""
+    folders = sorted(path for path in workspace.playdata.iterdir() if path.is_dir())
+    found = {path.name: path for folder in folders for path in _raw_files(folder, folder, lost, notify)}
+    new = [path for name, path in found.items() if name == fits_name(name) and name not in known]
+    for path in () if dry_run else new:
+        _link(path, workspace.playdata / path.name)
+    return new if dry_run else [workspace.playdata / path.name for path in new]
 
 
 def _raw_files(folder: Path, workspace: Path, lost: list[LeftOut], notify: Notify) -> list[Path]:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from reducer.fitsio.checksum import encode, sum_words
 from reducer.fitsio.reading import open_frame, read_chip
 from reducer.fitsio.units import BLOCK
-from reducer.frame import FrameRef, Header, Pixels, Rows, Table, ascii_columns
+from reducer.frame import Chip, FrameRef, Header, Pixels, Rows, Table, ascii_columns
 from reducer.headers.meanings import COLUMNS, IMAGES, KEYWORDS, TABLES_OF_THE_IMAGE
+from reducer.masked import fill_masked
 
 STORED = ("BZERO", "BSCALE", "BLANK", "CHECKSUM", "DATASUM", "SIMPLE", "XTENSION", "BITPIX", "NAXIS",
           "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "EXTEND", "GROUPS")  # fmt: skip
@@ -119,12 +120,21 @@ def write_frame(
 
 
 def save_frame(frame: FrameRef, folder: Path) -> FrameRef:
-    """Write a frame that a source makes, with its tables, and return it as it is on disk."""
+    """Write a frame that a source makes, with its tables, and return it as it is on disk.
+
+    Masked pixels get the level around them.
+    """
     assert frame.source is not None
-    chips = (read_chip(frame, index) for index in range(len(frame.chips)))
-    path = write_frame(folder / frame.path.name, frame.header, chips, tables=frame.source.tables)
+    path = write_frame(folder / frame.path.name, frame.header, _filled(frame), tables=frame.source.tables)
     saved = open_frame(path)
     return frame.with_(path=path, header=saved.header, chips=saved.chips, source=None)
+
+
+def _filled(frame: FrameRef) -> Iterator[Chip]:
+    for index in range(len(frame.chips)):
+        chip = read_chip(frame, index)
+        fill_masked(chip.data, chip.mask)
+        yield chip
 
 
 def _chip_units(chip: Pixels, version: int) -> Iterator[tuple[Any, Rows]]:

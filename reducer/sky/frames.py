@@ -14,6 +14,7 @@ from reducer.combine import combine_rows, median_of
 from reducer.detector import NO_RESPONSE
 from reducer.frame import F32, U16, Chip, Files, FrameRef, Header
 from reducer.headers.gsaoi import region
+from reducer.masked import fill_masked
 from reducer.provenance import Target
 from reducer.sky.blocks import (
     Blocks,
@@ -219,8 +220,9 @@ def _without_offsets(task: KeepTask) -> Iterator[Chip]:
             chip = task.disk.read_chip(task.frame, index, rows)
             np.subtract(chip.data, offsets, out=data[rows])
             variance[rows], mask[rows] = chip.variance, chip.mask
+        fill_masked(data, mask)
         header = header.copy()
-        header["CHANRMS"] = (round(float(offsets.std()), 3), "rms of channel offsets (electron)")
+        header["CHANRMS"] = round(float(offsets.std()), 3)
         yield Chip(data, variance, mask, header)
 
 
@@ -293,9 +295,10 @@ def _without_sky(task: SubtractTask) -> Iterator[Chip]:
                 np.float32(1.0 + 1.0 / task.skies),
                 (made[0][rows], made[1][rows], made[2][rows]),
             )
+        fill_masked(made[0], made[2])
         header = header.copy()
-        header["SKYLEVEL"] = (round(task.levels[array], 3), "sky level subtracted (electron)")
-        header["CHANRMS"] = (round(float(task.offsets[array].std()), 3), "rms of channel offsets (electron)")
+        header["SKYLEVEL"] = round(task.levels[array], 3)
+        header["CHANRMS"] = round(float(task.offsets[array].std()), 3)
         yield Chip(*made, header)
 
 

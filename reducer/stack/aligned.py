@@ -27,11 +27,14 @@ class Work:
     target: Target
 
 
-def write_aligned(frames: Sequence[FrameRef], grid: Grid, kernel: str, context: Context) -> None:
-    """Write `_align` of every frame if ``write_outputs`` asks for it: on the stack's pixels and per pixel of
-    its size, neither scaled nor levelled, with variance and mask."""
-    if not parameters.value(context, "resampleToCommonFrame", "write_outputs"):
-        return
+def write_aligned(frames: Sequence[FrameRef], grid: Grid, kernel: str, context: Context) -> list[FrameRef]:
+    """Write `_align` of every frame if ``write_outputs`` asks for it, or if they are not to be stacked.
+
+    On the stack's pixels and per pixel of its size, neither scaled nor levelled, with variance and mask.
+    """
+    asked = parameters.value(context, "resampleToCommonFrame", "write_outputs")
+    if not asked and not parameters.value(context, "stackFrames", "skip_primitive"):
+        return list(frames)
     works = []
     for frame in frames:
         target = plan_product(context, frame, "_align", [frame], stamps=("ALIGN",))
@@ -41,6 +44,7 @@ def write_aligned(frames: Sequence[FrameRef], grid: Grid, kernel: str, context: 
         pass
     for work in works:
         context.notify("made", path=work.target.path)
+    return [frame.with_(aligned=work.target.path) for frame, work in zip(frames, works, strict=True)]
 
 
 def _write_exposure(work: Work) -> None:

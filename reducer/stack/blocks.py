@@ -35,13 +35,13 @@ def resampleToCommonFrame(frames: Sequence[FrameRef], context: Context) -> list[
 
     The resampling for the stack is done block by block within ``stackFrames``, so that no resampled frame
     need be held; ``pixel_scale`` and ``pa`` of this step are what it obeys. ``write_outputs`` writes each
-    frame on these pixels besides.
+    frame on these pixels besides, as does stackFrames:skip_primitive, which ends with them.
     """
     grid = output_grid(frames, context)
     size = f"{grid.width} x {grid.height} pixels of {grid.scale:g} arcsec, position angle {grid.angle:g}"
     context.notify("decision", what=f"the stack has {size}", reason="it holds every exposure")
-    write_aligned(on_target(frames), grid, KERNEL, context)
-    return list(frames)
+    written = write_aligned(on_target(frames), grid, KERNEL, context)
+    return [frame.with_(aligned=placed.aligned) for frame, placed in zip(frames, written, strict=True)]
 
 
 def output_grid(frames: Sequence[FrameRef], context: Context) -> Grid:

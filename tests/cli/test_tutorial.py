@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import bz2
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +15,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
+
+from goafetch.pipeline.provenance import read_provenance
+from reducer.parameters import STEPS
 
 CHAPTER = Path(__file__).parents[2] / "docs" / "python_chapter.py"
 MASK = "bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"
@@ -132,6 +138,62 @@ def test_nine_sky_subtracted_and_seven_flat_corrected(playground: Path) -> None:
     assert numbers("_skyCorrected") == list(range(95, 104))
     assert numbers("_flatCorrected") == list(range(104, 111))
     assert len(list(playground.glob("S20170504S*_skyCorrected.fits"))) == 4
+
+
+def test_masked_pixels_of_exposures_hold_no_garbage(playground: Path) -> None:
+    for path in sorted(playground.glob("S20170505S*Corrected.fits")):
+        with fits.open(path) as file:
+            for version in (1, 2, 3, 4):
+                data, mask = file["SCI", version].data, file["DQ", version].data
+                empty, good = (mask & 81) != 0, (mask & 125) == 0
+                assert np.isfinite(data).all()
+                assert data[good].min() <= data[empty].min()
+                assert data[empty].max() <= data[good].max()
+
+
+def test_every_input_has_its_own_md5_and_every_step_its_times_and_parameters(
+    playground: Path, playdata: Path
+) -> None:
+    def md5(path: Path) -> str:
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+    places = [playground, playdata, playground / "calibrations/processed_flat"]
+    for name in ("S20170505S0030_flat", "S20170505S0095_skyCorrected", "my_Kshort_stack"):
+        story = read_provenance(playground / f"{name}.fits")
+        for row in story["inputs and calibrations"]:
+            path = next(place / row["filename"] for place in places if (place / row["filename"]).exists())
+            assert row["md5"] == md5(path), f"{name}: {row}"
+        steps = {row["primitive"]: row for row in story["steps"]}
+        assert len(steps) == len(story["steps"])
+        assert all("" < row["timestamp_start"] <= row["timestamp_stop"] for row in story["steps"])
+        for step, row in steps.items():
+            assert json.loads(row["args"]).keys() >= STEPS.get(step, {}).keys(), row
+        with fits.open(playground / f"{name}.fits") as file:
+            history = list(file[0].header.get("HISTORY", ()))
+            assert len(history) == len(set(history))
+    inputs = [row for row in story["inputs and calibrations"] if row["provenance_added_by"] == "input"]
+    raw = {row["filename"] for row in story["inputs and calibrations"]} - {row["filename"] for row in inputs}
+    assert len(inputs) == 9
+    assert {"S20170505S0095.fits", "S20170505S0110.fits", "S20170505S0030_flat.fits", MASK} <= raw
+    asked = json.loads(steps["skyCorrect"]["args"])
+    assert (asked["offset_sky"], asked["scale_sky"], asked["level"]) == (False, "auto", "follow")
+    assert json.loads(steps["addDQ"]["args"])["latency"] is True
+    assert steps["prepare"]["timestamp_start"] <= steps["stackFrames"]["timestamp_start"]
+
+
+def test_without_stacking_aligned_frames_are_left(playground: Path, done: dict) -> None:
+    from shell import Shell
+
+    names = " ".join(f"S20170505S{number:04}_skyCorrected.fits" for number in (95, 96, 97))
+    answer = Shell()(f"reduce {names} -r alignAndStack -p stackFrames:skip_primitive=True --workers 1")
+    assert answer.code == 0, answer.err
+    assert answer.lines == [f"S20170505S{number:04}_align.fits" for number in (95, 96, 97)]
+    with fits.open(playground / answer.lines[0]) as first, fits.open(playground / answer.lines[1]) as second:
+        assert WCS(first["SCI"].header).wcs.compare(WCS(second["SCI"].header).wcs)
+        seen = (first["DQ"].data == 0) & (second["DQ"].data == 0) & (first["SCI"].data > 2000)
+        assert np.corrcoef(first["SCI"].data[seen], second["SCI"].data[seen])[0, 1] > 0.98
+    for line in answer.lines:
+        (playground / line).unlink()
 
 
 def test_the_stack_has_data_variance_mask_and_unit(playground: Path) -> None:

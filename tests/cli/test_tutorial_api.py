@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,9 @@ from goafetch.api.reduce import on_target, parse_parameters, parse_user_calibrat
 from goafetch.errors import NothingFound, UsageError
 from reducer import parameters
 from reducer.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from shell import Shell
 
 MASK = "../playdata/bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"
 
@@ -66,6 +70,34 @@ def test_match_info_reaches_the_steps() -> None:
         "determineAstrometricSolution": {"first_pass": 9.0, "final": 0.4, "min_matches": 7, "order": 1},
         "resampleToCommonFrame": {"pixel_scale": 0.02},
     }
+
+
+def test_parameters_are_set_as_in_a_dictionary_and_appended_as_pairs() -> None:
+    reduction = Reduce()
+    reduction.uparms["skyCorrect:offset_sky"] = False
+    reduction.uparms.append(("prepare:bad_wcs", "new"))
+    reduction.uparms.extend([("stackFrames:nlow", 1)])
+    reduction.uparms += {"stackFrames:nhigh": 2}
+    parsed = parameters.parse(parse_parameters(reduction.uparms))
+    assert parsed["skyCorrect"] == {"offset_sky": False}
+    assert parsed["prepare"] == {"bad_wcs": "new"}
+    assert parsed["stackFrames"] == {"nlow": 1, "nhigh": 2}
+    reduction.uparms = [("addDQ:time", 60)]
+    reduction.uparms["addDQ:latency"] = False
+    assert parameters.parse(parse_parameters(reduction.uparms)) == {"addDQ": {"time": 60.0, "latency": False}}
+
+
+def test_a_data_package_with_folders_in_playdata_is_planned_and_not_touched(
+    night: Path, tmp_path: Path, goafetch: Shell
+) -> None:
+    package = tmp_path / "gsaoiim_tutorial"
+    (package / "playdata").mkdir(parents=True)
+    (package / "playground").mkdir()
+    (package / "playdata/example1").symlink_to(night)
+    answer = goafetch(f"plan {package}")
+    assert answer.code == 0, answer.err
+    assert "S20170505S0095_image.fits" in answer.out + answer.err
+    assert sorted(path.name for path in (package / "playdata").iterdir()) == ["example1"]
 
 
 def test_nothing_to_reduce_and_modes_that_do_not_exist_are_refused(playground: Path) -> None:
