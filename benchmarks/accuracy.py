@@ -81,9 +81,7 @@ class Stack:
             names = {unit.name for unit in file}
             scale = float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))) * 3600)
             noise = {int(r["n"]): float(r["ratio"]) for r in file["NOISE"].data} if "NOISE" in names else {}
-            planes = [
-                np.asarray(file[name].data).astype(kind) for name, kind in (("SCI", "f4"), ("VAR", "f4"))
-            ]
+            planes = [np.nan_to_num(np.asarray(file[name].data).astype("f4")) for name in ("SCI", "VAR")]
             exposure = np.asarray(file["EXPTIME"].data).astype("f4") if "EXPTIME" in names else None
             mask = np.asarray(file["DQ"].data).astype("i4")
             return cls(*planes, mask, exposure, wcs, scale, header, noise, path)

@@ -151,13 +151,13 @@ def _judge_stars(result: Judgement, truth: Sight, stack: Path, names: list[str])
     with fits.open(stack) as units, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wcs = WCS(units["SCI"].header)
-        image, mask = np.asarray(units["SCI"].data, float), units["DQ"].data
+        image, mask = np.nan_to_num(np.asarray(units["SCI"].data, float)), units["DQ"].data
         weights = np.array(units["EXPTIME"].data)
     scale = float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))) * 3600)
     near = np.unique(np.load(truth.folder / "positions" / f"{names[0]}.npy")["id"])
     stars = near[np.isin(near, _isolated(catalogue, (BRIGHT, FAINT)))]
     px, py = wcs.all_world2pix(catalogue["ra"][stars], catalogue["dec"][stars], 0)
-    bad = ndimage.maximum_filter((mask != 0) | ~np.isfinite(image) | (weights == 0), 25)
+    bad = ndimage.maximum_filter((mask != 0) | (weights == 0), 25)
     px, py = _shift_to_light(image, bad, px, py, catalogue["magnitude"][stars], scale)
     if px is None:
         result.figures["stars"] = 0

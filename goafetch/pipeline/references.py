@@ -109,8 +109,8 @@ class References:
             contents["measureZeropoint:standard"] = standard[1]
         merged = {step: dict(values) for step, values in parameters.items()}
         for (step, name), path in files.items():
-            if path is not None:
-                merged.setdefault(step, {}).setdefault(name, str(path))
+            if path is not None:  # the product tells of them, wherever it is read
+                merged.setdefault(step, {}).setdefault(name, str(path.absolute()))
         return Given(merged, contents)
 
     def _files(self, stack: Stack) -> dict[tuple[str, str], Path | None]:

@@ -65,7 +65,7 @@ def list_steps(summary: RunSummary, folder: Path, into: Path | None = None) -> l
         """A file as it is called from where the commands are typed; any other value as it is."""
         if value in made:
             return made[value]
-        return os.path.relpath(value, into.absolute()) if into and Path(value).is_absolute() else value
+        return os.path.relpath(value, into.absolute()) if into and Path(value).is_file() else value
 
     return [*frames, *(_stack_step(summary, stack, settings(folder / stack.path, place)) for stack in stacks)]
 

@@ -84,6 +84,8 @@ def test_dragons_detects_sources_before_it_aligns_and_takes_no_name_that_is_ther
 def test_a_stack_is_repeated_with_all_that_it_was_made_with(tmp_path):
     """Catalogues, magnitudes and the standard's stack, as the product itself tells."""
     root = write_workspace(tmp_path / "night")
+    (root / "playground/catalogs").mkdir()
+    (root / "playground/catalogs/gaia.csv").touch()
     stack, standard = "playground/S20170505S0095_image.fits", "playground/S20170504S0114_image.fits"
     told = story(stack)
     products = (*told.products, Product(standard, "standard", "9132 Kshort 30 s"))
