@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
+from astropy.io import fits
 from raw_exposure import SIDE, expose, primary_header, write_raw
 
 from reducer import dq
 from reducer.fitsio import open_frame, read_chip
-from reducer.frame import Context, FrameRef
+from reducer.frame import Context, FrameRef, Header
+from reducer.headers.descriptors import describe
+from reducer.masked import EMPTY
 from reducer.run import run_recipe
 from reducer.steps.correct import correctDetector
 from reducer.steps.prepare import prepare
@@ -37,6 +41,10 @@ def two_exposures(folder: Path, afterglow: float) -> list[FrameRef]:
     return [open_frame(path) for path in paths]
 
 
+def headers_of(frame: FrameRef) -> tuple[Header, tuple[Header, ...]]:
+    return frame.header, frame.chips
+
+
 def lazily(frames: list[FrameRef], folder: Path) -> list[FrameRef]:
     made: list[FrameRef] = []
 
@@ -54,9 +62,30 @@ def test_rows_are_those_of_the_whole_and_of_the_file(tmp_path: Path) -> None:
     assert frame.source is not None
     whole, rows = read_chip(frame, 2), read_chip(frame, 2, slice(48, 64))
     saved = read_chip(open_frame(tmp_path / "made" / frame.path.name), 2)
+    measured = (whole.mask & EMPTY) == 0
     for name in ("data", "variance", "mask"):
         assert np.array_equal(getattr(whole, name)[48:64], getattr(rows, name))
-        assert np.array_equal(getattr(whole, name), getattr(saved, name))
+        assert np.array_equal(getattr(whole, name)[measured], getattr(saved, name)[measured])
+
+
+def test_gain_read_noise_and_levels_of_a_product_are_those_of_its_electrons(tmp_path: Path) -> None:
+    """Headers of raw frames hold the read noise of one coadd; DRAGONS takes a prepared one's as it stands."""
+    path = take(tmp_path, "S20170505S0001.fits", np.full((SIDE, SIDE), 3000.0), minutes=0.0)
+    with fits.open(path, mode="update") as file:
+        file[0].header["COADDS"] = 4
+        for unit, noise in zip(file[1:], (26.53, 19.10, 27.24, 32.26), strict=True):
+            unit.header["RDNOISE"], unit.header["GAIN"] = noise, 2.4
+    raw = describe(*headers_of(open_frame(path)))
+    made = describe(*headers_of(lazily([open_frame(path)], tmp_path / "made")[0]))
+    assert made.gain == [1.0] * 4
+    assert made.read_noise == pytest.approx([13.265, 9.55, 13.62, 16.13], abs=0.006)
+    assert made.read_noise == pytest.approx(raw.read_noise, abs=0.006)
+    for array, (electrons, counts) in enumerate(
+        zip(made.saturation_level, raw.saturation_level, strict=True)
+    ):
+        assert 0.99 < electrons / (counts * raw.gain[array]) < 1.2, "the correction adds a tenth"
+    for low, high in zip(made.non_linear_level, made.saturation_level, strict=True):
+        assert 40_000 < low < high
 
 
 def test_an_afterglow_is_flagged_and_nothing_where_there_is_none(tmp_path: Path) -> None:
