@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from goafetch.api import logutils
-from goafetch.api.files import expand
+from goafetch.api.files import describe_files, expand
 from goafetch.api.reduce import Task, reduce_files
 from goafetch.catalog import MAGNITUDES, POSITIONS
-from goafetch.events import Notify
+from goafetch.errors import UsageError
+from goafetch.events import Notify, silent
 from goafetch.pipeline.references import archive_table
 from goafetch.workspace import Workspace
 
@@ -44,6 +45,7 @@ def disco(
     phot_catalog: str | None = None,
     standards: str | Path | None = None,
     parameters: Sequence[tuple[str, Any]] = (),
+    notify: Notify = silent,
 ) -> Path:
     """Stack sky-subtracted exposures; the path of ``<output_identifier>.fits``.
 
@@ -53,16 +55,23 @@ def disco(
     nothing: what is left of the sky between exposures is always solved for. ``phot_catalog``: magnitudes of
     stars of the field. ``standards``: a table of magnitudes of standards, or the stack of one; without it
     the zeropoint is that of the standard's stack beside the files. ``parameters``: of any step,
-    ('step:name', value), before all else.
+    ('step:name', value), before all else. ``notify`` is told all that is told to the log. Raises UsageError
+    for exposures of several filters.
     """
     output = named(output_identifier)
     with (
-        logutils.telling() as tell,
+        logutils.telling() as log,
         tempfile.TemporaryDirectory(dir=output.parent, prefix=".disco-") as scratch,
     ):
+
+        def tell(event: str, /, **facts: object) -> None:
+            log(event, **facts)
+            notify(event, **facts)
+
         if skysub:
             tell("decision", what="skysub=True changes nothing", reason="residual sky is always solved for")
         files = expand(infiles)
+        refuse_mixed(files)
         places = (files[0], Path(scratch), tell) if files else None
         stars = {
             "determineAstrometricSolution:catalog": places and stars_for(POSITIONS, catalog, *places),
@@ -77,6 +86,16 @@ def disco(
         )
         (made,) = reduce_files(task, tell)
         return made.rename(output)
+
+
+def refuse_mixed(files: Sequence[Path]) -> None:
+    """UsageError, with the names, for files of several filters."""
+    filters: dict[str, list[str]] = {}
+    for path, facts in describe_files(files)[0]:
+        filters.setdefault(facts.filter or "unknown", []).append(path.name)
+    if len(filters) > 1:
+        found = "; ".join(f"{name}: {', '.join(names)}" for name, names in sorted(filters.items()))
+        raise UsageError(f"exposures of several filters ({found})", "one filter", "stack each by itself")
 
 
 def stars_for(

@@ -55,15 +55,16 @@ def reduce(
         workers=workers,
     )
     logutils.config(mode=_mode(verbose, quiet))
-    refused: list[object] = []
+    refused: dict[str, str] = {}
 
     def count(event: str, /, **facts: object) -> None:
-        refused.extend([facts.get("name")] if event == "refused" else ())
+        if event == "refused":
+            refused[str(facts["name"])] = str(facts.get("reason", ""))
         tell(event, **facts)
 
     with logutils.telling() as tell:
         products = reduce_files(task, count)
-    _show(products, json=json)
+    _show(products, refused, json=json)
     return 1 if refused else 0
 
 
@@ -103,6 +104,12 @@ def disco(
     from goafetch.api.reduce import parse_parameters
 
     logutils.config(mode=_mode(verbose, quiet))
+    refused: dict[str, str] = {}
+
+    def count(event: str, /, **facts: object) -> None:
+        if event == "refused":
+            refused[str(facts["name"])] = str(facts.get("reason", ""))
+
     made = stack(
         files,
         output,
@@ -111,17 +118,19 @@ def disco(
         phot_catalog=phot_catalog,
         standards=standards,
         parameters=parse_parameters(parameters or ()),
+        notify=count,
     )
-    _show([made], json=json)
-    return 0
+    _show([made], refused, json=json)
+    return 1 if refused else 0
 
 
 def _mode(verbose: bool, quiet: bool) -> str:
     return "quiet" if quiet else "verbose" if verbose else "standard"
 
 
-def _show(products: list[Path], *, json: bool) -> None:
+def _show(products: list[Path], refused: dict[str, str], *, json: bool) -> None:
     if json:
-        console.emit_json({"products": products})
+        left_out = [{"name": name, "reason": reason} for name, reason in refused.items()]
+        console.emit_json({"products": products, "left_out": left_out})
     else:
         console.show_table([{"product": path} for path in products], ["product"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 from astropy.io import fits
 from tiny_program import LAMPS_ON, ON_TARGET, name_of, write_program
+from typer.testing import CliRunner
 
 from goafetch.api.disco import disco
 from goafetch.api.reduce import Task, reduce_files
 from goafetch.archive.unpack import unpack
+from goafetch.cli import app
+from goafetch.errors import UsageError
 from goafetch.pipeline import RunReport, run
 from reducer.fitsio import read_table
 from reducer.headers.descriptors import describe
@@ -133,3 +137,28 @@ def test_unpack_keeps_one_file_of_an_exposure_and_names_the_others(raw: Path, tm
         assert sorted(path.name for path in (tmp_path / "playdata").glob("*.fits")) == [SECOND]
         assert {name for name, _ in report.copies} == set(COPIES)
         assert all(SECOND in reason for _, reason in report.copies) and report.exit_code == 0
+
+
+def test_disco_exits_1_where_a_file_is_left_out_and_its_json_names_it(
+    done: RunReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frames = sorted(done.workspace.playground.glob("*_skyCorrected.fits"))
+    twice = tmp_path / "copy of it.fits"
+    shutil.copy(frames[1], twice)
+    done_by_hand = CliRunner().invoke(app, ["disco", *map(str, [*frames, twice]), "--json"])
+    assert done_by_hand.exit_code == 1
+    (left_out,) = json.loads(done_by_hand.stdout)["left_out"]
+    assert left_out["name"] == twice.name and frames[1].name in left_out["reason"]
+
+
+def test_disco_refuses_mixed_filters_by_name(
+    done: RunReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frames = sorted(done.workspace.playground.glob("*_skyCorrected.fits"))
+    odd = tmp_path / frames[1].name
+    shutil.copy(frames[1], odd)
+    fits.setval(odd, "FILTER1", value="J_G1102")
+    with pytest.raises(UsageError, match=rf"J: {odd.name}; Kshort: {frames[0].name}"):
+        disco([frames[0], odd])
