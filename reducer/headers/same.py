@@ -46,8 +46,8 @@ def needless(files: Sequence[tuple[Path, Descriptors]]) -> dict[Path, tuple[str,
 
 def _preference(file: tuple[Path, Descriptors]) -> tuple[int, bool, int, str]:
     path, facts = file
-    is_raw_name = RAW_NAME.fullmatch(path.name.removesuffix(".fits")) is not None
-    return -len(facts.chips), not is_raw_name, len(path.name), path.name
+    is_own_name = RAW_NAME.fullmatch(SUFFIX.sub("", path.name.removesuffix(".fits"))) is not None
+    return -len(facts.chips), not is_own_name, len(path.name), path.name
 
 
 def exposure_identity(facts: Descriptors) -> Hashable | None:
