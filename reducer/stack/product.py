@@ -181,6 +181,8 @@ def stack_header(reference: FrameRef, grid: Grid) -> Header:
     header = reference.chips[0].copy()
     header.clear()
     header["EXTVER"], header["BUNIT"] = 1, "electron"
+    if levels := [float(chip["SKYLEVEL"]) for chip in reference.chips if "SKYLEVEL" in chip]:
+        header["SKYLEVEL"] = round(float(np.mean(levels)), 3)  # of the reference exposure's arrays
     grid.write_wcs(header)
     if "ASTRCAT" in reference.header:
         # Catalogues of this century are on the ICRS.
