@@ -70,13 +70,16 @@ def measure_light(image: F32, variance: F32, usable: F32, star: Table, others: T
 
     ``usable``: False where a pixel is bad; ``others``: the sources beside the star, whose pixels are left
     out. The light within the aperture is summed over the fitted sky; beyond it, that of a Moffat profile
-    (Moffat 1969, A&A 3, 455) fitted to the rings from the wing outwards. BadInput if too few rings are seen.
+    (Moffat 1969, A&A 3, 455) fitted to the rings from the wing outwards. BadInput if too few rings are seen,
+    or no sky beyond them.
     """
     scale = max(float(star["fwhm"]), LEAST_SCALE)
     rings = sum_rings(image, variance, usable, star, others, ring_edges(scale))
     total, beyond, edge = _with_wing(rings, scale, WING)
     other = _with_wing(rings, scale, OTHER_WING)[0]
     photons, sky = _noise(rings, edge)
+    if not np.isfinite(sky):
+        raise BadInput("no sky is seen around the star", f"more than {1.6 * edge:.0f} pixels about it")
     growth = np.hypot(WING_ERROR * beyond, 0.5 * (total - other))
     return Light(total, photons, float(growth), sky, edge, (total - beyond) / total)
 
@@ -121,16 +124,18 @@ def _mean_of_seen(values: F64) -> F64:
 
 
 def _noise(rings: Rings, edge: float) -> tuple[float, float]:
-    """Noise of the light within the aperture by photons, and by the sky under it."""
-    inside, far = rings.outer <= edge, rings.inner >= 1.6 * edge
+    """Noise of the light within the aperture by photons, and by the sky under it (NaN where none is seen)."""
+    inside = rings.outer <= edge
     photons = float(np.sqrt(np.nansum((rings.noise * rings.area)[inside] ** 2)))
-    seen = np.isfinite(rings.sectors[:, far])
-    total = np.where(seen, rings.sectors[:, far], 0.0).sum(axis=1)
-    by_sector = total[seen.any(axis=1)] / seen.sum(axis=1)[seen.any(axis=1)]
-    if len(by_sector) < SECTORS // 2:
-        return photons, float("nan")
-    sky = float(np.std(by_sector) / np.sqrt(len(by_sector))) * float(rings.area[inside].sum())
-    return photons, sky
+    # Well beyond the aperture; at once beyond it where the image ends before.
+    for start in (1.6 * edge, edge):
+        sectors = rings.sectors[:, rings.inner >= start]
+        means = _mean_of_seen(sectors)
+        means = means[np.isfinite(means)]
+        if len(means) >= SECTORS // 2:
+            sky = float(np.std(means) / np.sqrt(len(means))) * float(rings.area[inside].sum())
+            return photons, sky
+    return photons, float("nan")
 
 
 def ring_edges(scale: float) -> F64:

@@ -96,7 +96,11 @@ def _from_star(frames: Sequence[FrameRef], facts: Descriptors, context: Context)
             context.notify("warning", text=f"{frame.path.name}: not used for the zeropoint: {choice}")
     usable = [(f, choice) for f, choice in zip(frames, picked, strict=True) if not isinstance(choice, str)]
     tasks = [(context.disk, f.with_(sources=()), *choice) for f, choice in usable]
-    measures = [m for m in context.map(measure_star, tasks) if m is not None]
+    found = list(context.map(measure_star, tasks))
+    for (frame, _), one in zip(usable, found, strict=True):
+        if isinstance(one, str):
+            context.notify("warning", text=f"{frame.path.name}: not used for the zeropoint: {one}")
+    measures = [one for one in found if not isinstance(one, str)]
     if not measures:
         return f"{magnitude.star} could not be measured in any exposure: see the warnings"
     return combine_measures(measures, magnitude, nominal.extinction(facts.filter or ""), frames[0])
@@ -156,15 +160,15 @@ def _is_blended(star: Table, others: Table) -> bool:
     return bool((others["flux"][close, 1] > BLENDING * star["flux"][1]).any())
 
 
-def measure_star(task: tuple[Files, FrameRef, int, Table, Table]) -> Measure | None:
-    """The star's light in one exposure, in electrons per exposure on the scale of the reference pixel."""
+def measure_star(task: tuple[Files, FrameRef, int, Table, Table]) -> Measure | str:
+    """The star's light in one exposure, electrons on the scale of the reference pixel, or why not."""
     files, frame, index, star, others = task
     chip = files.read_chip(frame, index)
     usable = (chip.mask & dq.UNUSABLE) == 0
     try:
         light = measure_light(chip.data, chip.variance, usable, star, others)
-    except BadInput:
-        return None
+    except BadInput as error:
+        return str(error)
     assert frame.geometry is not None
     # A flat makes surface brightness of light: a sum over pixels is in units of their own area.
     area = frame.geometry.area(np.array([star["x"]]), np.array([star["y"]]), index)[0] / REFERENCE_SCALE**2
