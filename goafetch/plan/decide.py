@@ -47,8 +47,11 @@ def make_plan(
 
     used = {group.flat for group in groups}
     idle = [flat for flat in flats if playground / flat.product not in used]
-    left_out += [LeftOut(path, "no frame needs this flat") for flat in idle for path in flat.frames]
     flats = [flat for flat in flats if flat not in idle]
+    # Lamp-off frames may belong to several flats.
+    needed = {path for flat in flats for path in flat.frames}
+    spare = dict.fromkeys(path for flat in idle for path in flat.frames if path not in needed)
+    left_out += [LeftOut(path, "no frame needs this flat") for path in spare]
     left_out += _idle_masks(masks, [*flats, *groups])
     return Plan(
         tuple(flats),

@@ -17,18 +17,21 @@ OBJECTS = MatchInfo(*disco_pars.OBJCAT_ALIGN_RADIUS, None, disco_pars.OBJCAT_POL
 REFERENCE = MatchInfo(
     *disco_pars.REFCAT_ALIGN_RADIUS, disco_pars.REFCAT_MIN_MATCHES, disco_pars.REFCAT_POLY_DEGREE
 )
+#: Of the sources of positions and magnitudes one is known.
+STARS = {"measureZeropoint:standards": "stars.csv", "determineAstrometricSolution:catalog": None}
 
 
 def test_every_value_of_the_tutorial_is_a_parameter_of_a_step():
-    given = parse(disco.stack_parameters(OBJECTS, REFERENCE, disco_pars.PIXEL_SCALE, None))
+    given = parse(disco.stack_parameters(OBJECTS, REFERENCE, disco_pars.PIXEL_SCALE, STARS))
     assert given["adjustWCSToReference"] == {"first_pass": 5.0, "final": 0.1, "order": 3}
     tie = {"first_pass": 10.0, "final": 0.2, "min_matches": 5, "order": 3}
     assert given["determineAstrometricSolution"] == tie
     assert given["resampleToCommonFrame"] == {"pixel_scale": 0.02}
+    assert given["measureZeropoint"] == {"standards": "stars.csv"}
 
 
 def test_each_field_of_the_object_match_changes_the_limits(tmp_path):
-    given = parse(disco.stack_parameters(MatchInfo(2.0, 0.05, 9, 1), None, None, None))
+    given = parse(disco.stack_parameters(MatchInfo(2.0, 0.05, 9, 1), None, None, {}))
     assert limits_of(Context(tmp_path, given)) == Limits(radius=2.5, tolerance=0.05, order=1, fewest=9)
 
 

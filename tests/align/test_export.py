@@ -64,11 +64,13 @@ def test_resampled_exposures_are_written_on_the_pixels_of_the_stack(tmp_path):
     frames, context, _, told = draw_standard(tmp_path, 9.0, 5)
     parameters = {"resampleToCommonFrame": {"write_outputs": True}}
     context = replace(context, files=Written(context.files.chips), parameters=parameters)
-    assert resampleToCommonFrame(frames[:2], context) == frames[:2]
+    after = resampleToCommonFrame(frames[:2], context)
+    assert [frame.with_(aligned=None) for frame in after] == frames[:2]
+    assert [frame.aligned.name for frame in after] == [f"{f.path.stem}_align.fits" for f in frames[:2]]
     grid = output_grid(frames[:2], context)
     column, row = grid.to_pixel(np.zeros(1), np.zeros(1))
-    for frame in frames[:2]:
-        path = tmp_path / f"{frame.path.stem}_align.fits"
+    for frame in after:
+        path = frame.aligned
         assert ("made", {"path": path}) in told
         made = read_chip(open_frame(path), 0)
         assert made.data.shape == (grid.height, grid.width)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
 from visits import build, comets, crowd, moving, skies, visit
 
 from goafetch.api.disco import disco
@@ -18,8 +19,8 @@ from reducer.errors import CannotAlign
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.headers.motion import are_tracked, target_motion, tracking_rate
 
-#: Arcsec a second east and north: 20 arcsec an hour.
-RATE = (0.0039, -0.0039)
+#: Arcsec a second east and north: 20 arcsec an hour; and how bright the target is.
+RATE, MAGNITUDE = (0.0039, -0.0039), 15.0
 
 
 def header(
@@ -83,7 +84,7 @@ def test_rates_against_positions_leave_the_motion_open(moves: float) -> None:
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four exposures of a comet, and three of sky."""
     on_target = moving(visit(95), RATE)
-    fields = comets(on_target, crowd(), (-21.0, 22.0), 15.0)
+    fields = comets(on_target, crowd(), (-21.0, 22.0), MAGNITUDE)
     return build(tmp_path_factory.mktemp("night") / "raw", [*on_target, *skies(target="COMET")], fields)
 
 
@@ -96,15 +97,21 @@ def done(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> RunReport:
     return reduce_night(raw, tmp_path_factory.mktemp("space") / "ws")
 
 
+#: Pixels of a stack: the aperture's radius (0.3 arcsec), and the ring in which its sky is taken.
+RADIUS, RING = 15, (30, 50)
+
+
+def exposures_of(raw: Path) -> list[dict[str, Any]]:
+    """The truth of the exposures of the comet."""
+    truth = json.loads((raw.with_name("raw_truth") / "exposures.json").read_text())
+    return sorted((one for one in truth if one["kind"] == "science"), key=lambda one: one["name"])
+
+
 def peak_and_flux(stack: Path, raw: Path) -> tuple[float, float]:
     """Of the comet: its peak, and its light within 0.3 arcsec, electrons."""
     with fits.open(stack) as units:
         image, wcs_header = units["SCI"].data, units["SCI"].header
-    from astropy.wcs import WCS
-
-    truth = json.loads((raw.with_name("raw_truth") / "exposures.json").read_text())
-    first = next(one for one in truth if one["name"] == "S20170505S0095")
-    with np.load(raw.with_name("raw_truth") / f"catalogue_{first['field']}.npz") as stars:
+    with np.load(raw.with_name("raw_truth") / f"catalogue_{exposures_of(raw)[0]['field']}.npz") as stars:
         ra, dec = stars["ra"][-1], stars["dec"][-1]
     x, y = WCS(wcs_header).celestial.all_world2pix(ra, dec, 0)
     rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
@@ -112,8 +119,41 @@ def peak_and_flux(stack: Path, raw: Path) -> tuple[float, float]:
     top = np.argmax(np.where(near, np.nan_to_num(image), -1e9))
     row, column = np.unravel_index(top, image.shape)
     away = np.hypot(rows - row, columns - column)
-    around = np.nanmedian(image[(away > 30) & (away < 50)])
-    return float(image[row, column]), float(np.nansum(image[away < 15] - around))
+    around = np.nanmedian(image[(away > RING[0]) & (away < RING[1])])
+    return float(image[row, column]), float(np.nansum(image[away < RADIUS] - around))
+
+
+def moffat(radius: float, fwhm: float, power: int) -> tuple[float, float]:
+    """The share of a star's light within a radius, and its light per square arcsec there."""
+    alpha = fwhm / 2 / np.sqrt(2 ** (1 / power) - 1)
+    base = 1 + (radius / alpha) ** 2
+    return 1 - base ** (1 - power), (power - 1) / np.pi / alpha**2 * base**-power
+
+
+def shares_of(raw: Path) -> np.ndarray:
+    """The part of the comet's light that ``peak_and_flux`` must find in each exposure."""
+    radius, ring = RADIUS * 0.02, np.mean(RING) * 0.02
+    shares = []
+    for one in exposures_of(raw):
+        profile = one["profile"]
+        core = np.load(raw.with_name("raw_truth") / "positions" / f"{one['name']}.npy")[-1]["core_fraction"]
+        outwards = (1 - core / profile["core_fraction"]) / profile["loss"]
+        parts = [
+            (core, profile["core_fwhm"] * (1 + profile["growth"] * outwards), 4),
+            (1 - core, profile["halo_fwhm"], 3),
+        ]
+        within = sum(part * moffat(radius, *shape)[0] for part, *shape in parts)
+        beside = sum(part * moffat(ring, *shape)[1] for part, *shape in parts)
+        shares.append(within - beside * np.pi * radius**2)
+    return np.array(shares)
+
+
+def true_light(raw: Path) -> float:
+    """All of the comet's light in the first exposure, electrons."""
+    first = exposures_of(raw)[0]
+    told = json.loads((raw.with_name("raw_truth") / "program.json").read_text())
+    zeropoint = told["zeropoint_on_stack_scale"]["Kshort"]
+    return float(first["exptime"] * first["transmission"] * 10 ** (0.4 * (zeropoint - MAGNITUDE)))
 
 
 def test_the_stack_is_made_on_the_target_which_keeps_its_peak_and_light(done: RunReport, raw: Path) -> None:
@@ -125,7 +165,13 @@ def test_the_stack_is_made_on_the_target_which_keeps_its_peak_and_light(done: Ru
     alone, light = peak_and_flux(disco([first], str(done.workspace.root / "alone")), raw)
     # The share of the light in the core changes by 6 % from exposure to exposure.
     assert peak == pytest.approx(alone, rel=0.12)
-    assert flux == pytest.approx(light, rel=0.06)
+    told, shown = fits.getdata(stack, "EXPOSURES"), exposures_of(raw)
+    clear = np.array([one["transmission"] / shown[0]["transmission"] for one in shown])
+    assert (np.abs(told["transparency"] - clear) <= 3 * told["transparency_error"] + 1e-6).all()
+    shares = shares_of(raw)
+    expected = np.sum(told["weight"] * shares * clear / told["transparency"])
+    assert light == pytest.approx(true_light(raw) * shares[0], rel=0.04)
+    assert flux / light == pytest.approx(expected / shares[0], rel=0.015)
     assert any("moving target" in decision.what for decision in done.summary.decisions)
 
 

@@ -268,9 +268,21 @@ def test_every_file_is_in_a_group_is_its_mask_or_is_left_out(data: st.DataObject
     drawn = data.draw(st.lists(st.tuples(st.sampled_from(kinds), changes), max_size=14))
     files = [frame(n, f"05:{n:02d}:00", what, **change) for n, (what, change) in enumerate(drawn, 1)]
     plan = planned(files)
-    placed = [path for group in plan.groups() for path in group.frames]
-    placed += {group.bpm for group in plan.groups() if group.bpm} | {left.path for left in plan.left_out}
+    # Lamp-off frames may serve flats of several nights.
+    placed = [*{path for flat in plan.flats for path in flat.frames}]
+    placed += [path for group in plan.groups() if group.kind != "flat" for path in group.frames]
+    placed += {group.bpm for group in plan.groups() if group.bpm}
+    placed += [left.path for left in plan.left_out]
     assert sorted(path.name for path in placed) == sorted(path.name for path, _ in files)
+    lit = [path for flat in plan.flats for path in flat.frames[: flat.lit]]
+    assert len(lit) == len(set(lit))
+
+
+def test_lamp_off_frames_that_a_flat_uses_are_not_left_out_with_another_flat() -> None:
+    lit = [frame(1, "01:00:00", LAMP_ON), frame(3, "01:00:00", LAMP_ON, **{"DATE-OBS": "2012-11-04"})]
+    plan = planned([*lit, frame(2, "01:10:00", LAMP_OFF), frame(95, "05:00:00", SCIENCE)])
+    assert [path.name for path in plan.flats[0].frames] == ["S20170505S0001.fits", "S20170505S0002.fits"]
+    assert [left.path.name for left in plan.left_out] == ["S20170505S0003.fits"]
 
 
 def test_a_flat_of_part_of_the_arrays_does_not_serve_a_whole_frame() -> None:

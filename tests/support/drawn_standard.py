@@ -71,6 +71,7 @@ def expose(number, magnitude, airmass, rng, *, seconds=30.0, saturated=False):
         Path(f"S20170504S{number:04d}.fits"),
         header,
         (chip_header,),
+        md5=f"{number:032x}",
         sources=(detect_sources(data, variance, mask),),
         geometry=geometry,
     )
