@@ -39,6 +39,9 @@ KEYWORDS: Mapping[str, str] = {
     "SKYSIGMA": "[electron] uncertainty of the sky's level",
     "SKYLEVEL": "[electron] sky level subtracted",
     "CHANRMS": "[electron] rms of channel offsets",
+    "RAMP": "[electron] first row below the rest, removed",
+    "ROWRMS": "[electron] rms of row offsets removed",
+    "ROWSFREE": "rows whose offsets could be measured",
     # Stacks.
     "TEXPTIME": "[s] exposure time of all exposures together",
     "NCOMBINE": "exposures in the stack",

@@ -32,6 +32,7 @@ from reducer.sky.blocks import (
 )
 from reducer.sky.channels import Strips, strips_of
 from reducer.sky.objects import BLOCK, Bool, cell_map, find_objects, without_faint
+from reducer.sky.rows import Ramp, row_offsets
 from reducer.steps.masks import Place, index_of, read_response
 
 #: The path of each array's pattern.
@@ -129,13 +130,17 @@ def see(blocks: Blocks, header: Header, local: bool, hidden: Bool | None = None)
 
 @dataclass(frozen=True)
 class PatternTask:
-    """Combine one array of several sky frames, given what each shows and where each is in blocks."""
+    """Combine one array of several sky frames, given what each shows and where each is in blocks.
+
+    ``ramps``: of each frame, by array.
+    """
 
     disk: Files
     frames: tuple[FrameRef, ...]
     blocks: tuple[Path, ...]
     seen: tuple[Mapping[int, Seen], ...]
     offsets: tuple[Mapping[int, F32], ...]
+    ramps: tuple[Mapping[int, Ramp], ...]
     array: int
     path: Path
 
@@ -180,6 +185,8 @@ def combine_skies(task: PatternTask) -> Path:
         sky, seen = task.frames[place], task.seen[place][task.array]
         chip = task.disk.read_chip(sky, index_of(sky, task.array), rows)
         np.subtract(chip.data, task.offsets[place][task.array] + np.float32(seen.level), out=value)
+        if task.array in task.ramps[place]:
+            value -= task.ramps[place][task.array].over(rows.stop)[rows, None]
         noise[:], mask[:] = chip.variance, chip.mask
         part = slice(rows.start // BLOCK, rows.stop // BLOCK)
         hide(unpack_rows(masks[layer], seen.packed[1][1], part), mask)
@@ -250,7 +257,8 @@ def _empty(shape: tuple[int, int]) -> tuple[F32, F32, U16]:
 class SubtractTask:
     """Subtract pattern, level and channel offsets from one frame and write it.
 
-    ``levels``: per array the electrons to subtract; ``factors``: what the pattern is multiplied by.
+    ``levels``: per array the electrons to subtract; ``factors``: what the pattern is multiplied by;
+    ``ramps``: that the arrays have; ``objects``: where the objects are, in blocks.
     ``flat``: that the frame was divided by, if it was; ``skies``: how many exposures made the pattern.
     """
 
@@ -260,6 +268,8 @@ class SubtractTask:
     levels: Mapping[int, float]
     factors: Mapping[int, float]
     offsets: Mapping[int, F32]
+    ramps: Mapping[int, Ramp]
+    objects: Mapping[int, Packed]
     target: Target
     skies: int
     flat: Path | None = None
@@ -295,11 +305,25 @@ def _without_sky(task: SubtractTask) -> Iterator[Chip]:
                 np.float32(1.0 + 1.0 / task.skies),
                 (made[0][rows], made[1][rows], made[2][rows]),
             )
-        fill_masked(made[0], made[2])
         header = header.copy()
         header["SKYLEVEL"] = round(task.levels[array], 3)
         header["CHANRMS"] = round(float(task.offsets[array].std()), 3)
+        _level_rows(task, array, made, header)
+        fill_masked(made[0], made[2])
         yield Chip(*made, header)
+
+
+def _level_rows(task: SubtractTask, array: int, made: tuple[F32, F32, U16], header: Header) -> None:
+    """Take, in place, an array's ramp and the offsets of its rows off, where it has any; note them."""
+    if array in task.ramps:
+        ramp = task.ramps[array]
+        np.subtract(made[0], ramp.over(len(made[0]))[:, None], out=made[0])
+        header["RAMP"] = round(ramp.depth, 2)
+    rows = row_offsets(made[0], made[2], unpack(task.objects[array]))
+    header["ROWSFREE"] = len(made[0]) - rows.unknown
+    if rows.offsets.any():
+        np.subtract(made[0], rows.offsets[:, None], out=made[0])
+        header["ROWRMS"] = round(float(rows.offsets.std()), 3)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]

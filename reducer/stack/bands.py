@@ -11,6 +11,7 @@ from reducer.errors import BadInput
 from reducer.frame import Files
 from reducer.stack.combine import REACH, Combined, Rejection, Samples, combine
 from reducer.stack.exposures import Exposure
+from reducer.stack.snowballs import hide_snowballs
 
 #: Rows beyond a band that its result depends on: neighbours of rejected samples, and the contrast there.
 MARGIN = 2 * REACH
@@ -98,6 +99,8 @@ def fill_planes(files: Files, exposure: Exposure, planes: Planes, kernel: str) -
         if rows is None:
             continue
         block = files.read_chip(exposure.frame, chip, rows)
+        for ball in exposure.snowballs[chip] if exposure.snowballs else ():
+            hide_snowballs(block.mask, ball, rows.start)
         if exposure.excess != 1.0:
             block.variance[:] *= np.float32(exposure.excess)
         plane = exposure.levels[chip].plane

@@ -15,6 +15,7 @@ from reducer.stack.again import excess_of, samplings
 from reducer.stack.images import StarImage
 from reducer.stack.levels import Level, Survey, lattice, solve_levels, survey_exposure
 from reducer.stack.noise import Sampling
+from reducer.stack.snowballs import find_snowballs
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Exposure:
     (5,): by array number; ``variance``: of a pixel of the sky, so scaled; ``seconds``: EXPTIME x COADDS;
     ``width``: FWHM of its stars in its own pixels, the other exposures' where it has none; ``image``: what
     its stars look like. ``samplings``: how it is interpolated along either axis; ``excess``: what its VAR is
-    multiplied by, because its pixels are correlated already.
+    multiplied by, because its pixels are correlated already. ``snowballs``: of each chip, (n, 3): column, row
+    and radius in pixels of what heavy cosmic rays spoil.
     """
 
     frame: FrameRef
@@ -41,6 +43,7 @@ class Exposure:
     image: StarImage
     samplings: tuple[Sampling, Sampling]
     excess: float
+    snowballs: tuple[F64, ...] = ()
 
 
 def prepare_exposures(
@@ -54,9 +57,10 @@ def prepare_exposures(
     factors = [frame.scale for frame in frames]
     levels = solve_levels(surveys, factors, geometries, points)
     widths = known_widths(images)
+    snowballs = find_snowballs(frames, geometries, context)
     exposures = []
-    for frame, geometry, survey, level, width, image in zip(
-        light, geometries, surveys, levels, widths, images, strict=True
+    for frame, geometry, survey, level, width, image, spoilt in zip(
+        light, geometries, surveys, levels, widths, images, snowballs, strict=True
     ):
         inverses = tuple(geometry.inverse(chip, grid.to_pixel) for chip in range(len(frame.chips)))
         along = samplings(context.disk, frame, geometry, inverses[0], grid)
@@ -74,6 +78,7 @@ def prepare_exposures(
                 image=image,
                 samplings=along,
                 excess=excess_of(kernel, along),
+                snowballs=spoilt,
             )
         )
         middles = zip(level, geometry.regions, strict=True)

@@ -36,6 +36,7 @@ from reducer.sky.frames import (
 )
 from reducer.sky.level import odd_skies
 from reducer.sky.objects import BLOCK, Bool
+from reducer.sky.rows import Ramp, find_ramps
 from reducer.steps.field import Seens, shift
 from reducer.steps.separate import FIELD, link, positions, seconds
 from reducer.steps.skylevel import (
@@ -58,13 +59,15 @@ class Skies:
     """The sky exposures in use, what they show, and the pattern of each set of them.
 
     ``blocks``: where each is in blocks of 4x4 pixels. ``offsets``: of the channels, by frame and array,
-    electrons for each column; ``width``: of a channel. ``odd``: the skies that are left out.
+    electrons for each column; ``width``: of a channel; ``ramps``: by frame and array. ``odd``: the skies that
+    are left out.
     """
 
     frames: dict[str, FrameRef]
     blocks: dict[str, Path] = field(default_factory=dict)
     seen: dict[str, Seens] = field(default_factory=dict)
     offsets: dict[str, dict[int, F32]] = field(default_factory=dict)
+    ramps: dict[str, dict[int, Ramp]] = field(default_factory=dict)
     patterns: dict[frozenset[str], Pattern] = field(default_factory=dict)
     odd: frozenset[str] = frozenset()
     width: int = 512
@@ -129,6 +132,9 @@ def make_patterns(frames: Sequence[FrameRef], objects: Sequence[FrameRef], conte
     light = dict(zip(tasks, context.map(combine_blocks, tasks.values()), strict=True))
     _look_at_skies(skies, {array: task.path for array, task in tasks.items()}, context)
     skies.seen = {name: _with_fixed(seen, fixed) for name, seen in skies.seen.items()}
+    skies.ramps = dict(
+        zip(skies.seen, find_ramps([strips_in(seen) for seen in skies.seen.values()]), strict=True)
+    )
     if parameters.value(context, "skyCorrect", "channels"):
         strips = [strips_in(seen) for seen in skies.seen.values()]
         skies.width = channel_width(strips)
@@ -208,10 +214,11 @@ def _pattern_tasks(
     seen = tuple(skies.seen[name] for name in names)
     blocks = tuple(skies.blocks[name] for name in names)
     offsets = tuple(skies.offsets[name] for name in names)
+    ramps = tuple(skies.ramps.get(name, {}) for name in names)
     tasks = {}
     for array in sorted({array for shown in seen for array in shown}):
         path = context.scratch / product_name(frames[0].path, f"{suffix}_{array}")
-        tasks[array] = PatternTask(context.disk, frames, blocks, seen, offsets, array, path)
+        tasks[array] = PatternTask(context.disk, frames, blocks, seen, offsets, ramps, array, path)
     return tasks
 
 
@@ -272,6 +279,7 @@ def _correct_group(
         for level, seen_one in zip(levels.values, shown, strict=True)
     ]
     offsets = _offsets(group, shown, per_array, skies, decision, context)
+    ramps = find_ramps([strips_in(seen_one) for seen_one in shown])
     tasks = []
     for place, (frame, seen_one, level) in enumerate(zip(group, shown, levels.values, strict=True)):
         members = skies.members(frame)
@@ -288,12 +296,36 @@ def _correct_group(
                 levels=per_array[place],
                 factors={array: float(factor) for array in seen_one},
                 offsets=offsets[place],
+                ramps=ramps[place],
+                objects={array: part.packed for array, part in seen_one.items()},
                 target=target,
                 skies=len(members),
                 flat=context.flat if "FLATCORR" in frame.header else None,
             )
         )
-    return _write(group, tasks, subtract, context)
+    made = _write(group, tasks, subtract, context)
+    for frame in made.values():
+        _tell_rows(frame, context)
+    return made
+
+
+def _tell_rows(frame: FrameRef, context: Context) -> None:
+    """Say of a frame what ramps and offsets of rows were removed, and in which arrays rows keep theirs."""
+    ramps = {chip["EXTVER"]: chip["RAMP"] for chip in frame.chips if "RAMP" in chip}
+    if ramps:
+        told = ", ".join(f"{depth:.0f} electrons in array {array}" for array, depth in ramps.items())
+        reason = f"its first rows lie below the field's other exposures: {told}"
+        context.notify("decision", what=f"reset ramp of {frame.path.name} removed", reason=reason)
+    sizes = [chip["ROWRMS"] for chip in frame.chips if "ROWRMS" in chip]
+    if not sizes:
+        return
+    what = f"row offsets of {frame.path.name} removed: {np.mean(sizes):.1f} electrons rms"
+    context.notify("decision", what=what, reason="both halves of its rows show the same")
+    left = {chip["EXTVER"]: int(chip["NAXIS2"]) - chip["ROWSFREE"] for chip in frame.chips}
+    told = ", ".join(f"{count} of array {array}" for array, count in left.items() if count)
+    if told:
+        text = f"{frame.path.name}: rows keep their offsets where objects cover them: {told}"
+        context.notify("warning", text=text)
 
 
 def _sky_levels(group: Sequence[FrameRef], skies: Skies, ratios: Mapping[int, float]) -> tuple[F64, F64]:

@@ -1,0 +1,168 @@
+"""Offsets of rows and ramps after a reset are found; light, gradients and good exposures are left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from true_night import make_night
+
+from goafetch.practice import simulate
+from goafetch.practice.exposure import troubles
+from goafetch.practice.exposure.night import Night, Program
+from goafetch.practice.program import tutorial
+from reducer import recipes
+from reducer.fitsio import read_chip
+from reducer.sky.channels import strips_of
+from reducer.sky.rows import find_ramps, row_offsets
+
+SIZE, NOISE = 512, 50.0
+Y, X = np.mgrid[:SIZE, :SIZE].astype(float)
+
+
+def array(seed: int, rows: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A sky-subtracted array, its mask and objects in blocks (a tenth is hidden), and its true offsets."""
+    rng = np.random.default_rng(seed)
+    true = rows * rng.standard_normal(SIZE)
+    data = NOISE * rng.standard_normal((SIZE, SIZE)) + true[:, None]
+    return data, np.zeros((SIZE, SIZE), np.uint16), rng.random((SIZE // 4, SIZE // 4)) < 0.1, true
+
+
+def test_row_offsets_are_found_to_the_noise_of_a_rows_mean() -> None:
+    data, mask, objects, true = array(1, rows=20.0)
+    data[np.repeat(np.repeat(objects, 4, axis=0), 4, axis=1)] += 500.0
+    found = row_offsets(data.astype(np.float32), mask, objects)
+    left = true - found.offsets
+    assert np.std(np.diff(left)) / np.sqrt(2) < 1.3 * NOISE / np.sqrt(0.9 * SIZE)
+    assert np.std(left) < 5.0
+    assert found.unknown == 0
+
+
+def test_rows_of_good_exposures_are_not_touched() -> None:
+    """Noise, faint stars that no mask holds, and a galaxy's bright middle between the halves of the rows."""
+    for seed in range(20):
+        data, mask, objects, _ = array(seed)
+        rng = np.random.default_rng(100 + seed)
+        for x, y in rng.uniform(0, SIZE, (300, 2)):
+            data += 60.0 * np.exp(-((X - x) ** 2 + (Y - y) ** 2) / 8) if seed < 3 else 0.0
+        data += 300.0 * np.exp(-np.hypot(X - 256, Y - 200) / 40.0)
+        assert not row_offsets(data.astype(np.float32), mask, objects).offsets.any()
+
+
+def test_a_galaxys_light_is_not_taken_for_row_offsets() -> None:
+    data, mask, objects, true = array(2, rows=20.0)
+    data += 300.0 * np.exp(-np.hypot(X - 256, Y - 200) / 40.0)
+    taken = row_offsets(data.astype(np.float32), mask, objects).offsets - true
+    smooth = np.convolve(taken, np.ones(24) / 24, "valid")
+    light = np.convolve(
+        (300.0 * np.exp(-np.hypot(X - 256, Y - 200) / 40.0)).mean(axis=1), np.ones(24) / 24, "valid"
+    )
+    assert np.ptp(light) > 40.0
+    assert abs(smooth[170:210].mean() - smooth.mean()) < 0.2 * np.ptp(light)
+    assert np.std(np.diff(taken)) / np.sqrt(2) < 6.0
+
+
+def test_rows_with_too_few_free_pixels_are_counted_and_kept() -> None:
+    data, mask, objects, _ = array(3, rows=20.0)
+    objects[50:75] = True
+    found = row_offsets(data.astype(np.float32), mask, objects)
+    assert found.unknown == 100
+    assert not found.offsets[200:300].any()
+    assert found.offsets[:200].std() > 15.0
+    objects[:] = True
+    assert row_offsets(data.astype(np.float32), mask, objects).unknown == SIZE
+
+
+def strips(seed: int, rows: int, depth: float = 0.0, light: float = 0.0, bend: float = 0.0):  # type: ignore[no-untyped-def]
+    """Cells of an array of so many rows: a ramp over 120 rows, a galaxy that the dither moves, a bent sky."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0 : rows // 4, 0:64] * 4.0 + 2.0
+    means = 12.0 * rng.standard_normal(y.shape) - depth * np.exp(-y / 120.0)
+    means += 10.0 * rng.uniform(-1, 1) * y / rows + bend * (y / rows) ** 2
+    move = rng.uniform(-20, 20, 2)
+    means += light * np.exp(-np.hypot(x - 100 + move[0], y - 300 + move[1]) / 80.0)
+    return strips_of(means.astype(np.float32), rng.random(y.shape) > 0.2, 256, 0)
+
+
+@pytest.mark.parametrize("rows", [512, 2048])
+def test_the_ramp_of_one_exposure_is_told_from_the_others(rows: int) -> None:
+    for light in (0.0, 100.0):
+        exposures = [{2: strips(n, rows, depth=150.0 * (n == 0), light=light)} for n in range(5)]
+        first, *others = find_ramps(exposures)
+        assert others == [{}, {}, {}, {}]
+        true = 150.0 * np.exp(-np.arange(rows) / 120.0)
+        left = true + first[2].over(rows)
+        assert np.ptp(left) < 15.0
+
+
+def test_gradients_and_bent_skies_are_no_ramps_and_two_exposures_tell_none() -> None:
+    for seed in range(20):
+        bent = [{1: strips(10 * seed + n, 2048, light=400.0, bend=20.0 * (n == 0))} for n in range(5)]
+        assert find_ramps(bent) == [{}] * 5
+    assert find_ramps([{1: strips(n, 2048, depth=150.0 * (n == 0))} for n in range(2)]) == [{}, {}]
+
+
+def corrected(folder: Path, patch: pytest.MonkeyPatch, *all_of_them: str, first: str = ""):  # type: ignore[no-untyped-def]
+    """Sky-subtracted exposures of a small night with troubles, and what was told."""
+
+    def plan(night: Night) -> Program:
+        program = tutorial(night)
+        ours = [e.name for e in program.exposures if e.kind == "science"]
+        exposures = tuple(
+            replace(e, trouble=frozenset([*all_of_them, *([first] if first and e.name == ours[0] else [])]))
+            if e.name in ours
+            else e
+            for e in program.exposures
+        )
+        return replace(program, exposures=exposures)
+
+    patch.setitem(simulate.PROGRAMS, "rows", plan)
+    night = make_night(
+        folder,
+        "science",
+        program="rows",
+        size=256,
+        objects=4,
+        skies=0,
+        dither=3.0,
+        stars=3000,
+        scenery="sparse",
+    )
+    return night.reduce("science", steps=recipes.reduce_nostack)
+
+
+def profiles(frames) -> np.ndarray:  # type: ignore[no-untyped-def]
+    """Row medians of all arrays of all frames, electrons, (frames, 4, ny)."""
+    return np.array([[np.median(read_chip(f, k).data, axis=1) for k in range(4)] for f in frames])
+
+
+def test_rows_of_a_noisy_night_are_levelled_and_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stripes of 20 electrons were left in the frames."""
+    frames, told = corrected(tmp_path, monkeypatch, "row noise")
+    assert np.diff(profiles(frames), axis=2).std() / np.sqrt(2) < 0.5 * troubles.ROW_NOISE
+    assert all(8.0 < chip["ROWRMS"] < 40.0 for frame in frames for chip in frame.chips)
+    assert sum("row offsets of" in facts.get("what", "") for _, facts in told) == 4
+
+
+def test_a_reset_ramp_goes_from_the_exposure_that_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first rows lay 100 electrons low, and 30 high in the others, whose sky it was."""
+    frames, told = corrected(tmp_path, monkeypatch, first="reset ramp")
+    steps = profiles(frames)
+    away = steps[:, :, :24].mean(axis=2) - steps[:, :, 200:].mean(axis=2)
+    assert np.abs(away).max() < 30.0
+    assert all("RAMP" in chip for chip in frames[0].chips)
+    assert not any("RAMP" in chip for frame in frames[1:] for chip in frame.chips)
+    assert sum("reset ramp of" in facts.get("what", "") for _, facts in told) == 1
+
+
+def test_a_good_nights_rows_keep_every_electron(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, told = corrected(tmp_path, monkeypatch)
+    for frame in frames:
+        assert not any("ROWRMS" in chip or "RAMP" in chip for chip in frame.chips)
+    assert not any("row" in facts.get("what", "") or "ramp" in facts.get("what", "") for _, facts in told)

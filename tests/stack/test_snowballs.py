@@ -1,0 +1,116 @@
+"""Heavy cosmic rays go with their faint rings, and no star's light does."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from drawn_standard import REFERENCE, TARGET, Pixels, moffat
+
+from reducer import dq
+from reducer.align.geometry import Geometry, Region
+from reducer.align.grid import common_grid
+from reducer.frame import Chip, Context, FrameRef
+from reducer.stack.bands import Share, make_share
+from reducer.stack.blocks import rejection_of
+from reducer.stack.exposures import prepare_exposures
+from reducer.stack.images import StarImage
+from reducer.stack.snowballs import find_snowballs, radius_of
+from reducer.steps.detect import detect_sources
+
+SIZE, NOISE, FULL, FWHM = 300, 50.0, 1.2e5, 0.085
+#: Stars on the plane, arcsec, and their electrons: the brightest is saturated.
+STARS = [(-1.2, 0.9, 6e6), (1.5, 1.1, 4e5), (-0.6, -1.4, 1e5), (1.1, -1.9, 2e5)]
+#: Where the ball is on the first chip, and the radius of its heart, pixels.
+BALL, HEART = (170.0, 140.0), 5.0
+
+
+@dataclass(frozen=True)
+class Files(Pixels):
+    """Exposures in memory, read by rows."""
+
+    def read_chip(self, frame, index, rows=None, variance=True):
+        chip, part = self.chips[frame.path.name], rows or slice(None)
+        planes = (plane[part].copy() for plane in (chip.data, chip.variance, chip.mask))
+        return Chip(*planes, chip.header)
+
+
+def expose(number, ball):
+    """An exposure of the stars, its first with a heavy cosmic ray: a saturated heart in a ring."""
+    rng = np.random.default_rng(number)
+    region = Region(1, 874, 874, SIZE, SIZE)
+    bare = Geometry((region,), np.eye(2), TARGET, TARGET)
+    middle = np.ravel(bare.evaluate(np.array([SIZE / 2]), np.array([SIZE / 2]), 0))
+    geometry = bare.moved(*(rng.uniform(-0.3, 0.3, 2) - middle))
+    y, x = np.mgrid[:SIZE, :SIZE].astype(float)
+    u, v = geometry.evaluate(x.ravel(), y.ravel(), 0)
+    # The images differ from one exposure to the next, as those of stars do.
+    width = FWHM * rng.uniform(0.9, 1.1)
+    light = sum(e * REFERENCE**2 * moffat(np.hypot(u - a, v - b), width, 3.0) for a, b, e in STARS)
+    data = light.reshape(SIZE, SIZE) + NOISE * rng.standard_normal((SIZE, SIZE))
+    if ball:
+        r = np.hypot(x - BALL[0], y - BALL[1])
+        data += FULL * np.exp(-((r / HEART) ** 4)) + 350.0 * np.exp(-0.5 * ((r - 2.5 * HEART) / HEART) ** 2)
+    mask = np.where(data > 0.8 * FULL, dq.SATURATED, 0).astype(np.uint16)
+    header = fits.Header({"NAXIS1": SIZE, "NAXIS2": SIZE, "EXTVER": 1})
+    chip = Chip(data.astype(np.float32), np.full(data.shape, NOISE**2, np.float32), mask, header)
+    sources = detect_sources(chip.data.copy(), chip.variance.copy(), mask.copy())
+    primary = fits.Header({"EXPTIME": 60.0, "COADDS": 1})
+    return FrameRef(Path(f"e{number}.fits"), primary, (header,), sources=(sources,), geometry=geometry), chip
+
+
+def stack_of(folder, ball, rejected=True):
+    """The stack of five exposures, its grid, what was found, and the first exposure's geometry."""
+    made = [expose(number, ball and number == 0) for number in range(5)]
+    frames = [frame for frame, _ in made]
+    context = Context(folder, files=Files({frame.path.name: chip for frame, chip in made}))
+    grid = common_grid([frame.geometry for frame in frames])
+    exposures = prepare_exposures(frames, [StarImage(4.3, 0.0, 0.3)] * 5, grid, "keys6", context)
+    rejection, operation = rejection_of(exposures, context)
+    share = Share(context.files, exposures, grid.width, 0, grid.height, rejection, operation, "keys6", 10**9)
+    found = find_snowballs(frames, [frame.geometry for frame in frames], context)
+    return make_share(share), grid, found, frames[0].geometry
+
+
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stack")
+    return stack_of(folder, True), stack_of(folder, False)
+
+
+def test_the_ring_of_a_heavy_cosmic_ray_goes_with_its_heart(stacks):
+    """Two electrons were left in the stack between 4 and 5 radii of the heart, out of five exposures."""
+    (struck, grid, found, geometry), (clean, *_) = stacks
+    assert [len(balls[0]) for balls in found] == [1, 0, 0, 0, 0]
+    x, y, radius = found[0][0][0]
+    assert np.hypot(x - BALL[0], y - BALL[1]) < 3.0
+    assert 4.0 * HEART < radius < 7.0 * HEART
+    column, row = grid.to_pixel(*(float(e[0]) for e in geometry.evaluate(*np.array(BALL)[:, None], 0)))
+    gy, gx = np.mgrid[: grid.height, : grid.width]
+    away = np.hypot(gx - column, gy - row)
+    difference = struck.data - clean.data
+    for inner, outer in ((0, 2), (2, 3), (3, 4), (4, 5), (5, 7)):
+        ring = (away >= inner * HEART) & (away < outer * HEART)
+        error = NOISE / np.sqrt(5) * np.sqrt(0.5 / ring.sum())
+        assert abs(difference[ring].mean()) < 4.0 * error + 1.0, (inner, outer)
+    near = away < 3.0 * HEART
+    assert np.median(struck.exposure[near]) == 240.0
+
+
+def test_stars_keep_their_light_and_good_exposures_every_electron(stacks):
+    (struck, grid, *_), (clean, _, found, _) = stacks
+    assert all(len(balls[0]) == 0 for balls in found)
+    gy, gx = np.mgrid[: grid.height, : grid.width]
+    for u, v, light in STARS[1:]:
+        column, row = grid.to_pixel(u, v)
+        inside = np.hypot(gx - column, gy - row) < 12.0
+        assert struck.data[inside].sum() == pytest.approx(clean.data[inside].sum(), abs=0.002 * light)
+
+
+def test_a_saturated_star_whose_image_changed_is_none():
+    """Its profile differs from the others', but these have a heart there too."""
+    radius = np.arange(24) * 3.0 + 1.5
+    profiles = [1e5 * (1 + (radius / width) ** 2) ** -3 for width in (4.0, 4.5, 5.5)]
+    assert radius_of(profiles[2], profiles[:2], NOISE) == 0.0
+    assert radius_of(profiles[2], [np.zeros(24), np.zeros(24)], NOISE) > 12.0
