@@ -68,11 +68,24 @@ def tell_made(stack: Stack) -> list[str]:
     """What the stack is, in a few words each: exposures and dates, size, sources."""
     height, width = stack.shape
     told = [f"{width} × {height} pixels" + _of_scale(pixel_scale(stack))]
-    count, seconds = stack.value("NCOMBINE"), stack.value("EXPTIME")
-    if count and seconds:
-        told.insert(0, f"{count:g} × {seconds:g} s{_dates(stack)}")
+    if times := _times(stack):
+        told.insert(0, times + _dates(stack))
     catalogue = stack.tables.get("OBJCAT")
     return [*told, f"{len(catalogue)} sources"] if catalogue is not None else told
+
+
+def _times(stack: Stack) -> str:
+    """Exposures, coadds and seconds where they make up the total; else their number and the total."""
+    count, seconds, total = (stack.value(key) for key in ("NCOMBINE", "EXPTIME", "TEXPTIME"))
+    if not count or not seconds:
+        return ""
+    coadds = stack.value("COADDS") or 1
+    each = f"{count:g} × {coadds:g} coadds of {seconds:g} s" if coadds > 1 else f"{count:g} × {seconds:g} s"
+    if total is None:
+        return each
+    if abs(count * coadds * seconds - total) > 0.01 * total:
+        return f"{count:g} exposures, {total:g} s in all"
+    return f"{each} = {total:g} s" if coadds > 1 else each
 
 
 def _of_scale(scale: float | None) -> str:

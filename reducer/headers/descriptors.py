@@ -203,6 +203,11 @@ class Descriptors:
         return tuple(found)
 
     @property
+    def scale_airmass(self) -> float | None:
+        """Airmass at which stars are as bright as here: of a stack, that of its reference exposure."""
+        return read(self.primary, "REFAIRM", float, 1.0) or self.airmass
+
+    @property
     def coadds(self) -> int:
         """Number of exposures averaged into one file."""
         return read(self.primary, "COADDS", int) or 1

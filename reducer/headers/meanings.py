@@ -45,6 +45,11 @@ KEYWORDS: Mapping[str, str] = {
     # Stacks.
     "TEXPTIME": "[s] exposure time of all exposures together",
     "NCOMBINE": "exposures in the stack",
+    "DATE-BEG": "UTC, begin of the first exposure",
+    "DATE-END": "UTC, end of the last exposure",
+    "MJD-AVG": "[d] UTC, mean middle of the exposures",
+    "AIRMASS": "mean of the exposures",
+    "REFAIRM": "airmass of REFFRAME, of the flux scale",
     "NOISCORR": "noise of 8x8 pixels over sqrt(sum of VAR)",
     "NCORR02": "noise of 2x2 pixels over sqrt(sum of VAR)",
     "NCORR04": "noise of 4x4 pixels over sqrt(sum of VAR)",

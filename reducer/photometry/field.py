@@ -78,7 +78,7 @@ def find_zeropoint(objects: Table, growth: float, reference: FrameRef, context: 
         text = f"{count} isolated, unsaturated stars of {source} in the field, {FEWEST} are needed to tie it"
         context.notify("info", text=text)
         return given
-    k, airmass = nominal.extinction(facts.filter or ""), facts.airmass or float("nan")
+    k, airmass = nominal.extinction(facts.filter or ""), facts.scale_airmass or float("nan")
     found = Zeropoint(
         value=mean,
         at_zero=mean + k * airmass,

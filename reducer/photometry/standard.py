@@ -180,7 +180,7 @@ def measure_star(task: tuple[Files, FrameRef, int, Table, Table]) -> Measure | s
         sky=light.sky * area,
     )
     facts = describe(frame.header, frame.chips, frame.path.name)
-    airmass = facts.airmass if facts.airmass is not None else float("nan")
+    airmass = facts.scale_airmass if facts.scale_airmass is not None else float("nan")
     return Measure(light, airmass, float(frame.header.get("EXPTIME") or 1.0), frame.scale)
 
 
@@ -200,7 +200,7 @@ def combine_measures(
     value = magnitude.value + 2.5 * np.log10(np.mean(total * factor) / reference_seconds)
     count = len(measures)
     squares = float(np.sum((each - each.mean()) ** 2)) + PRIOR_WEIGHT * USUAL_SCATTER**2
-    here = float(reference.header.get("AIRMASS") or np.nan)
+    here = describe(reference.header, reference.chips).scale_airmass or float("nan")
     parts = {
         "photons": MAG * _mean_error([m.light.photons for m in measures], total),
         "growth": MAG * _mean_error([m.light.growth for m in measures], total),
@@ -238,13 +238,14 @@ def _carried_over(facts: Descriptors, context: Context) -> Zeropoint | str | Non
     found = read_zeropoint(context.disk.open_frame(Path(path)).header)
     if found is None:
         return f"the standard's stack {Path(path).name} has no zeropoint"
-    if facts.airmass is None or not np.isfinite(found.airmass):
+    airmass = facts.scale_airmass
+    if airmass is None or not np.isfinite(found.airmass):
         return "the airmass of the standard or of the target is not in the headers"
-    uncertain = nominal.EXTINCTION_ERROR * abs(facts.airmass - found.airmass)
+    uncertain = nominal.EXTINCTION_ERROR * abs(airmass - found.airmass)
     return replace(
         found,
-        value=found.at_zero - found.k * facts.airmass,
-        airmass=facts.airmass,
+        value=found.at_zero - found.k * airmass,
+        airmass=airmass,
         parts={**found.parts, "extinction": uncertain},
         transparency=None,
     )

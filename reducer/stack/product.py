@@ -24,6 +24,7 @@ from reducer.stack.noise import Contribution, noise_table
 from reducer.stack.parts import Written
 from reducer.stack.quality import exposure_table, tell_outliers
 from reducer.stack.sources import Stack, looking
+from reducer.stack.when import time_keywords
 
 #: The middle of the field in the static plane.
 FIELD = (np.array(FIELD_CENTRE[:1]), np.array(FIELD_CENTRE[1:]))
@@ -38,17 +39,18 @@ def write_stack(
     context: Context,
 ) -> FrameRef:
     """Write the product with its catalogue, exposure map, residuals and table of correlated noise."""
-    reference = exposures[0].frame
+    reference, inputs = exposures[0].frame, [exposure.frame for exposure in exposures]
+    seconds = [exposure.seconds for exposure in exposures]
     shares = contributions(exposures, grid, context)
     along = [sampling for exposure in exposures for sampling in exposure.samplings]
     table = noise_table(shares, correlation_of(kernel, along))
     ratio = {int(row["n"]): round(float(row["ratio"]), 5) for row in table}
     keywords = {
-        "TEXPTIME": sum(exposure.seconds for exposure in exposures),
+        "TEXPTIME": sum(seconds),
         "NCOMBINE": len(exposures),
         "REFFRAME": reference.header.get("ORIGNAME") or reference.path.name,
+        **time_keywords([frame.header for frame in inputs], seconds),
     }
-    inputs = [exposure.frame for exposure in exposures]
     drifts = [frame.drift for frame in inputs if frame.drift is not None]
     if drifts:
         keywords["TRKDRIFT"] = round(max(float(np.hypot(*drift)) for drift in drifts), 4)
@@ -173,7 +175,10 @@ def sky_names(frame: FrameRef, context: Context) -> tuple[str, ...]:
 
 
 #: Keywords of the primary header of one raw frame that are not true of a stack.
-OF_A_FRAME = ("NEXTEND", "NCCDS", "NAMPS", "DETSIZE", "FRMNAME", "FRAMEID", "BUNIT", "DATATYP")
+OF_A_FRAME = (
+    *("NEXTEND", "NCCDS", "NAMPS", "DETSIZE", "FRMNAME", "FRAMEID", "BUNIT", "DATATYP"),
+    *("UTSTART", "UTEND", "AMSTART", "AMEND", "ELAPSED"),
+)
 
 
 def stack_header(reference: FrameRef, grid: Grid) -> Header:

@@ -175,6 +175,15 @@ def test_the_stack_is_made_on_the_target_which_keeps_its_peak_and_light(done: Ru
     assert any("moving target" in decision.what for decision in done.summary.decisions)
 
 
+def test_the_stack_says_from_when_to_when_it_was_exposed(done: RunReport, raw: Path) -> None:
+    header, shown = fits.getheader(done.stacks[0]), exposures_of(raw)
+    begins = [datetime.fromisoformat(one["begin"]).replace(tzinfo=None) for one in shown]
+    told = [datetime.fromisoformat(header[key]) for key in ("DATE-BEG", "DATE-END")]
+    true = begins[0], begins[-1] + timedelta(seconds=60.0)
+    assert all(abs((here - there).total_seconds()) < 0.1 for here, there in zip(told, true, strict=True))
+    assert header["AIRMASS"] == pytest.approx(np.mean([one["airmass"] for one in shown]), abs=1e-3)
+
+
 def test_on_request_the_stack_is_made_on_the_stars_and_the_smear_is_said(
     done: RunReport, raw: Path, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from goafetch.report.blocks import average, shrink
 from goafetch.report.drawing.draw import centre_and_spread
 from goafetch.report.products import read_stack
 from goafetch.report.quality import measure
+from goafetch.report.tables import tell_made
 from goafetch.report.tiles import SIDE, choose_code, cut_tiles, pack, tell_facts
 from goafetch.report.verdict import BAD, GOOD, LOOK, UNKNOWN, judge
 
@@ -235,3 +236,18 @@ def test_the_sky_is_found_below_a_galaxy():
     data, *_ = stack_pixels()
     middle, spread = centre_and_spread(data[:300, :300])
     assert abs(middle) < 10 and 8 < spread < 16
+
+
+@pytest.mark.parametrize(
+    ("cards", "words"),
+    [
+        ({"NCOMBINE": 9, "EXPTIME": 60.0, "COADDS": 1, "TEXPTIME": 540.0}, "9 × 60 s"),
+        ({"NCOMBINE": 5, "EXPTIME": 30.0, "COADDS": 2, "TEXPTIME": 300.0}, "5 × 2 coadds of 30 s = 300 s"),
+        ({"NCOMBINE": 3, "EXPTIME": 60.0, "COADDS": 1, "TEXPTIME": 540.0}, "3 exposures, 540 s in all"),
+    ],
+)
+def test_a_stack_tells_all_its_time_with_coadds(cards, words):
+    """The page said 5 x 30 s beside 300 s."""
+    stack = flat_stack(noise=10, variance=100)
+    stack.header.update(cards)
+    assert tell_made(stack)[0] == words
