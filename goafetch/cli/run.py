@@ -122,10 +122,13 @@ def show(reports: Sequence[RunReport | Failed], *, json: bool, quiet: bool) -> N
         if isinstance(report, Failed):
             console.say(f"{report.program}: {report.failure.found}")
         elif not quiet:
-            shown = ("what", "status", "products", "seconds", "file")
+            shown = ["what", "status", "products", "seconds", "file"]
             rows, title = report.table(), report.summary.program
+            told = report.conclusion()
             if console.is_terminal(sys.stdout):  # the folder stands once, where it breaks no name
                 rows = [{**row, "file": Path(row["file"]).name} for row in rows]
                 title = f"{title}: products in {report.workspace.playground}"
+            elif len(reports) > 1:
+                rows, shown = [{"program": title, **row} for row in rows], ["program", *shown]
             console.show_table(rows, shown, title=title)
-            console.say(report.conclusion())
+            console.say(told if len(reports) == 1 else f"{report.summary.program}: {told}")

@@ -199,8 +199,8 @@ class Terminal:
             self._line("·", as_text(text), "dim")
 
     def _count(self, word: str, group: str) -> None:
-        """Add to the stage of that group; without one, to the stage that began last."""
-        stage = self._stage_of(group) or next(reversed(self._stages.values()), None)
+        """Add to the stage of that group; of what is about none, to the stage that began last."""
+        stage = self._stage_of(group) if group else next(reversed(self._stages.values()), None)
         if stage is not None:
             stage.counts[word] = stage.counts.get(word, 0) + 1
 

@@ -10,7 +10,7 @@ from typing import Any
 from goafetch.config import Settings, load_settings, parse_size
 from goafetch.events import Notify, silent
 from goafetch.pipeline.job import Request, run_job
-from goafetch.pipeline.many import Failed, index_of, read_targets, run_all
+from goafetch.pipeline.many import Failed, each_apart, index_of, read_targets, run_all
 from goafetch.pipeline.result import RunReport
 
 __all__ = ["Failed", "Request", "RunReport", "read_targets", "run", "run_job", "run_many"]
@@ -87,11 +87,11 @@ def make_request(
 
 
 def many_requests(targets: Iterable[str], into: str | Path | None, **choices: Any) -> list[Request]:
-    """A request for each target; with ``into`` each has a folder of its own name there."""
+    """A request for each target, each once; with ``into`` each has a folder of its own name there."""
     requests = [make_request(target, **choices) for target in targets]
-    if into is None:
-        return requests
-    return [replace(request, into=Path(into) / request.workspace.root.name) for request in requests]
+    if into is not None:
+        requests = [replace(one, into=Path(into) / one.workspace.root.name) for one in requests]
+    return each_apart(requests)
 
 
 def _settings(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from goafetch.config import Settings
 from goafetch.errors import FAILED, Failure, UsageError, describe
@@ -22,8 +23,11 @@ from goafetch.text import read_names
 AT_ONCE, WORKERS_EACH = 2, 8
 #: Seconds between looks at whether the run is to end.
 LOOK_UP = 0.25
-#: Events whose names are told together with the program's.
-NAMED = ("stage", "progress", "done")
+#: What of an event names the program too.
+NAMED = {
+    **dict.fromkeys(("stage", "progress", "done", "refused", "transfer"), "name"),
+    **{"decision": "what", "warning": "text", "info": "text"},
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def run_all(requests: Sequence[Request], settings: Settings, notify: Notify) -> 
             try:
                 runs = [
                     threads.submit(
-                        _run_one, request, settings, _by_name(request.target, notify), pool, fetching
+                        _run_one, request, settings, by_name(request.target, notify), pool, fetching
                     )
                     for request in requests
                 ]
@@ -112,15 +116,58 @@ def _run_one(
         return Failed(request.target, failure)
 
 
-def _by_name(program: str, notify: Notify) -> Notify:
-    """A notify that says of which program a stage is."""
+def by_name(program: str, notify: Notify) -> Notify:
+    """A notify that says of which program an event is: in its group, and where that begins a sentence.
+
+    Programs may have groups and files of one name.
+    """
 
     def tell(event: str, /, **facts: object) -> None:
-        if event in NAMED:
-            facts["name"] = f"{program}: {facts['name']}"
+        group = str(facts.get("group") or "")
+        facts["group"] = f"{program}: {group}" if group else program
+        told = NAMED.get(event)
+        if told and (told == "name" or str(facts[told]).startswith(group)) and facts[told] != program:
+            facts[told] = f"{program}: {facts[told]}"
+        if event == "plan":
+            rows = cast("Sequence[Mapping[str, object]]", facts["groups"])
+            facts["groups"] = [{**row, "group": f"{program}: {row['group']}"} for row in rows]
         notify(event, **facts)
 
     return tell
+
+
+def each_apart(requests: Sequence[Request]) -> list[Request]:
+    """The requests, each once and each with a workspace of its own.
+
+    Folders of one name take into that of their workspace as many of the folders above as tell them apart.
+    """
+    once: dict[str, Request] = {}
+    for request in requests:
+        once.setdefault(_target_of(request), request)
+    plain = found = list(once.values())
+    for depth in range(1, 1 + max(len(Path(request.target).resolve().parts) for request in plain)):
+        places = Counter(map(_place, found))
+        found = [
+            _deeper(first, depth) if places[_place(now)] > 1 else now
+            for first, now in zip(plain, found, strict=True)
+        ]
+    return found
+
+
+def _target_of(request: Request) -> str:
+    return request.target.upper() if request.is_program else str(Path(request.target).resolve())
+
+
+def _place(request: Request) -> str:
+    return str(request.workspace.root.resolve()).casefold()
+
+
+def _deeper(request: Request, depth: int) -> Request:
+    """The request of a folder with the names of some folders above it in that of its workspace."""
+    root, folder = request.workspace.root, Path(request.target).resolve()
+    if request.is_program or root.resolve() == folder:
+        return request
+    return replace(request, into=root.with_name("-".join([*folder.parts[1:-1][-depth:], root.name])))
 
 
 def _read_list(path: Path) -> list[str]:

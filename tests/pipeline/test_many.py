@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_program import ON_TARGET, name_of, write_program
 from told import Told
 
 from goafetch.config import Settings
+from goafetch.console import Terminal
 from goafetch.errors import UsageError
-from goafetch.pipeline import Failed, RunReport, read_targets, run, run_many
+from goafetch.pipeline import Failed, RunReport, many_requests, read_targets, run, run_many
+from goafetch.pipeline.many import by_name
 from goafetch.pipeline.places import open_pool, share_of, smallest
 
 
@@ -50,6 +53,76 @@ def test_lists_of_programs_are_read_and_each_is_done_once(tmp_path: Path) -> Non
     assert read_targets([f"@{tmp_path / 'list'}", "GS-2017A-Q-29"]) == ["GS-2017A-Q-29", "GS-2014A-Q-8"]
     with pytest.raises(UsageError, match="cannot be read"):
         read_targets(["@nowhere.txt"])
+
+
+def roots(targets: list[Path | str], **given: Any) -> list[str]:
+    return [one.workspace.root.as_posix() for one in many_requests(map(str, targets), **given)]
+
+
+def test_folders_of_one_name_have_workspaces_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two folders named raw were reduced in one workspace."""
+    monkeypatch.chdir(tmp_path)
+    folders = [tmp_path / name for name in ("n1/a/raw", "n2/a/raw", "n2/b/raw", "n2/b/other")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    names = ["n1-a-raw-reduced", "n2-a-raw-reduced", "b-raw-reduced", "other-reduced"]
+    assert roots([*folders, "n1/a/raw"], into=None) == names
+    assert roots([*folders, "n1/a/../a/raw"], into="all") == [f"all/{name}" for name in names]
+    assert roots(["gs-2017a-q-29", "GS-2017A-Q-29"], into=None) == ["GS-2017A-Q-29"]
+    for name in ("x/ws/playdata", "y/ws/playdata"):
+        (tmp_path / name).mkdir(parents=True)
+    assert roots(["x/ws", "y/ws"], into=None) == ["x/ws", "y/ws"]
+    assert roots(["x/ws", "y/ws"], into="all") == ["all/x-ws", "all/y-ws"]
+
+
+def test_no_line_of_one_folder_stands_under_the_name_of_another(raw: Path, tmp_path: Path) -> None:
+    """Groups and files of both have the same names; one lacks an exposure, and has one that is damaged."""
+    for night in "ab":
+        shutil.copytree(raw, tmp_path / night / "raw")
+    (tmp_path / "b/raw" / name_of(ON_TARGET[-1])).write_bytes(b"damaged")
+    targets = [str(tmp_path / night / "raw") for night in "ab"]
+    told = Told()
+    a, b = run_many(targets, into=tmp_path / "all", workers=2, catalog="none", notify=told)
+    assert isinstance(a, RunReport) and isinstance(b, RunReport)
+    assert [a.exit_code, b.exit_code] == [0, 1]
+    assert len(a.products) == len(b.products) + 1
+    of = {t: [(e, f) for e, f in told if str(f.get("group", "")).startswith(t)] for t in targets}
+    shared = [event for event, facts in told if "group" not in facts]  # of the workers of both
+    assert sum(map(len, of.values())) + len(shared) == len(told)
+    assert not {"made", "reused", "refused", "stage", "done", "plan", "warning"} & set(shared)
+    counts = [[sum(e == kind for e, _ in of[target]) for kind in ("made", "refused")] for target in targets]
+    assert counts == [[len(a.products), 0], [len(b.products), 1]]
+    assert [f["name"] for e, f in told if e == "refused"] == [f"{targets[1]}: {name_of(ON_TARGET[-1])}"]
+    page = (tmp_path / "all/report/index.html").read_text()
+    for target, report in zip(targets, (a, b), strict=True):
+        assert f'<a href="../{report.workspace.root.name}/report/index.html">{target}</a>' in page
+
+
+def test_counts_of_programs_at_work_side_by_side_are_each_their_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    terminal = Terminal()
+    tell = {name: by_name(name, terminal) for name in ("a/raw", "b/raw")}
+    for notify in tell.values():
+        notify("stage", name="frames of T", group="T")
+    tell["a/raw"]("made", path="x.fits", group="T")
+    tell["a/raw"]("refused", name="y.fits", reason="it is damaged", group="T")
+    tell["a/raw"]("decision", what="T: flat f.fits", group="T")
+    tell["b/raw"]("warning", text="no standard was observed", group="T")
+    tell["b/raw"]("refused", name="b/raw", reason="no FITS file")
+    for notify in tell.values():
+        notify("done", name="frames of T", group="T")
+    lines = [line.partition(", 0.")[0] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "left out a/raw: y.fits: it is damaged",
+        "a/raw: T: flat f.fits",
+        "warning: b/raw: T: no standard was observed",
+        "left out b/raw: no FITS file",
+        "a/raw: frames of T, 1 made, 1 refused",
+        "b/raw: frames of T",
+    ]
 
 
 def test_a_rehearsal_says_what_a_parameter_would_change(raw: Path, first: RunReport) -> None:
