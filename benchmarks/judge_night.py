@@ -269,13 +269,18 @@ def _measure(image, px, py, scale, fwhm=0.08):
     for k, (x0, y0) in enumerate(zip(px, py, strict=True)):
         column, row = round(x0), round(y0)
         cut = image[row - half : row + half + 1, column - half : column + half + 1]
-        if cut.shape != (grid.size, grid.size) or not np.isfinite(cut).all():
+        if cut.shape != (grid.size, grid.size):
             continue
+        known = np.isfinite(cut)
+        cut = np.where(known, cut, 0.0)
         x, y, step = x0 - column, y0 - row, (9.0, 9.0)
         for _ in range(40):
             dx, dy = grid[None, :] - x, grid[:, None] - y
             r = np.hypot(dx, dy) * scale
-            sky = np.median(cut[(r > RING[0]) & (r < RING[1])])
+            ring = (r > RING[0]) & (r < RING[1])
+            if not known[r < 2 * APERTURE].all() or known[ring].mean() < 0.5:
+                break
+            sky = np.median(cut[ring & known])
             window = (cut - sky) * np.exp(-0.5 * (r / fwhm * 2.3548) ** 2)
             if window.sum() <= 0:
                 break

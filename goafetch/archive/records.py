@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -286,9 +285,14 @@ def _day(value: object) -> date:
 
 
 def _tags(value: object) -> frozenset[str]:
-    """The archive writes a Python set as text, in any order."""
-    found = ast.literal_eval(_text(value)) if value else set()
-    return frozenset(str(tag) for tag in found)
+    """The archive writes a Python set as text, in any order: "{'RAW', 'GSAOI'}", "set()"; once a list.
+
+    Not by ``ast``, which fails now and then where several threads parse (CPython gh-106905).
+    """
+    text = _text(value) if value else "set()"
+    if not re.fullmatch(r"set\(\)|[\[{]\s*('[^']*'\s*,?\s*)*[\]}]", text):
+        raise ValueError(value)
+    return frozenset(re.findall(r"'([^']*)'", text))
 
 
 def _stars(value: object) -> tuple[dict[str, Any], ...]:

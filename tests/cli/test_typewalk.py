@@ -17,7 +17,10 @@ def test_the_tags_of_the_tutorial(goafetch, playground: Path) -> None:
     assert found["S20170505S0030.fits"] == LAMP_ON
     assert found["S20170505S0060.fits"] == LAMP_OFF
     assert found["S20170505S0110.fits"] == SCIENCE
-    assert found["bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"] == "BPM GEMINI GSAOI RAW SOUTH UNPREPARED"
+    assert (
+        found["bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"]
+        == "BPM CAL GEMINI GSAOI PROCESSED RAW SOUTH UNPREPARED"
+    )
 
 
 def test_a_list_of_some_tags(goafetch, playground: Path) -> None:

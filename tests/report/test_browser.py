@@ -217,7 +217,7 @@ def test_an_index_leads_to_each_stack_and_back(chromium, index):
         assert chromium.evaluate("document.documentElement.scrollWidth") <= width
     assert chromium.evaluate("[...document.images].every((i) => i.complete && i.naturalWidth > 100 && i.alt)")
     lights = chromium.evaluate("[...document.querySelectorAll('.lights .light')].map((e) => e.textContent)")
-    assert len(lights) == 18 and all(
+    assert len(lights) == 20 and all(
         text[0] in "●▲■○" and ", " in text for text in lights
     )  # not colour alone
     addresses = "[...document.querySelectorAll('{} a')].map((a) => a.getAttribute('href'))"

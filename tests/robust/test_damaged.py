@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from itertools import count
 from pathlib import Path
 
-import numpy as np
 import pytest
 from caged import Here, refuse_faults
 from mutants import Change, changed_headers
@@ -26,21 +26,22 @@ SIZES = (0, *[SIDE * SIDE * 4] * 4)
 def damaged(content: bytes) -> dict[str, bytes]:
     """By name of a file: what became of it."""
 
+    minutes = count()
+
     def headers(*changes: Change) -> bytes:
-        return changed_headers(content, SIZES, list(changes))
+        # Each at a time of its own: what is a copy of a sound exposure is set aside as such.
+        own = Change(0, "UT", f"'05:{next(minutes):02d}:00.0'")
+        return changed_headers(content, SIZES, [own, *changes])
 
     flipped = bytearray(content)
     flipped[2] ^= 0xFF
     end = content.rfind(b"END".ljust(80))
-    pixels = np.full(SIDE * SIDE, np.nan, ">f4").tobytes()
-    at = len(headers()) - len(pixels) - (-len(pixels) % 2880)
     return {
         "truncated": content[: len(content) // 2],
         "flipped": bytes(flipped),
         "no_end": content[:end] + b" " * 80 + content[end + 80 :],
         "empty": b"",
         "text": b"<!doctype html>Login Required",
-        "nan": content[:at] + pixels + content[at + len(pixels) :],
         "negative": headers(Change(0, "EXPTIME", "-60.0")),
         "word": headers(Change(0, "EXPTIME", "'sixty'")),
         "giant": headers(Change(1, "NAXIS1", "2147483647")),

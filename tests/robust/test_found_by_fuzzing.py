@@ -25,7 +25,7 @@ from reducer.run import open_frames, run_recipe
 from reducer.sky.columns import offsets_against
 from reducer.sky.level import differences
 from reducer.steps.detect import detect_sources
-from reducer.steps.flat import measure_lamps
+from reducer.steps.lamps import measure_lamps
 from reducer.steps.prepare import prepare
 
 SIZES = (0, *[SIDE * SIDE * 4] * 4)
@@ -176,7 +176,7 @@ def test_lamp_frames_without_light_in_an_array_are_levelled_by_the_others(
         files.append(tmp_path / name_of(number))
         files[-1].write_bytes(content)
     context = Context(folder=tmp_path, files=Disk())
-    lamp = measure_lamps(prepare(open_frames(files), context), context)
+    (lamp,) = measure_lamps(prepare(open_frames(files), context), [], context)
     assert lamp.factors == pytest.approx((1.0, 1.0), abs=0.05)
 
 
