@@ -67,7 +67,9 @@ def find_snowballs(
 
 def _places(frame: FrameRef, geometry: Geometry) -> F64:
     parts = [
-        np.column_stack([*geometry.evaluate(table["x"], table["y"], chip), table["flux"][:, 0] * frame.scale])
+        np.column_stack(
+            [*geometry.evaluate(table["x"], table["y"], chip), table["flux"][:, -1] * frame.scale]
+        )
         for chip, table in enumerate(frame.sources)
     ]
     return np.concatenate(parts)
@@ -78,7 +80,7 @@ def _of_chip(field: Field, number: int, chip: int) -> F64:
     frame = field.frames[number]
     table = _candidates(frame.sources[chip])
     u, v = field.geometries[number].evaluate(table["x"], table["y"], chip)
-    light = table["flux"][:, 0] * frame.scale
+    light = table["flux"][:, -1] * frame.scale  # of the widest aperture: a star keeps it however blurred
     seen = np.zeros(len(table), bool)
     for other, sources in enumerate(field.sources):
         if other != number and len(table) and len(sources):
@@ -96,9 +98,9 @@ def _of_chip(field: Field, number: int, chip: int) -> F64:
 
 
 def _candidates(table: Table) -> Table:
-    """Bright sources that are saturated or wider than a track, by their peak over the noise of a pixel."""
+    """Bright sources that are saturated or wider than a track: by their mean light over a pixel's noise."""
     wide = ((table["flags"] & IS_SATURATED) != 0) | (table["fwhm"] > LEAST_FWHM)
-    strong = table["peak"] * np.sqrt(np.pi) * RADII[0] > STRONG * table["flux_error"][:, 0]
+    strong = table["flux"][:, 0] > STRONG * np.sqrt(np.pi) * RADII[0] * table["flux_error"][:, 0]
     kept: Table = table[wide & strong & ((table["flags"] & TOO_SHARP) == 0)]
     return kept
 
@@ -149,11 +151,17 @@ def radius_of(own: F64, others: Sequence[F64], sigma: float) -> float:
     usual = np.nanmedian(np.stack(others), axis=0)
     sky = np.nanmedian((own - usual)[-SKY:])
     above = own - usual - sky
-    if not above[0] > max(STRONG * sigma, usual[0] / PART):
+    if not above[0] > max(STRONG * sigma, usual[0] / PART) or _light(usual) > PART * _light(own):
         return 0.0
     faint = ~(above > FAINT * sigma)
     ends = np.flatnonzero(faint[:-1] & faint[1:])
     return STEP * float(ends[0] if ends.size else RINGS) + BESIDE
+
+
+def _light(profile: F64) -> float:
+    """All light of a profile above its last rings, electrons."""
+    areas = np.pi * STEP**2 * np.diff(np.arange(profile.size + 1) ** 2)
+    return float(np.nansum((profile - np.nanmedian(profile[-SKY:])) * areas))
 
 
 def hide_snowballs(mask: U16, ball: F64, first_row: int) -> None:

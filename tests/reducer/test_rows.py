@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from true_night import make_night
 
+from goafetch.practice import simulate
+from goafetch.practice.exposure import troubles
+from goafetch.practice.exposure.night import Night, Program
+from goafetch.practice.program import tutorial
+from reducer import recipes
+from reducer.fitsio import read_chip
 from reducer.sky.channels import strips_of
 from reducer.sky.rows import find_ramps, row_offsets
 
@@ -92,3 +102,67 @@ def test_gradients_and_bent_skies_are_no_ramps_and_two_exposures_tell_none() -> 
         bent = [{1: strips(10 * seed + n, 2048, light=400.0, bend=20.0 * (n == 0))} for n in range(5)]
         assert find_ramps(bent) == [{}] * 5
     assert find_ramps([{1: strips(n, 2048, depth=150.0 * (n == 0))} for n in range(2)]) == [{}, {}]
+
+
+def corrected(folder: Path, patch: pytest.MonkeyPatch, *all_of_them: str, first: str = ""):  # type: ignore[no-untyped-def]
+    """Sky-subtracted exposures of a small night with troubles, and what was told."""
+
+    def plan(night: Night) -> Program:
+        program = tutorial(night)
+        ours = [e.name for e in program.exposures if e.kind == "science"]
+        exposures = tuple(
+            replace(e, trouble=frozenset([*all_of_them, *([first] if first and e.name == ours[0] else [])]))
+            if e.name in ours
+            else e
+            for e in program.exposures
+        )
+        return replace(program, exposures=exposures)
+
+    patch.setitem(simulate.PROGRAMS, "rows", plan)
+    night = make_night(
+        folder,
+        "science",
+        program="rows",
+        size=256,
+        objects=4,
+        skies=0,
+        dither=3.0,
+        stars=3000,
+        scenery="sparse",
+    )
+    return night.reduce("science", steps=recipes.reduce_nostack)
+
+
+def profiles(frames) -> np.ndarray:  # type: ignore[no-untyped-def]
+    """Row medians of all arrays of all frames, electrons, (frames, 4, ny)."""
+    return np.array([[np.median(read_chip(f, k).data, axis=1) for k in range(4)] for f in frames])
+
+
+def test_rows_of_a_noisy_night_are_levelled_and_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stripes of 20 electrons were left in the frames."""
+    frames, told = corrected(tmp_path, monkeypatch, "row noise")
+    assert np.diff(profiles(frames), axis=2).std() / np.sqrt(2) < 0.5 * troubles.ROW_NOISE
+    assert all(8.0 < chip["ROWRMS"] < 40.0 for frame in frames for chip in frame.chips)
+    assert sum("row offsets of" in facts.get("what", "") for _, facts in told) == 4
+
+
+def test_a_reset_ramp_goes_from_the_exposure_that_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first rows lay 100 electrons low, and 30 high in the others, whose sky it was."""
+    frames, told = corrected(tmp_path, monkeypatch, first="reset ramp")
+    steps = profiles(frames)
+    away = steps[:, :, :24].mean(axis=2) - steps[:, :, 200:].mean(axis=2)
+    assert np.abs(away).max() < 30.0
+    assert all("RAMP" in chip for chip in frames[0].chips)
+    assert not any("RAMP" in chip for frame in frames[1:] for chip in frame.chips)
+    assert sum("reset ramp of" in facts.get("what", "") for _, facts in told) == 1
+
+
+def test_a_good_nights_rows_keep_every_electron(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, told = corrected(tmp_path, monkeypatch)
+    for frame in frames:
+        assert not any("ROWRMS" in chip or "RAMP" in chip for chip in frame.chips)
+    assert not any("row" in facts.get("what", "") or "ramp" in facts.get("what", "") for _, facts in told)

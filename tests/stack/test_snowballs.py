@@ -114,3 +114,6 @@ def test_a_saturated_star_whose_image_changed_is_none():
     profiles = [1e5 * (1 + (radius / width) ** 2) ** -3 for width in (4.0, 4.5, 5.5)]
     assert radius_of(profiles[2], profiles[:2], NOISE) == 0.0
     assert radius_of(profiles[2], [np.zeros(24), np.zeros(24)], NOISE) > 12.0
+    blurred = 1e5 * (4.0 / 25.0) ** 2 * (1 + (radius / 25.0) ** 2) ** -3
+    assert blurred[0] < 0.1 * profiles[0][0]
+    assert radius_of(profiles[0], [blurred, blurred], NOISE) == 0.0
