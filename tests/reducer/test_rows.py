@@ -104,7 +104,7 @@ def test_gradients_and_bent_skies_are_no_ramps_and_two_exposures_tell_none() -> 
     assert find_ramps([{1: strips(n, 2048, depth=150.0 * (n == 0))} for n in range(2)]) == [{}, {}]
 
 
-def corrected(folder: Path, patch: pytest.MonkeyPatch, *all_of_them: str, first: str = ""):  # type: ignore[no-untyped-def]
+def corrected(folder: Path, patch: pytest.MonkeyPatch, *all_of_them: str, first: str = "", size: int = 512):  # type: ignore[no-untyped-def]
     """Sky-subtracted exposures of a small night with troubles, and what was told."""
 
     def plan(night: Night) -> Program:
@@ -123,11 +123,10 @@ def corrected(folder: Path, patch: pytest.MonkeyPatch, *all_of_them: str, first:
         folder,
         "science",
         program="rows",
-        size=256,
-        objects=4,
+        size=size,
+        objects=5,
         skies=0,
-        dither=3.0,
-        stars=3000,
+        dither=4.0,
         scenery="sparse",
     )
     return night.reduce("science", steps=recipes.reduce_nostack)
@@ -141,20 +140,20 @@ def profiles(frames) -> np.ndarray:  # type: ignore[no-untyped-def]
 def test_rows_of_a_noisy_night_are_levelled_and_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stripes of 20 electrons were left in the frames."""
+    """Stripes of 22 electrons were left in the frames."""
     frames, told = corrected(tmp_path, monkeypatch, "row noise")
-    assert np.diff(profiles(frames), axis=2).std() / np.sqrt(2) < 0.5 * troubles.ROW_NOISE
+    assert np.diff(profiles(frames), axis=2).std() / np.sqrt(2) < 0.25 * 2.4 * troubles.ROW_NOISE
     assert all(8.0 < chip["ROWRMS"] < 40.0 for frame in frames for chip in frame.chips)
-    assert sum("row offsets of" in facts.get("what", "") for _, facts in told) == 4
+    assert sum("row offsets of" in facts.get("what", "") for _, facts in told) == 5
 
 
 def test_a_reset_ramp_goes_from_the_exposure_that_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first rows lay 100 electrons low, and 30 high in the others, whose sky it was."""
+    """The first rows lay 130 electrons low, and 30 high in the others, whose sky it was."""
     frames, told = corrected(tmp_path, monkeypatch, first="reset ramp")
     steps = profiles(frames)
-    away = steps[:, :, :24].mean(axis=2) - steps[:, :, 200:].mean(axis=2)
+    away = steps[:, :, :24].mean(axis=2) - steps[:, :, 400:].mean(axis=2)
     assert np.abs(away).max() < 30.0
     assert all("RAMP" in chip for chip in frames[0].chips)
     assert not any("RAMP" in chip for frame in frames[1:] for chip in frame.chips)
@@ -162,7 +161,7 @@ def test_a_reset_ramp_goes_from_the_exposure_that_has_it(
 
 
 def test_a_good_nights_rows_keep_every_electron(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    frames, told = corrected(tmp_path, monkeypatch)
+    frames, told = corrected(tmp_path, monkeypatch, size=256)
     for frame in frames:
         assert not any("ROWRMS" in chip or "RAMP" in chip for chip in frame.chips)
     assert not any("row" in facts.get("what", "") or "ramp" in facts.get("what", "") for _, facts in told)
