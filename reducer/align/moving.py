@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from reducer import parameters
+from reducer.align.distortion import FIELD_CENTRE
 from reducer.align.grid import REFERENCE_SCALE
 from reducer.errors import CannotAlign
 from reducer.frame import F64, Context, FrameRef
@@ -61,10 +62,14 @@ def follow_target(frames: Sequence[FrameRef], context: Context) -> list[FrameRef
         context.notify("warning", text=text)
         return list(frames)
     if motion.moves is None and method == "auto":
+        if not motion.rated and _stands_still(frames, np.array(motion.path)):
+            why = f"{motion.reason}, but by the stars the telescope did not"
+            context.notify("decision", what="stacked on the stars", reason=why)
+            return list(frames)
         raise CannotAlign(
             f"nobody can tell how the target moves: {motion.reason}",
             "rates and positions of one motion",
-            f"{REMEDY}, or method=target to follow the rates",
+            f"{REMEDY}, or method=target to follow the {'rates' if motion.rated else 'positions'}",
         )
     _refuse_unaligned(frames, motion)
     path, said = np.array(motion.path), "it is not seen in single exposures"
@@ -81,6 +86,20 @@ def follow_target(frames: Sequence[FrameRef], context: Context) -> list[FrameRef
         frame.with_(drift=(float(east), float(north)))
         for frame, (east, north) in zip(frames, path, strict=True)
     ]
+
+
+def _stands_still(frames: Sequence[FrameRef], path: F64) -> bool:
+    """Whether the pointings without the dither, as stars have placed them, stay rather than go along a path
+    (n, 2), arcsec."""
+    offsets = [_facts(frame).sky_offset for frame in frames]
+    geometries = [frame.geometry for frame in frames]
+    if None in offsets or any(one is None or one.model == "header offsets" for one in geometries):
+        return False
+    middle = [np.array([value]) for value in FIELD_CENTRE]
+    places = np.array([np.ravel(one.placed(*middle)) for one in geometries if one is not None])
+    gone = places - np.array(offsets, float)
+    gone -= gone[0]
+    return float(np.sum(gone**2)) < float(np.sum((gone - path) ** 2))
 
 
 def find_target(frames: Sequence[FrameRef], path: F64) -> F64 | None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import numpy as np
+
 from reducer.headers.descriptors import Descriptors
 from reducer.headers.keywords import read
 
@@ -18,6 +20,9 @@ FASTEST = 1.0
 SHARP_FWHM, LEAST_MOTION = 0.08, 0.1
 #: Part of the motion by which rates and positions may differ.
 AGREEMENT = 0.2
+#: Arcsec a second below which coordinates drift by proper motion alone, and the fewest exposures whose
+#: coordinates show a steady drift.
+SLOWEST, FEWEST = 1e-5, 3
 
 Place = tuple[float, float]
 
@@ -28,12 +33,13 @@ class Motion:
 
     ``path``: arcsec (east, north) at the middle of each exposure, since the middle of the first; by its
     positions where these agree with its rates, else by the rates. ``moves``: whether it did; None where
-    rates and positions contradict each other. ``reason``: what both say.
+    rates and positions contradict each other. ``reason``: what both say. ``rated``: whether rates tell of it.
     """
 
     path: tuple[Place, ...]
     moves: bool | None
     reason: str
+    rated: bool = True
 
 
 def tracking_rate(facts: Descriptors) -> Place | None:
@@ -65,6 +71,11 @@ def target_motion(frames: Sequence[Descriptors], fwhm: float = SHARP_FWHM) -> Mo
     by_rates, by_positions = _by_rates(frames), _by_positions(frames)
     rated, placed = _length(by_rates), _length(by_positions)
     if rated <= LEAST_MOTION * fwhm:
+        if placed > LEAST_MOTION * fwhm and _is_steady(frames, by_positions):
+            missing = all(rate is None for rate in map(tracking_rate, frames))
+            rates = "are missing" if missing else "are zero"
+            said = f"RATRACK and DECTRACK {rates}, RA and DEC move steadily by {placed:.2f} arcsec"
+            return Motion(by_positions, None, said, rated=False)
         return Motion(by_rates, False, "its tracking rates are zero, or too small to matter")
     said = f"RATRACK and DECTRACK move it by {rated:.2f} arcsec, RA and DEC by {placed:.2f}"
     ways = zip(by_rates, by_positions, strict=False)
@@ -72,6 +83,18 @@ def target_motion(frames: Sequence[Descriptors], fwhm: float = SHARP_FWHM) -> Mo
     if apart <= max(AGREEMENT * rated, LEAST_MOTION * fwhm):
         return Motion(by_positions, True, said)
     return Motion(by_rates, None, said)
+
+
+def _is_steady(frames: Sequence[Descriptors], path: Sequence[Place]) -> bool:
+    """Whether positions drift evenly in time, as a target does, and not from one pointing to another."""
+    middles = [middle for middle in map(_middle, frames) if middle is not None]
+    if not len(path) == len(middles) == len(frames) >= FEWEST:
+        return False
+    times = np.array([(middle - middles[0]).total_seconds() for middle in middles])
+    terms = np.stack([np.ones_like(times), times], axis=1)
+    fit = np.linalg.lstsq(terms, np.array(path), rcond=None)[0]
+    away = np.hypot(*(np.array(path) - terms @ fit).T)
+    return bool(away.max() < AGREEMENT * _length(path) and SLOWEST < math.hypot(*fit[1]) < FASTEST)
 
 
 def _length(path: Sequence[Place]) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from told import Told
 from visits import build, comets, crowd, moving, skies, visit
 
 from goafetch.api.disco import disco
@@ -29,7 +30,7 @@ def header(
     primary = fits.Header()
     when = datetime(2017, 5, 5, 3, 0) + timedelta(seconds=seconds)
     primary.update({"FRAME": "APPT", "RA": 10.0, "DEC": dec, "EXPTIME": 60.0, "COADDS": 1})
-    primary.update({"DATE-OBS": "2017-05-05", "UT": when.strftime("%H:%M:%S.0")})
+    primary.update({"DATE-OBS": when.strftime("%Y-%m-%d"), "UT": when.strftime("%H:%M:%S.0")})
     primary.update({"RATRACK": rate[0], "DECTRACK": rate[1]} | cards)
     return describe(primary, ())
 
@@ -78,6 +79,29 @@ def test_a_motion_below_a_tenth_of_the_fwhm_is_none() -> None:
 @pytest.mark.parametrize("moves", [0.0, -1.0, 3.0])
 def test_rates_against_positions_leave_the_motion_open(moves: float) -> None:
     assert target_motion(path(RATE, moves)).moves is None
+
+
+@pytest.mark.parametrize("rate", [("", ""), (-9999.0, -9999.0), (0.0, 0.0)])
+def test_positions_that_drift_steadily_without_rates_leave_the_motion_open(rate: tuple[Any, Any]) -> None:
+    drift = [60.0 * n * RATE[1] / 3600 for n in range(4)]
+    open_one = target_motion([header(60.0 * n, rate, DEC=60.0 + d) for n, d in enumerate(drift)])
+    assert (open_one.moves, open_one.rated) == (None, False)
+    assert "RA and DEC move steadily by 0.70 arcsec" in open_one.reason
+    assert open_one.path[3] == pytest.approx((0.0, 180 * RATE[1]), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("places", "days"),
+    [
+        ([0.0, 0.0, 8.0, 8.0], 0),  # another pointing
+        ([0.0, 0.001, 0.002, 0.003], 0),  # too little to matter
+        ([0.0, 0.1, 0.2, 0.3], 100),  # proper motion
+        ([0.0, 900.0, 1800.0, 2700.0], 0),  # the sky's own
+    ],
+)
+def test_other_changes_of_the_position_are_no_motion(places: list[float], days: int) -> None:
+    frames = [header(n * (60.0 + 86400.0 * days), DEC=60.0 + place / 3600) for n, place in enumerate(places)]
+    assert target_motion(frames).moves is False
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +229,34 @@ def test_rates_that_contradict_the_positions_are_refused_with_both_and_a_remedy(
             units.writeto(frames[-1])
     with pytest.raises(CannotAlign, match=r"RA and DEC by 0\.00.*method=sources"):
         disco(frames, str(tmp_path / "stack"))
+
+
+def without_rates(done: RunReport, folder: Path, turn: float) -> list[Path]:
+    """The exposures of the comet without rates, RA and DEC drifting ``turn`` times as they do."""
+    frames = []
+    for path in sorted(done.workspace.playground.glob("*_skyCorrected.fits")):
+        frames.append(folder / path.name)
+        with fits.open(path) as units:
+            card = units[0].header
+            del card["RATRACK"], card["DECTRACK"]
+            first = fits.getheader(frames[0]) if len(frames) > 1 else card.copy()
+            for key in ("RA", "DEC"):
+                card[key] = first[key] + turn * (card[key] - first[key])
+            units.writeto(frames[-1])
+    return frames
+
+
+def test_a_target_that_drifts_without_rates_is_refused_with_a_remedy(done: RunReport, tmp_path: Path) -> None:
+    """It was stacked on the stars, smeared, without a word."""
+    with pytest.raises(CannotAlign, match=r"are missing, RA and DEC move steadily by 1\.0.*method=sources"):
+        disco(without_rates(done, tmp_path, 1.0), str(tmp_path / "stack"))
+
+
+def test_positions_that_drift_while_the_stars_deny_it_are_no_motion(done: RunReport, tmp_path: Path) -> None:
+    told = Told()
+    stack = disco(without_rates(done, tmp_path, -1.0), str(tmp_path / "stack"), notify=told)
+    assert fits.getheader(stack)["NCOMBINE"] == 4 and "TRKDRIFT" not in fits.getheader(stack)
+    assert any("by the stars the telescope did not" in d.get("reason", "") for d in told.of("decision"))
 
 
 def test_exposures_tracked_on_the_stars_are_told_apart_from_those_of_a_comet(
