@@ -32,7 +32,9 @@ class DamagedStore(CalstoreError):
 
 
 class NoStore(CalstoreError):
-    """There is no store where one was expected, or one where none was."""
+    """There is no store where one was expected."""
+
+    exit_code = 2  # a usage error, for the shell
 
 
 class NotInStore(CalstoreError):

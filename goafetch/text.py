@@ -1,9 +1,9 @@
-"""Text files as people's editors write them: names of files in any encoding, with or without a mark."""
+"""Names of files: in lists as people's editors write them, in any encoding, and in sentences."""
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from goafetch.errors import UsageError
@@ -31,6 +31,12 @@ def write_names(names: Iterable[object], comments: Iterable[str]) -> bytes:
     """A list that ``read_names`` reads, with comments at its head."""
     lines = [*(f"# {comment}" for comment in comments), *map(str, names)]
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+
+
+def some(names: Sequence[str], shown: int = 5) -> str:
+    """Names in a sentence: of many the first ones, and how many follow."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"{', '.join(names[:shown])}{more}"
 
 
 def _decoded(content: bytes, where: str) -> str:

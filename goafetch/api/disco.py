@@ -58,7 +58,12 @@ def disco(
     ('step:name', value), before all else. ``notify`` is told all that is told to the log. Raises UsageError
     for exposures of several filters.
     """
-    output = named(output_identifier)
+    from reducer.parameters import parse
+
+    output, files = named(output_identifier), expand(infiles)
+    # What cannot be meant is refused before anything is begun.
+    parse([*stack_parameters(objmatch_info, refmatch_info, pixel_scale, {}), *parameters])
+    refuse_mixed(files)
     with (
         logutils.telling() as log,
         tempfile.TemporaryDirectory(dir=output.parent, prefix=".disco-") as scratch,
@@ -70,8 +75,6 @@ def disco(
 
         if skysub:
             tell("decision", what="skysub=True changes nothing", reason="residual sky is always solved for")
-        files = expand(infiles)
-        refuse_mixed(files)
         places = (files[0], Path(scratch), tell) if files else None
         stars = {
             "determineAstrometricSolution:catalog": places and stars_for(POSITIONS, catalog, *places),

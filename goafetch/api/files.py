@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Notify, silent
-from goafetch.text import read_names, write_names
+from goafetch.text import read_names, some, write_names
 from goafetch.workspace import write_atomically
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ def expand(names: Iterable[str | Path]) -> list[Path]:
         missing += [path for path in files if not Path(path).is_file()] or ([] if files else [name])
         found |= dict.fromkeys(map(Path, files))
     if missing:
-        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise UsageError(f"there is no file {shown}", "files that exist", "check the names and the folder")
+        raise UsageError(
+            f"there is no file {some(missing)}", "files that exist", "check the names and the folder"
+        )
     return list(found)
 
 

@@ -60,9 +60,10 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
     if not task.files:
         raise NothingFound("no files to reduce", "at least one", "give names, or @LIST")
     expand(task.calibrations.values())  # those that are named must be there
+    chosen = parameters.parse(task.parameters)
     frames = open_frames(task.files, notify)
     facts = describe(frames[0].header, frames[0].chips, frames[0].path.name)
-    recipe, chosen = find_recipe(task.recipe, facts.tags), parameters.parse(task.parameters)
+    recipe = find_recipe(task.recipe, facts.tags)
     store = task.store or cal_service.active_store(task.folder)
     found = find_calibrations(facts, task.calibrations, store, notify)
     workers = task.workers or cal_service.project(task.folder)[1].workers

@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cache
+from functools import cache, cached_property
 
 from goafetch.archive.calibrations import calmgr, choose
 from goafetch.archive.calibrations.calmgr import LAMP_OFF, LAMP_ON, MASK, STANDARD, TYPES, Listed
-from goafetch.archive.calibrations.choose import Choice, ScienceGroup
+from goafetch.archive.calibrations.choose import WORDS, Choice, ScienceGroup
 from goafetch.archive.calibrations.settings import Settings
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.records import Record
+from goafetch.text import some
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Association:
     ``files``: their records, flats first. ``rejected``: each candidate that was not taken, with the reason.
     ``reasons`` and ``kinds``: by file name, why each was taken, and the archive's type of calibration.
     ``warnings``: what could not be had. ``failed``: by type, the science files for which the archive's own
-    look-up failed, whatever was found for them in another way.
+    look-up failed, whatever was found for them in another way. ``lost``: of these, those for which nothing
+    was found, though it may well be there.
     """
 
     files: list[Record]
@@ -32,11 +34,13 @@ class Association:
     kinds: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     failed: dict[str, list[str]] = field(default_factory=dict)
+    lost: dict[str, list[str]] = field(default_factory=dict)
 
     @property
-    def lost(self) -> list[str]:
-        """Types of calibrations that may well be there, and could not be had because a look-up failed."""
-        return [kind for kind in self.failed if kind not in self.kinds.values()]
+    def shortcomings(self) -> list[tuple[str, str]]:
+        """What is lost, in words, and why."""
+        why = "the archive's look-up failed for {}, and a search found none that suits; try again later"
+        return [(WORDS[kind], why.format(some(names, 1))) for kind, names in self.lost.items()]
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,11 @@ class _Offer:
     known: dict[str, Record]
     settings: dict[str, Settings]
     failed: dict[str, list[str]]
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """The type of each calibration that is associated; others that are known are masks."""
+        return {i.name: kind for kind in TYPES for items in self.listed[kind].values() for i in items}
 
     def candidates(self, kind: str, part: Sequence[Record]) -> list[Record]:
         """Each calibration of a type that is associated with any of these files, once."""
@@ -71,7 +80,9 @@ def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
     offer = _gather(client, parts)
     find_masks = cache(lambda instrument: calmgr.masks(client, instrument))
     choices = [Choice(warnings=_complaints(parts, offer))]
+    lost: dict[str, list[str]] = {}
     for part in parts:
+        begin = len(choices)
         group = ScienceGroup(tuple(part), offer.settings.get(_largest(part, client.today()).name))
         flats = choose.choose_flats(group, offer.sets(LAMP_ON, part), offer.sets(LAMP_OFF, part))
         standards = choose.choose_standards(group, offer.sets(STANDARD, part))
@@ -86,7 +97,9 @@ def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
             if not choice.taken:
                 choice.warnings.append(f"no bad-pixel mask is valid for the data of {night[0].night}")
             choices.append(choice)
-    return _sum_up(choices, offer)
+        for kind, names in _lost(part, offer, choices[begin:]).items():
+            lost.setdefault(kind, []).extend(names)
+    return _sum_up(choices, offer, lost)
 
 
 def _parts(records: Sequence[Record]) -> list[list[Record]]:
@@ -156,7 +169,15 @@ def _complaints(parts: Sequence[list[Record]], offer: _Offer) -> list[str]:
     return found
 
 
-def _sum_up(choices: Sequence[Choice], offer: _Offer) -> Association:
+def _lost(part: Sequence[Record], offer: _Offer, choices: Sequence[Choice]) -> dict[str, list[str]]:
+    """By type: the files of a part whose look-up failed, where no other way led to anything."""
+    had = {offer.kinds.get(name, MASK) for choice in choices for name in choice.taken}
+    names = {record.name for record in part}
+    failed = {kind: [n for n in files if n in names] for kind, files in offer.failed.items()}
+    return {kind: files for kind, files in failed.items() if files and kind not in had}
+
+
+def _sum_up(choices: Sequence[Choice], offer: _Offer, lost: dict[str, list[str]]) -> Association:
     """What serves any group is taken; a rejection counts only where nothing else needed the file."""
     reasons: dict[str, str] = {}
     rejected: dict[str, str] = {}
@@ -165,14 +186,14 @@ def _sum_up(choices: Sequence[Choice], offer: _Offer) -> Association:
             reasons.setdefault(name, reason)
         for name, reason in choice.rejected.items():
             rejected.setdefault(name, reason)
-    kinds = {i.name: kind for kind in TYPES for items in offer.listed[kind].values() for i in items}
-    kinds |= {name: MASK for name in reasons if name not in kinds}
+    kinds = {name: offer.kinds.get(name, MASK) for name in reasons}
     order = sorted(reasons, key=lambda name: (TYPES.index(kinds[name]), name))
     return Association(
         files=[offer.known[name] for name in order],
         rejected=[(offer.known[name], why) for name, why in sorted(rejected.items()) if name not in reasons],
         reasons={name: reasons[name] for name in order},
         kinds={name: kinds[name] for name in order},
+        lost=lost,
         warnings=[text for choice in choices for text in choice.warnings],
         failed=offer.failed,
     )

@@ -89,8 +89,7 @@ def fetch(
             near=None if near is None else (near, radius),
         )
     _show(brought, root, dry_run=dry_run, format="json" if json else format, quiet=quiet)
-    code = 0 if dry_run else brought.report.exit_code
-    return code or (1 if brought.gathered.association.lost else 0)
+    return brought.report.exit_code or (1 if brought.gathered.association.lost else 0)
 
 
 def _show(brought: Brought, root: Path, *, dry_run: bool, format: str, quiet: bool) -> None:

@@ -142,8 +142,8 @@ def perform(
     check_cluster(pool, workspace)
     pool.start()  # they import what they need beside the planning
     with fetching:
-        files, left_out, obtained = _raw_files(request, work, settings)
-    plan = plan_files(files, workspace, settings, request.wanted, tell, left_out)
+        facts, missing, obtained = _raw_frames(request, work, settings)
+    plan = plan_files(facts, workspace, settings, request.wanted, tell, missing)
     outcomes = execute(plan, work)
     if any(outcome.redone for outcome in outcomes):
         note_compiled()
@@ -158,7 +158,10 @@ def perform(
 
 
 def rehearse(request: Request, workspace: Workspace, settings: Settings, notify: Notify) -> RunReport:
-    """Say what would be fetched and reduced, and why, and touch nothing."""
+    """Say what would be fetched and reduced, and why, and touch nothing.
+
+    What it foretells is no failure of its own; that files cannot be had, or read, is one.
+    """
     tell = story.Recorder(notify)
     before = story.refused_before(story.earlier_summary(workspace.root))
     work = Work(
@@ -170,28 +173,28 @@ def rehearse(request: Request, workspace: Workspace, settings: Settings, notify:
         refused_before=before,
         choices=request.choices,
     )
-    files, left_out, obtained = _raw_files(request, work, settings)
-    plan = plan_files(files, workspace, settings, request.wanted, tell, left_out)
+    facts, missing, obtained = _raw_frames(request, work, settings)
+    plan = plan_files(facts, workspace, settings, request.wanted, tell, missing)
     account = story.Account(request.target, request.command, plan, [], {}, obtained)
     summary = story.summarise(account, workspace, tell, None)
-    return RunReport(workspace, plan, tuple(forecast(plan, work)), summary, None, DONE)
+    code = FAILED if any(left.failed for left in missing) else DONE
+    return RunReport(workspace, plan, tuple(forecast(plan, work)), summary, None, code)
 
 
 def plan_files(
-    files: Sequence[Path],
+    facts: Sequence[tuple[Path, Descriptors]],
     workspace: Workspace,
     settings: Settings,
     wanted: Wanted,
     notify: Notify,
     missing: Sequence[LeftOut] = (),
 ) -> Plan:
-    """The plan for raw files, told choice by choice; files that cannot be read are left out of it.
+    """The plan for raw files with their descriptors, told choice by choice.
 
-    ``missing``: files that could not be had, which is told already.
+    ``missing``: files that could not be had or read, which is told already.
     """
-    facts, unreadable = survey(files)
     plan = make_plan(facts, workspace.playground, wanted, stored_calibrations(store_of(workspace, settings)))
-    plan = replace(plan, left_out=(*missing, *unreadable, *plan.left_out))
+    plan = replace(plan, left_out=(*missing, *plan.left_out))
     notify("plan", groups=plan.table())
     for decision in story.plan_decisions(plan):
         notify("decision", what=decision.what, reason=decision.reason, group=decision.about)
@@ -205,7 +208,9 @@ def plan_files(
     return plan
 
 
-def survey(files: Sequence[Path]) -> tuple[list[tuple[Path, Descriptors]], list[LeftOut]]:
+def survey(
+    files: Sequence[Path], notify: Notify = silent
+) -> tuple[list[tuple[Path, Descriptors]], list[LeftOut]]:
     """The descriptors of files by their headers, and the files that have none that can be read."""
     from reducer.fitsio import read_headers
     from reducer.headers.descriptors import describe as describe_frame
@@ -216,21 +221,29 @@ def survey(files: Sequence[Path]) -> tuple[list[tuple[Path, Descriptors]], list[
             primary, chips = read_headers(path)
             facts.append((path, describe_frame(primary, chips, path.name)))
         except ReducerError as error:
+            notify("refused", name=path.name, reason=str(error))
             unreadable.append(LeftOut(path, str(error), failed=True))
     return facts, unreadable
 
 
-def _raw_files(
+def _raw_frames(
     request: Request, work: Work, settings: Settings
-) -> tuple[Sequence[Path], Sequence[LeftOut], Obtained | None]:
-    """The raw files of a folder, or of a program, and what could not be had.
+) -> tuple[Sequence[tuple[Path, Descriptors]], Sequence[LeftOut], Obtained | None]:
+    """The raw frames of a folder, or of a program, and what could not be had or read."""
+    files: Sequence[Path]
+    missing: Sequence[LeftOut]
+    if request.is_program:
+        obtained = _fetch(request, work, settings)
+        files, missing = obtained.files, obtained.left_out
+    else:
+        folder, obtained = Path(request.target), None
+        files, missing = take_folder(folder, work.workspace, work.notify, work.pool, dry_run=request.dry_run)
+    facts, unreadable = survey(files, work.notify)
+    return facts, (*missing, *unreadable), obtained
 
-    Master flats of a program begin as soon as their frames are here.
-    """
-    if not request.is_program:
-        folder = Path(request.target)
-        taken = take_folder(folder, work.workspace, work.notify, work.pool, dry_run=request.dry_run)
-        return *taken, None
+
+def _fetch(request: Request, work: Work, settings: Settings) -> Obtained:
+    """Fetch the raw files of a program. Master flats begin as soon as their frames are here."""
     from goafetch.archive.job import Options
     from goafetch.archive.query import Criteria
     from goafetch.pipeline.early import EarlyFlats
@@ -251,8 +264,7 @@ def _raw_files(
             on_gathered=early.expect,
             on_file=early.arrived,
         )
-        obtained = obtain(criteria, work.workspace, settings, work.notify, options)
-    return obtained.files, obtained.left_out, obtained
+        return obtain(criteria, work.workspace, settings, work.notify, options)
 
 
 def _report(work: Work, outcomes: Sequence[Outcome]) -> Path:

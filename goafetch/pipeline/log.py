@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Self, TextIO, cast
 
 from goafetch.events import Notify
 
@@ -17,28 +17,49 @@ LEVELS = {"warning": "WARNING", "refused": "WARNING", "retry": "WARNING", "fault
 FREQUENT, TOO_FREQUENT = ("progress", "transfer", "wait"), ("transfer", "wait")
 
 
+class _Lines:
+    """A file that lines are appended to, each written at once; made with the first."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+
+    def write(self, line: str) -> None:
+        """Append a line."""
+        if self._file is None:
+            self._file = self._path.open("a", encoding="utf-8", errors="backslashreplace")
+        self._file.write(f"{line}\n")
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
 @contextmanager
 def logged(notify: Notify, path: Path, events: Path | None = None) -> Iterator[Notify]:
     """A notify that also appends to a log file and, as JSON, to ``events``; each line is written at once.
 
-    May be called from several threads.
+    A file is made with its first line: where nothing was done there is none. May be called from several
+    threads.
     """
     lock = threading.Lock()
     with ExitStack() as stack:
-        log = stack.enter_context(path.open("a", encoding="utf-8", errors="backslashreplace"))
-        record = stack.enter_context(events.open("a", encoding="utf-8")) if events else None
+        log = stack.enter_context(_Lines(path))
+        record = stack.enter_context(_Lines(events)) if events else None
 
         def tell(event: str, /, **facts: object) -> None:
             now = datetime.now(UTC)
             with lock:
                 if event not in FREQUENT:
                     text = str(facts["trace"]) if event == "fault" else sentence(event, facts)
-                    log.write(f"{now:%Y-%m-%d %H:%M:%S} {LEVELS.get(event, 'INFO'):7} {text}\n")
-                    log.flush()
+                    log.write(f"{now:%Y-%m-%d %H:%M:%S} {LEVELS.get(event, 'INFO'):7} {text}")
                 if record and event not in TOO_FREQUENT:
                     document = {"time": now.isoformat(timespec="milliseconds"), "event": event, **facts}
-                    record.write(f"{json.dumps(document, default=str)}\n")
-                    record.flush()
+                    record.write(json.dumps(document, default=str))
             notify(event, **facts)
 
         yield tell

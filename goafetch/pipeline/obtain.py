@@ -70,6 +70,9 @@ def obtain(
     missing = [
         LeftOut(workspace.playdata / n, why, failed=True) for n, why in (*report.withheld, *report.failed)
     ]
+    for what, why in gathered.association.shortcomings:
+        notify("refused", name=what, reason=why)
+        missing.append(LeftOut(workspace.playdata / what, why, failed=True))
     if before and (before.archive, before.criteria) == (client.base_url, criteria):
         missing += _lost(client, before, gathered, workspace, notify)
     files = (workspace.playdata / record.name for record in gathered.records)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,8 @@ from typing import Any
 from goafetch.pipeline.stages import REFUSED, Outcome
 from goafetch.plan.model import Plan
 from goafetch.report.model import RunSummary
+from goafetch.text import some
 from goafetch.workspace import Workspace
-
-#: Names that a closing line has of the files that are missing for one reason.
-SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ class RunReport:
         by_reason: dict[str, list[str]] = {}
         for name, reason in dict.fromkeys(lost):
             by_reason.setdefault(reason, []).append(name)
-        return "; ".join(f"missing {_some(names)}: {reason}" for reason, names in by_reason.items())
+        return "; ".join(f"missing {some(names)}: {reason}" for reason, names in by_reason.items())
 
     def _repr_html_(self) -> str:
         from goafetch.show import table_html
@@ -101,9 +98,3 @@ class RunReport:
             "plan": self.plan.table(),
             "outcomes": self.table(),
         }
-
-
-def _some(names: Sequence[str]) -> str:
-    """Names, of many the first ones and how many follow."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"

@@ -80,7 +80,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that no group takes, and why; ``failed`` where it should have been taken."""
+    """A file, or a kind of files, that no group takes, and why; ``failed`` where it should be there."""
 
     path: Path
     reason: str

@@ -9,7 +9,7 @@ import pytest
 from quick_archive import QUICK
 
 from goafetch.archive.associate import associate
-from goafetch.archive.calibrations.calmgr import LAMP_OFF, TYPES
+from goafetch.archive.calibrations.calmgr import LAMP_OFF, LAMP_ON, STANDARD, TYPES
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import BadAnswer
 from goafetch.archive.query import Criteria
@@ -118,5 +118,18 @@ def test_what_was_lost_with_a_failed_look_up_is_known(tiny_folder: Path, science
     with serve(tiny_folder, faults=["association-error"]) as archive:
         archive.holdings[:] = [h for h in archive.holdings if h.row["object"] != "Domeflat OFF"]
         found = associate(ArchiveClient(archive.url, patience=QUICK), science)
-    assert found.lost == [LAMP_OFF]
+    assert found.lost == {LAMP_OFF: [record.name for record in science]}
+    [(what, why)] = found.shortcomings
+    assert what == "lamp-off flats" and f"{science[0].name} and 15 more" in why
     assert any("lampoff_domeflat failed" in text and "0 were found" in text for text in found.warnings)
+
+
+def test_flats_of_one_filter_do_not_hide_that_those_of_another_are_lost(tiny_folder: Path) -> None:
+    with serve(tiny_folder, faults=["association-error"]) as archive:
+        science = [h for h in archive.holdings if h.row["program_id"] == "GS-2017A-Q-29"]
+        for holding in science[10:]:
+            holding.row["filter_name"] = "J"
+        client = ArchiveClient(archive.url, patience=QUICK)
+        found = associate(client, search(client, Criteria(program="GS-2017A-Q-29")).records)
+    names = sorted(holding.name for holding in science[10:])
+    assert found.lost == dict.fromkeys((LAMP_ON, LAMP_OFF, STANDARD), names)

@@ -23,6 +23,9 @@ def master_flat(path: Path, **cards: object) -> Path:
 
 def test_the_way_of_the_tutorial(goafetch, playground: Path) -> None:
     store = playground / "calibrations/calstore.json"
+    for command in ("list", "remove a.fits"):
+        without = goafetch(f"caldb {command}")
+        assert without.code == 2 and "goafetch caldb init" in without.err
     assert goafetch("caldb config").out.splitlines() == [
         f"store\t{store}",
         "exists\tFalse",

@@ -227,3 +227,21 @@ def test_how_much_is_shown(
     assert "sunset" in Path("my.log").read_text()
     with pytest.raises(UsageError, match="no log mode"):
         logutils.config(mode="loud")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "reduce nosuch.fits",
+        "reduce {} -p nosuch=1",
+        "reduce {} -r nosuch",
+        "disco nosuch.fits",
+        "disco {} -p nosuch=1",
+    ],
+)
+def test_what_is_refused_before_any_work_leaves_nothing(
+    command: str, goafetch: Shell, playground: Path
+) -> None:
+    """Every one of them left an empty reduce.log."""
+    assert goafetch(command.format("../playdata/S20170505S0095.fits")).code == 2
+    assert list(playground.iterdir()) == []

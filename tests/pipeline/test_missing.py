@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from quick_archive import Threads
+from quick_archive import QUICK, Threads, wrong_files
+from tiny_program import LAMPS_OFF, LAMPS_ON, ON_SKY, name_of, write_program
 
+from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import Withheld
 from goafetch.archive.job import Options
 from goafetch.archive.query import Criteria
@@ -16,16 +19,28 @@ from goafetch.config import Settings
 from goafetch.errors import UsageError
 from goafetch.pipeline import run
 from goafetch.pipeline.obtain import Obtained, obtain
+from goafetch.practice.archive import prepare
 from goafetch.practice.goa.faults import Fault
 from goafetch.practice.server import PracticeArchive, serve
 from goafetch.workspace import Workspace
 
 PROGRAM = "GS-2017A-Q-29"
+#: The mask, and as many flats as make one.
+NEEDED = {f"S20170505S{number:04d}.fits" for number in (30, 31, 32, 60, 61, 62)}
+NEEDED.add("bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits")
 
 
 @pytest.fixture
 def archive(tiny_folder: Path) -> Iterator[PracticeArchive]:
     with serve([tiny_folder]) as practice:
+        yield practice
+
+
+@pytest.fixture
+def archive_of_troubles(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PracticeArchive]:
+    """One whose look-up of calibrations always fails, asked without long pauses."""
+    monkeypatch.setitem(ArchiveClient.__init__.__kwdefaults__, "patience", QUICK)
+    with serve([tiny_folder], faults=["association-error"]) as practice:
         yield practice
 
 
@@ -45,7 +60,20 @@ def test_a_rehearsal_names_what_is_withheld_and_what_to_do(tiny_folder: Path, tm
     withheld = [e for e in report.summary.exclusions if "proprietary" in e.reason]
     assert len(withheld) >= 3 and all("goafetch login" in exclusion.reason for exclusion in withheld)
     assert report.conclusion().endswith(report.missing) and withheld[0].name in report.conclusion()
-    assert report.exit_code == 0  # a rehearsal has done what was asked of it
+    assert report.exit_code == 1  # as the run will end: nothing that is here can change it
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_flats_that_a_look_up_lost_are_missing(archive_of_troubles: PracticeArchive, tmp_path: Path) -> None:
+    """The run made its stack without them, ended with 0 and said it in one warning among others."""
+    holdings = archive_of_troubles.holdings
+    holdings[:] = [holding for holding in holdings if holding.row["object"] != "Domeflat OFF"]
+    report = run(PROGRAM, archive=archive_of_troubles.url, into=tmp_path / "ws", dry_run=True)
+    assert report.exit_code == 1
+    [lost] = [left for left in report.summary.exclusions if left.name == "lamp-off flats"]
+    assert "look-up failed for S20170505S0095.fits" in lost.reason
+    assert f"missing lamp-off flats: {lost.reason}" in report.conclusion()
+    assert {"name": lost.name, "reason": lost.reason} in report.as_document()["exclusions"]
 
 
 def test_a_program_of_which_no_science_is_given_out_ends_with_4_and_leaves_nothing(
@@ -90,6 +118,49 @@ def test_files_of_a_folder_that_cannot_be_had_are_missing(tmp_path: Path) -> Non
     assert report.exit_code == 1
     assert {e.name for e in report.summary.exclusions} == {"S20170505S0001.fits", "S20170505S0002.fits"}
     assert all(name in report.conclusion() for name in ("S20170505S0001", "S20170505S0002"))
+
+
+def test_a_rehearsal_foretells_what_a_run_refuses_and_fails_by_what_it_cannot_read(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    write_program(raw)
+    for number in (*LAMPS_ON, *LAMPS_OFF):
+        (raw / name_of(number)).unlink()
+    foretold = run(raw, into=tmp_path / "ws", dry_run=True)
+    assert foretold.exit_code == 0 and "no processed_flat" in foretold.missing
+    (raw / name_of(ON_SKY[0])).write_bytes(b"SIMPLE  =                    T")
+    report = run(raw, into=tmp_path / "ws", dry_run=True)
+    assert report.exit_code == 1 and name_of(ON_SKY[0]) in report.missing
+    assert not (tmp_path / "ws").exists()
+
+
+def test_with_all_troubles_at_once_what_is_allowed_arrives_and_all_else_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Short answers, look-ups that fail, 'later', files replaced meanwhile, a third withheld."""
+    monkeypatch.setitem(ArchiveClient.__init__.__kwdefaults__, "patience", QUICK)
+    troubles = ["limits", "association-error", "retry-after", "re-ingest", Fault("withheld", None, 5)]
+    with serve(prepare(), faults=troubles) as archive:
+        few = [h for h in archive.holdings if h.row["observation_class"] == "science" or h.name in NEEDED]
+        archive.holdings[:] = few
+        ask = {"archive": archive.url, "into": tmp_path / "ws", "catalog": "none", "phot_catalog": "none"}
+        report = run(PROGRAM, date="20170504-20170505", workers=1, **ask)
+        struck = {
+            name: archive.faults.count(name) for name in ("association-error", "retry-after", "re-ingest")
+        }
+        rows = {h.name: h.row for h in archive.holdings if h.row["present"]}
+        known = {name: row["data_md5"] for name, row in rows.items()}
+    assert all(struck.values()), struck
+    withheld = {name for name, row in rows.items() if row["release"] > "2020"}
+    assert len(withheld) == 5 and wrong_files(report.workspace.playdata, known) == []
+    assert {path.name for path in report.workspace.playdata.iterdir()} == known.keys() - withheld
+    assert report.exit_code == 1 and len(report.stacks) == 1
+    assert {e.name for e in report.summary.exclusions} == {*withheld, "standards"}
+    page, log = report.report.read_text(), report.workspace.log.read_text()
+    document = json.dumps(report.as_document(), default=str)
+    for name in (*withheld, "standards"):
+        assert all(name in text for text in (report.conclusion(), page, log, document))
+    for kind in ("domeflat", "lampoff_domeflat"):  # found in another way, which is said
+        assert all(f"look-up of {kind} failed" in text for text in (page, log, document))
 
 
 @pytest.mark.parametrize("into", ["ws", "a/b/ws"])

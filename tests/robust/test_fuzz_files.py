@@ -20,7 +20,7 @@ from tiny_program import LAMPS_OFF, LAMPS_ON, ON_SKY, ON_TARGET, SIDE, name_of
 
 from goafetch.config import Settings
 from goafetch.pipeline.execute import Work, execute
-from goafetch.pipeline.job import plan_files
+from goafetch.pipeline.job import plan_files, survey
 from goafetch.plan.model import Plan
 from goafetch.plan.sort import Wanted
 from goafetch.workspace import Workspace
@@ -42,7 +42,8 @@ def reduce_with(raw: Path, changed: dict[str, bytes], folder: Path, reduced: boo
         (workspace.playdata / name).write_bytes(content)
     files = sorted(workspace.playdata.iterdir())
     with time_limit():
-        plan = plan_files(files, workspace, Settings(), Wanted(), refuse_faults)
+        facts, unreadable = survey(files)
+        plan = plan_files(facts, workspace, Settings(), Wanted(), refuse_faults, unreadable)
         work = Work(workspace, Here(), refuse_faults, {}, workspace.verified())
         if reduced:
             execute(Plan(plan.flats, plan.visits, (), plan.left_out, plan.warnings), work)

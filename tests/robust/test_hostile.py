@@ -17,7 +17,7 @@ from tiny_program import LAMPS_OFF, LAMPS_ON, name_of
 
 from goafetch.api.reduce import Task, reduce_files
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.errors import BadAnswer, Damaged, Refused
+from goafetch.archive.errors import BadAnswer, Damaged, Elsewhere
 from goafetch.archive.moving import expand
 from goafetch.archive.records import read_record
 from goafetch.config import load_settings
@@ -47,9 +47,10 @@ def self_signed() -> Iterator[str]:
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused_and_explained(self_signed: str) -> None:
-    with pytest.raises(Refused, match="certificate") as caught:
+    with pytest.raises(Elsewhere, match="certificate") as caught:
         ArchiveClient(self_signed, TOKEN, patience=QUICK).rows("jsonsummary", ("canonical",))
-    assert "cannot be switched off" in caught.value.remedy
+    assert "cannot be switched off" in caught.value.remedy and "REQUESTS_CA_BUNDLE" in caught.value.remedy
+    assert caught.value.exit_code == 4
     assert TOKEN not in str(caught.value)
 
 

@@ -12,12 +12,13 @@ from typing import Any
 from calstore import record as kinds
 from calstore.associate import Match, best, suiting
 from calstore.record import Calibration, Need
-from goafetch.archive.calibrations.calmgr import LAMP_OFF, LAMP_ON, STANDARD
+from goafetch.archive.calibrations.calmgr import LAMP_OFF, LAMP_ON, MASK, STANDARD
 from goafetch.archive.calibrations.settings import Settings
 from goafetch.archive.records import Record
 
 _KINDS = {LAMP_ON: kinds.LAMP_ON, LAMP_OFF: kinds.LAMP_OFF, STANDARD: kinds.STANDARD}
-_WORDS = {LAMP_ON: "lamp-on flats", LAMP_OFF: "lamp-off flats", STANDARD: "standards"}
+#: What the types are called in messages.
+WORDS = {LAMP_ON: "lamp-on flats", LAMP_OFF: "lamp-off flats", STANDARD: "standards", MASK: "bad-pixel masks"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class CalibrationSet:
         coadds = f" x {self.settings.coadds}" if self.settings.coadds != 1 else ""
         exposure = f"{first.exposure_time:g} s" if first.exposure_time is not None else "unknown exposure"
         what = f" of {first.object}" if self.kind == STANDARD else ""
-        return f"{n} {_WORDS[self.kind]}{what} in {first.filter_name} of {first.night}, {exposure}{coadds}"
+        return f"{n} {WORDS[self.kind]}{what} in {first.filter_name} of {first.night}, {exposure}{coadds}"
 
     def traits(self, make: Any, kind: str, **more: str) -> Any:
         """As a Need or a Calibration of calstore."""
@@ -227,7 +228,7 @@ def _dark_for(lit: CalibrationSet, off: Sequence[CalibrationSet]) -> Calibration
 def _praise(chosen: CalibrationSet, group: ScienceGroup) -> str:
     nights = _distance(chosen, group)
     apart = "same night" if nights == 0 else f"{nights} night{'s' if nights > 1 else ''} apart"
-    return f"{_WORDS[chosen.kind]}: filter {chosen.records[0].filter_name}, {apart}"
+    return f"{WORDS[chosen.kind]}: filter {chosen.records[0].filter_name}, {apart}"
 
 
 def _distance(chosen: CalibrationSet, group: ScienceGroup) -> int:
