@@ -126,7 +126,7 @@ def identify(
     footprints = [Footprint.of(geometry) for geometry in nominal]
     groups = _gather(owns, footprints, radius)
     star, turns = np.full(len(observations.frame), -1, np.intp), np.zeros(count)
-    reasons = ["" if len(own.u) else "it has no usable source" for own in owns]
+    reasons = [""] * count
     if not groups:
         return Identified(star, turns, tuple(reasons))
     best = max(groups, key=lambda group: (len(group.star), -min(group.star)))
@@ -141,7 +141,7 @@ def identify(
     _tell_places(best, names, turns, notify)
     rivals = sum(len(group.star) == len(best.star) for group in groups) > 1
     for number, own in enumerate(owns):
-        if number not in best.star and not reasons[number]:
+        if number not in best.star:
             reasons[number] = _why_not(own, footprints[number], best, radius, rivals)
     return Identified(star, turns, tuple(reasons))
 
@@ -286,7 +286,10 @@ def _can_be_told(
 
 
 def _why_not(own: Observations, footprint: Footprint, best: Group, radius: float, rivals: bool) -> str:
-    if not _can_be_told(own, own.u, own.v, best, footprint, radius):
+    told = _can_be_told(own, own.u, own.v, best, footprint, radius)
+    if not len(own.u):
+        return f"it shows none of the stars of {len(best.star)} other exposures" if told else ""
+    if not told:
         return "none of its stars could be found in the other exposures"
     text = f"it shows another field: its stars are not those of {len(best.star)} other exposures"
     return f"{text}; as many show it, and which is the target cannot be told" if rivals else text

@@ -23,12 +23,14 @@ MOST_NEIGHBOURS = 1.0
 #: Diameter of the entrance pupil and of what the secondary hides of it, metres (gemini.edu, telescope).
 PUPIL, HIDDEN = 7.9, 1.2
 RADIANS = np.pi / 180.0 / 3600.0
+#: Fewest isolated stars whose median Strehl ratio one ill-measured star cannot spoil.
+FEWEST_ALONE = 3
 
 
 @dataclass(frozen=True)
 class StarImage:
     """The medians of an exposure's bright single stars, NaN without any: FWHM in pixels, ellipticity,
-    and an estimate of the Strehl ratio (NaN also where no star stands alone, or where the stars' light is so
+    and an estimate of the Strehl ratio (NaN also where too few stars stand alone, or where their light is so
     badly measured that it is not between 0 and 1)."""
 
     width: float
@@ -52,8 +54,8 @@ def _measure_frame(task: tuple[Files, FrameRef]) -> StarImage:
         light = np.where(alone, stars["wide"], np.nan)
         found.append((pairs[:, 0], stars["ellipticity"], pairs[:, 1] / light / perfect))
     widths, ellipticities, strehls = (np.concatenate(column) for column in zip(*found, strict=True))
-    strehl = _median(strehls)
-    return StarImage(_median(widths), _median(ellipticities), strehl if 0.0 < strehl < 1.0 else np.nan)
+    told = np.isfinite(strehls).sum() >= FEWEST_ALONE and 0.0 < _median(strehls) < 1.0
+    return StarImage(_median(widths), _median(ellipticities), _median(strehls) if told else np.nan)
 
 
 def _single_stars(table: Table) -> Table:

@@ -121,7 +121,9 @@ def test_a_frame_without_any_star_is_left_out_and_named(field):
     frames[WRONG] = frames[WRONG].with_(sources=tuple(table[:0] for table in frames[WRONG].sources))
     told = []
     found = align_exposures(frames, lambda event, **facts: told.append((event, facts)))
-    assert found.geometries[WRONG] is None and found.reasons[WRONG] == "it has no usable source"
+    assert found.geometries[WRONG] is None and str(found.reasons[WRONG]).startswith(
+        "it shows none of the stars of"
+    )
     assert ("refused", "S0002.fits") in [(event, facts.get("name")) for event, facts in told]
 
 
