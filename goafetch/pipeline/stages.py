@@ -119,7 +119,8 @@ def reduce_visit(group: Group, work: Work, notify: Notify) -> Outcome:
     if todo:
         wanted = frozenset(name.name for frame in todo for name in products.of_frame(frame, work.workspace))
         calibrations: dict[str, Any] = {"flat": group.flat, "bpm": group.bpm}
-        made = _run(FRAME_RECIPE, group.frames, work, notify, key, refused, **calibrations, wanted=wanted)
+        made = _run(FRAME_RECIPE, group.inputs, work, notify, key, refused, **calibrations, wanted=wanted)
+        made = [product for product in made if product.name in wanted]
         products.remember(made, key, work.verified)
     work.refused[key] = refused
     done = tuple(p for f in group.frames for p in current(f, key, work))
@@ -178,7 +179,7 @@ def group_key(recipe: str, group: Group, work: Work) -> str:
         calibrations["flat"] = work.keys.get(group.flat) or work.verified.md5(group.flat)
     if group.bpm is not None:
         calibrations["bpm"] = work.verified.md5(group.bpm)
-    return work.ledger.enter(facts_of(recipe, md5s(group.frames, work), calibrations, work.parameters))
+    return work.ledger.enter(facts_of(recipe, md5s(group.inputs, work), calibrations, work.parameters))
 
 
 def stack_key(frames: Sequence[Path], given: Given, work: Work) -> str:

@@ -84,7 +84,8 @@ def _role(group: Group, number: int, off_target: set[str]) -> str:
 
 
 def _exposure(frame: Path, group: Group, role: str, separated: str) -> Exposure:
-    return Exposure(frame.name, role, group.name, WHY.get(role, separated), str(group.setup))
+    setup = dict(group.apart).get(frame, group.setup)
+    return Exposure(frame.name, role, group.name, WHY.get(role, separated), str(setup))
 
 
 def calibrations(plan: Plan) -> tuple[Calibration, ...]:

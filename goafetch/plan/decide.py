@@ -8,10 +8,11 @@ from pathlib import Path
 
 from calstore.associate import Match, NoMatch, best
 from calstore.record import PROCESSED_BPM, PROCESSED_FLAT, Calibration, Need
-from goafetch.plan.groups import flat_groups, stacks, visits
+from goafetch.plan.groups import flat_groups
 from goafetch.plan.model import FLAT, SCIENCE, STANDARD, Group, LeftOut, Plan
 from goafetch.plan.sort import MASK, Frame, Wanted, sort_frames
 from goafetch.plan.translate import calibration_of
+from goafetch.plan.visits import stacks, visits
 from reducer.headers.descriptors import Descriptors
 
 #: What is said where there is no static mask: the run goes on, as the flat shows most bad pixels itself.
@@ -38,7 +39,9 @@ def make_plan(
     candidates = [*promised, *(c for c in processed if c.name not in names)]
 
     groups, refused = [], []
-    for visit in (*visits(sorted_frames, STANDARD), *visits(sorted_frames, SCIENCE)):
+    standards, _ = visits(sorted_frames, STANDARD)
+    science, blank = visits(sorted_frames, SCIENCE)
+    for visit in (*standards, *science):
         answer = best(_need(visit, PROCESSED_FLAT), candidates)
         if isinstance(answer, NoMatch):
             refused += [LeftOut(path, _no_flat(visit, answer), failed=True) for path in visit.frames]
@@ -57,7 +60,7 @@ def make_plan(
         tuple(flats),
         tuple(groups),
         tuple(stacks(groups)),
-        tuple([*left_out, *no_flats, *refused]),
+        tuple([*left_out, *blank, *no_flats, *refused]),
         tuple(sorted({NO_MASK for group in groups if group.bpm is None})),
     )
 

@@ -1,4 +1,4 @@
-"""Frames into groups: visits to a target, and sets of flats that are uniform within themselves."""
+"""Lamp frames into groups: sets of flats that are uniform within themselves."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from goafetch.plan.model import FLAT, Group, LeftOut, Setup, Stack
+from goafetch.plan.model import FLAT, Group, LeftOut, Setup
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON, Frame, of_role
 from reducer.headers.gsaoi import LIT_ALONE
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
-#: Exposures of a target further apart than this belong to different visits, with skies of their own.
-VISIT_GAP = timedelta(hours=2)
 #: What the frames of a set of flats must have in common.
 SAME = "filter, exposure, coadds, read mode and region"
 #: Nights at Gemini South are labelled by the UT date at their end; they begin at 18:00 UT.
@@ -42,13 +40,13 @@ def flat_groups(frames: Sequence[Frame]) -> tuple[list[Group], list[LeftOut]]:
     frames is left out too, with the reason, but in filters where that is the custom.
     """
     domes = {f.setup.filter for f in of_role(frames, LAMP_ON) if not f.gcal}
-    sorted_out = _by(of_role(frames, LAMP_ON, LAMP_OFF), lambda f: f.gcal and f.setup.filter in domes)
+    sorted_out = by(of_role(frames, LAMP_ON, LAMP_OFF), lambda f: f.gcal and f.setup.filter in domes)
     lamps, spare = sorted_out[False], sorted_out[True]
-    dark = _by(of_role(lamps, LAMP_OFF), lambda f: (f.setup, f.gcal))
+    dark = by(of_role(lamps, LAMP_OFF), lambda f: (f.setup, f.gcal))
     groups: list[Group] = []
     used: set[Path] = set()
     left_out = [LeftOut(f.path, f"a GCAL flat: there are dome flats of {f.setup.filter}") for f in spare]
-    sets = _by(of_role(lamps, LAMP_ON), lambda f: (f.setup, f.gcal, night_of(time_of(f))))
+    sets = by(of_role(lamps, LAMP_ON), lambda f: (f.setup, f.gcal, night_of(time_of(f))))
     for (setup, gcal, _), lit in sets.items():
         off = _nearest_night(dark.get((setup, gcal), []), time_of(lit[0]))
         if off or gcal or setup.filter in LIT_ALONE:
@@ -88,42 +86,13 @@ def _no_lamp_off(setup: Setup, dark: Iterable[Setup]) -> str:
 
 
 def _nearest_night(frames: Sequence[Frame], when: datetime) -> list[Frame]:
-    nights = _by(frames, lambda f: night_of(time_of(f)))
+    nights = by(frames, lambda f: night_of(time_of(f)))
     nearest = min(nights, key=lambda night: abs(night - night_of(when)), default=None)
     return nights[nearest] if nearest is not None else []
 
 
-def visits(frames: Sequence[Frame], kind: str) -> list[Group]:
-    """Frames of one target and setup, split where more than two hours lie between two exposures."""
-    groups = []
-    for (program, target, setup), members in _by(of_role(frames, kind), _target_key).items():
-        for number, visit in enumerate(_split_in_time(members), start=1):
-            files = tuple(f.path for f in visit)
-            groups.append(Group(kind, target, setup, time_of(visit[0]), files, visit=number, program=program))
-    return groups
-
-
-def _target_key(frame: Frame) -> tuple[str, str, Setup]:
-    return frame.facts.program_id or "", frame.target, frame.setup
-
-
-def _split_in_time(frames: Sequence[Frame]) -> list[list[Frame]]:
-    parts: list[list[Frame]] = []
-    for frame in frames:
-        if parts and time_of(frame) - time_of(parts[-1][-1]) <= VISIT_GAP:
-            parts[-1].append(frame)
-        else:
-            parts.append([frame])
-    return parts
-
-
-def stacks(groups: Sequence[Group]) -> list[Stack]:
-    """One stack for all visits to a target with one setup."""
-    together = _by(groups, lambda g: (g.kind, g.program, g.target, g.setup))
-    return [Stack(g[0].kind, g[0].target, g[0].setup, tuple(g)) for g in together.values()]
-
-
-def _by(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+def by(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """The items of each key, in the order in which they come."""
     parts: dict[K, list[T]] = defaultdict(list)
     for item in items:
         parts[key(item)].append(item)

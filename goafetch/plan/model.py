@@ -36,7 +36,8 @@ class Group:
 
     ``kind``: 'flat', 'standard' or 'science'. ``frames``: raw files in order of time; of a flat the ``lit``
     ones, with the lamp on, come first. ``flat`` and ``bpm``: the calibrations, the flat perhaps not yet
-    made. ``reasons``: why these frames, why these calibrations.
+    made. ``reasons``: why these frames, why these calibrations. ``lent``: sky exposures of another group,
+    which serve this one too. ``apart``: setups of the skies that differ from the group's.
     """
 
     kind: str
@@ -50,6 +51,13 @@ class Group:
     visit: int = 1
     program: str = ""
     lit: int = 0
+    lent: tuple[Path, ...] = ()
+    apart: tuple[tuple[Path, Setup], ...] = ()
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """All that its recipe takes: its own frames and those that another group lends it."""
+        return (*self.frames, *self.lent)
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from goafetch.plan.model import SCIENCE, STANDARD, LeftOut, Setup
 from goafetch.plan.translate import valid_from
 from reducer.headers.descriptors import Descriptors, Region
+from reducer.headers.names import is_sky, target_of
 from reducer.headers.same import needless
 
 MASK, LAMP_ON, LAMP_OFF = "mask", "lamp on", "lamp off"
@@ -53,13 +54,12 @@ class Frame:
     def target(self) -> str:
         """The target's name without the words that mark a sky pointing."""
         name = (self.facts.object or "unnamed").strip()
-        return SKY_WORDS.sub("", name).strip(" _-") or name
+        return target_of(name) or name
 
-
-#: Words at the end of an object's name that say "the empty sky beside it".
-SKY_WORDS = re.compile(
-    r"[ _-]*\b(sky|blank|off(set)?[ _-]*sky|off(set)?[ _-]*target)\b[ _-]*\d*$", re.IGNORECASE
-)
+    @property
+    def named_sky(self) -> bool:
+        """Whether its name says that it is of empty sky."""
+        return is_sky(self.facts.object or "")
 
 
 def sort_frames(
@@ -178,7 +178,9 @@ def _role_of_target(facts: Descriptors, tags: frozenset[str], wanted: Wanted) ->
         return STANDARD, ""
     if facts.observation_class not in (None, "", "science"):
         return "", f"class {facts.observation_class}: neither science nor a standard"
-    if wanted.object and not _named(facts.object or "", wanted.object):
+    name = facts.object or ""
+    is_anyones_sky = is_sky(name) and not target_of(name)
+    if wanted.object and not is_anyones_sky and not _named(name, wanted.object):
         return "", f"object {facts.object}, and only {wanted.object} was asked for"
     return SCIENCE, ""
 
@@ -186,8 +188,7 @@ def _role_of_target(facts: Descriptors, tags: frozenset[str], wanted: Wanted) ->
 def _named(name: str, wanted: str) -> bool:
     """The archive's rule: the whole name, any case, ``*`` at either end for anything."""
     pattern = ".*".join(re.escape(part) for part in wanted.split("*"))
-    without_sky = SKY_WORDS.sub("", name).strip(" _-")
-    return any(re.fullmatch(pattern, text, re.IGNORECASE) for text in (name, without_sky))
+    return any(re.fullmatch(pattern, text, re.IGNORECASE) for text in (name, target_of(name)))
 
 
 def of_role(frames: Sequence[Frame], *roles: str) -> list[Frame]:

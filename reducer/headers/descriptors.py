@@ -346,6 +346,18 @@ class Descriptors:
         )
 
     @property
+    def pointing(self) -> tuple[float, float] | None:
+        """Where it looked, degrees (right ascension, declination): target and offset, else by the WCS.
+
+        By the WCS it is the reference point, up to 9 arcsec from target and offset.
+        """
+        ra, dec, offset = self.target_ra, self.target_dec, self.sky_offset
+        if ra is not None and dec is not None and offset is not None:
+            north = dec + offset[1] / 3600
+            return (ra + offset[0] / 3600 / math.cos(math.radians(north)), north)
+        return None if self.wcs_ra is None or self.wcs_dec is None else (self.wcs_ra, self.wcs_dec)
+
+    @property
     def pixel_scale(self) -> float | None:
         """Arcsec per pixel by the WCS, the mean of the extensions."""
         scales = [scale for scale in map(scale, self.chips) if scale is not None]

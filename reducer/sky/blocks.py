@@ -41,6 +41,12 @@ class Blocks:
         counts = np.minimum(self.counts, pattern.counts)
         return Blocks(self.means - pattern.means, self.variance, counts)
 
+    def times(self, factor: float) -> Blocks:
+        """What an exposure of ``factor`` times the time would show, with the noise of this one scaled."""
+        if factor == 1.0:
+            return self
+        return Blocks(self.means * np.float32(factor), self.variance * np.float32(factor**2), self.counts)
+
 
 def block_means(data: F32, mask: U16) -> tuple[F32, U16]:
     """Means of the usable pixels in blocks of 4x4, and their number; a rest at the edges is dropped."""

@@ -76,12 +76,14 @@ class LookTask:
 
     ``pattern``: the path of each array's pattern, to be subtracted, if there is one already. ``blocks``:
     where the frame is in blocks, or, while there is no pattern, is to be written in blocks; None: nowhere.
+    ``factor``: what its pixels are multiplied by.
     """
 
     disk: Files
     frame: FrameRef
     pattern: Pattern
     blocks: Path | None = None
+    factor: float = 1.0
 
 
 def look(task: LookTask) -> dict[int, Seen]:
@@ -92,7 +94,8 @@ def look(task: LookTask) -> dict[int, Seen]:
         if task.pattern and task.blocks:
             blocks = read_blocks(task.disk, task.blocks, array)
         else:
-            blocks = made[array] = bin_array(task.disk, task.frame, index, variance=not task.pattern)
+            blocks = bin_array(task.disk, task.frame, index, variance=not task.pattern).times(task.factor)
+            made[array] = blocks
         if task.pattern:
             blocks = blocks.less(read_blocks(task.disk, in_blocks(task.pattern[array]), array))
         known = task.frame.hidden.get(array)
@@ -132,7 +135,8 @@ def see(blocks: Blocks, header: Header, local: bool, hidden: Bool | None = None)
 class PatternTask:
     """Combine one array of several sky frames, given what each shows and where each is in blocks.
 
-    ``ramps``: of each frame, by array.
+    ``factors``: what the pixels of each are multiplied by; the other facts, as ``ramps`` by array, are of
+    scaled skies already.
     """
 
     disk: Files
@@ -141,6 +145,7 @@ class PatternTask:
     seen: tuple[Mapping[int, Seen], ...]
     offsets: tuple[Mapping[int, F32], ...]
     ramps: tuple[Mapping[int, Ramp], ...]
+    factors: tuple[float, ...]
     array: int
     path: Path
 
@@ -184,10 +189,13 @@ def combine_skies(task: PatternTask) -> Path:
         place = places[layer]
         sky, seen = task.frames[place], task.seen[place][task.array]
         chip = task.disk.read_chip(sky, index_of(sky, task.array), rows)
-        np.subtract(chip.data, task.offsets[place][task.array] + np.float32(seen.level), out=value)
+        factor = np.float32(task.factors[place])
+        np.multiply(chip.data, factor, out=value)
+        value -= task.offsets[place][task.array] + np.float32(seen.level)
         if task.array in task.ramps[place]:
             value -= task.ramps[place][task.array].over(rows.stop)[rows, None]
-        noise[:], mask[:] = chip.variance, chip.mask
+        np.multiply(chip.variance, factor * factor, out=noise)
+        mask[:] = chip.mask
         part = slice(rows.start // BLOCK, rows.stop // BLOCK)
         hide(unpack_rows(masks[layer], seen.packed[1][1], part), mask)
 

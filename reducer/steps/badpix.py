@@ -16,7 +16,7 @@ from reducer.sky.objects import scatter
 from reducer.steps.flat import combine_lamps, odd_response, split_lamps
 from reducer.steps.lamps import exposure_of, measure_lamps
 from reducer.steps.masks import Calibrations, Place, index_of, known_bits, read_counts
-from reducer.steps.prepare import describe
+from reducer.steps.places import describe
 
 
 def makeBPM(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:

@@ -22,8 +22,8 @@ from reducer.sky.border import border_means
 from reducer.sky.objects import Bool
 from reducer.steps.masks import Calibrations, Place, known_bits, read_counts, read_response
 from reducer.steps.persistence import Glow, earlier_glows, glowing_pixels, saturated_pixels
-from reducer.steps.prepare import accept, describe
-from reducer.steps.separate import link, positions
+from reducer.steps.places import describe, link, positions
+from reducer.steps.prepare import accept
 
 #: The detector steps in order, with the suffix of what each makes.
 SUFFIXES = {

@@ -13,7 +13,7 @@ from reducer.headers.gsaoi import SIDE, Region, region
 from reducer.sky.channels import CORNERS
 from reducer.sky.frames import Seen
 from reducer.sky.objects import BLOCK, CELL
-from reducer.steps.separate import positions
+from reducer.steps.places import positions
 
 Seens = Mapping[int, Seen]
 

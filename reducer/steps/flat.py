@@ -20,7 +20,7 @@ from reducer.provenance import plan_product
 from reducer.sky.objects import scatter
 from reducer.steps.lamps import Lamp, arrays_of, exposure_of, measure_lamps
 from reducer.steps.masks import Calibrations, Place, index_of, known_bits, read_counts, read_response
-from reducer.steps.prepare import describe
+from reducer.steps.places import describe
 
 #: Part of a flat's array that may be flagged.
 MOST_FLAGGED = 0.5

@@ -17,7 +17,7 @@ from reducer.frame import F32, F64, U16, Context, FrameRef
 from reducer.headers.gsaoi import region
 from reducer.sky.columns import SAMPLE, Columns, offsets_against
 from reducer.steps.masks import Calibrations, Place, known_bits, read_counts
-from reducer.steps.prepare import describe
+from reducer.steps.places import describe
 
 #: Rows measured at a time: what is made of them stays in the processor's cache.
 ROWS = 64

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from reducer import dq
 from reducer.frame import F32, U16, FrameRef
 from reducer.headers.gsaoi import ARRAYS, SIDE, Region
-from reducer.steps.prepare import describe
+from reducer.steps.places import describe
 
 Pixels = NDArray[np.int32]
 #: Electrons and mask bits, each in one dimension, at an index of an array.

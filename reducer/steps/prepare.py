@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ import numpy as np
 from reducer import parameters
 from reducer.align import distortion
 from reducer.align.geometry import Layout, frame_regions, header_layout
-from reducer.align.sky import Position, plane_to_sky, sky_to_plane
+from reducer.align.sky import Position, sky_to_plane
 from reducer.errors import BadInput, ReducerError
 from reducer.frame import F64, Context, FrameRef
-from reducer.headers.descriptors import Descriptors
 from reducer.headers.gsaoi import MOSAIC_ORIGIN, has_wcs, region, repair
 from reducer.headers.keywords import scale
+from reducer.headers.sky import FIELD
 from reducer.headers.stopped import why_stopped
 from reducer.provenance import file_md5
+from reducer.steps.places import ORIGIN, by_keywords, describe, link, moved, positions
 
 #: Arcsec by which a WCS may be away from target plus offset (1.1 was seen).
 ABSOLUTE_LIMIT = 15.0
@@ -28,12 +29,12 @@ ABSOLUTE_LIMIT = 15.0
 RELATIVE_LIMIT = 5.0
 #: Arcsec by which an array of a true WCS may be off its place in the focal plane (1.1 was seen).
 LAYOUT_LIMIT = 3.0
-#: The point of the static plane, arcsec, on which the telescope puts target plus offset.
-ORIGIN = (0.0, 0.0)
 #: Relative departure of the CD matrix's scale from the arrays' that no true WCS has.
 SCALE_LIMIT = 0.1
 #: Degrees between the CD matrix and that of the other frames that no true WCS has.
 ANGLE_LIMIT = 2.0
+#: What frames that are reduced together must share, and those of one place besides.
+EVERYWHERE, AT_ONE_PLACE = ("filter", "read mode", "region"), ("exposure time", "coadds")
 UNREADABLE = "its WCS cannot be read"
 
 
@@ -103,47 +104,48 @@ def accept(
 # --- what belongs together ---------------------------------------------------------------------------
 
 
-def setting(frame: FrameRef) -> dict[str, Any]:
-    """What must agree between frames that are reduced together."""
-    described = describe(frame)
-    return {
-        "filter": described.filter,
-        "exposure time": described.exposure_time,
-        "coadds": described.coadds,
-        "read mode": described.read_speed_setting,
-        "region": tuple((int(chip["EXTVER"]), region(chip)) for chip in frame.chips),
-    }
-
-
-def describe(frame: FrameRef) -> Descriptors:
-    """The descriptors of a frame, from its headers as they are now."""
-    return Descriptors(frame.header, frame.chips, frame.path.name)
+#: What may have to agree between frames that are reduced together.
+SETTINGS: Mapping[str, Callable[[FrameRef], Any]] = {
+    "filter": lambda frame: describe(frame).filter,
+    "exposure time": lambda frame: describe(frame).exposure_time,
+    "coadds": lambda frame: describe(frame).coadds,
+    "read mode": lambda frame: describe(frame).read_speed_setting,
+    "region": lambda frame: tuple((int(chip["EXTVER"]), region(chip)) for chip in frame.chips),
+}
 
 
 def like_most(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Keep the frames whose setting most of them share; refuse each other one with what differs.
 
-    A frame that misses an array agrees if the arrays it has agree; what it lacks is told.
+    Exposures of different places may differ in their time and coadds: a sky is scaled. A frame that misses an
+    array agrees if the arrays it has agree; what it lacks is told.
     """
-    if not frames:
-        return []
-    settings = [setting(frame) for frame in frames]
-    common = {name: _most_common([found[name] for found in settings]) for name in settings[0]}
-
-    def check(pair: tuple[FrameRef, dict[str, Any]]) -> str:
-        differing = [name for name in common if not _agrees(name, pair[1][name], common[name])]
-        return ", ".join(f"{name} {pair[1][name]} where most have {common[name]}" for name in differing)
-
-    kept = []
-    for frame, found in zip(frames, settings, strict=True):
-        reason = check((frame, found))
-        if reason:
-            context.notify("refused", name=frame.path.name, reason=reason)
-            continue
+    lit = [frame for frame in frames if describe(frame).tags & {"FLAT", "DARK"}]
+    sky = same_settings([frame for frame in frames if frame not in lit], EVERYWHERE, context)
+    groups = link(*positions(sky), FIELD / 2) if sky else np.array([])
+    kept = same_settings(lit, (*EVERYWHERE, *AT_ONE_PLACE), context)
+    for wanted in np.unique(groups):
+        here = [frame for frame, group in zip(sky, groups, strict=True) if group == wanted]
+        kept += same_settings(here, AT_ONE_PLACE, context)
+    for frame in kept:
         if len(frame.chips) < 4:
             missing = {1, 2, 3, 4} - {int(chip["EXTVER"]) for chip in frame.chips}
             context.notify("warning", text=f"{frame.path.name} has no array {missing}: reduced without")
-        kept.append(frame)
+    return [frame for frame in frames if frame in kept]
+
+
+def same_settings(frames: Sequence[FrameRef], names: Sequence[str], context: Context) -> list[FrameRef]:
+    """The frames that agree with most in some of their settings; the others are refused by name."""
+    settings = [{name: SETTINGS[name](frame) for name in names} for frame in frames]
+    common = {name: _most_common([found[name] for found in settings]) for name in names if settings}
+    kept = []
+    for frame, found in zip(frames, settings, strict=True):
+        differing = [name for name in common if not _agrees(name, found[name], common[name])]
+        if differing:
+            why = ", ".join(f"{name} {found[name]} where most have {common[name]}" for name in differing)
+            context.notify("refused", name=frame.path.name, reason=why)
+        else:
+            kept.append(frame)
     return kept
 
 
@@ -204,28 +206,15 @@ def pointing(frame: FrameRef) -> Pointing | None:
     described = describe(frame)
     if described.tags & {"FLAT", "DARK", "BPM"} and "TWILIGHT" not in described.tags:
         return None
-    ra, dec, offset = described.target_ra, described.target_dec, described.sky_offset
     readable = all(has_wcs(chip) for chip in frame.chips)
     layout = header_layout(frame.chips, frame_regions(frame)) if readable else None
-    if layout is None and (ra is None or dec is None or offset is None):
+    place = by_keywords(described) or (layout.to_sky(ORIGIN) if layout else None)
+    if place is None:
         raise BadInput(
             "neither its WCS nor its target and offsets can be read", "one of them", "leave it out"
         )
-    if ra is None or dec is None:
-        return None
-    if offset is None:
-        assert layout is not None
-        commanded = layout.to_sky(ORIGIN)
-    else:
-        commanded = _moved((ra, dec), np.array(offset))
     parity = float(np.linalg.det(layout.rotation)) if layout else 1.0 if described.port == 1 else -1.0
-    return Pointing(commanded, described.position_angle or 0.0, np.sign(parity), layout)
-
-
-def _moved(place: Position, away: F64) -> Position:
-    """The place ``away`` (east, north) arcsec from another."""
-    ra, dec = plane_to_sky(away[:1], away[1:], place)
-    return float(ra[0]), float(dec[0])
+    return Pointing(place, described.position_angle or 0.0, np.sign(parity), layout)
 
 
 def right_windows(frame: FrameRef) -> FrameRef:
@@ -349,7 +338,7 @@ def rebuild_wcs(frame: FrameRef, found: Pointing, excess: F64, turn: float) -> F
         start, matrix = distortion.affine(part.array)
         pixel = np.linalg.solve(matrix, ORIGIN - start) - (part.x, part.y)
         cd = rotation @ matrix / 3600.0
-        values = (*pixel, *_moved(found.commanded, rotation @ excess), *cd.ravel())
+        values = (*pixel, *moved(found.commanded, rotation @ excess), *cd.ravel())
         keys = ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
         for key, value in zip(keys, values, strict=True):
             chip[key] = float(value)

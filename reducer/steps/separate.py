@@ -13,10 +13,11 @@ from reducer import parameters
 from reducer.align.sky import sky_to_plane
 from reducer.errors import MissingCalibration
 from reducer.frame import F64, Context, FrameRef
-from reducer.steps.prepare import describe
+from reducer.headers.names import is_sky
+from reducer.headers.sky import FIELD
+from reducer.steps.places import commanded, describe, link, positions
+from reducer.steps.prepare import same_settings
 
-#: Side of the field of the four arrays, arcsec.
-FIELD = 85.0
 #: Exposures of the field itself that serve as sky for one of them, unless max_skies says otherwise.
 MOST_OF_FIELD = 20
 
@@ -38,7 +39,11 @@ def separateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     counts = {role: roles.count(role) for role in ("object", "sky", "both")}
     told = f"{counts['object'] + counts['both']} on target, {counts['sky']} off target"
     context.notify("decision", what=told, reason=reason)
-    return [frame.with_(role=role) for frame, role in zip(frames, roles, strict=True)]
+    separated = [frame.with_(role=role) for frame, role in zip(frames, roles, strict=True)]
+    objects = [frame for frame in separated if frame.role != "sky"]
+    # A sky of another exposure time is scaled; objects of several times are of several stacks.
+    kept = same_settings(objects, ("exposure time",), context)
+    return [frame for frame in separated if frame.role == "sky" or frame in kept]
 
 
 def _as_told(frames: Sequence[FrameRef], objects: Sequence[str], skies: Sequence[str]) -> list[str]:
@@ -68,43 +73,48 @@ def leaveOutSkies(frames: Sequence[FrameRef], context: Context) -> list[FrameRef
 def _by_pointing(frames: Sequence[FrameRef], fraction: float) -> tuple[list[str], str]:
     east, north = positions(frames)
     groups = link(east, north, fraction * FIELD)
+    named = np.array([is_sky(describe(frame).object or "") for frame in frames])
     if groups.max() == 0:
         return ["both"] * len(frames), f"all exposures lie within {fraction * FIELD:.0f} arcsec"
-    guided = np.array([describe(frame).wavefront_sensor is not None for frame in frames])
-    away = np.array([np.hypot(*(describe(frame).sky_offset or (0.0, 0.0))) for frame in frames])
-    if guided.any() and not guided.all():
-        on_target = [group for group in range(groups.max() + 1) if guided[groups == group].mean() >= 0.5]
-        reason = "the guided pointings are on target"
-    else:
-        distance = [float(np.median(away[groups == group])) for group in range(groups.max() + 1)]
-        nearest = min(distance)
-        on_target = [group for group, found in enumerate(distance) if found - nearest < FIELD / 2]
-        reason = "the pointings nearest to the target are on target"
+    blank = {group for group in range(groups.max() + 1) if named[groups == group].all()}
+    left = [group for group in range(groups.max() + 1) if group not in blank]
+    on_target, reason = _on_target(frames, groups, left or sorted(blank))
+    if blank and left:
+        reason = f"{reason}; empty sky by name elsewhere"
     roles = ["object" if group in on_target else "sky" for group in groups]
     if "sky" not in roles:
         return ["both"] * len(frames), "every pointing is on a target"
     return roles, reason
 
 
-def positions(frames: Sequence[FrameRef]) -> tuple[F64, F64]:
-    """Where frames point: arcsec east and north of the first one's target, by target and offset keywords."""
-    found = []
-    for frame in frames:
-        described = describe(frame)
-        found.append((described.target_ra or 0.0, described.target_dec or 0.0))
-    ra, dec = np.array(found).T
-    east, north = sky_to_plane(ra, dec, found[0])
-    offsets = np.array([describe(frame).sky_offset or (0.0, 0.0) for frame in frames])
-    return east + offsets[:, 0], north + offsets[:, 1]
+def _on_target(
+    frames: Sequence[FrameRef], groups: NDArray[np.integer[Any]], left: Sequence[int]
+) -> tuple[list[int], str]:
+    """Those of some groups of pointings that are on target, and why."""
+    if len(left) == 1:
+        return list(left), "one pointing is on target"
+    of_these = np.isin(groups, left)
+    guided = np.array([describe(frame).wavefront_sensor is not None for frame in frames])
+    if guided[of_these].any() and not guided[of_these].all():
+        on_target = [group for group in left if guided[groups == group].mean() >= 0.5]
+        return on_target, "the guided pointings are on target"
+    away = np.array([_from_target(frame) for frame in frames])
+    distance = [float(np.median(away[groups == group])) for group in left]
+    near = np.array(distance) - min(distance) < FIELD / 2
+    on_target = [group for group, is_near in zip(left, near, strict=True) if is_near]
+    return on_target, "the pointings nearest to the target are on target"
 
 
-def link(east: F64, north: F64, distance: float) -> NDArray[np.integer[Any]]:
-    """Number the groups in which each pointing is within a distance of another one, from 0."""
-    groups = np.arange(east.size)
-    near = np.hypot(east[:, None] - east, north[:, None] - north) < distance
-    for _ in range(east.size):
-        groups = np.array([groups[near[place]].min() for place in range(east.size)])
-    return np.unique(groups, return_inverse=True)[1]
+def _from_target(frame: FrameRef) -> float:
+    """Arcsec between an exposure and its target; 0 where the headers do not tell."""
+    described, place = describe(frame), commanded(frame)
+    ra, dec = described.target_ra, described.target_dec
+    if described.sky_offset is not None:
+        return float(np.hypot(*described.sky_offset))
+    if place is None or ra is None or dec is None:
+        return 0.0
+    east, north = sky_to_plane(np.array(place[:1]), np.array(place[1:]), (ra, dec))
+    return float(np.hypot(east[0], north[0]))
 
 
 # --- association -------------------------------------------------------------------------------------

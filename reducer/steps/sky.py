@@ -12,6 +12,7 @@ import numpy as np
 from reducer import parameters
 from reducer.errors import BadParameter
 from reducer.frame import F32, F64, Context, FrameRef
+from reducer.headers.sky import FIELD
 from reducer.provenance import plan_product, product_name
 from reducer.sky.blocks import pack, unpack
 from reducer.sky.border import Reference, judge, weigh_in
@@ -38,7 +39,8 @@ from reducer.sky.level import odd_skies
 from reducer.sky.objects import BLOCK, Bool
 from reducer.sky.rows import Ramp, find_ramps
 from reducer.steps.field import Seens, shift
-from reducer.steps.separate import FIELD, link, positions, seconds
+from reducer.steps.places import describe, link, positions
+from reducer.steps.separate import seconds
 from reducer.steps.skylevel import (
     OWN,
     WEIGHED,
@@ -60,10 +62,12 @@ class Skies:
 
     ``blocks``: where each is in blocks of 4x4 pixels. ``offsets``: of the channels, by frame and array,
     electrons for each column; ``width``: of a channel; ``ramps``: by frame and array. ``odd``: the skies that
-    are left out.
+    are left out. ``factors``: the exposure time of the objects over that of each; all that is known of it here
+    is scaled by that.
     """
 
     frames: dict[str, FrameRef]
+    factors: dict[str, float]
     blocks: dict[str, Path] = field(default_factory=dict)
     seen: dict[str, Seens] = field(default_factory=dict)
     offsets: dict[str, dict[int, F32]] = field(default_factory=dict)
@@ -120,7 +124,8 @@ def make_patterns(frames: Sequence[FrameRef], objects: Sequence[FrameRef], conte
     The first time in blocks, which is all that is to be seen of that pattern.
     """
     used = frozenset(name for frame in objects for name in frame.skies)
-    skies = Skies({frame.path.name: frame for frame in frames if frame.path.name in used})
+    serving = {frame.path.name: frame for frame in frames if frame.path.name in used}
+    skies = Skies(serving, _factors(serving, objects, context))
     skies.blocks = {name: in_blocks(context.scratch / name) for name in skies.frames}
     _look_at_skies(skies, {}, context)
     skies.seen = without_filled(skies.seen)
@@ -146,6 +151,18 @@ def make_patterns(frames: Sequence[FrameRef], objects: Sequence[FrameRef], conte
         tasks = _pattern_tasks(skies, members, context, f"_sky{place}")
         skies.patterns[members] = dict(zip(tasks, context.map(combine_skies, tasks.values()), strict=True))
     return skies
+
+
+def _factors(
+    serving: Mapping[str, FrameRef], objects: Sequence[FrameRef], context: Context
+) -> dict[str, float]:
+    """What each sky is scaled by to the exposure time of the objects, which is told."""
+    wanted = describe(objects[0]).exposure_time or 1.0
+    times = {name: describe(frame).exposure_time or wanted for name, frame in serving.items()}
+    for time in sorted(set(times.values()) - {wanted}):
+        what = f"{list(times.values()).count(time)} sky exposures of {time:g} s scaled by {wanted / time:.3g}"
+        context.notify("decision", what=what, reason=f"the objects' exposure time is {wanted:g} s")
+    return {name: wanted / time for name, time in times.items()}
 
 
 def _find_odd(skies: Skies, context: Context) -> frozenset[str]:
@@ -200,7 +217,8 @@ def _with_fixed(seen: Seens, fixed: Mapping[int, Bool]) -> Seens:
 
 def _look_at_skies(skies: Skies, pattern: Pattern, context: Context) -> None:
     tasks = [
-        LookTask(context.disk, frame, pattern, skies.blocks[name]) for name, frame in skies.frames.items()
+        LookTask(context.disk, frame, pattern, skies.blocks[name], skies.factors[name])
+        for name, frame in skies.frames.items()
     ]
     skies.seen = dict(zip(skies.frames, context.map(look, tasks), strict=True))
 
@@ -215,10 +233,13 @@ def _pattern_tasks(
     blocks = tuple(skies.blocks[name] for name in names)
     offsets = tuple(skies.offsets[name] for name in names)
     ramps = tuple(skies.ramps.get(name, {}) for name in names)
+    factors = tuple(skies.factors[name] for name in names)
     tasks = {}
     for array in sorted({array for shown in seen for array in shown}):
         path = context.scratch / product_name(frames[0].path, f"{suffix}_{array}")
-        tasks[array] = PatternTask(context.disk, frames, blocks, seen, offsets, ramps, array, path)
+        tasks[array] = PatternTask(
+            context.disk, frames, blocks, seen, offsets, ramps, factors, array, path
+        )
     return tasks
 
 
@@ -227,7 +248,8 @@ def _keep_skies(frames: Sequence[FrameRef], skies: Skies, context: Context) -> d
     tasks = []
     for frame in frames:
         target = plan_product(context, frame, "_flatCorrected", [frame])
-        offsets = skies.offsets.get(frame.path.name, no_offsets(frame))
+        scaled, factor = skies.offsets.get(frame.path.name), skies.factors.get(frame.path.name, 1.0)
+        offsets = no_offsets(frame) if scaled is None else _times(scaled, 1.0 / factor)
         tasks.append(KeepTask(context.disk, frame, offsets, target))
     return _write(frames, tasks, keep_sky, context)
 
@@ -389,4 +411,9 @@ def _reference(skies: Skies) -> Reference | None:
     """What the skies show of the reference pixels; None where these do not follow the offsets."""
     names = skies.kept()
     borders = [skies.frames[name].border for name in names]
-    return judge(borders, [skies.offsets[name] for name in names], skies.width)
+    offsets = [_times(skies.offsets[name], 1.0 / skies.factors[name]) for name in names]
+    return judge(borders, offsets, skies.width)
+
+
+def _times(offsets: Mapping[int, F32], factor: float) -> dict[int, F32]:
+    return {array: each * np.float32(factor) for array, each in offsets.items()}

@@ -16,7 +16,7 @@ from reducer.errors import BadInput, BadParameter, MissingCalibration
 from reducer.fitsio import open_frame, read_chip, read_table
 from reducer.frame import Context, FrameRef
 from reducer.run import run_recipe
-from reducer.steps.prepare import describe
+from reducer.steps.places import describe
 
 ARRAYS = (1, 2, 3, 4)
 SENSITIVITY = {1: 0.99, 2: 1.07, 3: 0.95, 4: 0.98}

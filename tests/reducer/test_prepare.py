@@ -15,7 +15,8 @@ from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors
 from reducer.headers.gsaoi import Region, region, repair
 from reducer.steps.masks import guide_windows
-from reducer.steps.prepare import describe, prepare
+from reducer.steps.places import describe
+from reducer.steps.prepare import prepare
 
 EMPTY = {array: np.zeros((256, 256), np.float32) for array in (1, 2, 3, 4)}
 

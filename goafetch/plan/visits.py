@@ -1,0 +1,217 @@
+"""Exposures of the sky into visits to a target: by where they look and when, whatever they are called."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from goafetch.plan.groups import by, time_of
+from goafetch.plan.model import SCIENCE, Group, LeftOut, Setup, Stack
+from goafetch.plan.sort import Frame, of_role
+from reducer.headers.names import plain
+from reducer.headers.sky import FIELD, SHORTEST
+
+#: Exposures of a target further apart than this belong to different visits, with skies of their own.
+VISIT_GAP = timedelta(hours=2)
+#: Degrees from its target beyond which an exposure of empty sky does not serve.
+FARTHEST = 3.0
+
+Place = tuple[float, float]
+
+
+@dataclass
+class Visit:
+    """Exposures of one target and setup, and the exposures of empty sky beside them that serve it."""
+
+    target: str
+    frames: list[Frame]
+    skies: list[Frame] = field(default_factory=list)
+    lent: list[Frame] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def setup(self) -> Setup:
+        """The setup of its own frames."""
+        return self.frames[0].setup
+
+    @property
+    def program(self) -> str:
+        """The program of its frames."""
+        return self.frames[0].facts.program_id or ""
+
+    def gap(self, other: Visit) -> timedelta:
+        """The time between this visit and another; none where they overlap."""
+        one, two = sorted((self.frames, other.frames), key=lambda frames: time_of(frames[0]))
+        return max(time_of(two[0]) - time_of(one[-1]), timedelta(0))
+
+
+def visits(frames: Sequence[Frame], kind: str) -> tuple[list[Group], list[LeftOut]]:
+    """Exposures of one target and setup, split where more than two hours lie between two of them.
+
+    Exposures of empty sky that have a name, an exposure time or coordinates of their own go with the visits
+    that they serve; those that serve none are left out, with the reason.
+    """
+    members = of_role(frames, kind)
+    target = _targets(members)
+    found = [
+        Visit(name, part)
+        for (_, name, _), same in by(members, lambda f: (f.facts.program_id, target[f.path], f.setup)).items()
+        for part in _split_in_time(same)
+    ]
+    left_out: list[LeftOut] = []
+    if kind == SCIENCE:
+        blank = [visit for visit in found if _is_blank(visit, found)]
+        found = [visit for visit in found if visit not in blank]
+        left_out = [LeftOut(f.path, why) for sky in blank for f, why in _serve(sky, found)]
+    return list(_numbered(found, kind)), left_out
+
+
+def _numbered(found: Sequence[Visit], kind: str) -> Iterator[Group]:
+    for (program, target, setup), same in by(found, lambda v: (v.program, v.target, v.setup)).items():
+        for number, visit in enumerate(same, start=1):
+            yield Group(
+                kind,
+                target,
+                setup,
+                time_of(visit.frames[0]),
+                tuple(f.path for f in (*visit.frames, *visit.skies)),
+                reasons=tuple(visit.reasons),
+                visit=number,
+                program=program,
+                lent=tuple(f.path for f in visit.lent),
+                apart=tuple((f.path, f.setup) for f in visit.skies if f.setup != setup),
+            )
+
+
+def stacks(groups: Sequence[Group]) -> list[Stack]:
+    """One stack for all visits to a target with one setup."""
+    together = by(groups, lambda g: (g.kind, g.program, g.target, g.setup))
+    return [Stack(g[0].kind, g[0].target, g[0].setup, tuple(g)) for g in together.values()]
+
+
+def _split_in_time(frames: Sequence[Frame]) -> list[list[Frame]]:
+    parts: list[list[Frame]] = []
+    for frame in frames:
+        if parts and time_of(frame) - time_of(parts[-1][-1]) <= VISIT_GAP:
+            parts[-1].append(frame)
+        else:
+            parts.append([frame])
+    return parts
+
+
+# --- names -------------------------------------------------------------------------------------------
+
+
+def _targets(frames: Sequence[Frame]) -> dict[Path, str]:
+    """The target of each exposure, in the spelling that most exposures of it have.
+
+    Names that differ in case, blanks and hyphens are one where their targets are at one place; where headers
+    do not tell the place, nothing speaks against it.
+    """
+    target: dict[Path, str] = {}
+    for same in by(frames, lambda f: (f.facts.program_id, plain(f.target))).values():
+        spelled = by(same, lambda f: f.target)
+        order = [name for name, _ in Counter(f.target for f in same).most_common()]
+        for place, name in enumerate(order):
+            ways = [other for other in order[:place] if _at_one_place(spelled[other], spelled[name])]
+            known = target[spelled[ways[0]][0].path] if ways else name
+            target |= {f.path: known for f in spelled[name]}
+    return target
+
+
+def _at_one_place(some: Sequence[Frame], others: Sequence[Frame]) -> bool:
+    near = (_apart(_target_place(a), _target_place(b)) for a in some for b in others)
+    return any(away is None or 3600 * away < FIELD for away in near)
+
+
+def _target_place(frame: Frame) -> Place | None:
+    ra, dec = frame.facts.target_ra, frame.facts.target_dec
+    return None if ra is None or dec is None else (ra, dec)
+
+
+def _apart(one: Place | None, other: Place | None) -> float | None:
+    """Degrees between two places; None where one is unknown."""
+    if one is None or other is None:
+        return None
+    (ra1, dec1), (ra2, dec2) = ([math.radians(angle) for angle in place] for place in (one, other))
+    half = math.sin((dec2 - dec1) / 2) ** 2 + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
+    return math.degrees(2 * math.asin(math.sqrt(min(half, 1.0))))
+
+
+# --- empty sky ---------------------------------------------------------------------------------------
+
+
+def _is_blank(visit: Visit, found: Sequence[Visit]) -> bool:
+    """Whether all exposures of a visit are of empty sky: by their names, or because they look away from their
+    target while others of that visit, with another exposure time, look at it."""
+    if all(frame.named_sky for frame in visit.frames):
+        return True
+    beside = [other for other in found if other.target == visit.target and _could_serve(visit, other)]
+    return all(_is_off_target(f) for f in visit.frames) and any(
+        not _is_off_target(f) and not f.named_sky for other in beside for f in other.frames
+    )
+
+
+def _is_off_target(frame: Frame) -> bool:
+    away = _apart(frame.facts.pointing, _target_place(frame))
+    return frame.named_sky or (away is not None and 3600 * away > FIELD)
+
+
+def _could_serve(sky: Visit, visit: Visit) -> bool:
+    """Whether exposures of empty sky belong to a visit: by program, filter, arrays, time and place."""
+    same = (sky.program, sky.setup.filter, sky.setup.regions) == (
+        visit.program,
+        visit.setup.filter,
+        visit.setup.regions,
+    )
+    if not same or sky is visit or sky.gap(visit) > VISIT_GAP:
+        return False
+    away = _apart(sky.frames[0].facts.pointing, visit.frames[0].facts.pointing)
+    return away is None or away < FARTHEST
+
+
+def _serve(sky: Visit, found: Sequence[Visit]) -> list[tuple[Frame, str]]:
+    """Give exposures of empty sky to the visits that they serve; else each with the reason why to none."""
+    beside = [visit for visit in found if _could_serve(sky, visit)]
+    own = [visit for visit in beside if any(plain(visit.target) == plain(f.target) for f in sky.frames)]
+    against = {id(visit): _why_not(sky.setup, visit.setup) for visit in own or beside}
+    served = [visit for visit in own or beside if not against[id(visit)]]
+    for visit in own or beside:
+        visit.reasons.append(_told(sky, visit, against[id(visit)]))
+    if served:
+        first = min(served, key=lambda visit: (visit.setup != sky.setup, sky.gap(visit)))
+        first.skies += sky.frames
+        for visit in served:
+            visit.lent += sky.frames if visit is not first else []
+        return []
+    why = "; ".join(dict.fromkeys(against.values())) or (
+        f"no exposure of a target in {sky.setup.filter} within {VISIT_GAP.seconds / 3600:g} hours and "
+        f"{FARTHEST:g} degrees that it could serve"
+    )
+    return [(frame, f"blank sky: {why}") for frame in sky.frames]
+
+
+def _why_not(sky: Setup, target: Setup) -> str:
+    """Why exposures of a setup cannot be scaled to serve another one; '' if they can."""
+    if sky.read_mode != target.read_mode:
+        return f"read for {sky.read_mode}, the target for {target.read_mode}: their patterns differ"
+    if sky.exposure_time < SHORTEST * target.exposure_time:
+        return (
+            f"its {sky.exposure_time:g} s are less than {SHORTEST:g} of the target's "
+            f"{target.exposure_time:g} s: scaled, its noise would be the stack's"
+        )
+    return ""
+
+
+def _told(sky: Visit, visit: Visit, against: str) -> str:
+    away = _apart(sky.frames[0].facts.pointing, visit.frames[0].facts.pointing)
+    where = "" if away is None else f", {60 * away:.1f} arcmin away"
+    what = f"{len(sky.frames)} exposures of {sky.frames[0].facts.object} {sky.setup}{where}"
+    if against:
+        return f"not {what}: {against}"
+    scaled = sky.setup.exposure_time != visit.setup.exposure_time
+    return f"{what}: its sky{f', scaled to {visit.setup.exposure_time:g} s' if scaled else ''}"

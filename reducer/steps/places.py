@@ -1,0 +1,64 @@
+"""Where exposures look: by their target and offsets, else by the WCS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reducer.align.geometry import frame_regions, header_layout
+from reducer.align.sky import Position, plane_to_sky, sky_to_plane
+from reducer.frame import F64, FrameRef
+from reducer.headers.descriptors import Descriptors
+from reducer.headers.gsaoi import has_wcs
+
+#: The point of the static plane, arcsec, on which the telescope puts target plus offset.
+ORIGIN = (0.0, 0.0)
+
+
+def describe(frame: FrameRef) -> Descriptors:
+    """The descriptors of a frame, from its headers as they are now."""
+    return Descriptors(frame.header, frame.chips, frame.path.name)
+
+
+def by_keywords(described: Descriptors) -> Position | None:
+    """Target plus offset, degrees; None where one of them is missing."""
+    ra, dec, offset = described.target_ra, described.target_dec, described.sky_offset
+    return None if ra is None or dec is None or offset is None else moved((ra, dec), np.array(offset))
+
+
+def commanded(frame: FrameRef) -> Position | None:
+    """Where a frame looked, degrees: by target and offsets, else by its WCS; None if neither tells."""
+    known = by_keywords(describe(frame))
+    if known is None and all(has_wcs(chip) for chip in frame.chips):
+        layout = header_layout(frame.chips, frame_regions(frame))
+        return layout.to_sky(ORIGIN) if layout else None
+    return known
+
+
+def moved(place: Position, away: F64) -> Position:
+    """The place ``away`` (east, north) arcsec from another."""
+    ra, dec = plane_to_sky(away[:1], away[1:], place)
+    return float(ra[0]), float(dec[0])
+
+
+def positions(frames: Sequence[FrameRef]) -> tuple[F64, F64]:
+    """Where frames look, arcsec east and north of the first one: by target and offsets, else by the WCS.
+
+    One of which neither tells is taken to be with the first.
+    """
+    places = [commanded(frame) for frame in frames]
+    first = next((place for place in places if place), (0.0, 0.0))
+    ra, dec = np.array([place or first for place in places]).T
+    return sky_to_plane(ra, dec, first)
+
+
+def link(east: F64, north: F64, distance: float) -> NDArray[np.integer[Any]]:
+    """Number the groups in which each pointing is within a distance of another one, from 0."""
+    groups = np.arange(east.size)
+    near = np.hypot(east[:, None] - east, north[:, None] - north) < distance
+    for _ in range(east.size):
+        groups = np.array([groups[near[place]].min() for place in range(east.size)])
+    return np.unique(groups, return_inverse=True)[1]
