@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -45,6 +45,10 @@ class Cells:
     still: Bool
     first_column: int
 
+    def times(self, factor: float) -> Cells:
+        """As an exposure of ``factor`` times the time would show them."""
+        return replace(self, medians=self.medians * np.float32(factor))
+
     @property
     def channels(self) -> list[slice]:
         """The columns of cells that each output channel reads."""
@@ -83,7 +87,8 @@ def find_blind(
 ) -> tuple[list[dict[int, Bool]], float]:
     """The cells of each array of exposures of one setting that show no sky, and the sky's level, electrons.
 
-    ``places``: a number for each exposure; those of one number look at the same piece of sky. A cell is blind
+    ``places``: a number for each exposure; those of one number look at the same piece of sky. Levels are of
+    one exposure time. A cell is blind
     whose counts are all the same, or which is much darker than the sky; its neighbours may be in part, and
     count as it does. So is a part of an array that is out of line with the same one in the other exposures.
     """

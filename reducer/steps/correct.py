@@ -299,12 +299,17 @@ def _judge_blind(
 ) -> dict[Path, dict[int, Bool]]:
     """The blind cells of each frame's arrays, where there are any; those and lost pixels are told."""
     places = link(*positions(frames), PLACE)
-    found, sky = find_blind([survey.cells for survey in surveys], [int(place) for place in places])
+    times = [describe(frame).exposure_time or 1.0 for frame in frames]
+    cells = [
+        {array: each.times(max(times) / time) for array, each in survey.cells.items()}
+        for survey, time in zip(surveys, times, strict=True)
+    ]
+    found, sky = find_blind(cells, [int(place) for place in places])
     for array in range(1, 5):
         shares = {
-            frame.path.name: float(cells[array].mean())
-            for frame, cells in zip(frames, found, strict=True)
-            if array in cells and cells[array].any()
+            frame.path.name: float(blind[array].mean())
+            for frame, blind in zip(frames, found, strict=True)
+            if array in blind and blind[array].any()
         }
         for whole in (True, False):
             named = [name for name, share in shares.items() if (share > WHOLE) == whole]
@@ -319,8 +324,8 @@ def _judge_blind(
                 text = f"{number} pixels of array {array} of {frame.path.name} are not numbers: no data there"
                 context.notify("warning", text=text)
     return {
-        frame.path: {array: each for array, each in cells.items() if each.any()}
-        for frame, cells in zip(frames, found, strict=True)
+        frame.path: {array: each for array, each in blind.items() if each.any()}
+        for frame, blind in zip(frames, found, strict=True)
     }
 
 

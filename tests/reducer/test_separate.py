@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from astropy.io.fits import Header
-from raw_exposure import array_header, primary_header
+from raw_exposure import SIDE, array_header, primary_header
 
 from reducer.errors import MissingCalibration
 from reducer.frame import Context, FrameRef
+from reducer.steps.places import positions
 from reducer.steps.separate import associateSky, separateSky
 
 
@@ -42,6 +43,34 @@ def test_half_a_field_away_counts_as_the_field_says() -> None:
 
 def test_a_dither_without_skies_serves_itself() -> None:
     assert roles(frames_at((0, 0), (4, 0), (4, 4))) == ["both"] * 3
+
+
+def test_pointings_without_offsets_are_those_of_the_wcs() -> None:
+    """A missing offset was taken for none: object and sky were one field."""
+    frames = []
+    for number, away in enumerate(((0.0, 0.0), (0.2, 0.2), (0.0, 300.0))):
+        header = primary_header(minutes=number)
+        chips = tuple(array_header(array, header, away=away) for array in (1, 2, 3, 4))
+        for chip, array in zip(chips, (1, 2, 3, 4), strict=True):
+            chip.update(EXTVER=array, NAXIS1=SIDE, NAXIS2=SIDE)
+        for key in ("POFFSET", "QOFFSET", "RAOFFSET", "DECOFFSE"):
+            del header[key]
+        frames.append(FrameRef(Path(f"S{number}.fits"), header, chips))
+    assert roles(frames) == ["object", "object", "sky"]
+    assert positions(frames)[1] == pytest.approx([0.0, 0.2, 300.0], abs=0.01)
+
+
+def test_empty_sky_by_name_is_sky_though_it_is_a_target_of_its_own() -> None:
+    frames = frames_at((0, 0), (0.2, 0), (0, 0))
+    frames[2].header.update(OBJECT="Sky", DEC=frames[2].header["DEC"] + 300 / 3600)
+    assert roles(frames) == ["object", "object", "sky"]
+
+
+def test_objects_of_another_exposure_time_are_left_out_and_skies_are_not() -> None:
+    frames = frames_at((0, 0), (0.2, 0), (0.4, 0), (-300, 0), (-301, 0))
+    for number in (2, 3, 4):
+        frames[number].header["EXPTIME"] = 30.0
+    assert roles(frames) == ["object", "object", "sky", "sky"]
 
 
 def test_the_user_has_the_last_word() -> None:
