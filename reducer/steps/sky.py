@@ -237,9 +237,7 @@ def _pattern_tasks(
     tasks = {}
     for array in sorted({array for shown in seen for array in shown}):
         path = context.scratch / product_name(frames[0].path, f"{suffix}_{array}")
-        tasks[array] = PatternTask(
-            context.disk, frames, blocks, seen, offsets, ramps, factors, array, path
-        )
+        tasks[array] = PatternTask(context.disk, frames, blocks, seen, offsets, ramps, factors, array, path)
     return tasks
 
 
