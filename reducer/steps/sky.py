@@ -62,8 +62,8 @@ class Skies:
 
     ``blocks``: where each is in blocks of 4x4 pixels. ``offsets``: of the channels, by frame and array,
     electrons for each column; ``width``: of a channel; ``ramps``: by frame and array. ``odd``: the skies that
-    are left out. ``factors``: the exposure time of the objects over that of each; all that is known of it here
-    is scaled by that.
+    are left out. ``factors``: the exposure time of the objects over that of each; all that is known of it
+    here is scaled by that.
     """
 
     frames: dict[str, FrameRef]
