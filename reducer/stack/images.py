@@ -23,7 +23,7 @@ MOST_NEIGHBOURS = 1.0
 #: Diameter of the entrance pupil and of what the secondary hides of it, metres (gemini.edu, telescope).
 PUPIL, HIDDEN = 7.9, 1.2
 RADIANS = np.pi / 180.0 / 3600.0
-#: Fewest isolated stars whose median Strehl ratio one ill-measured star cannot spoil.
+#: Fewest isolated stars from which a Strehl ratio is told.
 FEWEST_ALONE = 3
 
 
@@ -45,17 +45,27 @@ def measure_images(frames: Sequence[FrameRef], context: Context) -> list[StarIma
 
 def _measure_frame(task: tuple[Files, FrameRef]) -> StarImage:
     files, frame = task
-    found = [(np.zeros(0), np.zeros(0), np.zeros(0))]
+    found = [(np.zeros(0),) * 4]
     perfect = peak_of_perfect_image(wavelength_of(frame))
     for index, table in enumerate(frame.sources):
         stars = _single_stars(table)
         alone = _is_isolated(stars)
         pairs = np.array([_profile(files, frame, index, star) for star in stars]).reshape(-1, 2)
         light = np.where(alone, stars["wide"], np.nan)
-        found.append((pairs[:, 0], stars["ellipticity"], pairs[:, 1] / light / perfect))
-    widths, ellipticities, strehls = (np.concatenate(column) for column in zip(*found, strict=True))
-    told = np.isfinite(strehls).sum() >= FEWEST_ALONE and 0.0 < _median(strehls) < 1.0
-    return StarImage(_median(widths), _median(ellipticities), _median(strehls) if told else np.nan)
+        found.append((pairs[:, 0], stars["ellipticity"], pairs[:, 1] / light / perfect, light))
+    widths, ellipticities, strehls, light = (np.concatenate(column) for column in zip(*found, strict=True))
+    return StarImage(_median(widths), _median(ellipticities), _strehl_of(strehls, light))
+
+
+def _strehl_of(strehls: F64, light: F64) -> float:
+    """The median of stars' Strehl ratios weighted by their light, NaN where fewer than three are between 0
+    and 1: what shines around a faint star can be brighter than its halo."""
+    known = (strehls > 0.0) & (strehls < 1.0)
+    if known.sum() < FEWEST_ALONE:
+        return np.nan
+    order = np.argsort(strehls[known])
+    share = np.cumsum(light[known][order])
+    return float(strehls[known][order][np.searchsorted(share, 0.5 * share[-1])])
 
 
 def _single_stars(table: Table) -> Table:

@@ -10,7 +10,7 @@ from reducer.errors import BadParameter
 from reducer.frame import Context, FrameRef, tell_nobody
 from reducer.photometry.width import half_width
 from reducer.stack.blocks import keep_sharp
-from reducer.stack.images import StarImage, peak_of_perfect_image
+from reducer.stack.images import StarImage, _strehl_of, peak_of_perfect_image
 from reducer.stack.quality import EXPOSURE, outliers
 
 
@@ -71,3 +71,10 @@ def test_residuals_are_those_of_stars_not_of_a_fit_to_them(field):
         frames, _, _ = field(5, stars, 12)
         found = [g.rms for g in align_exposures(frames, tell_nobody).geometries]
         assert np.median(found) == pytest.approx(0.02 * 0.0197, rel=0.35)
+
+
+def test_faint_stars_amid_other_light_do_not_set_the_strehl_ratio():
+    strehls = np.array([0.194, 0.177, 0.186, -0.296, 0.149, -0.064, -0.377, -0.481, 0.043])
+    light = np.array([3.4e6, 3.4e5, 2.4e6, -5e4, 1.7e6, -3e5, -2e5, -1e5, 9.3e5])
+    assert _strehl_of(strehls, light) == pytest.approx(0.186)
+    assert np.isnan(_strehl_of(strehls[:2], light[:2]))
