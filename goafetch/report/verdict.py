@@ -34,7 +34,7 @@ class Verdict:
 def judge(quality: Quality, *, corrected: bool, warnings: Sequence[str], left_out: int) -> list[Verdict]:
     """All judgements of a stack; ``corrected`` says that adaptive optics is expected to have worked."""
     return [
-        _judge_exposure(quality, left_out),
+        _judge_exposure(quality, left_out, bool(warnings)),
         _judge_sharpness(quality, corrected),
         _judge_depth(quality),
         _judge_noise(quality),
@@ -47,7 +47,7 @@ def judge(quality: Quality, *, corrected: bool, warnings: Sequence[str], left_ou
     ]
 
 
-def _judge_exposure(quality: Quality, left_out: int) -> Verdict:
+def _judge_exposure(quality: Quality, left_out: int, warned: bool) -> Verdict:
     if quality.seconds is None:
         sentence = "The product does not say how long it was exposed."
         return Verdict("Exposure", "not known", UNKNOWN, sentence, "Make the stack again with this version.")
@@ -64,9 +64,10 @@ def _judge_exposure(quality: Quality, left_out: int) -> Verdict:
             sentence,
             f"{left_out} files were left out: read why below, and see whether you agree.",
         )
-    if quality.flat_lost or quality.covered < COVERED:
+    # Where only windows of the arrays were read, little of the picture has data and nothing is lost.
+    if quality.flat_lost or (warned and quality.covered < COVERED):
         lost = f"The flat has no data in array {quality.flat_lost}. " if quality.flat_lost else ""
-        remedy = f"{lost}Much of the field was lost: read the warnings below for what to do."
+        remedy = f"{lost}Little of the picture has data: read the warnings below for what was lost."
         return Verdict("Exposure", f"{quality.seconds:.0f} s", LOOK, sentence, remedy)
     return Verdict("Exposure", f"{quality.seconds:.0f} s", GOOD, sentence)
 

@@ -110,10 +110,14 @@ def test_a_flat_that_lost_an_array_is_not_good():
     assert verdict.light == LOOK and "array 1, 3" in verdict.remedy
 
 
-def test_a_picture_of_which_little_has_data_is_not_good():
+@pytest.mark.parametrize(
+    ("warnings", "light"), [(("array 3 of all exposures: dead: no data",), LOOK), ((), GOOD)]
+)
+def test_a_picture_of_which_little_has_data_is_not_good_where_something_was_lost(warnings, light):
+    """Where only windows of the arrays were read nothing is lost, and no step warns."""
     quality = dataclasses.replace(measure(flat_stack(noise=10, variance=100)), covered=0.05)
-    found = {v.name: v for v in judge(quality, corrected=True, warnings=(), left_out=0)}
-    assert found["Exposure"].light == LOOK
+    found = {v.name: v for v in judge(quality, corrected=True, warnings=warnings, left_out=0)}
+    assert found["Exposure"].light == light
 
 
 @pytest.mark.parametrize(("width", "light"), [(4.5, GOOD), (9, LOOK), (30, BAD)])
