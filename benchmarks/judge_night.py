@@ -14,11 +14,10 @@ from astropy.wcs import WCS
 from random_night import RandomNight, members
 from scipy import ndimage
 from scipy.spatial import cKDTree
-from truth_image import NOMINAL_AREA, Truth, fill_dead
+from truth_image import NOMINAL_AREA, Truth
 
 from goafetch.practice.exposure import optics
 from goafetch.practice.exposure.psf import CORE_POWER, HALO_POWER
-from goafetch.practice.truth import pixel_area
 
 #: Limits: flux (share), level (sigmas, and electrons that no sigma need be smaller than), positions (over
 #: what the exposures' own distortions leave, and mas of centring noise), rotation (degrees).
@@ -89,28 +88,8 @@ class Sight(Truth):
     def area(self, array: int, width: int) -> np.ndarray:
         """Arcsec^2 of the pixels read of an array."""
         if (array, width) not in self._areas:
-            self._areas[array, width] = pixel_area(array, width)
+            self._areas[array, width] = super().area(array, width)
         return self._areas[array, width]
-
-    def light(self, name: str, array: int) -> np.ndarray:
-        """Electrons per reference pixel above the sky in a perfectly flat-fielded frame, (ny, nx)."""
-        entry = self.exposures[name]
-        noiseless = np.load(self.folder / "noiseless" / f"{name}.npy", mmap_mode="r")[array]
-        x0, y0, width, height = entry["regions"][array]
-        part = np.s_[y0 - 1 : y0 - 1 + height, x0 - 1 : x0 - 1 + width]
-        response = (
-            self.detector("response", array)[part] * self.program["sensitivity"][entry["filter"]][array]
-        )
-        light = noiseless - self.detector("dark", array)[part] * entry["exptime"]
-        light = fill_dead(light / np.where(response > 0.2, response, np.nan))
-        x, y = np.meshgrid(np.arange(x0, x0 + width, dtype=float), np.arange(y0, y0 + height, dtype=float))
-        sx, sy = optics.pixel_to_static(array, x, y)
-        cx, cy = optics.field_centre()
-        slope = entry["sky_slope"]
-        share = entry["duration"] / entry["exptime"] / entry["coadds"]
-        sky = share * entry["sky_electrons"] * (1.0 + (slope[0] * (sx - cx) + slope[1] * (sy - cy)) / 45.0)
-        per_area = light / self.area(array, width) - sky / NOMINAL_AREA
-        return per_area * self.program["flat_median_area"][entry["filter"]]
 
 
 def _judge_level(result: Judgement, truth: Sight, stack: Path, names: list[str]) -> None:
@@ -129,7 +108,7 @@ def _judge_level(result: Judgement, truth: Sight, stack: Path, names: list[str])
                 good = units["DQ", array + 1].data == 0
                 if good.mean() < 0.1:
                     continue
-                gap = units["SCI", array + 1].data - truth.light(name, array)
+                gap = units["SCI", array + 1].data - truth.brightness(name, array)
                 levels[name, array] = float(np.median(gap[good]))
     if not levels:
         return

@@ -93,9 +93,7 @@ def main() -> None:
     parser.add_argument("count", type=int)
     parser.add_argument("--folder", type=Path, help="where nights are made")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument(
-        "--command", default=f"{sys.executable} -m goafetch.cli", help="what runs the program"
-    )
+    parser.add_argument("--command", default=f"{sys.executable} -m goafetch", help="what runs the program")
     parser.add_argument("--keep", action="store_true", help="keep the nights that have a fault")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp())

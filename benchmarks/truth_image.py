@@ -50,6 +50,10 @@ class Truth:
         with np.load(self.folder / "detector.npz") as content:
             return content[name][array]
 
+    def area(self, array: int, width: int) -> NDArray[np.float64]:
+        """Arcsec^2 of the pixels read of an array."""
+        return pixel_area(array, width)
+
     def brightness(self, name: str, array: int) -> NDArray[np.float64]:
         """Electrons per reference pixel above the sky in a perfectly flat-fielded frame, (ny, nx)."""
         entry = self.exposures[name]
@@ -66,7 +70,8 @@ class Truth:
         cx, cy = optics.field_centre()
         slope = entry["sky_slope"]
         sky = 1.0 + (slope[0] * (sx - cx) + slope[1] * (sy - cy)) / FIELD_SCALE
-        per_area = light / pixel_area(array, width) - entry["sky_electrons"] / NOMINAL_AREA * sky
+        share = entry["duration"] / entry["exptime"] / entry["coadds"]
+        per_area = light / self.area(array, width) - share * entry["sky_electrons"] / NOMINAL_AREA * sky
         return per_area * self.program["flat_median_area"][entry["filter"]]
 
 
