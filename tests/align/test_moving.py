@@ -24,6 +24,12 @@ from reducer.headers.motion import are_tracked, target_motion, tracking_rate
 RATE, MAGNITUDE = (0.0039, -0.0039), 15.0
 
 
+@pytest.fixture(autouse=True)
+def _logs_stay_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands write their log where they are started."""
+    monkeypatch.chdir(tmp_path)
+
+
 def header(
     seconds: float = 0.0, rate: tuple[Any, Any] = (0.0, 0.0), dec: float = 60.0, **cards: Any
 ) -> Descriptors:

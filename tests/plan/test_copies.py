@@ -27,6 +27,12 @@ FIRST, SECOND = name_of(ON_TARGET[0]), name_of(ON_TARGET[1])
 COPIES = (f"{SECOND[:-5]} (1).fits", f"copy of {SECOND}", f"{SECOND[:-5]}_v2.fits", "comet.fits")
 
 
+@pytest.fixture(autouse=True)
+def _logs_stay_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands write their log where they are started."""
+    monkeypatch.chdir(tmp_path)
+
+
 def facts(path: str, label: str = "GS-1-1-001", ut: str = "05:00:00", chips: int = 4) -> Any:
     header = fits.Header()
     header.update({"DATALAB": label, "DATE-OBS": "2017-05-05", "UT": ut, "OBSTYPE": "OBJECT"})
