@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from reducer.frame import F32, F64, U16
+from reducer.types import F32, F64, U16
 
 Bool = NDArray[np.bool_]
 #: Puts some rows of a frame, by its place, into the arrays given: data, variance, mask.

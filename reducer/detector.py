@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 
 from reducer import dq
-from reducer.frame import F32, U16
 from reducer.headers.gsaoi import ARRAYS, BORDER, SIDE, Region
+from reducer.types import F32, U16
 
 _NOTHING = np.zeros((0, 0), np.float32)
 _NO_MASK = np.zeros((0, 0), np.uint16)

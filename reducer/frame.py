@@ -7,36 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reducer.align.geometry import Geometry
 from reducer.errors import BadInput
-
-if TYPE_CHECKING:
-    from reducer.align.geometry import Geometry
+from reducer.types import F32, F64, U16, Header, Table
 
 #: Keywords that a frame shows of itself in a notebook.
 SHOWN = ("OBJECT", "OBSCLASS", "FILTER1", "FILTER2", "EXPTIME", "COADDS", "DATE-OBS", "UT", "BUNIT")
-
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
-U16 = NDArray[np.uint16]
-Table = NDArray[Any]  # a structured array
-
-
-class Header(Protocol):
-    """What the house needs of a FITS header (astropy's class, read and written by fitsio alone)."""
-
-    def __contains__(self, key: object) -> bool: ...
-    def __getitem__(self, key: str) -> Any: ...
-    def __setitem__(self, key: str, value: Any) -> None: ...
-    def __delitem__(self, key: str) -> None: ...
-    def get(self, key: str, default: Any = None) -> Any: ...
-    def copy(self) -> Header: ...
-    def clear(self) -> None: ...
-    def add_history(self, text: str) -> None: ...
 
 
 def ascii_columns(table: Table) -> Table:

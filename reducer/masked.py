@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from reducer import dq
-from reducer.frame import F32, U16
+from reducer.types import F32, U16
 
 #: Pixels with one of these show nothing of the sky; saturated ones and hits show what was there.
 EMPTY = np.uint16(dq.BAD | dq.NO_DATA | dq.UNILLUMINATED)

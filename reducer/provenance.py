@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from reducer.frame import Context, FrameRef, Header, Table
+from reducer.frame import Context, FrameRef
 from reducer.headers.same import exposure_name
+from reducer.types import Header, Table
 
 #: Columns of PROVENANCE and HISTORY.
 FILES = ("timestamp", "filename", "md5", "provenance_added_by")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reducer.frame import F32
+from reducer.types import F32
 
 
 def shrink(image: F32, most: int) -> tuple[F32, int]:

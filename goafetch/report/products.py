@@ -12,7 +12,7 @@ import numpy as np
 
 from goafetch.report.blocks import average
 from reducer import dq, fitsio
-from reducer.frame import F32, U16, Header, Table
+from reducer.types import F32, U16, Header, Table
 
 WORLD = ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
 

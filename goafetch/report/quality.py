@@ -8,7 +8,7 @@ import numpy as np
 
 from goafetch.report.products import Stack, column
 from reducer import dq
-from reducer.frame import F32
+from reducer.types import F32
 
 #: Sources that count as stars of good quality: no flag, and this signal to noise in their smallest aperture.
 LEAST_SIGNAL = 30.0

@@ -18,7 +18,7 @@ from goafetch.report.drawing.draw import centre_and_spread, colour_table
 from goafetch.report.products import Stack, bands, column
 from goafetch.report.quality import pixel_scale, typical_noise
 from reducer import dq
-from reducer.frame import F32, U16
+from reducer.types import F32, U16
 
 SIDE = 512
 #: Steps of the code: a quarter of the noise near the sky, and this fraction of the signal far above it.

@@ -19,9 +19,10 @@ from reducer.align.references import References, read_references
 from reducer.align.sky import Position, sky_to_plane
 from reducer.align.solve import DEGREE, FIXED, displacements, prior_sizes
 from reducer.errors import BadInput
-from reducer.frame import F64, Context, FrameRef
+from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.steps.detect import NO_POSITION
+from reducer.types import F64
 
 #: Fewest reference stars from which rotation, scale and further terms are taken; three for a coefficient.
 FOR_ROTATION, FOR_SCALE, PER_COEFFICIENT = 3, 5, 3

@@ -11,7 +11,7 @@ from importlib.resources import files
 import numpy as np
 from numpy.polynomial import legendre
 
-from reducer.frame import F64
+from reducer.types import F64
 
 #: Middle of the field in the static plane and half its width, arcsec: the four arrays lie within it.
 FIELD_CENTRE = (-5.8, -5.5)

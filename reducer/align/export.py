@@ -12,8 +12,9 @@ from reducer import parameters
 from reducer.align import distortion
 from reducer.align.geometry import Geometry
 from reducer.align.sky import Position, plane_to_sky, sky_to_plane
-from reducer.frame import F64, Chip, Context, Files, FrameRef, Header
+from reducer.frame import Chip, Context, Files, FrameRef
 from reducer.provenance import Target, plan_product
+from reducer.types import F64, Header
 
 #: Degree of the SIP polynomials: good to 1e-3 mas over an array.
 DEGREE = 6

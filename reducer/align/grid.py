@@ -9,7 +9,7 @@ import numpy as np
 
 from reducer.align.geometry import Geometry
 from reducer.align.sky import Position, plane_to_sky, sky_to_plane
-from reducer.frame import F64, Header
+from reducer.types import F64, Header
 
 #: Arcsec per pixel of a stack, as DRAGONS makes it, and of the reference pixel by which fluxes are defined.
 DEFAULT_SCALE = 0.02

@@ -19,7 +19,7 @@ from reducer.align.match import (
     pair_up,
 )
 from reducer.align.solve import Index, Observations, displacements, fit_to_stars, prior_sizes
-from reducer.frame import F64
+from reducer.types import F64
 
 Notify = Callable[..., None]
 

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from reducer.errors import BadParameter
-from reducer.frame import F32, F64
+from reducer.types import F32, F64
 
 #: Taps of a kernel, columns of its table (the last two are zero, so that eight numbers fill a register), and
 #: steps of a pixel at which weights are tabulated.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.special import pdtrc
 
-from reducer.frame import F64
+from reducer.types import F64
 
 #: How far the header's pointing may be off, arcsec (5 and what two exposures' errors add).
 SEARCH_RADIUS = 5.5

@@ -12,10 +12,11 @@ from reducer import parameters
 from reducer.align.distortion import FIELD_CENTRE
 from reducer.align.grid import REFERENCE_SCALE
 from reducer.errors import CannotAlign
-from reducer.frame import F64, Context, FrameRef
+from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.headers.motion import SHARP_FWHM, Motion, are_tracked, target_motion
 from reducer.steps.detect import NO_POSITION
+from reducer.types import F64
 
 STEP = "adjustWCSToReference"
 #: Signal to noise of a source that may be the target, arcsec within which it lies about its path, by how many

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from reducer.errors import BadFile
-from reducer.frame import F64
+from reducer.types import F64
 
 #: Names under which columns are known, in lower case, the first that is there counts.
 NAMES = {

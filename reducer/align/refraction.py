@@ -6,7 +6,7 @@ from datetime import datetime
 
 import numpy as np
 
-from reducer.frame import F64
+from reducer.types import F64
 
 #: Gemini South, from the observatory's pages: east longitude and latitude in degrees.
 LONGITUDE, LATITUDE = -70.73669, -30.24075

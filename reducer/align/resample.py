@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from reducer import dq
 from reducer.align.geometry import INVERSE_DEGREE, Inverse
 from reducer.align.kernels import LANES, STEPS, TAPS, kernel_table
-from reducer.frame import F32, U16, Chip
+from reducer.frame import Chip
+from reducer.types import F32, U16
 
 #: What carries no measurement at all; a saturated pixel has a value, kept for where there is none better.
 USELESS = dq.UNUSABLE & ~dq.SATURATED

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reducer.frame import F64, Header
+from reducer.types import F64, Header
 
 ARCSEC = np.pi / 180.0 / 3600.0
 

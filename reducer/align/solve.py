@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, cg
 
 from reducer.align import distortion
-from reducer.frame import F64
+from reducer.types import F64
 
 #: Degree of each exposure's own smooth distortion.
 DEGREE = 4

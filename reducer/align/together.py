@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reducer.align import distortion
-from reducer.align.geometry import Geometry, common_tangent, nominal_geometry
+from reducer.align.geometry import Geometry, common_tangent
 from reducer.align.identify import Notify, identify
+from reducer.align.layout import nominal_geometry
 from reducer.align.match import SEARCH_RADIUS, StarList, pair_up
 from reducer.align.solve import (
     DEGREE,
@@ -25,8 +26,9 @@ from reducer.align.solve import (
     to_coefficients,
 )
 from reducer.errors import CannotAlign
-from reducer.frame import F64, FrameRef
+from reducer.frame import FrameRef
 from reducer.steps.detect import NO_POSITION
+from reducer.types import F64
 
 #: Models from the fullest to the simplest; the header's offsets alone come last.
 MODELS = ("full", "shift+rotation", "shift", "header offsets")

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from reducer.errors import BadFile
 from reducer.fitsio.units import BLOCK, Unit, chip_units, units_of
-from reducer.frame import Chip, FrameRef, Header, Table
+from reducer.frame import Chip, FrameRef
+from reducer.types import Header, Table
 
 
 def read_headers(path: Path) -> tuple[Header, list[Header]]:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from reducer.fitsio.checksum import encode, sum_words
 from reducer.fitsio.reading import open_frame, read_chip
 from reducer.fitsio.units import BLOCK
-from reducer.frame import Chip, FrameRef, Header, Pixels, Rows, Table, ascii_columns
+from reducer.frame import Chip, FrameRef, Pixels, Rows, ascii_columns
 from reducer.headers.meanings import COLUMNS, IMAGES, KEYWORDS, TABLES_OF_THE_IMAGE
 from reducer.masked import fill_masked
+from reducer.types import Header, Table
 
 STORED = ("BZERO", "BSCALE", "BLANK", "CHECKSUM", "DATASUM", "SIMPLE", "XTENSION", "BITPIX", "NAXIS",
           "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "EXTEND", "GROUPS")  # fmt: skip

@@ -11,7 +11,6 @@ from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
-from reducer.frame import Header
 from reducer.headers.keywords import (
     Keyword,
     Section,
@@ -30,6 +29,7 @@ from reducer.headers.keywords import (
     years_since_epoch,
 )
 from reducer.headers.tags import tags
+from reducer.types import Header
 
 #: Array number 1..4 and the rectangle of the full array that was read: x1, x2, y1, y2, half-open.
 Region = tuple[int, int, int, int, int]

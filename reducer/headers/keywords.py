@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar, overload
 
-from reducer.frame import Header
+from reducer.types import Header
 
 T = TypeVar("T")
 

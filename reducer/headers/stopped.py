@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reducer.frame import Header
+from reducer.types import Header
 
 #: The part of the time asked for that a whole exposure lasts at least; reading out makes it longer.
 WHOLE = 0.9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from reducer.frame import Header
+from reducer.types import Header
 
 #: Keywords that a finished calibration carries (DRAGONS, gemini_instruments/gemini/adclass.py).
 PROCESSED_CALIBRATION = frozenset(

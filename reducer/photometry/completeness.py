@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from reducer.frame import F64, Header, Table
 from reducer.photometry.objects import Correction
+from reducer.types import F64, Header, Table
 
 COMPLETENESS = np.dtype([("FLUX", "f8"), ("FRACTION", "f8")])
 #: Magnitudes between the rows of the table, and the fractions that its ends lie within.

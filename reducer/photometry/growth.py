@@ -11,7 +11,7 @@ from scipy.optimize import least_squares
 
 from reducer.combine import median_of_seen
 from reducer.errors import BadInput
-from reducer.frame import F32, F64, Table
+from reducer.types import F32, F64, Table
 
 #: Everything scales with the star's FWHM, but at least with this many pixels: the halo of a corrected image.
 LEAST_SCALE = 28.0

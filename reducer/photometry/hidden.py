@@ -11,7 +11,6 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from reducer import dq
-from reducer.frame import F32, F64, U16, Table
 from reducer.photometry.width import measure_widths
 from reducer.steps.centre import centre_sources
 from reducer.steps.detect import (
@@ -23,6 +22,7 @@ from reducer.steps.detect import (
     drop_repeated,
     is_blurred,
 )
+from reducer.types import F32, F64, U16, Table
 
 #: Sigmas by which a star has to stand out of its surroundings.
 THRESHOLD = 6.0

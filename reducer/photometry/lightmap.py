@@ -13,8 +13,9 @@ from reducer import dq
 from reducer.align.geometry import Geometry
 from reducer.align.grid import REFERENCE_SCALE, Grid, common_grid
 from reducer.align.resample import USELESS
-from reducer.frame import F32, F64, Files, FrameRef, Table
+from reducer.frame import Files, FrameRef
 from reducer.steps.detect import IS_SATURATED, NOT_CENTRED, TOO_SHARP
+from reducer.types import F32, F64, Table
 
 #: Arcsec between the nodes of the lattice, and pixels between the points at which its map is evaluated.
 SPACING, STEP = 0.3, 16

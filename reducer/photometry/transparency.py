@@ -17,8 +17,8 @@ from scipy import fft
 from scipy.ndimage import gaussian_filter
 from scipy.sparse.csgraph import connected_components
 
-from reducer.frame import F64
 from reducer.photometry.lightmap import SPACING, LightMap
+from reducer.types import F64
 
 #: Deviations in arcsec of the Gaussians that smooth the light; what twice as wide ones leave is taken off.
 SCALES = (1.0, 1.4, 2.0)

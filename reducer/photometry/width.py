@@ -6,8 +6,8 @@ import numpy as np
 from numpy.polynomial import polynomial
 from numpy.typing import NDArray
 
-from reducer.frame import F32, F64, Table
 from reducer.steps.detect import NOT_CENTRED
+from reducer.types import F32, F64, Table
 
 #: Signal to noise from which a star's own pixels tell its width.
 LEAST_SIGNAL = 30.0

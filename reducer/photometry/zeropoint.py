@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import hypot
 
-from reducer.frame import Header
+from reducer.types import Header
 
 #: The parts of a zeropoint's error and their keywords.
 PARTS = {

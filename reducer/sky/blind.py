@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from reducer import dq
 from reducer.combine import median_of_seen
-from reducer.frame import F32, F64, U16
 from reducer.sky.objects import Bool, cell_map
+from reducer.types import F32, F64, U16
 
 #: Pixels along a side of the cells that are judged, and between those that are looked at.
 CELL, STEP = 64, 4

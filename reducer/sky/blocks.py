@@ -13,9 +13,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from reducer import dq
-from reducer.frame import F32, U16, Chip, Files, FrameRef
+from reducer.frame import Chip, Files, FrameRef
 from reducer.headers.gsaoi import region
 from reducer.sky.objects import BLOCK, Bool
+from reducer.types import F32, U16
 
 #: Rows of an array that are worked on at a time, a multiple of 4: they stay in the processor's cache, and
 #: their memory is used again, which is quicker than to get new one.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from reducer.detector import linear_electrons
-from reducer.frame import F32, F64
 from reducer.headers.gsaoi import BORDER, SIDE, Region
 from reducer.sky.columns import WIDTHS
+from reducer.types import F32, F64
 
 #: Columns of the groups whose mean is taken: those of the narrowest channel.
 GROUP = WIDTHS[0]

@@ -10,9 +10,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from reducer.frame import F32, F64
 from reducer.sky.columns import WIDTHS, find_width
 from reducer.sky.objects import BLOCK, scatter
+from reducer.types import F32, F64
 
 Bool = NDArray[np.bool_]
 

@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from reducer import dq
-from reducer.frame import F32, F64, U16
+from reducer.types import F32, F64, U16
 
 Whole = NDArray[np.integer[Any]]
 Bool = NDArray[np.bool_]

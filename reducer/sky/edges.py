@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numba import njit
 
-from reducer.frame import F32, F64
 from reducer.sky.channels import TYPICAL, Strips, channels_of, over_columns
 from reducer.sky.objects import scatter
+from reducer.types import F32, F64
 
 #: Rows of cells that make a band, along which the light is followed.
 BAND = 2

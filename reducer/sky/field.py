@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from reducer.frame import F32, F64
 from reducer.sky.channels import LEAST, Fit, Strips, fit_exposure, in_cells
 from reducer.sky.edges import common_offsets
+from reducer.types import F32, F64
 
 Move = tuple[float, float]
 

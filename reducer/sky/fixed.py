@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from reducer.combine import median_of_seen
-from reducer.frame import F32, F64, Files
+from reducer.frame import Files
 from reducer.sky.blocks import Packed, read_blocks, unpack
 from reducer.sky.objects import BLOCK, Bool, find_objects
+from reducer.types import F32, F64
 
 #: Blocks along the side of the squares in which exposures are compared.
 SQUARE = 9

@@ -12,7 +12,7 @@ from numba import njit
 from reducer import dq
 from reducer.combine import combine_rows, median_of
 from reducer.detector import NO_RESPONSE
-from reducer.frame import F32, U16, Chip, Files, FrameRef, Header
+from reducer.frame import Chip, Files, FrameRef
 from reducer.headers.gsaoi import region
 from reducer.masked import fill_masked
 from reducer.provenance import Target
@@ -34,6 +34,7 @@ from reducer.sky.channels import Strips, strips_of
 from reducer.sky.objects import BLOCK, Bool, cell_map, find_objects, without_faint
 from reducer.sky.rows import Ramp, row_offsets
 from reducer.steps.masks import Place, index_of, read_response
+from reducer.types import F32, U16, Header
 
 #: The path of each array's pattern.
 Pattern = Mapping[int, Path]

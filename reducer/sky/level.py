@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
 from reducer.combine import median_of_seen
-from reducer.frame import F64
 from reducer.sky.objects import scatter
+from reducer.types import F64
 
 #: Seconds over which the sky's course forgets itself, tried in turn.
 MEMORIES = (600.0, 1800.0, 5400.0)

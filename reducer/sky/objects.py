@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from reducer.frame import F32, F64, U16
+from reducer.types import F32, F64, U16
 
 Bool = NDArray[np.bool_]
 

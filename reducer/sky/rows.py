@@ -10,10 +10,10 @@ from numba import njit
 
 from reducer import dq
 from reducer.combine import median_of_seen
-from reducer.frame import F32, F64, U16
 from reducer.sky.channels import CELL_ROWS, LEAST, Strips
 from reducer.sky.edges import Band, smooth_light
 from reducer.sky.objects import BLOCK, Bool, scatter
+from reducer.types import F32, F64, U16
 
 #: Free pixels that each half of a row needs for its offset to be measured, and rows that an array needs.
 FEWEST, FEWEST_ROWS = 48, 64

@@ -8,8 +8,9 @@ import numpy as np
 
 from reducer.align.geometry import Geometry, Inverse
 from reducer.align.grid import REFERENCE_SCALE, Grid
-from reducer.frame import F64, Files, FrameRef, Table
+from reducer.frame import Files, FrameRef
 from reducer.stack.noise import WHITE, Contribution, Correlation, Sampling, correlate
+from reducer.types import F64, Table
 
 #: Of each exposure in a stack and each sky exposure in it: see ``Contribution``. x, y are 0-based pixels of
 #: the stack; an exposure without sky has one row.

@@ -9,8 +9,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from reducer import dq
-from reducer.frame import F32, F64, U16
 from reducer.stack.order import CHUNK, sort_chunk
+from reducer.types import F32, F64, U16
 
 #: Pixels around which the local contrast and the neighbours of a cosmic ray are looked at.
 REACH = 2

@@ -10,12 +10,13 @@ import numpy as np
 from reducer.align.geometry import Geometry, Inverse
 from reducer.align.grid import Grid
 from reducer.errors import BadInput
-from reducer.frame import F64, Context, FrameRef
+from reducer.frame import Context, FrameRef
 from reducer.stack.again import excess_of, samplings
 from reducer.stack.images import StarImage
 from reducer.stack.levels import Level, Survey, lattice, solve_levels, survey_exposure
 from reducer.stack.noise import Sampling
 from reducer.stack.snowballs import find_snowballs
+from reducer.types import F64
 
 
 @dataclass(frozen=True)

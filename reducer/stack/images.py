@@ -11,10 +11,11 @@ from scipy.special import j1
 
 from reducer import dq
 from reducer.align.grid import REFERENCE_SCALE
-from reducer.frame import F64, Context, Files, FrameRef, Table
+from reducer.frame import Context, Files, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.photometry.width import half_width
 from reducer.steps.detect import BLENDED, NO_POSITION, WIDE_RING
+from reducer.types import F64, Table
 
 #: Stars of an array that are measured at most, the brightest first, and their least signal to noise.
 MOST_STARS, LEAST_SIGNAL = 12, 30.0

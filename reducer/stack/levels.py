@@ -13,7 +13,8 @@ from reducer.align import distortion
 from reducer.align.geometry import Geometry
 from reducer.align.grid import Grid
 from reducer.align.resample import USELESS
-from reducer.frame import F32, F64, Files, FrameRef
+from reducer.frame import Files, FrameRef
+from reducer.types import F32, F64
 
 #: Arcsec between the points of the lattice, and pixels along the side of the square averaged at each.
 SPACING, SIDE = 0.16, 4

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from reducer.align.kernels import KERNELS, TAPS
-from reducer.frame import F64, Table
+from reducer.types import F64, Table
 
 #: Sizes n of the n x n boxes for which the table NOISE gives the ratio.
 SIZES = tuple(range(2, 65))

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reducer import dq
-from reducer.frame import F32, U16, Chip, Files, Header
+from reducer.frame import Chip, Files
 from reducer.stack.bands import Share, make_share
 from reducer.steps.masks import forget
+from reducer.types import F32, U16, Header
 
 
 @dataclass(frozen=True)

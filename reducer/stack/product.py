@@ -9,9 +9,10 @@ import numpy as np
 
 from reducer import parameters
 from reducer.align.distortion import FIELD_CENTRE
-from reducer.align.geometry import Geometry, is_stack
+from reducer.align.geometry import Geometry
 from reducer.align.grid import Grid
-from reducer.frame import Context, FrameRef, Header, Table
+from reducer.align.layout import is_stack
+from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.photometry.completeness import completeness_table, write_completeness
 from reducer.photometry.field import find_zeropoint
@@ -25,6 +26,7 @@ from reducer.stack.parts import Written
 from reducer.stack.quality import exposure_table, tell_outliers
 from reducer.stack.sources import Stack, looking
 from reducer.stack.when import time_keywords
+from reducer.types import Header, Table
 
 #: The middle of the field in the static plane.
 FIELD = (np.array(FIELD_CENTRE[:1]), np.array(FIELD_CENTRE[1:]))

@@ -9,10 +9,11 @@ from scipy.spatial import cKDTree
 
 from reducer.align.geometry import Geometry
 from reducer.align.grid import REFERENCE_SCALE
-from reducer.frame import F64, Context, FrameRef, Table
+from reducer.frame import Context, FrameRef
 from reducer.stack.exposures import Exposure, geometry_of
 from reducer.stack.images import StarImage
 from reducer.steps.detect import IS_SATURATED, NOT_CENTRED, TOO_SHARP
+from reducer.types import F64, Table
 
 EXPOSURE = np.dtype(
     [("filename", "U68"), ("ut", "U24"), ("seconds", "f8"), ("fwhm", "f8"), ("ellipticity", "f8"),

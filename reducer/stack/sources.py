@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from reducer import dq
-from reducer.frame import F64, Context, Table
+from reducer.frame import Context
 from reducer.photometry.growth import Rings, sum_rings
 from reducer.photometry.hidden import add_hidden
 from reducer.photometry.objects import Look, measure_objects
 from reducer.stack.parts import Parts
 from reducer.steps.detect import detect_sources
+from reducer.types import F64, Table
 
 #: Rows of the stack in which sources are sought at a time, and how far beyond them they may reach.
 STRIP, MARGIN = 1100, 160

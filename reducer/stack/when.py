@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from reducer.frame import Header
 from reducer.headers.descriptors import describe
 from reducer.headers.keywords import read
+from reducer.types import Header
 
 MJD_ZERO, DAY = datetime(1858, 11, 17), timedelta(days=1)
 

@@ -10,13 +10,14 @@ from reducer import dq, parameters
 from reducer.combine import combine_rows
 from reducer.detector import correct
 from reducer.errors import BadInput
-from reducer.frame import F32, U16, Chip, Context, FrameRef
+from reducer.frame import Chip, Context, FrameRef
 from reducer.provenance import plan_product
 from reducer.sky.objects import scatter
 from reducer.steps.flat import combine_lamps, odd_response, split_lamps
 from reducer.steps.lamps import exposure_of, measure_lamps
 from reducer.steps.masks import Calibrations, Place, index_of, known_bits, read_counts
 from reducer.steps.places import describe
+from reducer.types import F32, U16
 
 
 def makeBPM(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:

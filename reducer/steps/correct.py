@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reducer import dq, parameters
 from reducer.detector import NO_RESPONSE, Exposure, Response, correct, linear_electrons
 from reducer.errors import BadInput, MissingCalibration
-from reducer.frame import F32, F64, U16, Context, Files, FrameRef, Header, Table
+from reducer.frame import Context, Files, FrameRef
 from reducer.headers.gsaoi import ARRAYS, region
 from reducer.provenance import plan_product
 from reducer.sky.blind import STEP, WHOLE, Cells, cells_of, find_blind, hide_cells
@@ -24,6 +24,7 @@ from reducer.steps.masks import Calibrations, Place, known_bits, read_counts, re
 from reducer.steps.persistence import Glow, earlier_glows, glowing_pixels, saturated_pixels
 from reducer.steps.places import describe, link, positions
 from reducer.steps.prepare import accept
+from reducer.types import F32, F64, U16, Header, Table
 
 #: The detector steps in order, with the suffix of what each makes.
 SUFFIXES = {

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from reducer import dq
-from reducer.frame import F32, F64, U16, Context, Files, FrameRef, Table
+from reducer.frame import Context, Files, FrameRef
 from reducer.steps.apertures import sum_apertures
 from reducer.steps.centre import centre_sources
 from reducer.steps.significance import SIDE, is_touched, set_bad_aside, significance
+from reducer.types import F32, F64, U16, Table
 
 U8 = NDArray[np.uint8]
 

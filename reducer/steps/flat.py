@@ -14,13 +14,14 @@ from reducer import dq, parameters
 from reducer.combine import combine_rows, median_of
 from reducer.detector import Exposure, Response, correct
 from reducer.errors import BadInput, MissingCalibration
-from reducer.frame import F32, U16, Chip, Context, FrameRef
+from reducer.frame import Chip, Context, FrameRef
 from reducer.headers.gsaoi import LIT_ALONE
 from reducer.provenance import plan_product
 from reducer.sky.objects import scatter
 from reducer.steps.lamps import Lamp, arrays_of, exposure_of, measure_lamps
 from reducer.steps.masks import Calibrations, Place, index_of, known_bits, read_counts, read_response
 from reducer.steps.places import describe
+from reducer.types import F32, U16
 
 #: Part of a flat's array that may be flagged.
 MOST_FLAGGED = 0.5

@@ -11,8 +11,9 @@ import numpy as np
 from reducer import dq
 from reducer.detector import NO_RESPONSE, Response, flag_border
 from reducer.errors import BadInput
-from reducer.frame import F32, U16, Files, FrameRef, Header
+from reducer.frame import Files, FrameRef
 from reducer.headers.gsaoi import SIDE, Region, region
+from reducer.types import F32, U16, Header
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reducer import dq
-from reducer.frame import F32, U16, FrameRef
+from reducer.frame import FrameRef
 from reducer.headers.gsaoi import ARRAYS, SIDE, Region
 from reducer.steps.places import describe
+from reducer.types import F32, U16
 
 Pixels = NDArray[np.int32]
 #: Electrons and mask bits, each in one dimension, at an index of an array.

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reducer.align.geometry import frame_regions, header_layout
+from reducer.align.layout import frame_regions, header_layout
 from reducer.align.sky import Position, plane_to_sky, sky_to_plane
-from reducer.frame import F64, FrameRef
+from reducer.frame import FrameRef
 from reducer.headers.descriptors import Descriptors
-from reducer.headers.gsaoi import has_wcs
+from reducer.headers.repairs import has_wcs
+from reducer.types import F64
 
 #: The point of the static plane, arcsec, on which the telescope puts target plus offset.
 ORIGIN = (0.0, 0.0)

@@ -12,16 +12,18 @@ import numpy as np
 
 from reducer import parameters
 from reducer.align import distortion
-from reducer.align.geometry import Layout, frame_regions, header_layout
+from reducer.align.layout import Layout, frame_regions, header_layout
 from reducer.align.sky import Position, sky_to_plane
 from reducer.errors import BadInput, ReducerError
-from reducer.frame import F64, Context, FrameRef
-from reducer.headers.gsaoi import MOSAIC_ORIGIN, has_wcs, region, repair
+from reducer.frame import Context, FrameRef
+from reducer.headers.gsaoi import MOSAIC_ORIGIN, region
 from reducer.headers.keywords import scale
+from reducer.headers.repairs import has_wcs, repair
 from reducer.headers.sky import FIELD
 from reducer.headers.stopped import why_stopped
 from reducer.provenance import file_md5
 from reducer.steps.places import ORIGIN, by_keywords, describe, link, moved, positions
+from reducer.types import F64
 
 #: Arcsec by which a WCS may be away from target plus offset (1.1 was seen).
 ABSOLUTE_LIMIT = 15.0

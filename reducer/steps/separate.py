@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from reducer import parameters
 from reducer.align.sky import sky_to_plane
 from reducer.errors import MissingCalibration
-from reducer.frame import F64, Context, FrameRef
+from reducer.frame import Context, FrameRef
 from reducer.headers.names import is_sky
 from reducer.headers.sky import FIELD
 from reducer.steps.places import commanded, describe, link, positions
 from reducer.steps.prepare import same_settings
+from reducer.types import F64
 
 #: Exposures of the field itself that serve as sky for one of them, unless max_skies says otherwise.
 MOST_OF_FIELD = 20

@@ -11,7 +11,7 @@ import numpy as np
 
 from reducer import parameters
 from reducer.errors import BadParameter
-from reducer.frame import F32, F64, Context, FrameRef
+from reducer.frame import Context, FrameRef
 from reducer.headers.sky import FIELD
 from reducer.provenance import plan_product, product_name
 from reducer.sky.blocks import pack, unpack
@@ -51,6 +51,7 @@ from reducer.steps.skylevel import (
     frame_level,
     without_filled,
 )
+from reducer.types import F32, F64
 
 #: Part of an array without a clean sky that is worth a word.
 TOLD = 0.002

@@ -11,11 +11,12 @@ import numpy as np
 from reducer import parameters
 from reducer.combine import median_of_seen
 from reducer.errors import BadInput
-from reducer.frame import F64, Context, FrameRef
+from reducer.frame import Context, FrameRef
 from reducer.headers.gsaoi import region
 from reducer.sky.level import OFFSETS, Course, Own, background, differences, follow, weigh
 from reducer.steps.field import Seens, common_field, places_of
 from reducer.steps.separate import seconds
+from reducer.types import F64
 
 #: What the sky's level in one array can be relative to the usual array, after the flat; what is beyond stays
 #: in the pattern, unless it is an object.

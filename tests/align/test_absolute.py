@@ -7,7 +7,7 @@ import pytest
 
 from reducer.align.absolute import determineAstrometricSolution, fit_tie, tie_priors
 from reducer.align.adjust import adjustWCSToReference
-from reducer.align.geometry import nominal_geometry
+from reducer.align.layout import nominal_geometry
 from reducer.align.references import read_references
 from reducer.align.sky import plane_to_sky
 from reducer.errors import BadFile

@@ -10,8 +10,8 @@ from astropy.wcs import WCS
 from drawn_standard import Pixels, draw_standard
 
 from reducer.align.export import write_sip
-from reducer.align.geometry import is_stack
 from reducer.align.grid import common_grid
+from reducer.align.layout import is_stack
 from reducer.align.sky import plane_to_sky
 from reducer.align.together import align_exposures
 from reducer.fitsio import Disk, open_frame, read_chip

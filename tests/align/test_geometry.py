@@ -8,8 +8,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from reducer.align import distortion, refraction
-from reducer.align.geometry import header_layout, nominal_geometry
 from reducer.align.grid import Grid, common_grid
+from reducer.align.layout import header_layout, nominal_geometry
 from reducer.align.sky import plane_to_sky, sky_to_plane
 
 

@@ -12,7 +12,7 @@ from scipy import ndimage
 from reducer import combine, dq
 from reducer.combine import clipped_mean, combine_rows, median_of
 from reducer.fitsio import Disk, open_frame, write_frame
-from reducer.frame import F32, U16, Chip
+from reducer.frame import Chip
 from reducer.sky.blocks import (
     Blocks,
     bin_array,
@@ -26,6 +26,7 @@ from reducer.sky.blocks import (
     write_blocks,
 )
 from reducer.sky.objects import free_means, median_around, within
+from reducer.types import F32, U16
 
 
 @pytest.mark.parametrize("density", [1e-4, 0.01, 0.4])

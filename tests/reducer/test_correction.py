@@ -11,12 +11,13 @@ from raw_exposure import SIDE, expose, primary_header, write_raw
 
 from reducer import dq
 from reducer.fitsio import open_frame, read_chip
-from reducer.frame import Context, FrameRef, Header
+from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.masked import EMPTY
 from reducer.run import run_recipe
 from reducer.steps.correct import correctDetector
 from reducer.steps.prepare import prepare
+from reducer.types import Header
 
 STAR = (slice(50, 60), slice(70, 80))
 CHOICES = {"flatCorrect": {"do_flat": False}}

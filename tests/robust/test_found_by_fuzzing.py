@@ -18,7 +18,7 @@ from reducer.errors import BadFile, BadInput
 from reducer.fitsio import Disk, open_frame, read_chip, read_headers, units_of
 from reducer.frame import Context
 from reducer.headers.descriptors import Descriptors
-from reducer.headers.gsaoi import has_wcs, repair
+from reducer.headers.repairs import has_wcs, repair
 from reducer.headers.select import facts_of
 from reducer.recipes import makeProcessedFlat
 from reducer.run import open_frames, run_recipe

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reducer.frame import F32
+from reducer.types import F32
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

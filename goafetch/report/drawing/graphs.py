@@ -12,8 +12,9 @@ import numpy as np
 from goafetch.report.drawing.draw import COLOURS, INK, add_legend, as_svg, new_axes, new_figure
 from goafetch.report.products import as_number, column
 from reducer import dq, fitsio
-from reducer.frame import FrameRef, Table
+from reducer.frame import FrameRef
 from reducer.headers.descriptors import describe
+from reducer.types import Table
 
 #: Rows in the middle of an array that stand for its background.
 ROWS = 48

@@ -11,7 +11,7 @@ from goafetch.report.blocks import shrink
 from goafetch.report.drawing.draw import INK, as_png, as_svg, centre_and_spread, new_axes, new_figure
 from goafetch.report.drawing.skyaxes import label_sky
 from goafetch.report.products import Mosaic, Stack
-from reducer.frame import F32
+from reducer.types import F32
 
 #: The colour of sky that no array saw: nothing in a grey picture looks like it.
 NO_DATA = "#3b5b7a"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reducer.frame import F64
+from reducer.types import F64
 
 #: Steps between ticks: seconds of time for right ascension, of arc for declination.
 STEPS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)

@@ -9,7 +9,7 @@ import numpy as np
 from goafetch.report.drawing.draw import COLOURS, INK, as_svg, new_axes, new_figure
 from goafetch.report.products import Stack, column
 from reducer import dq
-from reducer.frame import F64, Table
+from reducer.types import F64, Table
 
 #: Arrows that a picture holds at most: more cannot be told apart.
 MOST_ARROWS = 700

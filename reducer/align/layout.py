@@ -1,0 +1,151 @@
+"""Where the headers of an exposure lay its arrays on the sky: the map before any star was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from reducer.align import distortion, refraction
+from reducer.align.geometry import Geometry, Region
+from reducer.align.sky import Position, mean_position, plane_to_sky, read_wcs, sky_to_plane
+from reducer.errors import CannotAlign
+from reducer.frame import FrameRef
+from reducer.headers import gsaoi
+from reducer.headers.descriptors import describe
+from reducer.types import F64, Header
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a header's WCS lays the static plane on the sky: a rigid body about the middle of the field.
+
+    ``rotation`` (2, 2) takes static arcsec to east and north, parity included; ``middle`` is where the
+    middle of the field lies, degrees. ``misfit``: how far the worst array's middle is from its place, arcsec.
+    """
+
+    rotation: F64
+    middle: Position
+    misfit: float
+
+    @property
+    def position_angle(self) -> float:
+        """Degrees from north through east of the direction in which y grows."""
+        return float(np.degrees(np.arctan2(self.rotation[0, 1], self.rotation[1, 1])))
+
+    def to_sky(self, static: Position) -> Position:
+        """Degrees at a place of the static plane, arcsec."""
+        away = self.rotation @ np.subtract(static, distortion.FIELD_CENTRE)
+        return _first(plane_to_sky(away[:1], away[1:], self.middle))
+
+
+def header_layout(chips: Sequence[Header], regions: Sequence[Region]) -> Layout | None:
+    """The layout by the headers of the arrays of a frame; None where none of them has a WCS.
+
+    Rotation and parity are those of the CD matrices against the static model, the median of the arrays: the
+    reference pixels of 2013 and 2014 are turned by 0.7 degree and more. The pixels give the place alone.
+    """
+    usable = [pair for pair in zip(chips, regions, strict=True) if read_wcs(pair[0]) is not None]
+    if not usable:
+        return None
+    samples = [_sample(chip, region) for chip, region in usable]
+    static = np.concatenate([s[0] for s in samples]) - distortion.FIELD_CENTRE
+    ra, dec = np.concatenate([s[1] for s in samples]), np.concatenate([s[2] for s in samples])
+    about = mean_position(list(zip(ra, dec, strict=True)))
+    sky = np.stack(sky_to_plane(ra, dec, about), axis=1)
+    shift = _rigid(static, sky)[1]
+    rotation = _rotation([_matrix(chip) @ np.linalg.inv(_affine(region)) for chip, region in usable])
+    left = (sky - static @ rotation.T).reshape(len(usable), -1, 2).mean(axis=1)
+    misfit = np.hypot(*(left - np.median(left, axis=0)).T).max()
+    return Layout(rotation, _first(plane_to_sky(shift[:1], shift[1:], about)), float(misfit))
+
+
+def nominal_geometry(frame: FrameRef, tangent: Position | None = None) -> Geometry:
+    """The map by static distortion, refraction and the header's WCS alone; CannotAlign without a WCS.
+
+    The WCS of single arrays disagree in scale: all together give place, rotation and parity (see
+    ``header_layout``). ``tangent``: see ``Geometry``.
+    """
+    regions = frame_regions(frame)
+    plane = regions[0].plane
+    if plane is not None:
+        return Geometry(regions, np.eye(2), plane.sky, tangent or plane.sky)
+    layout = header_layout(frame.chips, regions)
+    if layout is None:
+        raise CannotAlign(f"{frame.path.name} has no WCS", "CRPIX, CRVAL and CD in an image extension")
+    linear = _refraction(frame, layout.middle) @ layout.rotation
+    return Geometry(regions, linear, layout.middle, tangent or layout.middle)
+
+
+def is_stack(frame: FrameRef) -> bool:
+    """Whether a frame is a stack or was resampled for one: one image on a tangent plane, not the arrays."""
+    return ("STACKFRM" in frame.header or "ALIGN" in frame.header) and len(frame.chips) == 1
+
+
+def frame_regions(frame: FrameRef) -> tuple[Region, ...]:
+    """What part of which array each chip of a repaired frame is; BadInput if the headers contradict it."""
+    if is_stack(frame):
+        chip = frame.chips[0]
+        return (Region(1, 0, 0, int(chip["NAXIS1"]), int(chip["NAXIS2"]), read_wcs(chip)),)
+    parts = [gsaoi.region(chip) for chip in frame.chips]
+    return tuple(
+        Region(int(chip["EXTVER"]), part.x1, part.y1, part.x2 - part.x1, part.y2 - part.y1)
+        for chip, part in zip(frame.chips, parts, strict=True)
+    )
+
+
+def _sample(chip: Header, region: Region) -> tuple[F64, F64, F64]:
+    """Four points of an array: static arcsec (4, 2), and by the header's WCS degrees of ra and dec.
+
+    The header's WCS is linear and stands for the whole array: so does what it is compared with.
+    """
+    wcs = read_wcs(chip)
+    assert wcs is not None
+    x, y = np.meshgrid(np.array([0.25, 0.75]) * region.width, np.array([0.25, 0.75]) * region.height)
+    x, y = x.ravel() + 1.0, y.ravel() + 1.0
+    start, matrix = distortion.affine(region.array)
+    static = start + np.stack([x + region.x, y + region.y], axis=1) @ matrix.T
+    return static, *wcs.to_sky(x, y)
+
+
+def _matrix(chip: Header) -> F64:
+    wcs = read_wcs(chip)
+    assert wcs is not None
+    return np.reshape(wcs.matrix, (2, 2)) * 3600.0
+
+
+def _affine(region: Region) -> F64:
+    return distortion.affine(region.array)[1]
+
+
+def _rotation(matrices: Sequence[F64]) -> F64:
+    """The orthogonal matrix nearest to several: the parity of most of them, the median of their angles."""
+    mirror = np.diag([np.sign(sum(np.sign(np.linalg.det(m)) for m in matrices)) or 1.0, 1.0])
+    turned = [m @ mirror for m in matrices]
+    angles = np.array([np.arctan2(m[1, 0] - m[0, 1], m[0, 0] + m[1, 1]) for m in turned])
+    first = angles[0]
+    angle = first + np.median((angles - first + np.pi) % (2 * np.pi) - np.pi)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, -sine], [sine, cosine]]) @ mirror
+
+
+def _rigid(source: F64, target: F64) -> tuple[F64, F64]:
+    """Rotation, of the better parity, and shift that lay ``source`` on ``target``, both (n, 2)."""
+    s0, t0 = np.mean(source, axis=0), np.mean(target, axis=0)
+    left, _, right = np.linalg.svd((target - t0).T @ (source - s0))
+    rotation = left @ right
+    return rotation, t0 - rotation @ s0
+
+
+def _refraction(frame: FrameRef, pointing: Position) -> F64:
+    start = describe(frame.header, frame.chips, frame.path.name).ut_datetime
+    if not isinstance(start, datetime):
+        return np.eye(2)
+    middle = start + timedelta(seconds=float(frame.header.get("EXPTIME") or 0.0) / 2)
+    return refraction.removal_matrix(*pointing, middle)
+
+
+def _first(pair: tuple[F64, F64]) -> Position:
+    return float(pair[0][0]), float(pair[1][0])

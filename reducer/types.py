@@ -1,0 +1,26 @@
+"""What arrays, tables and headers are called in annotations; imports nothing of ours."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+U16 = NDArray[np.uint16]
+Table = NDArray[Any]  # a structured array
+
+
+class Header(Protocol):
+    """What the house needs of a FITS header (astropy's class, read and written by fitsio alone)."""
+
+    def __contains__(self, key: object) -> bool: ...
+    def __getitem__(self, key: str) -> Any: ...
+    def __setitem__(self, key: str, value: Any) -> None: ...
+    def __delitem__(self, key: str) -> None: ...
+    def get(self, key: str, default: Any = None) -> Any: ...
+    def copy(self) -> Header: ...
+    def clear(self) -> None: ...
+    def add_history(self, text: str) -> None: ...
