@@ -101,8 +101,8 @@ def detect_arrays(side: int) -> None:
 
 def resample_arrays(side: int) -> None:
     """Four arrays put on other pixels, and combined as one exposure of many."""
-    from reducer.align.geometry import Inverse
     from reducer.align.resample import Planes, resample_chip
+    from reducer.astrometry.geometry import Inverse
     from reducer.frame import Chip
     from reducer.stack.combine import Rejection, Samples, combine
 

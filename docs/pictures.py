@@ -12,8 +12,8 @@ from matplotlib.patches import Rectangle
 
 from calstore.associate import Match, best
 from calstore.record import PROCESSED_FLAT, Calibration, Need
-from reducer.align.distortion import static_map
 from reducer.align.kernels import KERNELS
+from reducer.astrometry.distortion import static_map
 from reducer.sky.level import follow
 from reducer.stack.blocks import sharpness_of
 from reducer.stack.combine import Rejection, Samples, combine

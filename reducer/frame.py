@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reducer.align.geometry import Geometry
+from reducer.astrometry.geometry import Geometry
 from reducer.errors import BadInput
 from reducer.types import F32, F64, U16, Header, Table
 

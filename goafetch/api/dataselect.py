@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from reducer.headers.select import BadExpression, Node, expr_parser, select_data
+from reducer.select import BadExpression, Node, expr_parser, select_data
 
 __all__ = ["BadExpression", "Node", "expr_parser", "select_data"]

@@ -121,7 +121,7 @@ def zeropoint_sources(first: Path, standards: str | Path | None, tell: Notify) -
     if standards:
         name = "standard" if zeropoint_of(Path(standards)) else "standards"
         return {f"measureZeropoint:{name}": str(standards)}
-    from reducer.headers.select import facts_of
+    from reducer.select import facts_of
 
     facts = facts_of(first)
     found = {}
@@ -150,7 +150,7 @@ def standard_beside(first: Path, facts: Descriptors) -> Path | None:
 def zeropoint_of(path: Path) -> Descriptors | None:
     """The descriptors of a stack that has a zeropoint; None for any other file."""
     from reducer.errors import BadFile
-    from reducer.headers.select import facts_of
+    from reducer.select import facts_of
 
     try:
         facts = facts_of(path)

@@ -54,7 +54,7 @@ def describe_files(
 ) -> tuple[list[tuple[Path, Descriptors]], list[Path]]:
     """Files with their descriptors, and those that could not be read, each told as ``refused``."""
     from reducer.errors import BadFile
-    from reducer.headers.select import facts_of
+    from reducer.select import facts_of
 
     known, refused = [], []
     for path in files:

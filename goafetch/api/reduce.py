@@ -123,7 +123,7 @@ def _why(answer: NoMatch) -> str:
 
 def _keep(product: Path, folder: Path, store: CalStore) -> None:
     """Give a calibration its second place and enter it in the store."""
-    from reducer.headers.select import facts_of
+    from reducer.select import facts_of
 
     facts = facts_of(product)
     kind = kind_of(facts)

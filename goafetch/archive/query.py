@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, replace
 from urllib.parse import quote
@@ -10,30 +9,8 @@ from urllib.parse import quote
 from goafetch.archive.language import words
 from goafetch.archive.language.dates import Interval, read_dates, read_night
 from goafetch.archive.language.identifiers import Identifier, read_identifier
+from goafetch.archive.language.position import Cone
 from goafetch.errors import UsageError
-
-
-@dataclass(frozen=True)
-class Cone:
-    """A circle on the sky: centre and radius, all in degrees (ICRS)."""
-
-    ra: float
-    dec: float
-    radius: float
-
-    def separation(self, ra: float, dec: float) -> float:
-        """Degrees between the centre and a position in degrees (haversine)."""
-        d1, d2 = math.radians(self.dec), math.radians(dec)
-        a = math.sin((d2 - d1) / 2) ** 2
-        a += math.cos(d1) * math.cos(d2) * math.sin(math.radians(ra - self.ra) / 2) ** 2
-        return math.degrees(2 * math.asin(min(1.0, math.sqrt(a))))
-
-    @property
-    def ra_reach(self) -> float | None:
-        """Half the width in right ascension of the box the archive searches; None where it has no sides."""
-        cosine = math.cos(math.radians(self.dec))
-        reach = self.radius / cosine if cosine > 1e-6 else 360.0
-        return reach if reach < 90 else None
 
 
 @dataclass(frozen=True)

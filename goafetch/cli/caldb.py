@@ -153,7 +153,7 @@ def match(
     from calstore.associate import Match
     from calstore.record import PROCESSED_BPM, PROCESSED_FLAT
     from goafetch.plan.translate import need_of
-    from reducer.headers.select import facts_of
+    from reducer.select import facts_of
 
     if not file.is_file():
         raise UsageError(f"there is no file {file}")

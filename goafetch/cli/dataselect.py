@@ -40,7 +40,7 @@ def dataselect(
 ) -> int:
     """Print the names of the files that fit, or write them to a list for @LIST."""
     from goafetch.api.files import describe_files, expand, write_list
-    from reducer.headers.select import expr_parser, matches
+    from reducer.select import expr_parser, matches
 
     expression = expr_parser(expr or "True", strict)
     wanted, unwanted = words(tags), words(xtags)

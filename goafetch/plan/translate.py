@@ -78,7 +78,7 @@ def valid_from(path: Path, facts: Descriptors) -> dt.datetime | None:
 
 
 def _read(path: Path) -> Descriptors:
-    from reducer.headers.select import facts_of
+    from reducer.select import facts_of
 
     return facts_of(path)
 

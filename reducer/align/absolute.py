@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reducer import parameters
-from reducer.align import distortion
 from reducer.align.export import write_if_asked
-from reducer.align.geometry import Geometry
 from reducer.align.identify import COARSE, SURE, TURNS
 from reducer.align.match import Offset, StarList, chance_pairs, is_beyond_chance, offsets, pair_up
 from reducer.align.references import References, read_references
-from reducer.align.sky import Position, sky_to_plane
 from reducer.align.solve import DEGREE, FIXED, displacements, prior_sizes
+from reducer.astrometry import distortion
+from reducer.astrometry.geometry import Geometry
+from reducer.astrometry.sky import Position, sky_to_plane
 from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import describe
-from reducer.steps.detect import NO_POSITION
+from reducer.sources.detection import NO_POSITION
 from reducer.types import F64
 
 #: Fewest reference stars from which rotation, scale and further terms are taken; three for a coefficient.

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from reducer import parameters
-from reducer.align import distortion
-from reducer.align.geometry import Geometry
-from reducer.align.sky import Position, plane_to_sky, sky_to_plane
+from reducer.astrometry import distortion
+from reducer.astrometry.geometry import Geometry
+from reducer.astrometry.sky import Position, plane_to_sky, sky_to_plane
 from reducer.frame import Chip, Context, Files, FrameRef
 from reducer.provenance import Target, plan_product
 from reducer.types import F64, Header

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reducer.align.geometry import Geometry
-from reducer.align.sky import Position, plane_to_sky, sky_to_plane
+from reducer.astrometry.geometry import Geometry
+from reducer.astrometry.sky import Position, plane_to_sky, sky_to_plane
 from reducer.types import F64, Header
 
 #: Arcsec per pixel of a stack, as DRAGONS makes it, and of the reference pixel by which fluxes are defined.

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from reducer.align import distortion
-from reducer.align.geometry import Geometry
 from reducer.align.match import (
     Offset,
     StarList,
@@ -19,6 +17,8 @@ from reducer.align.match import (
     pair_up,
 )
 from reducer.align.solve import Index, Observations, displacements, fit_to_stars, prior_sizes
+from reducer.astrometry import distortion
+from reducer.astrometry.geometry import Geometry
 from reducer.types import F64
 
 Notify = Callable[..., None]

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from reducer.align import distortion, refraction
-from reducer.align.geometry import Geometry, Region
-from reducer.align.sky import Position, mean_position, plane_to_sky, read_wcs, sky_to_plane
+from reducer.astrometry import distortion, refraction
+from reducer.astrometry.geometry import Geometry, Region
+from reducer.astrometry.sky import Position, mean_position, plane_to_sky, read_wcs, sky_to_plane
 from reducer.errors import CannotAlign
 from reducer.frame import FrameRef
 from reducer.headers import gsaoi

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from reducer import parameters
-from reducer.align.distortion import FIELD_CENTRE
 from reducer.align.grid import REFERENCE_SCALE
+from reducer.astrometry.distortion import FIELD_CENTRE
 from reducer.errors import CannotAlign
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.headers.motion import SHARP_FWHM, Motion, are_tracked, target_motion
-from reducer.steps.detect import NO_POSITION
+from reducer.sources.detection import NO_POSITION
 from reducer.types import F64
 
 STEP = "adjustWCSToReference"

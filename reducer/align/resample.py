@@ -9,8 +9,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from reducer import dq
-from reducer.align.geometry import INVERSE_DEGREE, Inverse
 from reducer.align.kernels import LANES, STEPS, TAPS, kernel_table
+from reducer.astrometry.geometry import INVERSE_DEGREE, Inverse
 from reducer.frame import Chip
 from reducer.types import F32, U16
 

@@ -9,7 +9,7 @@ import numpy as np
 from reducer.align.grid import Grid
 from reducer.align.match import StarList, pair_up
 from reducer.frame import FrameRef
-from reducer.steps.detect import NO_POSITION
+from reducer.sources.detection import NO_POSITION
 from reducer.types import F64, Table
 
 #: Arcsec within which aligned sources are the same star, and its signal to noise in the smallest aperture.

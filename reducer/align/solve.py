@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, cg
 
-from reducer.align import distortion
+from reducer.astrometry import distortion
 from reducer.types import F64
 
 #: Degree of each exposure's own smooth distortion.

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reducer.align import distortion
-from reducer.align.geometry import Geometry, common_tangent
 from reducer.align.identify import Notify, identify
 from reducer.align.layout import nominal_geometry
 from reducer.align.match import SEARCH_RADIUS, StarList, pair_up
@@ -25,9 +23,11 @@ from reducer.align.solve import (
     solve_together,
     to_coefficients,
 )
+from reducer.astrometry import distortion
+from reducer.astrometry.geometry import Geometry, common_tangent
 from reducer.errors import CannotAlign
 from reducer.frame import FrameRef
-from reducer.steps.detect import NO_POSITION
+from reducer.sources.detection import NO_POSITION
 from reducer.types import F64
 
 #: Models from the fullest to the simplest; the header's offsets alone come last.

@@ -11,14 +11,14 @@ from scipy.spatial import cKDTree
 
 from reducer import parameters
 from reducer.align.match import StarList, find_offset, pair_up
-from reducer.align.sky import sky_to_plane
+from reducer.astrometry.sky import sky_to_plane
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.photometry import nominal
 from reducer.photometry.standard import STEP
 from reducer.photometry.standards import PASSBAND_ERROR, Star, in_filter, read_standards
 from reducer.photometry.zeropoint import Zeropoint, read_zeropoint
-from reducer.steps.detect import NO_POSITION
+from reducer.sources.detection import NO_POSITION
 from reducer.types import F64, Table
 
 #: Fewest stars that tie a field; arcsec within which others count as neighbours (2MASS does not resolve them)

@@ -12,8 +12,8 @@ from scipy.spatial import cKDTree
 
 from reducer import dq
 from reducer.photometry.width import measure_widths
-from reducer.steps.centre import centre_sources
-from reducer.steps.detect import (
+from reducer.sources.centre import centre_sources
+from reducer.sources.detection import (
     BLENDED,
     IS_SATURATED,
     NO_POSITION,

@@ -14,8 +14,8 @@ from reducer.align.grid import Grid
 from reducer.photometry.growth import LEAST_SCALE, Rings, compare_light, ring_edges, scale_of
 from reducer.photometry.width import fill_widths, measure_widths
 from reducer.photometry.zeropoint import Zeropoint
-from reducer.steps.apertures import sum_apertures
-from reducer.steps.detect import NO_POSITION, RADII, SOURCE
+from reducer.sources.apertures import sum_apertures
+from reducer.sources.detection import NO_POSITION, RADII, SOURCE
 from reducer.types import F32, F64, U16, Table
 
 #: Sources of a stack: FWHM measured on their pixels (NaN: too faint), sums of VAR in apertures of RADII.

@@ -11,7 +11,7 @@ import numpy as np
 from reducer import dq, parameters
 from reducer.align.grid import REFERENCE_SCALE
 from reducer.align.layout import is_stack
-from reducer.align.sky import Position, sky_to_plane
+from reducer.astrometry.sky import Position, sky_to_plane
 from reducer.errors import BadInput
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
@@ -19,7 +19,7 @@ from reducer.photometry import nominal
 from reducer.photometry.growth import Light, measure_light
 from reducer.photometry.standards import Magnitude, Star, find_magnitude, published, read_standards
 from reducer.photometry.zeropoint import Zeropoint, read_zeropoint, remove_zeropoint, write_zeropoint
-from reducer.steps.detect import AT_EDGE, IS_SATURATED, NOT_CENTRED, ON_BAD_PIXEL, TOO_SHARP
+from reducer.sources.detection import AT_EDGE, IS_SATURATED, NOT_CENTRED, ON_BAD_PIXEL, TOO_SHARP
 from reducer.types import F64, Table
 
 STEP = "measureZeropoint"

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.polynomial import polynomial
 from numpy.typing import NDArray
 
-from reducer.steps.detect import NOT_CENTRED
+from reducer.sources.detection import NOT_CENTRED
 from reducer.types import F32, F64, Table
 
 #: Signal to noise from which a star's own pixels tell its width.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reducer.align.geometry import Geometry, Inverse
 from reducer.align.grid import REFERENCE_SCALE, Grid
+from reducer.astrometry.geometry import Geometry, Inverse
 from reducer.frame import Files, FrameRef
 from reducer.stack.noise import WHITE, Contribution, Correlation, Sampling, correlate
 from reducer.types import F64, Table

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reducer import parameters
-from reducer.align.geometry import Geometry
 from reducer.align.grid import Grid
 from reducer.align.resample import Planes, resample_chip
+from reducer.astrometry.geometry import Geometry
 from reducer.frame import Chip, Context, Files, FrameRef
 from reducer.provenance import Target, plan_product
 from reducer.stack.exposures import flux_factor, geometry_of

@@ -13,6 +13,7 @@ from reducer.align.moving import on_target
 from reducer.align.residuals import residual_table
 from reducer.errors import BadParameter
 from reducer.frame import Context, FrameRef
+from reducer.sources.detection import BLURRED_FWHM
 from reducer.stack.aligned import write_aligned
 from reducer.stack.bands import Share
 from reducer.stack.combine import Rejection
@@ -22,7 +23,6 @@ from reducer.stack.parts import Parts, write_part
 from reducer.stack.product import levels_of, stack_header, write_stack
 from reducer.stack.quality import leave_out_spoilt
 from reducer.stack.sources import Stack, find_sources
-from reducer.steps.detect import BLURRED_FWHM
 
 #: Rows of the stack that one task makes.
 SHARE = 256

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reducer.align.geometry import Geometry, Inverse
 from reducer.align.grid import Grid
+from reducer.astrometry.geometry import Geometry, Inverse
 from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
 from reducer.stack.again import excess_of, samplings

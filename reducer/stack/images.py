@@ -14,7 +14,7 @@ from reducer.align.grid import REFERENCE_SCALE
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.photometry.width import half_width
-from reducer.steps.detect import BLENDED, NO_POSITION, WIDE_RING
+from reducer.sources.detection import BLENDED, NO_POSITION, WIDE_RING
 from reducer.types import F64, Table
 
 #: Stars of an array that are measured at most, the brightest first, and their least signal to noise.

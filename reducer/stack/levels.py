@@ -9,10 +9,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from reducer.align import distortion
-from reducer.align.geometry import Geometry
 from reducer.align.grid import Grid
 from reducer.align.resample import USELESS
+from reducer.astrometry import distortion
+from reducer.astrometry.geometry import Geometry
 from reducer.frame import Files, FrameRef
 from reducer.types import F32, F64
 

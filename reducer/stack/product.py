@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from reducer import parameters
-from reducer.align.distortion import FIELD_CENTRE
-from reducer.align.geometry import Geometry
 from reducer.align.grid import Grid
 from reducer.align.layout import is_stack
+from reducer.astrometry.distortion import FIELD_CENTRE
+from reducer.astrometry.geometry import Geometry
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.photometry.completeness import completeness_table, write_completeness

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
-from reducer.align.geometry import Geometry
 from reducer.align.grid import REFERENCE_SCALE
+from reducer.astrometry.geometry import Geometry
 from reducer.frame import Context, FrameRef
+from reducer.sources.detection import IS_SATURATED, NOT_CENTRED, TOO_SHARP
 from reducer.stack.exposures import Exposure, geometry_of
 from reducer.stack.images import StarImage
-from reducer.steps.detect import IS_SATURATED, NOT_CENTRED, TOO_SHARP
 from reducer.types import F64, Table
 
 EXPOSURE = np.dtype(

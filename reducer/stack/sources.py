@@ -12,8 +12,8 @@ from reducer.frame import Context
 from reducer.photometry.growth import Rings, sum_rings
 from reducer.photometry.hidden import add_hidden
 from reducer.photometry.objects import Look, measure_objects
+from reducer.sources.detection import detect_sources
 from reducer.stack.parts import Parts
-from reducer.steps.detect import detect_sources
 from reducer.types import F64, Table
 
 #: Rows of the stack in which sources are sought at a time, and how far beyond them they may reach.

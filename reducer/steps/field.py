@@ -11,9 +11,9 @@ from reducer.combine import median_of_seen
 from reducer.frame import FrameRef
 from reducer.headers.gsaoi import SIDE, Region, region
 from reducer.sky.channels import CORNERS
-from reducer.sky.frames import Seen
 from reducer.sky.objects import BLOCK, CELL
 from reducer.steps.places import positions
+from reducer.steps.skyframes import Seen
 from reducer.types import F64, Header
 
 Seens = Mapping[int, Seen]

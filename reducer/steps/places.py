@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reducer.align.layout import frame_regions, header_layout
-from reducer.align.sky import Position, plane_to_sky, sky_to_plane
+from reducer.astrometry.sky import Position, plane_to_sky, sky_to_plane
 from reducer.frame import FrameRef
 from reducer.headers.descriptors import Descriptors
 from reducer.headers.repairs import has_wcs

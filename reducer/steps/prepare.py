@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from reducer import parameters
-from reducer.align import distortion
 from reducer.align.layout import Layout, frame_regions, header_layout
-from reducer.align.sky import Position, sky_to_plane
+from reducer.astrometry import distortion
+from reducer.astrometry.sky import Position, sky_to_plane
 from reducer.errors import BadInput, ReducerError
 from reducer.frame import Context, FrameRef
 from reducer.headers.gsaoi import MOSAIC_ORIGIN, region

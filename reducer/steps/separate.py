@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reducer import parameters
-from reducer.align.sky import sky_to_plane
+from reducer.astrometry.sky import sky_to_plane
 from reducer.errors import MissingCalibration
 from reducer.frame import Context, FrameRef
 from reducer.headers.names import is_sky

@@ -20,7 +20,13 @@ from reducer.sky.channels import CELL_ROWS, STEP, channel_width, covered_channel
 from reducer.sky.edges import common_offsets
 from reducer.sky.field import fit_field
 from reducer.sky.fixed import FixedTask, find_fixed
-from reducer.sky.frames import (
+from reducer.sky.level import odd_skies
+from reducer.sky.objects import BLOCK, Bool
+from reducer.sky.rows import Ramp, find_ramps
+from reducer.steps.field import Seens, shift
+from reducer.steps.places import describe, link, positions
+from reducer.steps.separate import seconds
+from reducer.steps.skyframes import (
     KeepTask,
     LookTask,
     Pattern,
@@ -35,12 +41,6 @@ from reducer.sky.frames import (
     strips_in,
     subtract,
 )
-from reducer.sky.level import odd_skies
-from reducer.sky.objects import BLOCK, Bool
-from reducer.sky.rows import Ramp, find_ramps
-from reducer.steps.field import Seens, shift
-from reducer.steps.places import describe, link, positions
-from reducer.steps.separate import seconds
 from reducer.steps.skylevel import (
     OWN,
     WEIGHED,

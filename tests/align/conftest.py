@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from reducer.align import distortion
+from reducer.astrometry import distortion
 from reducer.frame import FrameRef
-from reducer.steps.detect import SOURCE
+from reducer.sources.detection import SOURCE
 
 HALF = distortion.FIELD_HALF_WIDTH
 

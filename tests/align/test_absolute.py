@@ -9,7 +9,7 @@ from reducer.align.absolute import determineAstrometricSolution, fit_tie, tie_pr
 from reducer.align.adjust import adjustWCSToReference
 from reducer.align.layout import nominal_geometry
 from reducer.align.references import read_references
-from reducer.align.sky import plane_to_sky
+from reducer.astrometry.sky import plane_to_sky
 from reducer.errors import BadFile
 from reducer.frame import Context
 from tests.align.test_fields import turned, turning

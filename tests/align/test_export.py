@@ -12,8 +12,8 @@ from drawn_standard import Pixels, draw_standard
 from reducer.align.export import write_sip
 from reducer.align.grid import common_grid
 from reducer.align.layout import is_stack
-from reducer.align.sky import plane_to_sky
 from reducer.align.together import align_exposures
+from reducer.astrometry.sky import plane_to_sky
 from reducer.fitsio import Disk, open_frame, read_chip
 from reducer.frame import tell_nobody
 from reducer.stack.blocks import output_grid, resampleToCommonFrame

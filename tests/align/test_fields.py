@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from reducer.align import distortion
 from reducer.align.identify import Group
 from reducer.align.match import StarList
 from reducer.align.together import align_exposures
+from reducer.astrometry import distortion
 from reducer.frame import tell_nobody
 
 

@@ -7,10 +7,10 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from reducer.align import distortion, refraction
 from reducer.align.grid import Grid, common_grid
 from reducer.align.layout import header_layout, nominal_geometry
-from reducer.align.sky import plane_to_sky, sky_to_plane
+from reducer.astrometry import distortion, refraction
+from reducer.astrometry.sky import plane_to_sky, sky_to_plane
 
 
 def test_the_projection_is_the_tan_of_the_fits_standard():

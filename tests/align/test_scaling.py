@@ -14,7 +14,7 @@ from reducer.align.together import align_exposures
 from reducer.frame import Chip, Context, tell_nobody
 from reducer.photometry.lightmap import SPACING, LightMap, fill_bad, map_light, sky_lattice
 from reducer.photometry.transparency import USUAL_CHANGE, compare_transparencies, partners, with_prior
-from reducer.steps.detect import SOURCE
+from reducer.sources.detection import SOURCE
 from reducer.steps.photometry import scaleCountsToReference
 
 SIDE = 180

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from reducer import dq
-from reducer.align.geometry import Inverse
 from reducer.align.grid import common_grid
 from reducer.align.kernels import KERNELS, STEPS, TAPS, kernel_table
 from reducer.align.layout import nominal_geometry
 from reducer.align.resample import Planes, resample_chip
+from reducer.astrometry.geometry import Inverse
 from reducer.frame import Chip
 from reducer.stack.again import correlation_of, excess_of, from_shares, share_table
 from reducer.stack.blocks import sharpness_of

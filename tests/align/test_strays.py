@@ -8,7 +8,7 @@ import pytest
 
 from reducer.align.together import align_exposures
 from reducer.frame import tell_nobody
-from reducer.steps.detect import SOURCE
+from reducer.sources.detection import SOURCE
 
 
 def stray(field, stars, seed, name):

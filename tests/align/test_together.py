@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from reducer.align import distortion
-from reducer.align.sky import sky_to_plane
 from reducer.align.solve import DEGREE, displacements, to_coefficients
 from reducer.align.together import align_exposures, departure, least_departure
+from reducer.astrometry import distortion
+from reducer.astrometry.sky import sky_to_plane
 from reducer.frame import tell_nobody
 
 

@@ -19,7 +19,7 @@ from reducer.photometry.objects import (
     noise_ratio,
 )
 from reducer.photometry.zeropoint import Zeropoint, write_zeropoint
-from reducer.steps.detect import detect_sources
+from reducer.sources.detection import detect_sources
 
 SIZE, SECONDS, ZEROPOINT = 1800, 60.0, 25.91
 SCALE = 0.02

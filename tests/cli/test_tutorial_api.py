@@ -184,7 +184,7 @@ def test_without_a_store_the_files_of_its_folder_serve(playground: Path) -> None
     from calstore.associate import Match, NoMatch
     from calstore.store import CalStore
     from goafetch.plan.translate import need_of
-    from reducer.headers.select import facts_of
+    from reducer.select import facts_of
 
     need = need_of(facts_of(Path("../playdata/S20170505S0095.fits")), "processed_bpm")
     answer = cal_service.answers(CalStore(Path("../playdata/calstore.json")))(need)

@@ -1,4 +1,4 @@
-"""No file needs itself by way of others, not even for its annotations: each can be read after what it uses."""
+"""No file needs itself by way of others, its annotations included: each can be read after what it uses."""
 
 from __future__ import annotations
 

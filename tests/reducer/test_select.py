@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reducer.headers.descriptors import Descriptors, describe
-from reducer.headers.select import NAMES, BadExpression, expr_parser, select_data
+from reducer.select import NAMES, BadExpression, expr_parser, select_data
 
 SCIENCE = {
     "INSTRUME": "GSAOI",

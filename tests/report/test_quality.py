@@ -13,10 +13,10 @@ from small_workspace import SIZE, stack_in_memory, stack_pixels, wcs_header, wri
 
 from goafetch.report.blocks import average, shrink
 from goafetch.report.drawing.draw import centre_and_spread
+from goafetch.report.drawing.tiles import SIDE, choose_code, cut_tiles, pack, tell_facts
 from goafetch.report.products import read_stack
 from goafetch.report.quality import measure
 from goafetch.report.tables import tell_made
-from goafetch.report.tiles import SIDE, choose_code, cut_tiles, pack, tell_facts
 from goafetch.report.verdict import BAD, GOOD, LOOK, UNKNOWN, judge
 
 KINDS = [("FWHM_IMAGE", "f8"), ("FLAGS", "i4"), ("FLUX_APER", "f8", (4,)), ("FLUXERR_APER", "f8", (4,)),

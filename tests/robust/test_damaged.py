@@ -18,7 +18,7 @@ from goafetch.pipeline.products import is_current
 from goafetch.plan.sort import sort_frames, unreadable
 from goafetch.workspace import Verified
 from reducer.fitsio import key_of
-from reducer.headers.select import facts_of
+from reducer.select import facts_of
 
 SIZES = (0, *[SIDE * SIDE * 4] * 4)
 

@@ -26,7 +26,7 @@ from goafetch.plan.sort import sort_frames
 from goafetch.report.model import Exclusion, RunSummary, write_summary
 from reducer.errors import BadParameter
 from reducer.fitsio import read_table
-from reducer.headers.select import expr_parser, facts_of
+from reducer.select import expr_parser, facts_of
 
 PEM = Path(__file__).resolve().parents[1] / "support" / "self_signed.pem"
 TOKEN = "abcdefgh12345678"

@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 
 from reducer import dq
-from reducer.align.geometry import Inverse
+from reducer.astrometry.geometry import Inverse
 from reducer.errors import BadInput
 from reducer.fitsio import Disk, is_whole
 from reducer.frame import Chip, FrameRef

@@ -9,8 +9,8 @@ import sep
 from astropy.io import fits
 from drawn_standard import REFERENCE, TARGET, Pixels, moffat
 
-from reducer.align.geometry import Geometry, Region
 from reducer.align.grid import common_grid
+from reducer.astrometry.geometry import Geometry, Region
 from reducer.frame import Chip, Context, FrameRef
 from reducer.stack.bands import Share, make_share
 from reducer.stack.blocks import rejection_of

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from reducer import dq
-from reducer.steps.detect import AT_EDGE, IS_SATURATED, NO_POSITION, TOO_SHARP, detect_sources
+from reducer.sources.detection import AT_EDGE, IS_SATURATED, NO_POSITION, TOO_SHARP, detect_sources
 
 
 def image_of(stars, fwhm, noise, rng, size=512):

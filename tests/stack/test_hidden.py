@@ -10,7 +10,7 @@ from reducer import dq
 from reducer.photometry.completeness import completeness_table, write_completeness
 from reducer.photometry.hidden import SPARSE, add_hidden
 from reducer.photometry.objects import Correction
-from reducer.steps.detect import BLENDED, detect_sources
+from reducer.sources.detection import BLENDED, detect_sources
 
 SIZE, FWHM, CORE, NOISE = 700, 4.0, 0.5, 20.0
 #: Electrons of a star whose core has a signal to noise of 1.

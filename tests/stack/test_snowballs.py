@@ -9,15 +9,15 @@ from astropy.io import fits
 from drawn_standard import REFERENCE, TARGET, Pixels, moffat
 
 from reducer import dq
-from reducer.align.geometry import Geometry, Region
 from reducer.align.grid import common_grid
+from reducer.astrometry.geometry import Geometry, Region
 from reducer.frame import Chip, Context, FrameRef
+from reducer.sources.detection import detect_sources
 from reducer.stack.bands import Share, make_share
 from reducer.stack.blocks import rejection_of
 from reducer.stack.exposures import prepare_exposures
 from reducer.stack.images import StarImage
 from reducer.stack.snowballs import find_snowballs, radius_of
-from reducer.steps.detect import detect_sources
 
 SIZE, NOISE, FULL, FWHM = 300, 50.0, 1.2e5, 0.085
 #: Stars on the plane, arcsec, and their electrons: the brightest is saturated.

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from reducer.align.geometry import Geometry, Region
+from reducer.astrometry.geometry import Geometry, Region
 from reducer.frame import Chip, Context, FrameRef
-from reducer.steps.detect import detect_sources
+from reducer.sources.detection import detect_sources
 
 TARGET = (100.0, -30.0)
 SIZE = 1024

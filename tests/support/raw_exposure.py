@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from goafetch.practice.exposure import optics
-from reducer.align.sky import plane_to_sky
+from reducer.astrometry.sky import plane_to_sky
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = json.loads((ROOT / "reducer/data/gsaoi.json").read_text())["array_properties"]

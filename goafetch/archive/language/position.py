@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import dataclass
 
 from goafetch.archive.errors import Unreachable
-from goafetch.archive.query import Cone
 from goafetch.errors import UsageError
 
 _UNITS = {"": 1.0, '"': 1.0, "s": 1.0, "'": 60.0, "m": 60.0, "d": 3600.0}
@@ -14,6 +15,29 @@ _SEXAGESIMAL = (
     r"(\d{1,2})[h:\s]\s*(\d{1,2})[m:\s]\s*(\d{1,2}(?:\.\d*)?)s?[\s,]*"
     r"([+-]?)(\d{1,2})[d:°\s]\s*(\d{1,2})[m:'\s]\s*(\d{1,2}(?:\.\d*)?)[s\"]?"
 )
+
+
+@dataclass(frozen=True)
+class Cone:
+    """A circle on the sky: centre and radius, all in degrees (ICRS)."""
+
+    ra: float
+    dec: float
+    radius: float
+
+    def separation(self, ra: float, dec: float) -> float:
+        """Degrees between the centre and a position in degrees (haversine)."""
+        d1, d2 = math.radians(self.dec), math.radians(dec)
+        a = math.sin((d2 - d1) / 2) ** 2
+        a += math.cos(d1) * math.cos(d2) * math.sin(math.radians(ra - self.ra) / 2) ** 2
+        return math.degrees(2 * math.asin(min(1.0, math.sqrt(a))))
+
+    @property
+    def ra_reach(self) -> float | None:
+        """Half the width in right ascension of the box the archive searches; None where it has no sides."""
+        cosine = math.cos(math.radians(self.dec))
+        reach = self.radius / cosine if cosine > 1e-6 else 360.0
+        return reach if reach < 90 else None
 
 
 def read_cone(near: str, radius: str = "180") -> Cone:

@@ -11,11 +11,11 @@ from typing import Any
 from goafetch.report.drawing import figures, pictures
 from goafetch.report.drawing.figures import Figure
 from goafetch.report.drawing.settings import drawn_plainly
+from goafetch.report.drawing.tiles import choose_code, cut_tiles, tell_facts
 from goafetch.report.exchange import write_catalogues
 from goafetch.report.products import Stack, column, read_stack
 from goafetch.report.quality import Quality, measure
 from goafetch.report.tables import list_bits, list_exposures, tell_made
-from goafetch.report.tiles import choose_code, cut_tiles, tell_facts
 
 #: Begins ``function(*args)``, perhaps in another process.
 Submit = Callable[..., Future[Any]]

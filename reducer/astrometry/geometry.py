@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from reducer.align import distortion
-from reducer.align.sky import LinearWcs, Position, mean_position, plane_to_sky, sky_to_plane
+from reducer.astrometry import distortion
+from reducer.astrometry.sky import LinearWcs, Position, mean_position, plane_to_sky, sky_to_plane
 from reducer.types import F64
 
 #: Degree of the polynomial that stands for a chip's whole inverse chain: good to 4e-4 mas.

@@ -1,0 +1,1 @@
+"""The sources of one array: found, centred and summed; arithmetic alone."""
