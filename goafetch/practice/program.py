@@ -13,6 +13,7 @@ from goafetch.practice.exposure.detector import ARRAYS, relative_sensitivity
 from goafetch.practice.exposure.night import Exposure, Night, Program, at_epoch
 from goafetch.practice.exposure.optics import read_data
 from goafetch.practice.exposure.scene import Field, Galaxy, make_field, single_star, sparse_field
+from goafetch.practice.pointings import beside
 
 F64 = NDArray[np.float64]
 
@@ -172,10 +173,8 @@ def sky_field(
     name: str, target: tuple[str, float, float], place: tuple[float, float], rng: np.random.Generator
 ) -> Field:
     """An empty piece of sky ``place`` arcsec (east, north) from a target, with a few dozen stars."""
-    _, ra, dec = target
-    north = dec + place[1] / 3600.0
-    east = ra + place[0] / 3600.0 / float(np.cos(np.radians(north)))
-    return make_field(name, east, north, rng, stars=60, faint=20.0, bright=14.0, slope=0.25, half=75.0)
+    ra, dec = beside(target, place)
+    return make_field(name, ra, dec, rng, stars=60, faint=20.0, bright=14.0, slope=0.25, half=75.0)
 
 
 def sequence(night: Night) -> str:

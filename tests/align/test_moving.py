@@ -12,10 +12,11 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 from told import Told
-from visits import build, comets, crowd, moving, skies, visit
+from visits import START, build, crowd, moving, skies, visit
 
 from goafetch.api.disco import disco
 from goafetch.pipeline import RunReport, run
+from goafetch.practice.pointings import with_target
 from reducer.errors import CannotAlign
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.headers.motion import are_tracked, target_motion, tracking_rate
@@ -114,7 +115,7 @@ def test_other_changes_of_the_position_are_no_motion(places: list[float], days: 
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four exposures of a comet, and three of sky."""
     on_target = moving(visit(95), RATE)
-    fields = comets(on_target, crowd(), (-21.0, 22.0), MAGNITUDE)
+    fields = with_target(on_target, crowd(), (-21.0, 22.0), MAGNITUDE, START)
     return build(tmp_path_factory.mktemp("night") / "raw", [*on_target, *skies(target="COMET")], fields)
 
 

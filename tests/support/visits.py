@@ -14,6 +14,7 @@ import numpy as np
 from goafetch.practice import simulate
 from goafetch.practice.exposure.night import Exposure, Night, Program
 from goafetch.practice.exposure.scene import Field, make_field
+from goafetch.practice.pointings import Place, following
 from goafetch.practice.program import (
     KSHORT,
     PROGRAM,
@@ -26,8 +27,6 @@ from goafetch.practice.program import (
     mask_exposure,
     sky_field,
 )
-
-Place = tuple[float, float]
 
 START = datetime(2017, 5, 5, 3, 22, 40, tzinfo=UTC)
 SIZE, SEED = 256, 3
@@ -67,18 +66,8 @@ def skies(first: int = 110, count: int = 3, **facts: Any) -> list[Exposure]:
 
 
 def moving(exposures: Sequence[Exposure], rate: Place) -> list[Exposure]:
-    """The exposures with the telescope following a target of that rate, arcsec (east, north) a second."""
-    followed = []
-    for one in exposures:
-        east, north = (each * (one.begin - START).total_seconds() for each in rate)
-        ra = one.ra + east / 3600 / math.cos(math.radians(one.dec))
-        place = (one.place[0] + east, one.place[1] + north)
-        followed.append(
-            replace(
-                one, ra=ra, dec=one.dec + north / 3600, place=place, rate=rate, target="COMET", field=one.name
-            )
-        )
-    return followed
+    """The exposures with the telescope following a comet of that rate, arcsec (east, north) a second."""
+    return [replace(one, target="COMET") for one in following(exposures, rate, START)]
 
 
 def crowd(
@@ -87,18 +76,6 @@ def crowd(
     """A field of stars, ``east`` arcsec from the target."""
     ra = TARGET[1] + east / 3600 / math.cos(math.radians(TARGET[2]))
     return make_field(name, ra, TARGET[2], np.random.default_rng(seed), stars=stars, faint=faint)
-
-
-def comets(
-    exposures: Sequence[Exposure], field: Field, place: tuple[float, float], magnitude: float
-) -> dict[str, Field]:
-    """For each exposure its own field: the stars, and a comet at ``place`` (arcsec) at the start."""
-    found = {}
-    for one in exposures:
-        at = [p + rate * (one.begin - START).total_seconds() for p, rate in zip(place, one.rate, strict=True)]
-        x, y, m = np.append(field.x, at[0]), np.append(field.y, at[1]), np.append(field.magnitude, magnitude)
-        found[one.name] = replace(field, name=one.name, x=x, y=y, magnitude=m)
-    return found
 
 
 def build(folder: Path, exposures: Sequence[Exposure], fields: dict[str, Field]) -> Path:
