@@ -147,13 +147,17 @@ def forget() -> None:
 
 #: The corner of each array that is farthest from the middle of the field, where idle guide windows stand.
 FAR_CORNERS = {1: (SIDE, 1), 2: (1, 1), 3: (1, SIDE), 4: (SIDE, SIDE)}
+#: Pixels by which the headers leave open where a guide window lies.
+UNSURE = 1
 
 
 def guide_windows(primary: Header, array: int, where: Region) -> list[tuple[slice, slice]]:
     """The hole that an on-detector guide window leaves in an array, as slices of its region.
 
-    GWFSnCFG is 'ODGWm' for a window on array m, GWFSnX and GWFSnY its central pixel, GWFSnSIZ its side. The
-    windows of the other arrays are read as well, parked in the far corner (Gemini IRAF package, gaprepare).
+    GWFSnCFG is 'ODGWm' for a window on array m, GWFSnX and GWFSnY its central pixel (so says the card), GWFSnSIZ
+    its side. The side is even, and nothing says on which side of the centre the odd pixel lies, nor whether
+    pixels count from 0: all that this can mean is left out, one pixel more on each side. The windows of the
+    other arrays are read as well, parked in the far corner (Gemini IRAF package, gaprepare).
     """
     windows = {}
     for guider in range(1, 5):
@@ -165,7 +169,8 @@ def guide_windows(primary: Header, array: int, where: Region) -> list[tuple[slic
         return []
     side = next(iter(windows.values()))[2]
     x, y, side = windows.get(str(array), [*FAR_CORNERS[array], side])
-    low, left = y - side // 2 - where.y1, x - side // 2 - where.x1
-    return [
-        (slice(max(low, 0), max(low + side, 0)), slice(max(left, 0), max(left + side, 0))),
-    ]
+    rows, columns = (
+        slice(max(low - UNSURE, 0), max(low + side + UNSURE, 0))
+        for low in (y - side // 2 - where.y1, x - side // 2 - where.x1)
+    )
+    return [(rows, columns)]
