@@ -8,6 +8,9 @@ import numpy as np
 
 from goafetch.report.products import Stack, column
 from reducer import dq
+from reducer.align.absolute import CENTRE
+from reducer.headers.descriptors import describe
+from reducer.photometry import nominal
 from reducer.types import F32
 
 #: Sources that count as stars of good quality: no flag, and this signal to noise in their smallest aperture.
@@ -26,10 +29,12 @@ class Quality:
     electrons in a single pixel. ``noise_ratio``: scatter of pixels over what VAR says. ``covered``:
     fraction of the picture with data; ``even``: fraction of that with at least half of the exposure time.
     ``zeropoint``: Vega magnitude of one electron per second, and its error; ``missing``: why there is none;
-    ``each``: EXPTIME, seconds.
-    ``residual``: median over exposures of the rms residual of alignment per axis, mas; ``unaligned``: the
-    number of exposures that no stars aligned. ``catalogue``: what the coordinates were tied to, empty if
-    to nothing; ``tied``: by how many stars; ``tie``: their rms residual, mas. ``sky``: how sure the sky's
+    ``each``: EXPTIME, seconds; ``strange``: by what it lies, at airmass 0, from the filter's nominal one,
+    magnitudes; ``carried``: it is a standard's, and how clear the sky was since is not known.
+    ``residual``: median over exposures of the rms residual of alignment per axis, mas, and ``worst`` the
+    largest; ``unaligned``: the number of exposures that no stars aligned. ``catalogue``: what the coordinates
+    were tied to, empty if to nothing; ``tied``: by how many stars; ``tie``: their rms residual, mas, and
+    ``explained``: what of it the catalogue's errors and those of centres explain. ``sky``: how sure the sky's
     level is, electrons; ``flat_lost``: the arrays that the flat has no data in.
     """
 
@@ -52,11 +57,15 @@ class Quality:
     zeropoint_error: float | None
     missing: str
     each: float | None
+    strange: float | None
+    carried: bool
     residual: float | None
+    worst: float | None
     unaligned: int
     catalogue: str
     tied: int
     tie: float | None
+    explained: float
     sky: float | None
     flat_lost: str
 
@@ -85,6 +94,7 @@ def measure(stack: Stack) -> Quality:
     error = float(np.median(errors[good]) * 1000) if errors is not None and good.any() else None
     noise = typical_noise(stack)
     exposures, tie = stack.value("NCOMBINE"), stack.value("ASTRRMS")
+    residual, worst = _alignment(stack)
     return Quality(
         scale=scale,
         exposures=int(exposures) if exposures is not None else None,
@@ -105,11 +115,15 @@ def measure(stack: Stack) -> Quality:
         zeropoint_error=stack.value("PHOTZPER"),
         missing=stack.text("PHOTMISS"),
         each=stack.value("EXPTIME"),
-        residual=_alignment(stack),
+        strange=_strangeness(stack),
+        carried=stack.text("PHOTTRAN") == "unknown" and stack.value("PHOTE_EX") is not None,
+        residual=residual,
+        worst=worst,
         unaligned=_unaligned(stack),
         catalogue=stack.text("ASTRCAT"),
         tied=int(stack.value("ASTRNUM") or 0),
         tie=None if tie is None else tie * 1000,
+        explained=1000 * float(np.hypot(stack.value("ASTRERR") or 0.0, CENTRE)),
         sky=stack.value("SKYSIGMA"),
         flat_lost=stack.text("FLATLOST"),
     )
@@ -191,14 +205,19 @@ def _scatter_along_rows(data: F32, variance: F32) -> float | None:
     return float((high - low) / 2)
 
 
-def _alignment(stack: Stack) -> float | None:
-    """One or two stars fit any shift and rotation: their residual says nothing."""
+def _alignment(stack: Stack) -> tuple[float | None, float | None]:
+    """Median and largest residual, mas. One or two stars fit any shift and rotation: theirs say nothing."""
     table = stack.tables.get("EXPOSURES")
     residuals, matches = column(table, "rms"), column(table, "matches")
     if residuals is None or matches is None:
-        return None
-    known = residuals[np.isfinite(residuals) & (matches >= FEWEST_STARS)]
-    return float(np.median(known) * 1000) if len(known) else None
+        return None, None
+    known = 1000 * residuals[np.isfinite(residuals) & (matches >= FEWEST_STARS)]
+    return (float(np.median(known)), float(known.max())) if len(known) else (None, None)
+
+
+def _strangeness(stack: Stack) -> float | None:
+    found, usual = stack.value("PHOTZP0"), nominal.zeropoint(describe(stack.header, ()).filter or "")
+    return None if found is None or usual is None else found - usual
 
 
 def _unaligned(stack: Stack) -> int:

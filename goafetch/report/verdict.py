@@ -6,15 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from goafetch.report.quality import Quality
+from reducer.align.absolute import FAR
 
 GOOD, LOOK, BAD, UNKNOWN = "good", "look", "bad", "unknown"
 
 #: Arcsec: images of 60-100 mas are what the adaptive optics gives in K (Neichel et al. 2014); 0.3 is seeing.
 SHARP, SEEING = 0.13, 0.30
-#: Residuals that well exposed stars stay below with the distortion solved for, mas.
-ALIGNED = 3.0
-#: The error of a zeropoint from a standard in clear weather, mag.
-CALIBRATED = 0.05
+#: Residuals that well exposed stars stay below with the distortion solved for, and from which on they make
+#: the images of a stack wider (half a pixel), mas.
+ALIGNED, SMEARED = 3.0, 10.0
+#: Residuals of a tie over what errors explain: up to here nothing else is in them.
+EXPLAINED = 2.0
+#: Fewest stars whose residuals say something of a tie.
+TELLING = 3
+#: The error of a zeropoint from a standard in clear weather, mag; and by what one may lie from the nominal:
+#: more than published sets disagree by, with a mirror that is due for a new coat.
+CALIBRATED, POSSIBLE = 0.05, 0.6
 #: Electrons to which the sky's level is known where skies were taken between the exposures; part of the
 #: picture that has data where nothing went wrong.
 LEVELLED, COVERED = 20.0, 0.4
@@ -180,16 +187,17 @@ def _judge_alignment(quality: Quality) -> Verdict:
         remedy = "Look whether stars are round and single in the picture above."
         return Verdict("Alignment", "not measured", UNKNOWN, sentence, remedy)
     sentence = f"Stars of the exposures agree to {quality.residual:.2f} mas rms per axis, in the median."
+    worst = quality.worst or quality.residual
+    if worst > ALIGNED:
+        sentence += f" Those of the worst exposure agree to {worst:.1f} mas."
     value = f"{quality.residual:.2f} mas"
-    if quality.residual <= ALIGNED:
+    if quality.residual <= ALIGNED and worst <= SMEARED:
         return Verdict("Alignment", value, GOOD, sentence)
-    return Verdict(
-        "Alignment",
-        value,
-        LOOK,
-        sentence,
-        "Worse than the instrument allows: see the residual of each exposure below.",
-    )
+    if quality.residual <= SMEARED:
+        remedy = "Worse than the instrument allows: see the residual of each exposure below."
+        return Verdict("Alignment", value, LOOK, sentence, remedy)
+    remedy = "The stack is blurred by it: look at its stars, and stack the exposures that agree."
+    return Verdict("Alignment", value, BAD, sentence, remedy)
 
 
 def _judge_positions(quality: Quality) -> Verdict:
@@ -215,9 +223,20 @@ def _judge_coordinates(quality: Quality) -> Verdict:
             "RA and Dec rest on the telescope's pointing alone, which can be wrong by arcseconds.",
             "Repeat the run where Gaia can be reached, or give a table of positions with --catalog FILE.",
         )
-    rms = f", {quality.tie:.1f} mas rms" if quality.tie is not None else ""
-    sentence = f"Tied to {quality.catalogue} by {quality.tied} stars{rms}."
-    return Verdict("Coordinates", quality.catalogue, GOOD, sentence)
+    name, tie = quality.catalogue, quality.tie
+    rms = f", {tie:.1f} mas rms" if tie is not None else ""
+    sentence = f"Tied to {name} by {quality.tied} stars{rms}."
+    if quality.tied < TELLING or tie is None:
+        remedy = "So few stars cannot contradict each other: check one that you know in the picture above."
+        return Verdict("Coordinates", name, LOOK, sentence, remedy)
+    if tie <= EXPLAINED * quality.explained:
+        return Verdict("Coordinates", name, GOOD, sentence)
+    sentence += f" Errors of the catalogue and of centres explain {quality.explained:.1f} mas."
+    if tie <= FAR * quality.explained:
+        remedy = "Use the residuals, not the catalogue's errors, as the error of RA and Dec."
+        return Verdict("Coordinates", name, LOOK, sentence, remedy)
+    remedy = "The stars may be others, or have moved: compare with a catalogue of better positions or epoch."
+    return Verdict("Coordinates", name, BAD, sentence, remedy)
 
 
 def _judge_zeropoint(quality: Quality) -> Verdict:
@@ -233,13 +252,22 @@ def _judge_zeropoint(quality: Quality) -> Verdict:
             "--phot-catalog FILE.",
         )
     sentence = "Vega magnitude of a star that gives one electron per second."
-    if quality.zeropoint_error is None:
-        return Verdict("Zeropoint", f"{quality.zeropoint:.3f} mag", GOOD, sentence)
-    value = f"{quality.zeropoint:.3f} ± {quality.zeropoint_error:.3f} mag"
-    if quality.zeropoint_error <= CALIBRATED:
-        return Verdict("Zeropoint", value, GOOD, sentence)
-    remedy = "Less certain than a good standard gives: see the decisions below for what limits it."
-    return Verdict("Zeropoint", value, LOOK, sentence, remedy)
+    error = quality.zeropoint_error
+    value = f"{quality.zeropoint:.3f}" + (f" ± {error:.3f} mag" if error is not None else " mag")
+    if quality.strange is not None and abs(quality.strange) > POSSIBLE:
+        sentence += f" It lies {quality.strange:+.2f} mag from the instrument's nominal one."
+        remedy = "No clear night gives that: see which stars it is from, and whether there were clouds."
+        return Verdict("Zeropoint", value, BAD, sentence, remedy)
+    if error is None or error > CALIBRATED:
+        remedy = "Less certain than a good standard gives: see the decisions below for what limits it."
+        return Verdict("Zeropoint", value, LOOK, sentence, remedy)
+    if quality.carried:
+        sentence += " It is the standard's; how clear the sky was afterwards is not known, nor in its error."
+        remedy = (
+            "Give magnitudes of stars in the field with --phot-catalog FILE, which tell the transparency."
+        )
+        return Verdict("Zeropoint", value, LOOK, sentence, remedy)
+    return Verdict("Zeropoint", value, GOOD, sentence)
 
 
 def _judge_warnings(warnings: Sequence[str]) -> Verdict:

@@ -58,6 +58,7 @@ KEYWORDS: Mapping[str, str] = {
     "ASTRCAT": "catalogue that positions are tied to",
     "ASTRNUM": "its stars that tie them",
     "ASTRRMS": "[arcsec] their rms residual",
+    "ASTRERR": "[arcsec] the catalogue's own errors",
     "ASTREPOC": "[yr] epoch of their positions",
     "PHOTMISS": "why there is no zeropoint",
     # What every image says.

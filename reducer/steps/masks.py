@@ -154,10 +154,10 @@ UNSURE = 1
 def guide_windows(primary: Header, array: int, where: Region) -> list[tuple[slice, slice]]:
     """The hole that an on-detector guide window leaves in an array, as slices of its region.
 
-    GWFSnCFG is 'ODGWm' for a window on array m, GWFSnX and GWFSnY its central pixel (so says the card), GWFSnSIZ
-    its side. The side is even, and nothing says on which side of the centre the odd pixel lies, nor whether
-    pixels count from 0: all that this can mean is left out, one pixel more on each side. The windows of the
-    other arrays are read as well, parked in the far corner (Gemini IRAF package, gaprepare).
+    GWFSnCFG is 'ODGWm' for a window on array m, GWFSnX and GWFSnY its central pixel (so the cards say), and
+    GWFSnSIZ its side. The side is even, and nothing says on which side of the centre the odd pixel lies, nor
+    whether pixels count from 0: all that this can mean is left out, one pixel more on each side. The windows
+    of the other arrays are read as well, parked in the far corner (Gemini IRAF package, gaprepare).
     """
     windows = {}
     for guider in range(1, 5):

@@ -18,6 +18,7 @@ from goafetch.report.products import read_stack
 from goafetch.report.quality import measure
 from goafetch.report.tables import tell_made
 from goafetch.report.verdict import BAD, GOOD, LOOK, UNKNOWN, judge
+from reducer.photometry import nominal
 
 KINDS = [("FWHM_IMAGE", "f8"), ("FLAGS", "i4"), ("FLUX_APER", "f8", (4,)), ("FLUXERR_APER", "f8", (4,)),
          ("ERR_POS", "f8")]  # fmt: skip
@@ -128,7 +129,8 @@ def test_wide_images_are_seen_where_optics_should_have_corrected_them(width, lig
 
 
 @pytest.mark.parametrize(
-    ("matches", "residual", "light"), [(40, 5e-4, GOOD), (40, 8e-3, LOOK), (1, 0, UNKNOWN), (0, np.nan, LOOK)]
+    ("matches", "residual", "light"),
+    [(40, 5e-4, GOOD), (40, 8e-3, LOOK), (40, 12e-3, BAD), (1, 0, UNKNOWN), (0, np.nan, LOOK)],
 )
 def test_alignment_is_judged_by_stars_that_can_disagree(matches, residual, light):
     stack = flat_stack(noise=10, variance=100)
@@ -137,12 +139,49 @@ def test_alignment_is_judged_by_stars_that_can_disagree(matches, residual, light
     assert lights(told)["Alignment"].light == light
 
 
-def test_coordinates_are_green_only_where_a_catalogue_holds_them():
+def test_one_exposure_that_does_not_fit_is_not_hidden_by_the_median():
+    stack = flat_stack(noise=10, variance=100)
+    inputs = np.array([(40, 5e-4)] * 4 + [(40, 0.03)], [("matches", "i4"), ("rms", "f8")])
+    told = lights(dataclasses.replace(stack, tables={**stack.tables, "EXPOSURES": inputs}))["Alignment"]
+    assert told.light == LOOK and "worst exposure agree to 30.0 mas" in told.sentence
+
+
+@pytest.mark.parametrize(
+    ("stars", "rms", "error", "light"),
+    [
+        (40, 0.0012, 0.0005, GOOD),
+        (40, 0.009, 0.0005, LOOK),
+        (40, 0.030, 0.0005, BAD),  # Gaia, and residuals of a pixel and a half
+        (40, 0.080, 0.070, GOOD),  # 2MASS cannot do better
+        (2, 0.0, 0.0005, LOOK),  # two stars fit always
+    ],
+)
+def test_coordinates_are_good_only_where_a_catalogue_s_errors_explain_the_residuals(stars, rms, error, light):
     free = flat_stack(noise=10, variance=100)
     assert lights(free)["Coordinates"].light == LOOK
-    facts = fits.Header({"ASTRCAT": "Gaia DR3", "ASTRNUM": 40, "ASTRRMS": 0.0012})
+    facts = fits.Header({"ASTRCAT": "Gaia DR3", "ASTRNUM": stars, "ASTRRMS": rms, "ASTRERR": error})
     tied = lights(dataclasses.replace(free, header=facts))["Coordinates"]
-    assert tied.light == GOOD and "40 stars, 1.2 mas" in tied.sentence
+    assert tied.light == light and f"{stars} stars, {rms * 1e3:.1f} mas" in tied.sentence
+
+
+@pytest.mark.parametrize(
+    ("cards", "light"),
+    [
+        ({"PHOTZPER": 0.02, "PHOTTRAN": 0.98, "PHOTE_EX": 0.01}, GOOD),
+        ({"PHOTZPER": 0.02, "PHOTTRAN": "unknown"}, GOOD),  # from stars of the field itself
+        ({"PHOTZPER": 0.02, "PHOTTRAN": "unknown", "PHOTE_EX": 0.01}, LOOK),
+        ({"PHOTZPER": 0.2}, LOOK),
+        ({}, LOOK),
+        ({"PHOTZPER": 0.02, "PHOTZP0": 24.5}, BAD),
+    ],
+)
+def test_a_zeropoint_is_good_only_with_a_small_error_a_known_sky_and_a_possible_value(cards, light):
+    stack = flat_stack(noise=10, variance=100)
+    usual = nominal.zeropoint("Kshort")
+    stack.header.update(
+        {"FILTER1": "Kshort_G1105", "FILTER2": "Clear", "PHOTZP": usual, "PHOTZP0": usual} | cards
+    )
+    assert lights(stack)["Zeropoint"].light == light
 
 
 def test_what_cannot_be_known_is_not_green():
