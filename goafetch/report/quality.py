@@ -34,7 +34,8 @@ class Quality:
     ``residual``: median over exposures of the rms residual of alignment per axis, mas, and ``worst`` the
     largest; ``unaligned``: the number of exposures that no stars aligned. ``catalogue``: what the coordinates
     were tied to, empty if to nothing; ``tied``: by how many stars; ``tie``: their rms residual, mas, and
-    ``explained``: what of it the catalogue's errors and those of centres explain. ``sky``: how sure the sky's
+    ``explained``: what of it the catalogue's errors and those of centres explain; ``rotation``: what the
+    headers' is good to, degrees, where that is all there is. ``sky``: how sure the sky's
     level is, electrons; ``flat_lost``: the arrays that the flat has no data in.
     """
 
@@ -66,6 +67,7 @@ class Quality:
     tied: int
     tie: float | None
     explained: float
+    rotation: float | None
     sky: float | None
     flat_lost: str
 
@@ -123,6 +125,7 @@ def measure(stack: Stack) -> Quality:
         catalogue=stack.text("ASTRCAT"),
         tied=int(stack.value("ASTRNUM") or 0),
         tie=None if tie is None else tie * 1000,
+        rotation=stack.value("ROTERR"),
         explained=1000 * float(np.hypot(stack.value("ASTRERR") or 0.0, CENTRE)),
         sky=stack.value("SKYSIGMA"),
         flat_lost=stack.text("FLATLOST"),

@@ -215,17 +215,14 @@ def _judge_positions(quality: Quality) -> Verdict:
 
 
 def _judge_coordinates(quality: Quality) -> Verdict:
+    turned = "" if quality.rotation is None else f" North is known to {quality.rotation:.2f} degree."
     if not quality.catalogue:
-        return Verdict(
-            "Coordinates",
-            "by pointing",
-            LOOK,
-            "RA and Dec rest on the telescope's pointing alone, which can be wrong by arcseconds.",
-            "Repeat the run where Gaia can be reached, or give a table of positions with --catalog FILE.",
-        )
+        sentence = "RA and Dec rest on the telescope's pointing alone, which can be wrong by arcseconds."
+        remedy = "Repeat the run where Gaia can be reached, or give a table of positions with --catalog FILE."
+        return Verdict("Coordinates", "by pointing", LOOK, sentence + turned, remedy)
     name, tie = quality.catalogue, quality.tie
     rms = f", {tie:.1f} mas rms" if tie is not None else ""
-    sentence = f"Tied to {name} by {quality.tied} stars{rms}."
+    sentence = f"Tied to {name} by {quality.tied} stars{rms}.{turned}"
     if quality.tied < TELLING or tie is None:
         remedy = "So few stars cannot contradict each other: check one that you know in the picture above."
         return Verdict("Coordinates", name, LOOK, sentence, remedy)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from reducer import parameters
 from reducer.align.export import write_if_asked
 from reducer.align.identify import COARSE, SURE, TURNS
+from reducer.align.layout import is_stack, rotation_error
 from reducer.align.match import Offset, StarList, chance_pairs, is_beyond_chance, offsets, pair_up
 from reducer.align.references import References, read_references
 from reducer.align.solve import DEGREE, FIXED, displacements, prior_sizes
@@ -79,15 +80,29 @@ def tie_frames(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     name = parameters.value(context, STEP, "catalog")
     if not name or str(name).lower() == "none":
         context.notify("info", text="no catalogue: the headers' pointing stands, good to some 0.3 arcsec")
-        return list(frames)
+        return _by_headers(frames, context)
     when = describe(frames[0].header, frames[0].chips).ut_datetime
     epoch = 2000.0 if when is None else when.year + (when.timetuple().tm_yday - 1) / 365.25
     references = read_references(Path(str(name)), epoch)
     tie = tie_to(frames, references, context)
     if tie is None:
-        return list(frames)
+        return _by_headers(frames, context)
     _tell(tie, references.name, context)
-    return [_tied(frame, tie, references) for frame in frames]
+    tied = [_tied(frame, tie, references) for frame in frames]
+    return tied if tie.stars >= FOR_ROTATION else _by_headers(tied, context)
+
+
+def _by_headers(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """The frames, each with what its headers' rotation is good to, which no catalogue has told."""
+    if is_stack(frames[0]):
+        return list(frames)
+    errors = [rotation_error(frame) for frame in frames]
+    text = f"the rotation is that of the headers, good to some {np.median(errors):.2f} degree"
+    context.notify("info", text=text)
+    headers = [frame.header.copy() for frame in frames]
+    for header, error in zip(headers, errors, strict=True):
+        header["ROTERR"] = round(error, 3)
+    return [frame.with_(header=header) for frame, header in zip(frames, headers, strict=True)]
 
 
 def _tell(tie: Tie, name: str, context: Context) -> None:

@@ -60,6 +60,7 @@ KEYWORDS: Mapping[str, str] = {
     "ASTRRMS": "[arcsec] their rms residual",
     "ASTRERR": "[arcsec] the catalogue's own errors",
     "ASTREPOC": "[yr] epoch of their positions",
+    "ROTERR": "[deg] error of the rotation by headers",
     "PHOTMISS": "why there is no zeropoint",
     # What every image says.
     "CTYPE1": "R.A. in tangent plane projection",

@@ -197,7 +197,7 @@ class Pointing:
     def turn(self) -> float:
         """Degrees by which the WCS is turned against the keyword, -180 to 180."""
         assert self.layout is not None
-        return (self.layout.position_angle - self.angle + 180.0) % 360.0 - 180.0
+        return self.layout.departure(self.angle)
 
 
 def pointing(frame: FrameRef) -> Pointing | None:

@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from reducer.align.grid import Grid, common_grid
-from reducer.align.layout import header_layout, nominal_geometry
+from reducer.align.layout import header_layout, nominal_geometry, rotation_error
 from reducer.astrometry import distortion, refraction
 from reducer.astrometry.sky import plane_to_sky, sky_to_plane
 
@@ -68,6 +68,35 @@ def test_rotation_is_that_of_the_matrices_and_not_of_the_reference_pixels(field)
     # Its reference point lies 16.7 arcsec north of the middle of the field.
     east, north = sky_to_plane(*np.array([turned.pointing, right.pointing]).T, right.pointing)
     assert (east[0], north[0]) == pytest.approx((-0.04, -16.73), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("turned", "stated", "kept"),
+    [
+        (0.077, 0.0, 0.0),  # the matrices of S20140113S0167 against its PA
+        (-0.10, 0.0, 0.0),
+        (0.55, 0.0, 0.55),  # a field that is truly turned
+        (0.077, None, 0.077),
+        (0.077, -9999.0, 0.077),
+    ],
+)
+def test_rotation_is_the_position_angle_s_where_matrices_differ_by_errors_of_calibration(
+    field, turned, stated, kept
+):
+    (frame,), _, _ = field(1, 10, 1)
+    right = _position_angle(nominal_geometry(frame))
+    c, s = np.cos(np.radians(turned)), np.sin(np.radians(turned))
+    for chip in frame.chips:
+        matrix = np.array([[chip[f"CD{i}_{j}"] for j in (1, 2)] for i in (1, 2)])
+        (chip["CD1_1"], chip["CD1_2"]), (chip["CD2_1"], chip["CD2_2"]) = np.array([[c, s], [-s, c]]) @ matrix
+    if stated is not None:
+        frame.header["PA"] = stated
+    assert _position_angle(nominal_geometry(frame)) - right == pytest.approx(kept, abs=0.01)
+    assert rotation_error(frame) == pytest.approx(max(abs(turned) if stated == 0 else 0.0, 0.06), abs=0.01)
+
+
+def _position_angle(geometry):
+    return np.degrees(np.arctan2(geometry.linear[0, 1], geometry.linear[1, 1]))
 
 
 def test_one_array_alone_lies_where_all_four_put_it(field):
