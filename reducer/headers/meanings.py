@@ -40,6 +40,7 @@ KEYWORDS: Mapping[str, str] = {
     "SKYLEVEL": "[electron] sky level subtracted",
     "CHANRMS": "[electron] rms of channel offsets",
     "RAMP": "[electron] first row below the rest, removed",
+    "RAMPLEFT": "[electron] the same where not sure, left",
     "ROWRMS": "[electron] rms of row offsets removed",
     "ROWSFREE": "rows whose offsets could be measured",
     # Stacks.

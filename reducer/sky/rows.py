@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
@@ -27,6 +27,8 @@ WIDE, CLIP = 6.0, 3.0
 #: Rows within which a ramp falls to 1/e, tried in turn; electrons and standard deviations of its depth, and
 #: the most that it may leave of the squares of a profile.
 SCALES, LEAST_DEPTH, DEPTH_SURE, LEFT = np.geomspace(40.0, 250.0, 20), 5.0, 8.0, 0.25
+#: Electrons from which on what may be a ramp is named where it is not sure.
+NAMED = 20.0
 #: Exposures of a field among which one's ramp can be told from what they have in common.
 FEWEST_EXPOSURES = 3
 
@@ -114,25 +116,28 @@ def _half_means(data: F32, mask: U16, objects: Bool, centre: F32, limit: np.floa
 
 @dataclass(frozen=True)
 class Ramp:
-    """How far the first row lies below the rest, electrons, and in how many rows this falls to 1/e."""
+    """How far the first row lies below the rest, electrons, and in how many rows this falls to 1/e; whether
+    it is ``sure`` that this is no light, so that it may be taken off."""
 
     depth: float
     scale: float
+    sure: bool = True
 
     def over(self, rows: int) -> F32:
-        """What the ramp adds to each row of an array, electrons, (rows,)."""
-        return (-self.depth * np.exp(-np.arange(rows) / self.scale)).astype(np.float32)
+        """What the ramp surely adds to each row of an array, electrons, (rows,)."""
+        depth = self.depth if self.sure else 0.0
+        return (-depth * np.exp(-np.arange(rows) / self.scale)).astype(np.float32)
 
 
 def find_ramps(exposures: Sequence[Mapping[int, Strips]]) -> list[dict[int, Ramp]]:
     """The ramps of exposures of one field, by array, told from what these have in common.
 
-    None where there are too few exposures to tell.
+    Between two exposures alone none is sure.
     """
     found: list[dict[int, Ramp]] = [{} for _ in exposures]
     for array in sorted({array for exposure in exposures for array in exposure}):
         places = [place for place, exposure in enumerate(exposures) if array in exposure]
-        if len(places) < FEWEST_EXPOSURES:
+        if len(places) < 2:
             continue
         strips = [exposures[place][array] for place in places]
         cells = np.stack([np.where(each.weights > LEAST, each.values, np.nan) for each in strips])
@@ -140,7 +145,9 @@ def find_ramps(exposures: Sequence[Mapping[int, Strips]]) -> list[dict[int, Ramp
         away = cells - median_of_seen(cells, axis=0)
         for place, profile in zip(places, median_of_seen(away, axis=2), strict=True):
             ramp = _fit_ramp(profile)
-            if ramp is not None:
+            if ramp is not None and len(places) < FEWEST_EXPOSURES:
+                ramp = replace(ramp, depth=2.0 * ramp.depth, sure=False)  # half of it is in what is common
+            if ramp is not None and (ramp.sure or ramp.depth > NAMED):
                 found[place][array] = ramp
     return found
 
@@ -148,7 +155,7 @@ def find_ramps(exposures: Sequence[Mapping[int, Strips]]) -> list[dict[int, Ramp
 def _fit_ramp(profile: F64) -> Ramp | None:
     """The ramp in the profile of an array's cells along its rows.
 
-    None unless it and a gradient leave far less than a parabola does.
+    None unless it and a gradient leave less than a parabola does, and not sure unless far less.
     """
     known, step = np.isfinite(profile), CELL_ROWS * BLOCK
     y = np.arange(profile.size)[known] / max(profile.size, 1)
@@ -161,8 +168,8 @@ def _fit_ramp(profile: F64) -> Ramp | None:
         shape = np.exp(-np.arange(profile.size * step) / scale).reshape(-1, step).mean(axis=1)[known]
         fits.append((*_squares(np.column_stack([shape, smooth[:, :2]]), profile[known]), scale))
     after, depth, error, scale = min(fits)
-    sure = -depth > max(LEAST_DEPTH, DEPTH_SURE * error) and after < LEFT * before
-    return Ramp(-depth, float(scale)) if sure else None
+    deep = -depth > max(LEAST_DEPTH, DEPTH_SURE * error) and after < before
+    return Ramp(-depth, float(scale), after < LEFT * before) if deep else None
 
 
 def _squares(design: F64, values: F64) -> tuple[float, float, float]:

@@ -326,17 +326,34 @@ def _correct_group(
         )
     made = _write(group, tasks, subtract, context)
     for frame in made.values():
+        _tell_ramps(frame, context)
         _tell_rows(frame, context)
     return made
 
 
-def _tell_rows(frame: FrameRef, context: Context) -> None:
-    """Say of a frame what ramps and offsets of rows were removed, and in which arrays rows keep theirs."""
-    ramps = {chip["EXTVER"]: chip["RAMP"] for chip in frame.chips if "RAMP" in chip}
-    if ramps:
-        told = ", ".join(f"{depth:.0f} electrons in array {array}" for array, depth in ramps.items())
-        reason = f"its first rows lie below the field's other exposures: {told}"
+def _tell_ramps(frame: FrameRef, context: Context) -> None:
+    """Say of a frame what ramps were removed, and warn of those that stay and of arrays that may hide one."""
+    gone, left = (
+        {chip["EXTVER"]: chip[key] for chip in frame.chips if key in chip} for key in ("RAMP", "RAMPLEFT")
+    )
+    said = [
+        ", ".join(f"{depth:.0f} electrons in array {array}" for array, depth in ramps.items())
+        for ramps in (gone, left)
+    ]
+    if gone:
+        reason = f"its first rows lie below the field's other exposures: {said[0]}"
         context.notify("decision", what=f"reset ramp of {frame.path.name} removed", reason=reason)
+    if left:
+        text = f"{frame.path.name}: its first rows lie low, {said[1]}: perhaps a reset ramp"
+        context.notify("warning", text=f"{text}; it stays, as it may be light")
+    hidden = [str(chip["EXTVER"]) for chip in frame.chips if chip["EXTVER"] not in gone | left]
+    if gone and hidden:
+        text = f"{frame.path.name}: array {', '.join(hidden)} shows no reset ramp, as others do"
+        context.notify("warning", text=f"{text}: see whether its first rows lie low where light covers them")
+
+
+def _tell_rows(frame: FrameRef, context: Context) -> None:
+    """Say of a frame what offsets of rows were removed, and in which arrays rows keep theirs."""
     sizes = [chip["ROWRMS"] for chip in frame.chips if "ROWRMS" in chip]
     if not sizes:
         return

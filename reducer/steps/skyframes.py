@@ -327,7 +327,7 @@ def _level_rows(task: SubtractTask, array: int, made: tuple[F32, F32, U16], head
     if array in task.ramps:
         ramp = task.ramps[array]
         np.subtract(made[0], ramp.over(len(made[0]))[:, None], out=made[0])
-        header["RAMP"] = round(ramp.depth, 2)
+        header["RAMP" if ramp.sure else "RAMPLEFT"] = round(ramp.depth, 2)
     rows = row_offsets(made[0], made[2], unpack(task.objects[array]))
     header["ROWSFREE"] = len(made[0]) - rows.unknown
     if rows.offsets.any():

@@ -75,11 +75,13 @@ def test_rows_with_too_few_free_pixels_are_counted_and_kept() -> None:
     assert row_offsets(data.astype(np.float32), mask, objects).unknown == SIZE
 
 
-def strips(seed: int, rows: int, depth: float = 0.0, light: float = 0.0, bend: float = 0.0):  # type: ignore[no-untyped-def]
-    """Cells of an array of so many rows: a ramp over 120 rows, a galaxy that the dither moves, a bent sky."""
+def strips(
+    seed: int, rows: int, depth: float = 0.0, light: float = 0.0, bend: float = 0.0, fall: float = 120.0
+):  # type: ignore[no-untyped-def]
+    """Cells of an array: a ramp over ``fall`` rows, a galaxy that the dither moves, a bent sky."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0 : rows // 4, 0:64] * 4.0 + 2.0
-    means = 12.0 * rng.standard_normal(y.shape) - depth * np.exp(-y / 120.0)
+    means = 12.0 * rng.standard_normal(y.shape) - depth * np.exp(-y / fall)
     means += 10.0 * rng.uniform(-1, 1) * y / rows + bend * (y / rows) ** 2
     move = rng.uniform(-20, 20, 2)
     means += light * np.exp(-np.hypot(x - 100 + move[0], y - 300 + move[1]) / 80.0)
@@ -97,11 +99,19 @@ def test_the_ramp_of_one_exposure_is_told_from_the_others(rows: int) -> None:
         assert np.ptp(left) < 15.0
 
 
-def test_gradients_and_bent_skies_are_no_ramps_and_two_exposures_tell_none() -> None:
+def test_gradients_and_bent_skies_are_no_ramps() -> None:
     for seed in range(20):
         bent = [{1: strips(10 * seed + n, 2048, light=400.0, bend=20.0 * (n == 0))} for n in range(5)]
         assert find_ramps(bent) == [{}] * 5
-    assert find_ramps([{1: strips(n, 2048, depth=150.0 * (n == 0))} for n in range(2)]) == [{}, {}]
+
+
+def test_a_ramp_that_is_not_sure_is_named_and_stays() -> None:
+    """Of two exposures, and where a parabola would do nearly as well."""
+    first, second = find_ramps([{1: strips(n, 2048, depth=150.0 * (n == 0))} for n in range(2)])
+    assert second == {} and not first[1].sure and first[1].depth == pytest.approx(150.0, rel=0.1)
+    assert not first[1].over(2048).any()
+    found = find_ramps([{1: strips(n, 512, depth=60.0 * (n == 0), fall=300.0)} for n in range(5)])
+    assert found[1:] == [{}] * 4 and not found[0][1].sure
 
 
 def corrected(folder: Path, patch: pytest.MonkeyPatch, *all_of_them: str, first: str = "", size: int = 512):  # type: ignore[no-untyped-def]
