@@ -56,6 +56,7 @@ KEYWORDS: Mapping[str, str] = {
     "NCORR04": "noise of 4x4 pixels over sqrt(sum of VAR)",
     "COMPL90": "[electron] light of stars of which 90% are found",
     "COMPL50": "[electron] light of stars of which 50% are found",
+    "SNOWLEFT": "heavy cosmic rays, perhaps, that were left",
     "ASTRCAT": "catalogue that positions are tied to",
     "ASTRNUM": "its stars that tie them",
     "ASTRRMS": "[arcsec] their rms residual",

@@ -29,7 +29,7 @@ class Exposure:
     ``width``: FWHM of its stars in its own pixels, the other exposures' where it has none; ``image``: what
     its stars look like. ``samplings``: how it is interpolated along either axis; ``excess``: what its VAR is
     multiplied by, because its pixels are correlated already. ``snowballs``: of each chip, (n, 3): column, row
-    and radius in pixels of what heavy cosmic rays spoil.
+    and radius in pixels of what heavy cosmic rays spoil, 0 where it cannot be told and stays.
     """
 
     frame: FrameRef

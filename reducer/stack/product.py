@@ -56,6 +56,8 @@ def write_stack(
     drifts = [frame.drift for frame in inputs if frame.drift is not None]
     if drifts:
         keywords["TRKDRIFT"] = round(max(float(np.hypot(*drift)) for drift in drifts), 4)
+    if left := sum(int(np.sum(ball[:, 2] == 0)) for one in exposures for ball in one.snowballs):
+        keywords["SNOWLEFT"] = left
     target = plan_product(
         context,
         reference,

@@ -16,6 +16,8 @@ from reducer.types import F64, U16, Table
 
 #: A heart is saturated or so wide, pixels FWHM, and stands out by so many standard deviations of a pixel.
 LEAST_FWHM, STRONG = 6.0, 30.0
+#: Light in the widest aperture over that in the second below which a source has no star's halo.
+COMPACT = 1.1
 #: Arcsec within which another exposure shows the same star, and the least part of the light it has there.
 SAME, PART = 0.3, 0.1
 #: Other exposures that must see the place, and how many are looked at.
@@ -46,9 +48,10 @@ def find_snowballs(
 ) -> list[tuple[F64, ...]]:
     """Column, row (0-based) and radius in pixels, (n, 3), of the heavy cosmic rays on each frame's chips.
 
-    They are bright, wide and in one exposure alone, out to where this no longer lies above the others.
+    They are bright, wide and in one exposure alone, out to where this no longer lies above the others. Where
+    too few others see the place to tell, what has no star's halo is named and has a radius of 0: it stays.
     """
-    if any(not frame.sources or frame.drift is not None for frame in frames) or len(frames) <= FEWEST:
+    if any(not frame.sources or frame.drift is not None for frame in frames):
         return [tuple(np.zeros((0, 3)) for _ in frame.chips) for frame in frames]
     inverses = [[each.inverse(chip) for chip in range(len(each.regions))] for each in geometries]
     sources = [_places(frame, geometry) for frame, geometry in zip(frames, geometries, strict=True)]
@@ -56,14 +59,20 @@ def find_snowballs(
     found = []
     for number, frame in enumerate(frames):
         balls = tuple(_of_chip(field, number, chip) for chip in range(len(frame.chips)))
-        radii = np.concatenate(balls)[:, 2]
-        if radii.size:
-            text = (
-                f"{frame.path.name}: {radii.size} heavy cosmic rays masked, out to {radii.max():.0f} pixels"
-            )
-            context.notify("info", text=text)
+        _tell(frame, np.concatenate(balls)[:, 2], context)
         found.append(balls)
     return found
+
+
+def _tell(frame: FrameRef, radii: F64, context: Context) -> None:
+    masked, left = int(np.sum(radii > 0)), int(np.sum(radii == 0))
+    if masked:
+        text = f"{frame.path.name}: {masked} heavy cosmic rays masked, out to {radii.max():.0f} pixels"
+        context.notify("info", text=text)
+    if left:
+        text = f"{frame.path.name}: {left} bright wide sources without a star's halo stay"
+        reason = f"fewer than {FEWEST} other exposures see their places: perhaps heavy cosmic rays"
+        context.notify("warning", text=f"{text}: {reason}")
 
 
 def _places(frame: FrameRef, geometry: Geometry) -> F64:
@@ -89,9 +98,12 @@ def _of_chip(field: Field, number: int, chip: int) -> F64:
             pairs = zip(near, light, strict=True)
             seen |= np.array([(sources[each, 2] > PART * own).any() for each, own in pairs], bool)
     found = []
-    for x, y, *place in np.column_stack([table["x"], table["y"], u, v])[~seen]:
+    bare = table["flux"][:, -1] < COMPACT * table["flux"][:, 1]
+    for x, y, alone, *place in np.column_stack([table["x"], table["y"], bare, u, v])[~seen]:
         others = _profiles_of_others(field, number, place)
-        if len(others) >= FEWEST:
+        if len(others) < FEWEST:
+            found += [(x, y, 0.0)] if alone else []
+        else:
             own, sigma = ring_profile(field.files, frame, chip, x, y)
             radius = radius_of(own, others, sigma)
             found += [(x, y, radius)] if radius else []
@@ -166,7 +178,9 @@ def _light(profile: F64) -> float:
 
 
 def hide_snowballs(mask: U16, ball: F64, first_row: int) -> None:
-    """Flag, in place, a snowball as a cosmic ray in some rows of a chip's mask."""
+    """Flag, in place, a snowball as a cosmic ray in some rows of a chip's mask; none of radius 0."""
     x, y, radius = ball
+    if not radius:
+        return
     rows, columns = np.ogrid[first_row : first_row + mask.shape[0], : mask.shape[1]]
     mask[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] |= dq.COSMIC_RAY

@@ -17,7 +17,7 @@ from reducer.stack.bands import Share, make_share
 from reducer.stack.blocks import rejection_of
 from reducer.stack.exposures import prepare_exposures
 from reducer.stack.images import StarImage
-from reducer.stack.snowballs import find_snowballs, radius_of
+from reducer.stack.snowballs import find_snowballs, hide_snowballs, radius_of
 
 SIZE, NOISE, FULL, FWHM = 300, 50.0, 1.2e5, 0.085
 #: Stars on the plane, arcsec, and their electrons: the brightest is saturated.
@@ -106,6 +106,25 @@ def test_stars_keep_their_light_and_good_exposures_every_electron(stacks):
         column, row = grid.to_pixel(u, v)
         inside = np.hypot(gx - column, gy - row) < 12.0
         assert struck.data[inside].sum() == pytest.approx(clean.data[inside].sum(), abs=0.002 * light)
+
+
+@pytest.mark.parametrize(("ball", "count"), [(True, 1), (False, 0)])
+def test_a_heavy_cosmic_ray_that_too_few_others_judge_is_named_and_stays(tmp_path, ball, count):
+    """Of two exposures; the saturated star is in both."""
+    made = [expose(number, ball and number == 0) for number in range(2)]
+    frames, told = [frame for frame, _ in made], []
+    context = Context(
+        tmp_path,
+        notify=lambda event, **facts: told.append((event, facts)),
+        files=Files({frame.path.name: chip for frame, chip in made}),
+    )
+    found = find_snowballs(frames, [frame.geometry for frame in frames], context)
+    assert [ball[2] for balls in found for ball in balls[0]] == [0.0] * count
+    assert [event for event, facts in told if "heavy cosmic rays" in facts["text"]] == ["warning"] * count
+    mask = np.zeros((SIZE, SIZE), np.uint16)
+    for one in found[0][0]:
+        hide_snowballs(mask, one, 0)
+    assert not mask.any()
 
 
 def test_a_saturated_star_whose_image_changed_is_none():
