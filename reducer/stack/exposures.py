@@ -12,7 +12,7 @@ from reducer.astrometry.geometry import Geometry, Inverse
 from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
 from reducer.stack.again import excess_of, samplings
-from reducer.stack.images import StarImage
+from reducer.stack.images import StarImage, is_fuzzy, pixel_scale
 from reducer.stack.levels import Level, Survey, lattice, solve_levels, survey_exposure
 from reducer.stack.noise import Sampling
 from reducer.stack.snowballs import find_snowballs
@@ -58,10 +58,11 @@ def prepare_exposures(
     factors = [frame.scale for frame in frames]
     levels = solve_levels(surveys, factors, geometries, points)
     widths = known_widths(images)
+    sharp = sharpness(images, geometries)
     snowballs = find_snowballs(frames, geometries, context)
     exposures = []
-    for frame, geometry, survey, level, width, image, spoilt in zip(
-        light, geometries, surveys, levels, widths, images, snowballs, strict=True
+    for frame, geometry, survey, level, width, peak, image, spoilt in zip(
+        light, geometries, surveys, levels, widths, sharp, images, snowballs, strict=True
     ):
         inverses = tuple(geometry.inverse(chip, grid.to_pixel) for chip in range(len(frame.chips)))
         along = samplings(context.disk, frame, geometry, inverses[0], grid)
@@ -72,7 +73,7 @@ def prepare_exposures(
                 inverses=inverses,
                 levels=level,
                 factor=frame.scale * flux_factor(geometry, grid),
-                weights=weigh(survey, frame.scale, width / np.median(widths)),
+                weights=weigh(survey, frame.scale, peak),
                 variance=float(np.nanmedian(survey.variance)) * frame.scale**2,
                 seconds=exposure_seconds(frame),
                 width=float(width),
@@ -97,10 +98,22 @@ def flux_factor(geometry: Geometry, grid: Grid) -> float:
     return grid.flux_factor if plane is None else (grid.scale / plane.scale) ** 2
 
 
-def weigh(survey: Survey, scale: float, width: float) -> F64:
-    """Weights (5,) by array number: one over the sky's scaled variance and the area of a star's image."""
-    weights = 1.0 / (survey.variance * scale**2 * width**2)
+def weigh(survey: Survey, scale: float, peak: float) -> F64:
+    """Weights (5,) by array number: a star's peak brightness over the sky's scaled variance."""
+    weights = peak / (survey.variance * scale**2)
     return np.where(np.isfinite(weights), weights, 0.0)
+
+
+def sharpness(images: Sequence[StarImage], geometries: Sequence[Geometry]) -> F64:
+    """Peaks of a star's images (n,) relative to the median exposure's: one over their area, or the Strehl
+    ratio where the loop was open for a time, for then they keep the width of their cores but not the light.
+    """
+    widths, strehls = known_widths(images), np.array([image.strehl for image in images])
+    peaks = (np.median(widths) / widths) ** 2
+    opened = is_fuzzy(strehls, widths * [pixel_scale(geometry) for geometry in geometries])
+    if opened.any():
+        peaks[opened] = np.minimum(peaks, strehls / np.nanmedian(strehls))[opened]
+    return peaks
 
 
 def known_widths(images: Sequence[StarImage]) -> F64:

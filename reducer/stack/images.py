@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.special import j1
 
 from reducer import dq
 from reducer.align.grid import REFERENCE_SCALE
+from reducer.astrometry.geometry import Geometry
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.photometry.width import half_width
@@ -26,6 +28,9 @@ PUPIL, HIDDEN = 7.9, 1.2
 RADIANS = np.pi / 180.0 / 3600.0
 #: Fewest isolated stars from which a Strehl ratio is told.
 FEWEST_ALONE = 3
+#: Strehl ratio lower than this part of the median: the loop was open for a time; and the median FWHM in
+#: arcsec up to which the loop was closed at all, without which the air makes what it likes of images.
+FUZZY, CORRECTED = 0.6, 0.2
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,18 @@ def wavelength_of(frame: FrameRef) -> float:
     """The filter's effective wavelength in metres, NaN for a filter that is not known."""
     found = describe(frame.header, frame.chips).effective_wavelength
     return np.nan if found is None else float(found)
+
+
+def is_fuzzy(strehls: F64, widths: F64) -> NDArray[np.bool_]:
+    """In which exposures with Strehl ratios (n,) and FWHM in arcsec (n,) the loop was open for a time, as the
+    others tell."""
+    return np.asarray((strehls < FUZZY * _median(strehls)) & (_median(widths) < CORRECTED), bool)
+
+
+def pixel_scale(geometry: Geometry) -> float:
+    """Arcsec per pixel of what a geometry is of."""
+    plane = geometry.regions[0].plane
+    return REFERENCE_SCALE if plane is None else plane.scale
 
 
 def _median(values: F64) -> float:

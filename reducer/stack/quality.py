@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
-from reducer.align.grid import REFERENCE_SCALE
 from reducer.astrometry.geometry import Geometry
 from reducer.frame import Context, FrameRef
 from reducer.sources.detection import IS_SATURATED, NOT_CENTRED, TOO_SHARP
 from reducer.stack.exposures import Exposure, geometry_of
-from reducer.stack.images import StarImage
+from reducer.stack.images import CORRECTED, StarImage, is_fuzzy, pixel_scale
 from reducer.types import F64, Table
 
 EXPOSURE = np.dtype(
@@ -25,9 +24,6 @@ EXPOSURE = np.dtype(
 #: residuals below some arcsec do not count; ellipticity higher by this; transparency and matches less than
 #: this part.
 WIDE, ASKEW, SMALL_RESIDUAL, LONG, CLOUDY, LONELY = 1.5, 3.0, 0.002, 0.15, 0.7, 0.25
-#: Strehl ratio lower than this part of the median: the loop was open for a time; and the median FWHM in
-#: arcsec up to which the loop was closed at all, without which the air makes what it likes of images.
-FUZZY, CORRECTED = 0.6, 0.2
 #: Double stars: pixels within which companions are sought, within which gaps are the same, the most that
 #: fluxes differ (a factor), fewest pairs and the part of an exposure's stars in them, least signal to noise
 #: of a star, and the brightest few of an array that are looked at.
@@ -69,13 +65,12 @@ def outliers(table: Table) -> list[str]:
     if len(table) < FEWEST:
         return [""] * len(table)
     middle = {
-        name: _median(table[name])
-        for name in ("fwhm", "ellipticity", "strehl", "transparency", "matches", "rms")
+        name: _median(table[name]) for name in ("fwhm", "ellipticity", "transparency", "matches", "rms")
     }
     worse = {
         "fwhm": table["fwhm"] > WIDE * middle["fwhm"],
         "ellipticity": table["ellipticity"] > middle["ellipticity"] + LONG,
-        "strehl": (table["strehl"] < FUZZY * middle["strehl"]) & (middle["fwhm"] < CORRECTED),
+        "strehl": is_fuzzy(table["strehl"], table["fwhm"]),
         "transparency": table["transparency"] < CLOUDY * middle["transparency"],
         "matches": table["matches"] < LONELY * middle["matches"],
         "rms": table["rms"] > np.maximum(ASKEW * middle["rms"], SMALL_RESIDUAL),
@@ -86,12 +81,6 @@ def outliers(table: Table) -> list[str]:
 def _median(values: F64) -> float:
     known = values[np.isfinite(values)]
     return float(np.median(known)) if len(known) else np.nan
-
-
-def pixel_scale(geometry: Geometry) -> float:
-    """Arcsec per pixel of what a geometry is of."""
-    plane = geometry.regions[0].plane
-    return REFERENCE_SCALE if plane is None else plane.scale
 
 
 def sky_level(frame: FrameRef) -> float:

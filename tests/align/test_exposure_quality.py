@@ -1,15 +1,18 @@
 """What the table of exposures says of their stars, and which exposures are left out for it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from reducer.align.layout import nominal_geometry
 from reducer.align.together import align_exposures
 from reducer.errors import BadParameter
 from reducer.frame import Context, FrameRef, tell_nobody
 from reducer.photometry.width import half_width
 from reducer.stack.blocks import keep_sharp
+from reducer.stack.exposures import sharpness
 from reducer.stack.images import StarImage, _strehl_of, peak_of_perfect_image
 from reducer.stack.quality import EXPOSURE, outliers
 
@@ -78,3 +81,14 @@ def test_faint_stars_amid_other_light_do_not_set_the_strehl_ratio():
     light = np.array([3.4e6, 3.4e5, 2.4e6, -5e4, 1.7e6, -3e5, -2e5, -1e5, 9.3e5])
     assert _strehl_of(strehls, light) == pytest.approx(0.186)
     assert np.isnan(_strehl_of(strehls[:2], light[:2]))
+
+
+def test_an_exposure_whose_loop_opened_weighs_by_its_strehl_ratio(field):
+    """Its cores are as narrow as the others', and hold half of the light."""
+    geometry = nominal_geometry(field(1, 10, 1)[0][0])
+    images = [StarImage(4.0, 0.0, strehl) for strehl in (0.30, 0.31, 0.15, np.nan, 0.30)]
+    images.append(StarImage(5.0, 0.0, 0.25))
+    peaks = sharpness(images, [geometry] * 6)
+    assert peaks == pytest.approx([1.0, 1.0, 0.5, 1.0, 1.0, 0.64])
+    seeing = [replace(image, width=30.0) for image in images]
+    assert sharpness(seeing, [geometry] * 6) == pytest.approx(1.0)

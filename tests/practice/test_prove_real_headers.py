@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from goafetch.practice.exposure.headers import reference_position
 from goafetch.practice.exposure.night import Exposure, Night, draw_conditions, draw_course
 from goafetch.practice.simulate import to_fits
 
-REAL = Path(__file__).resolve().parents[2].parent / "shared/reference/headers/gsaoi"
+HERE = Path(__file__).resolve().parents[2].parent / "shared/reference"
+REAL = Path(os.environ.get("GOAFETCH_REFERENCE", HERE)) / "headers/gsaoi"
 pytestmark = [pytest.mark.prove, pytest.mark.skipif(not REAL.is_dir(), reason="no real headers at hand")]
 
 #: Names of persons; what IRAF added to one file; a guide window on the detector, which the simulator opens
