@@ -17,6 +17,7 @@ CODES = {
     "3": "nothing matched",
     "4": "the archive refused, blocked or could not be reached",
     "130": "interrupted; everything finished so far is kept",
+    "141": "the reader of the pipe has gone",
 }
 
 

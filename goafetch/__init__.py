@@ -16,7 +16,7 @@ from typing import Any  # noqa: E402
 
 from goafetch.folders import place_kernels  # noqa: E402
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 place_kernels()
 
@@ -37,3 +37,8 @@ def __getattr__(name: str) -> Any:
     if name in _PLACES:
         return getattr(importlib.import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What a user calls, for completion in notebooks."""
+    return sorted([*_PLACES, "__version__"])

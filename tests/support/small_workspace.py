@@ -125,7 +125,7 @@ def story(*stacks):
         query="/jsonsummary/canonical/GS-2017A-Q-29/GSAOI",
         started="2026-11-22T18:00:00",
         seconds=31.5,
-        version="0.1.0",
+        version="0.2.0",
         fetched=51,
         fetched_bytes=1_020_000_000,
         exposures=tuple(
