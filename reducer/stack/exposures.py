@@ -105,14 +105,14 @@ def weigh(survey: Survey, scale: float, peak: float) -> F64:
 
 
 def sharpness(images: Sequence[StarImage], geometries: Sequence[Geometry]) -> F64:
-    """Peaks of a star's images (n,) relative to the median exposure's: one over their area, or the Strehl
-    ratio where the loop was open for a time, for then they keep the width of their cores but not the light.
+    """Peaks of a star's images (n,) relative to the median exposure's: one over their area, or, if lower, the
+    light of their cores where the loop was open for a time, for then these keep their width.
     """
-    widths, strehls = known_widths(images), np.array([image.strehl for image in images])
+    widths, cores = known_widths(images), np.array([image.core for image in images])
     peaks = (np.median(widths) / widths) ** 2
-    opened = is_fuzzy(strehls, widths * [pixel_scale(geometry) for geometry in geometries])
+    opened = is_fuzzy(cores, widths * [pixel_scale(geometry) for geometry in geometries])
     if opened.any():
-        peaks[opened] = np.minimum(peaks, strehls / np.nanmedian(strehls))[opened]
+        peaks[opened] = np.minimum(peaks, cores / np.nanmedian(cores))[opened]
     return peaks
 
 

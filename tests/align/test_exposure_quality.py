@@ -83,12 +83,12 @@ def test_faint_stars_amid_other_light_do_not_set_the_strehl_ratio():
     assert np.isnan(_strehl_of(strehls[:2], light[:2]))
 
 
-def test_an_exposure_whose_loop_opened_weighs_by_its_strehl_ratio(field):
-    """Its cores are as narrow as the others', and hold half of the light."""
+def test_an_exposure_whose_loop_opened_weighs_by_the_light_of_its_cores(field):
+    """They are as narrow as the others', and hold six tenths of the light."""
     geometry = nominal_geometry(field(1, 10, 1)[0][0])
-    images = [StarImage(4.0, 0.0, strehl) for strehl in (0.30, 0.31, 0.15, np.nan, 0.30)]
-    images.append(StarImage(5.0, 0.0, 0.25))
+    images = [StarImage(4.0, 0.0, 0.3, core) for core in (0.50, 0.51, 0.30, np.nan, 0.50)]
+    images.append(StarImage(5.0, 0.0, 0.3, 0.45))
     peaks = sharpness(images, [geometry] * 6)
-    assert peaks == pytest.approx([1.0, 1.0, 0.5, 1.0, 1.0, 0.64])
+    assert peaks == pytest.approx([1.0, 1.0, 0.6, 1.0, 1.0, 0.64])
     seeing = [replace(image, width=30.0) for image in images]
     assert sharpness(seeing, [geometry] * 6) == pytest.approx(1.0)

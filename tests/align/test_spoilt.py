@@ -72,8 +72,15 @@ def test_trailed_and_doubled_exposures_are_left_out_by_name(field):
     assert len(left) == 3
     assert {facts["name"]: facts["reason"].split(":")[0] for _, facts in told} == {
         "S0001.fits": "its stars are double",
-        "S0003.fits": "its stars are trailed",
+        "S0003.fits": "its stars are trailed or doubled",
     }
+
+
+@pytest.mark.parametrize(("length", "kept"), [(0.144, 2), (0.013, 3)])
+def test_weak_trails_in_a_crowd_are_told_from_a_loop_that_opened(field, length, kept):
+    """Ellipticities above the median as drawn: trails in a crowd with poor images were kept."""
+    images = [StarImage(5.0, 0.02, 0.3), StarImage(5.2, 0.02, 0.3), StarImage(16.0, 0.02 + length, 0.1)]
+    assert len(leave_out_spoilt(field(3, 200, 74)[0], images, Context(Path()))[0]) == kept
 
 
 def test_a_field_of_double_stars_is_kept(field):
@@ -84,12 +91,12 @@ def test_a_field_of_double_stars_is_kept(field):
 
 def test_a_loop_that_opened_is_named():
     table = np.zeros(5, EXPOSURE)
-    table["fwhm"], table["strehl"], table["transparency"] = 0.08, 0.28, 1.0
+    table["fwhm"], table["core"], table["transparency"] = 0.08, 0.45, 1.0
     table["matches"], table["rms"] = 400, 5e-4
-    table["strehl"][2] = 0.13
-    assert outliers(table) == ["", "", "strehl", "", ""]
+    table["core"] *= [1.0, 0.82, 0.70, 1.05, 1.0]
+    assert outliers(table) == ["", "", "core", "", ""]
     table["outlier"] = outliers(table)
     table["filename"][2] = "S2.fits"
     told = []
     tell_outliers(table, Context(Path(), notify=lambda event, **facts: told.append(facts["text"])))
-    assert told == ["S2.fits stands out from the others, its value and their median: strehl 0.13, 0.28"]
+    assert told == ["S2.fits stands out from the others, its value and their median: core 0.315, 0.45"]

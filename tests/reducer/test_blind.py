@@ -88,6 +88,24 @@ def test_faint_skies_are_not_taken_for_dead() -> None:
     assert not any(each.any() for arrays in blind for each in arrays.values())
 
 
+@pytest.mark.parametrize("dead", [(), (5, 3)])
+def test_short_skies_are_judged_by_what_they_would_show_in_the_time_of_the_objects(
+    dead: tuple[int, ...],
+) -> None:
+    """Skies of half the time have half the light; the array that one of them lost is found, and no other."""
+
+    def light(place: int, array: int) -> float:
+        level = 3300 * (1 + 0.01 * place)
+        return -level if (place, array) == dead else -level / 2 if place >= 3 else 0.0
+
+    frames = expose(light, count=6)
+    scaled = [{a: c.times(2.0 if n >= 3 else 1.0) for a, c in each.items()} for n, each in enumerate(frames)]
+    blind, sky = find_blind(scaled, [0, 0, 0, 1, 1, 1])
+    found = {(n, a) for n, each in enumerate(blind) for a, part in each.items() if part.any()}
+    assert found == ({dead} if dead else set())
+    assert sky == pytest.approx(3350, rel=0.1)
+
+
 def test_blind_cells_hide_their_pixels() -> None:
     blind = np.zeros((2, 2), bool)
     blind[1, 0] = True

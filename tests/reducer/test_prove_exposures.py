@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from goafetch.practice.exposure.night import Night
-from goafetch.practice.simulate import build_program
+from goafetch.practice import simulate
+from goafetch.practice.exposure.night import Night, Program
+from goafetch.practice.program import tutorial
 from reducer import dq, recipes
 from reducer.fitsio import open_frame, read_chip
 from reducer.frame import Chip, Context, FrameRef
@@ -28,7 +30,7 @@ def reduce_night(folder: Path, night: Night) -> tuple[Path, Path, list[FrameRef]
     """Simulate a night, make its flat, reduce its science; truth folder, flat and products."""
     raw, truth, made = folder / "raw", folder / "truth", folder / "made"
     made.mkdir()
-    build_program("tutorial", raw, truth=truth, workers=1, night=night)
+    simulate.build_program("tutorial", raw, truth=truth, workers=1, night=night)
     kinds = {each["name"]: each["kind"] for each in json.loads((truth / "exposures.json").read_text())}
 
     def of(*wanted: str) -> list[FrameRef]:
@@ -57,11 +59,25 @@ def error_of(chip: Chip, light: np.ndarray, flat: Chip) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("seed", "scenery", "channels"), [(31, "galaxy", 4), (32, "sparse", 32), (33, "crowded", 4)]
+    ("seed", "scenery", "channels", "seconds"),
+    [(31, "galaxy", 4, 60.0), (32, "sparse", 32, 60.0), (33, "crowded", 4, 60.0), (34, "galaxy", 4, 30.0)],
 )
 def test_an_unseen_night_is_reduced_to_its_noise(
-    tmp_path: Path, seed: int, scenery: str, channels: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+    scenery: str,
+    channels: int,
+    seconds: float,
 ) -> None:
+    """Level and noise, also where sky exposures last ``seconds``, half of the objects' time."""
+
+    def plan(night: Night) -> Program:
+        program = tutorial(night)
+        exposures = (replace(e, exptime=seconds) if e.kind == "sky" else e for e in program.exposures)
+        return replace(program, exposures=tuple(exposures))
+
+    monkeypatch.setitem(simulate.PROGRAMS, "tutorial", plan)
     night = Night(
         seed=seed, sky_order="interleaved", dither=2.0, size=SIZE, scenery=scenery, channels=channels,
         flats=8, compress=False, noiseless=True,
