@@ -156,7 +156,7 @@ COLUMNS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "sky": ("electron", "sky level subtracted"),
         "transparency": ("", "relative to the first"),
         "transparency_error": ("", "its error"),
-        "core": ("", "light of stars within 8 pixels over that within 32"),
+        "core": ("", "light within 8 pixels over that within 32"),
         "weight": ("", "in the stack, sum 1"),
         "shift_east": ("arcsec", "from its header's pointing"),
         "shift_north": ("arcsec", "from its header's pointing"),

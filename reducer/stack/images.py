@@ -29,9 +29,9 @@ RADIANS = np.pi / 180.0 / 3600.0
 #: Fewest isolated stars from which a Strehl ratio is told.
 FEWEST_ALONE = 3
 #: A core's part of the light lower than this part of the median: the loop was open for a time. Of such
-#: exposures drawn over seeing and crowding they are 0.60 to 0.73, of good ones 0.82 and more. And the median
+#: exposures drawn over seeing and crowding they are 0.56 to 0.73, of good ones 0.75 and more. And the median
 #: FWHM in arcsec up to which the loop was closed at all, without which the air makes what it likes.
-FUZZY, CORRECTED = 0.77, 0.2
+FUZZY, CORRECTED = 0.74, 0.2
 
 
 @dataclass(frozen=True)

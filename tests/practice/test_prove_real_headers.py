@@ -5,22 +5,19 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-import os
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from real_headers import REAL, real_headers
 
 from goafetch.practice.exposure.detector import make_array
 from goafetch.practice.exposure.headers import reference_position
 from goafetch.practice.exposure.night import Exposure, Night, draw_conditions, draw_course
 from goafetch.practice.simulate import to_fits
 
-HERE = Path(__file__).resolve().parents[2].parent / "shared/reference"
-REAL = Path(os.environ.get("GOAFETCH_REFERENCE", HERE)) / "headers/gsaoi"
 pytestmark = [pytest.mark.prove, pytest.mark.skipif(not REAL.is_dir(), reason="no real headers at hand")]
 
 #: Names of persons; what IRAF added to one file; a guide window on the detector, which the simulator opens
@@ -62,16 +59,6 @@ FILES = {
     "S20140122S0227": ("dark", 2048),
     "S20181023S0087": ("standard", 1024),
 }
-
-
-def real_headers(name: str) -> list[fits.Header]:
-    found: list[fits.Header] = []
-    for line in (REAL / f"{name}.fits.header").read_text("latin1").splitlines():
-        if line.startswith("--- "):
-            found.append(fits.Header())
-        elif found and line.strip() and line[:8].strip() != "END":
-            found[-1].append(fits.Card.fromstring(line[:80].ljust(80)), end=True)
-    return found
 
 
 def like(name: str, primary: fits.Header) -> Exposure:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from test_prove_real_headers import REAL, real_headers
+from real_headers import REAL, real_headers
 
 from goafetch.pipeline import RunReport, run
 from goafetch.practice.exposure.night import Night
