@@ -10,6 +10,7 @@ from typing import Any
 
 from reducer.errors import BadParameter
 from reducer.frame import Context
+from reducer.headers.sky import SEPARATE
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ STEPS: Mapping[str, Mapping[str, Parameter]] = {
     "separateSky": {
         "ref_obj": Parameter((), names, "files to take as object exposures"),
         "ref_sky": Parameter((), names, "files to take as sky exposures"),
-        "frac_FOV": Parameter(0.9, number, "fraction of the field that separates pointings"),
+        "frac_FOV": Parameter(SEPARATE, number, "fraction of the field that separates pointings"),
     },
     "associateSky": {
         "time": Parameter(600.0, number, "seconds over which a sky exposure loses its weight"),

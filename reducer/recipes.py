@@ -24,7 +24,7 @@ Recipe = tuple[Step, ...]
 makeProcessedFlat: Recipe = (prepare, makeFlat)
 makeProcessedBPM: Recipe = (prepare, makeBPM)
 checkWCS: Recipe = (checkPointings,)
-reduce_nostack: Recipe = (prepare, separateSky, correctDetector, associateSky, skyCorrect)
+reduce_nostack: Recipe = (prepare, correctDetector, separateSky, associateSky, skyCorrect)
 
 alignAndStack: Recipe = (
     detectSources,

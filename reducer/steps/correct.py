@@ -16,13 +16,14 @@ from reducer.detector import NO_RESPONSE, Exposure, Response, correct, linear_el
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.gsaoi import ARRAYS, region
+from reducer.headers.sky import link
 from reducer.provenance import plan_product
 from reducer.sky.blind import STEP, WHOLE, Cells, cells_of, find_blind, hide_cells
 from reducer.sky.border import border_means
 from reducer.sky.objects import Bool
 from reducer.steps.masks import Calibrations, Place, known_bits, read_counts, read_response
 from reducer.steps.persistence import Glow, earlier_glows, glowing_pixels, saturated_pixels
-from reducer.steps.places import describe, link, positions
+from reducer.steps.places import describe, positions
 from reducer.steps.prepare import accept
 from reducer.types import F32, F64, U16, Header, Table
 

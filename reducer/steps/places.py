@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reducer.align.layout import frame_regions, header_layout
 from reducer.astrometry.sky import Position, plane_to_sky, sky_to_plane
@@ -54,12 +52,3 @@ def positions(frames: Sequence[FrameRef]) -> tuple[F64, F64]:
     first = next((place for place in places if place), (0.0, 0.0))
     ra, dec = np.array([place or first for place in places]).T
     return sky_to_plane(ra, dec, first)
-
-
-def link(east: F64, north: F64, distance: float) -> NDArray[np.integer[Any]]:
-    """Number the groups in which each pointing is within a distance of another one, from 0."""
-    groups = np.arange(east.size)
-    near = np.hypot(east[:, None] - east, north[:, None] - north) < distance
-    for _ in range(east.size):
-        groups = np.array([groups[near[place]].min() for place in range(east.size)])
-    return np.unique(groups, return_inverse=True)[1]

@@ -19,10 +19,10 @@ from reducer.frame import Context, FrameRef
 from reducer.headers.gsaoi import MOSAIC_ORIGIN, region
 from reducer.headers.keywords import scale
 from reducer.headers.repairs import has_wcs, repair
-from reducer.headers.sky import FIELD
+from reducer.headers.sky import FIELD, link
 from reducer.headers.stopped import why_stopped
 from reducer.provenance import file_md5
-from reducer.steps.places import ORIGIN, by_keywords, describe, link, moved, positions
+from reducer.steps.places import ORIGIN, by_keywords, describe, moved, positions
 from reducer.types import F64
 
 #: Arcsec by which a WCS may be away from target plus offset (1.1 was seen).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from reducer.astrometry.sky import sky_to_plane
 from reducer.errors import MissingCalibration
 from reducer.frame import Context, FrameRef
 from reducer.headers.names import is_sky
-from reducer.headers.sky import FIELD
-from reducer.steps.places import commanded, describe, link, positions
+from reducer.headers.same import exposure_name
+from reducer.headers.sky import FIELD, link
+from reducer.steps.places import commanded, describe, positions
+from reducer.steps.pointings import poor_pointings
 from reducer.steps.prepare import same_settings
 from reducer.types import F64
 
@@ -27,7 +30,7 @@ def separateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Give each frame its role: 'object', 'sky', or 'both' where no exposure is off the target."""
     objects = parameters.value(context, "separateSky", "ref_obj")
     skies = parameters.value(context, "separateSky", "ref_sky")
-    names = [frame.path.name for frame in frames]
+    names = [exposure_name(frame.path) for frame in frames]
     # Names tell of one group; another one of the same run is separated as ever.
     if any(_is(name, told) for name in names for told in (*objects, *skies)):
         roles, reason = _as_told(frames, objects, skies), "as ref_obj and ref_sky say"
@@ -36,7 +39,7 @@ def separateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
             reason = "ref_obj and ref_sky name none of its frames"
             context.notify("decision", what="separated by pointing", reason=reason)
         fraction = parameters.value(context, "separateSky", "frac_FOV")
-        roles, reason = _by_pointing(frames, fraction)
+        roles, reason = _by_pointing(frames, fraction, context)
     counts = {role: roles.count(role) for role in ("object", "sky", "both")}
     told = f"{counts['object'] + counts['both']} on target, {counts['sky']} off target"
     context.notify("decision", what=told, reason=reason)
@@ -49,7 +52,7 @@ def separateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
 
 def _as_told(frames: Sequence[FrameRef], objects: Sequence[str], skies: Sequence[str]) -> list[str]:
     roles = []
-    for name in (frame.path.name for frame in frames):
+    for name in (exposure_name(frame.path) for frame in frames):
         is_object = any(_is(name, told) for told in objects)
         is_sky = any(_is(name, told) for told in skies)
         if is_object == is_sky:
@@ -60,7 +63,7 @@ def _as_told(frames: Sequence[FrameRef], objects: Sequence[str], skies: Sequence
 
 
 def _is(name: str, told: str) -> bool:
-    return name.removesuffix(".fits") == told.removesuffix(".bz2").removesuffix(".fits")
+    return name == exposure_name(Path(told.removesuffix(".bz2")))
 
 
 def leaveOutSkies(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
@@ -71,7 +74,7 @@ def leaveOutSkies(frames: Sequence[FrameRef], context: Context) -> list[FrameRef
 # --- by pointing and guiding -------------------------------------------------------------------------
 
 
-def _by_pointing(frames: Sequence[FrameRef], fraction: float) -> tuple[list[str], str]:
+def _by_pointing(frames: Sequence[FrameRef], fraction: float, context: Context) -> tuple[list[str], str]:
     east, north = positions(frames)
     groups = link(east, north, fraction * FIELD)
     named = np.array([is_sky(describe(frame).object or "") for frame in frames])
@@ -79,34 +82,52 @@ def _by_pointing(frames: Sequence[FrameRef], fraction: float) -> tuple[list[str]
         return ["both"] * len(frames), f"all exposures lie within {fraction * FIELD:.0f} arcsec"
     blank = {group for group in range(groups.max() + 1) if named[groups == group].all()}
     left = [group for group in range(groups.max() + 1) if group not in blank]
-    on_target, reason = _on_target(frames, groups, left or sorted(blank))
+    on_target, reason = _on_target(frames, groups, left or sorted(blank), context)
     if blank and left:
         reason = f"{reason}; empty sky by name elsewhere"
     roles = ["object" if group in on_target else "sky" for group in groups]
     if "sky" not in roles:
-        return ["both"] * len(frames), "every pointing is on a target"
+        return ["both"] * len(frames), f"every pointing is on a target: {reason}"
     return roles, reason
 
 
 def _on_target(
-    frames: Sequence[FrameRef], groups: NDArray[np.integer[Any]], left: Sequence[int]
+    frames: Sequence[FrameRef], groups: NDArray[np.integer[Any]], left: Sequence[int], context: Context
 ) -> tuple[list[int], str]:
-    """Those of some groups of pointings that are on target, and why."""
+    """Those of some groups of pointings that are on target, and why.
+
+    A pointing that was not guided is sky. Where all were, the target's is that nearest to it; another one is
+    sky if it is poor in objects beside it, else a target too. Where none was, those away from it are sky.
+    """
     if len(left) == 1:
         return list(left), "one pointing is on target"
-    of_these = np.isin(groups, left)
-    guided = np.array([describe(frame).wavefront_sensor is not None for frame in frames])
-    if guided[of_these].any() and not guided[of_these].all():
-        on_target = [group for group in left if guided[groups == group].mean() >= 0.5]
-        return on_target, "the guided pointings are on target"
-    away = np.array([_from_target(frame) for frame in frames])
-    distance = [float(np.median(away[groups == group])) for group in left]
-    near = np.array(distance) - min(distance) < FIELD / 2
-    on_target = [group for group, is_near in zip(left, near, strict=True) if is_near]
-    return on_target, "the pointings nearest to the target are on target"
+    of_each = {group: [f for f, g in zip(frames, groups, strict=True) if g == group] for group in left}
+    share = {group: _guided(of_each[group]) for group in left}
+    guided = [group for group in left if share[group] >= 0.5]
+    reason = "the guided pointings are on target" if 0 < len(guided) < len(left) else ""
+    if len(guided) == 1:
+        return guided, reason
+    distance = {group: _from_target(of_each[group]) for group in guided or left}
+    nearest = min(distance.values())
+    near = [group for group, away in distance.items() if away - nearest < FIELD / 2]
+    others = {group: of_each[group] for group in guided if group not in near}
+    if not others:
+        return near, reason or "the pointings nearest to the target are on target"
+    poor, counted = poor_pointings(of_each[near[0]], others, context)
+    return [group for group in guided if group not in poor], "; ".join(filter(None, (reason, counted)))
 
 
-def _from_target(frame: FrameRef) -> float:
+def _guided(frames: Sequence[FrameRef]) -> float:
+    """The share of exposures that were guided."""
+    return float(np.mean([describe(frame).wavefront_sensor is not None for frame in frames]))
+
+
+def _from_target(frames: Sequence[FrameRef]) -> float:
+    """Arcsec between the exposures of a pointing and their target."""
+    return float(np.median([_away(frame) for frame in frames]))
+
+
+def _away(frame: FrameRef) -> float:
     """Arcsec between an exposure and its target; 0 where the headers do not tell."""
     described, place = describe(frame), commanded(frame)
     ra, dec = described.target_ra, described.target_dec
@@ -133,28 +154,46 @@ class SkyChoice:
 
 
 def associateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
-    """Note for each object frame the names of the skies that serve it (``skies``), nearest in time first."""
+    """Note for each object frame the names of the skies that serve it (``skies``), nearest in time first.
+
+    Exposures of a target serve those of the same pointing alone. Where others are left, an exposure that has
+    too few skies is left out by name.
+    """
     names = ("time", "distance", "min_skies", "max_skies", "use_all")
     choice = SkyChoice(*(parameters.value(context, "associateSky", name) for name in names))
     east, north = positions(frames)
+    pointing = link(east, north, parameters.value(context, "separateSky", "frac_FOV") * FIELD)
     times = np.array([seconds(frame) for frame in frames])
-    associated = []
+    associated: list[FrameRef] = []
+    missing: dict[str, MissingCalibration] = {}
     for place, frame in enumerate(frames):
         if frame.role == "sky":
             associated.append(frame)
             continue
-        others = _usable(frames, place, np.hypot(east - east[place], north - north[place]), choice, context)
+        away = np.hypot(east - east[place], north - north[place])
+        away[pointing != pointing[place]] = np.inf
+        others = _usable(frames, place, away, choice, context)
         order = sorted(others, key=lambda other: abs(times[other] - times[place]))
         most = choice.most or (MOST_OF_FIELD if frame.role == "both" else None)
         chosen = _in_time(order, np.abs(times - times[place]), choice)[:most]
         if len(chosen) < max(choice.fewest, 1):
-            raise MissingCalibration(
-                f"{frame.path.name} has {len(chosen)} sky exposures",
-                f"{max(choice.fewest, 1)} or more",
-                "add sky exposures, or set associateSky:use_all=True or a smaller min_skies",
-            )
+            missing[frame.path.name] = _too_few(frame, len(chosen), choice)
+            continue
         associated.append(frame.with_(skies=tuple(frames[other].path.name for other in chosen)))
+    if missing and all(frame.role == "sky" for frame in associated):
+        raise next(iter(missing.values()))
+    for name, error in missing.items():
+        context.notify("refused", name=name, reason=str(error))
     return associated
+
+
+def _too_few(frame: FrameRef, number: int, choice: SkyChoice) -> MissingCalibration:
+    return MissingCalibration(
+        f"{frame.path.name} has {number} sky exposures",
+        f"{max(choice.fewest, 1)} or more",
+        "add sky exposures, name some with separateSky:ref_sky, or set associateSky:use_all=True or a "
+        "smaller min_skies",
+    )
 
 
 def seconds(frame: FrameRef) -> float:
@@ -168,7 +207,11 @@ def seconds(frame: FrameRef) -> float:
 def _usable(
     frames: Sequence[FrameRef], place: int, away: F64, choice: SkyChoice, context: Context
 ) -> list[int]:
-    skies = [other for other, frame in enumerate(frames) if frame.role in ("sky", "both") and other != place]
+    skies = [
+        other
+        for other, frame in enumerate(frames)
+        if frame.role == "sky" or (frame.role == "both" and other != place and np.isfinite(away[other]))
+    ]
     far = [other for other in skies if frames[other].role == "sky" or away[other] >= choice.distance]
     if skies and not far:
         context.notify(

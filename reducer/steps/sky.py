@@ -12,7 +12,7 @@ import numpy as np
 from reducer import parameters
 from reducer.errors import BadParameter
 from reducer.frame import Context, FrameRef
-from reducer.headers.sky import FIELD
+from reducer.headers.sky import FIELD, link
 from reducer.provenance import plan_product, product_name
 from reducer.sky.blocks import pack, unpack
 from reducer.sky.border import Reference, judge, weigh_in
@@ -24,7 +24,7 @@ from reducer.sky.level import odd_skies
 from reducer.sky.objects import BLOCK, Bool
 from reducer.sky.rows import Ramp, find_ramps
 from reducer.steps.field import Seens, shift
-from reducer.steps.places import describe, link, positions
+from reducer.steps.places import describe, positions
 from reducer.steps.separate import seconds
 from reducer.steps.skyframes import (
     KeepTask,
@@ -89,15 +89,16 @@ class Skies:
 def skyCorrect(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Subtract the sky from the object frames, which become `_skyCorrected`; off-target ones stay."""
     _refuse_both(context)
-    objects = [frame for frame in frames if frame.role != "sky"]
-    skies = make_patterns(frames, objects, context)
+    fields = _wanted_fields(frames, context)
+    objects = [frame for field in fields for frame in field]
+    skies = make_patterns(frames, objects, context) if objects else Skies({}, {})
     tasks = [
         LookTask(context.disk, frame, skies.patterns[skies.members(frame)], skies.blocks.get(frame.path.name))
         for frame in objects
     ]
     seen = dict(zip((frame.path.name for frame in objects), context.map(look, tasks), strict=True))
     made = _keep_skies([frame for frame in frames if frame.role == "sky"], skies, context)
-    for group in _fields(objects):
+    for group in fields:
         made |= _correct_group(group, skies, seen, context)
     return [made[frame.path.name] for frame in frames if frame.path.name in made]
 
@@ -105,6 +106,17 @@ def skyCorrect(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
 def _refuse_both(context: Context) -> None:
     if all(parameters.value(context, "skyCorrect", name) is True for name in ("offset_sky", "scale_sky")):
         raise BadParameter("skyCorrect has offset_sky=True and scale_sky=True", "at most one of them")
+
+
+def _wanted_fields(frames: Sequence[FrameRef], context: Context) -> list[list[FrameRef]]:
+    """Object frames by field; those of fields alone of which products are wanted, where of no sky any is."""
+    fields = _fields([frame for frame in frames if frame.role != "sky"])
+    skies = [product_name(frame.path, "_flatCorrected") for frame in frames if frame.role == "sky"]
+    if any(_is_wanted(name, context) for name in skies):
+        return fields
+    wanted = [[product_name(frame.path, "_skyCorrected") for frame in field] for field in fields]
+    kept = [any(_is_wanted(name, context) for name in names) for names in wanted]
+    return [field for field, is_kept in zip(fields, kept, strict=True) if is_kept]
 
 
 def _fields(objects: Sequence[FrameRef]) -> list[list[FrameRef]]:
@@ -260,7 +272,7 @@ def _write(
     context: Context,
 ) -> dict[str, FrameRef]:
     """Run the tasks (of ``frames``) whose products are wanted; all products there are, by frame name."""
-    wanted = [task for task in tasks if _is_wanted(task.target.path, context)]
+    wanted = [task for task in tasks if _is_wanted(task.target.path.name, context)]
     for path in context.map(function, wanted):
         context.notify("made", path=path)
     made = {}
@@ -278,8 +290,8 @@ def _write(
     return made
 
 
-def _is_wanted(path: Path, context: Context) -> bool:
-    return context.wanted is None or path.name in context.wanted
+def _is_wanted(product: str, context: Context) -> bool:
+    return context.wanted is None or product in context.wanted
 
 
 # --- levels ------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from raw_exposure import SIDE, array_header, primary_header
 
 from reducer.errors import MissingCalibration
 from reducer.frame import Context, FrameRef
+from reducer.sky.pointings import Objects
+from reducer.steps import pointings
 from reducer.steps.places import positions
 from reducer.steps.separate import associateSky, separateSky
 
@@ -80,6 +82,12 @@ def test_the_user_has_the_last_word() -> None:
     assert roles(frames, ref_sky=("S1", "S7")) == ["object", "sky", "object"]
 
 
+def test_the_user_names_raw_files_whatever_they_have_become() -> None:
+    frames = frames_at((0, 0), (0.2, 0), (-300, 0))
+    later = [frame.with_(path=Path(f"{frame.path.stem}_flatCorrected.fits")) for frame in frames]
+    assert roles(later, ref_sky=("S1.fits.bz2", "S2")) == ["object", "sky", "sky"]
+
+
 def test_names_of_another_group_leave_this_one_to_its_pointings() -> None:
     told: list[str] = []
     context = Context(
@@ -113,3 +121,69 @@ def test_a_single_frame_is_told_what_is_missing() -> None:
     frames = separateSky(frames_at((0, 0)), Context(Path()))
     with pytest.raises(MissingCalibration, match=r"S0\.fits has 0 sky exposures"):
         associateSky(frames, Context(Path()))
+
+
+# --- several guided pointings ------------------------------------------------------------------------
+
+TWO = [(0, 0), (5, 0), (0, 5), (0, 240), (5, 240), (0, 245)]
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Objects]:
+    """What the target's pointing ('here') and the others ('there') show, instead of what pixels do."""
+    shown = {"here": Objects(40, 0.02), "there": Objects(30, 0.02)}
+    monkeypatch.setattr(pointings, "compare", lambda *_: (shown["here"], shown["there"]))
+    return shown
+
+
+def told_roles(frames: list[FrameRef]) -> tuple[list[str], str]:
+    told: list[str] = []
+    context = Context(Path(), notify=lambda event, **facts: told.append(str(facts.get("reason"))))
+    return [frame.role for frame in separateSky(frames, context)], told[-1]
+
+
+def test_a_guided_pointing_that_is_poor_in_objects_is_sky(counted: dict[str, Objects]) -> None:
+    """Guided or not, what lay further from the target was sky: a second target was subtracted as such."""
+    counted["there"] = Objects(1, 0.001)
+    found, reason = told_roles(frames_at(*TWO, guided=tuple(range(6))))
+    assert found == ["object"] * 3 + ["sky"] * 3
+    assert "S3 shows 1 objects" in reason and "the target's 40" in reason and "empty sky" in reason
+
+
+def test_guided_pointings_that_are_alike_are_both_targets(counted: dict[str, Objects]) -> None:
+    found, reason = told_roles(frames_at(*TWO, guided=tuple(range(6))))
+    assert found == ["both"] * 6
+    assert "a target too" in reason
+
+
+def test_a_target_poorer_than_what_is_beside_it_is_still_the_target(counted: dict[str, Objects]) -> None:
+    counted["here"] = Objects(1, 0.001)
+    assert told_roles(frames_at(*TWO, guided=tuple(range(6))))[0] == ["both"] * 6
+
+
+def test_alike_pointings_take_real_skies_where_there_are_some(counted: dict[str, Objects]) -> None:
+    frames = frames_at(*TWO, (300, 0), guided=tuple(range(6)))
+    found = separateSky(frames, Context(Path()))
+    assert [frame.role for frame in found] == ["object"] * 6 + ["sky"]
+    assert {frame.skies for frame in associateSky(found, Context(Path()))} == {("S6.fits",), ()}
+
+
+def test_alike_pointings_are_each_the_sky_of_their_own(counted: dict[str, Objects]) -> None:
+    found = separateSky(frames_at(*TWO, guided=tuple(range(6))), Context(Path()))
+    skies = [set(frame.skies) for frame in associateSky(found, Context(Path()))]
+    for place, served in enumerate(skies):
+        own = range(3) if place < 3 else range(3, 6)
+        assert served == {f"S{number}.fits" for number in own if number != place}
+
+
+def test_a_pointing_of_one_exposure_has_no_sky_and_is_left_out_by_name(counted: dict[str, Objects]) -> None:
+    told: list[str] = []
+    context = Context(Path(), notify=lambda event, **facts: told.append(f"{event} {facts}"))
+    found = separateSky(frames_at(*TWO[:4], guided=tuple(range(4))), context)
+    assert [frame.path.name for frame in associateSky(found, context)] == ["S0.fits", "S1.fits", "S2.fits"]
+    assert any(text.startswith("refused") and "S3.fits has 0 sky exposures" in text for text in told)
+
+
+def test_a_second_pointing_is_sky_where_the_user_says_so(counted: dict[str, Objects]) -> None:
+    frames = frames_at(*TWO, guided=tuple(range(6)))
+    assert roles(frames, ref_sky=("S3", "S4", "S5")) == ["object"] * 3 + ["sky"] * 3
