@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from goafetch.pipeline import products
-from goafetch.pipeline.stages import FLAT_RECIPE, FRAME_RECIPE, Outcome, Work, current, group_key, stack_key
+from goafetch.pipeline.stages import (
+    FLAT_RECIPE,
+    FRAME_RECIPE,
+    ONLY_SKY,
+    Outcome,
+    Work,
+    current,
+    group_key,
+    is_sky,
+    stack_key,
+)
 from goafetch.plan.keys import what_changed
 from goafetch.plan.model import FLAT, Group, Plan, Stack
 from reducer.headers.same import exposure_name
@@ -54,6 +64,8 @@ def _stack(stack: Stack, anew: set[Group], work: Work) -> Outcome:
     if anew & set(stack.groups):
         return Outcome(stack.name, stack.kind, TO_BE_MADE, reason="its frames are to be made")
     frames = [path for group in stack.groups for path in work.on_target.get(group, ())]
+    if not frames and is_sky(stack, work):
+        return Outcome(stack.name, stack.kind, CURRENT, reason=ONLY_SKY)
     if not frames:
         return Outcome(
             stack.name, stack.kind, TO_BE_MADE, reason="none of its frames could be reduced before"

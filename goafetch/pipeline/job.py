@@ -27,6 +27,7 @@ from goafetch.plan.model import LeftOut, Plan
 from goafetch.plan.sort import Wanted
 from goafetch.workspace import Workspace, held, prepared
 from reducer.errors import ReducerError
+from reducer.headers.sky import SEPARATE
 
 if TYPE_CHECKING:
     from goafetch.engine.pool import Pool
@@ -61,8 +62,9 @@ class Request:
 
     @property
     def wanted(self) -> Wanted:
-        """The limits that concern frames already here."""
-        return Wanted(self.object or "", self.filter or "")
+        """The limits that concern frames already here, and what separates their pointings."""
+        fraction = self.parameters.get("separateSky", {}).get("frac_FOV", SEPARATE)
+        return Wanted(self.object or "", self.filter or "", float(fraction))
 
     @property
     def is_program(self) -> bool:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 Parameters = Mapping[str, Mapping[str, Any]]
 
 FLAT_RECIPE, FRAME_RECIPE, STACK_RECIPE = "makeProcessedFlat", "reduce_nostack", "alignAndStack"
-MADE, REUSED, REFUSED = "made", "reused", "refused"
+MADE, REUSED, REFUSED, SKY = "made", "reused", "refused", "sky"
+#: What is said where a pointing that could have been a target is empty sky.
+ONLY_SKY = "its pointing proved to be empty sky, which serves the target's"
 #: Stacks that are drawn while others are made: what was drawn is kept until its page is written.
 DRAWN_AHEAD = 4
 #: Bytes for the pixels of one task unless the user's --memory says otherwise.
@@ -37,7 +39,8 @@ TASK_MEMORY = 300_000_000
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a group or stack: 'made', 'reused' or 'refused', its products and the reason.
+    """What became of a group or stack: 'made', 'reused' or 'refused', its products and the reason; 'sky' for
+    the stack of a pointing that proved to be empty sky.
 
     ``redone`` counts the products that were written in this run.
     """
@@ -135,6 +138,9 @@ def reduce_visit(group: Group, work: Work, notify: Notify) -> Outcome:
 def make_stack(stack: Stack, work: Work, notify: Notify) -> Outcome:
     """One image from the sky-subtracted frames of all visits."""
     frames = [path for group in stack.groups for path in work.on_target.get(group, ())]
+    if not frames and is_sky(stack, work):
+        notify("decision", what="no stack of these exposures", reason=ONLY_SKY)
+        return Outcome(stack.name, stack.kind, SKY, reason=ONLY_SKY)
     if not frames:
         raise GoafetchError("none of its frames could be reduced", remedy="see the reasons above")
     given = work.references.of_stack(stack, work.parameters, notify)
@@ -164,6 +170,18 @@ def _draw(stack: Path, work: Work) -> None:
 
 
 # --- what they share ---------------------------------------------------------------------------------
+
+
+def is_sky(stack: Stack, work: Work) -> bool:
+    """Whether all that was made of a stack's exposures is off target, where another pointing may be on it."""
+    made = [
+        p
+        for group in stack.groups
+        for frame in group.frames
+        for p in products.of_frame(frame, work.workspace)
+    ]
+    off_target = any(path in work.keys and path.stem.endswith("_flatCorrected") for path in made)
+    return off_target and all(group.lent for group in stack.groups)
 
 
 def current(frame: Path, key: str, work: Work) -> tuple[Path, ...]:
@@ -222,8 +240,13 @@ def _run(
     from reducer.frame import Context
     from reducer.run import open_frames, run_recipe
 
+    given_names = {exposure_name(frame): frame.name for frame in frames}
+
     def tell(event: str, /, **facts: object) -> None:
         if event == "refused" and refused is not None:
+            # A step may know a frame by the name of what it was to become.
+            name = str(facts["name"])
+            facts["name"] = given_names.get(exposure_name(Path(name)), name)
             refused[str(facts["name"])] = str(facts["reason"])
         notify(event, **facts)
 

@@ -10,7 +10,8 @@ from calstore.associate import Match, NoMatch, best
 from calstore.record import PROCESSED_BPM, PROCESSED_FLAT, Calibration, Need
 from goafetch.plan.groups import flat_groups
 from goafetch.plan.model import FLAT, SCIENCE, STANDARD, Group, LeftOut, Plan
-from goafetch.plan.sort import MASK, Frame, Wanted, sort_frames
+from goafetch.plan.names import two_names
+from goafetch.plan.sort import MASK, Frame, Wanted, of_role, sort_frames
 from goafetch.plan.translate import calibration_of
 from goafetch.plan.visits import stacks, visits
 from reducer.headers.descriptors import Descriptors
@@ -30,6 +31,7 @@ def make_plan(
     ``frames``: raw files and masks with their descriptors. ``playground``: where products will stand.
     ``processed``: finished calibrations that are at hand besides (the store's).
     """
+    wanted = wanted or Wanted()
     sorted_frames, left_out = sort_frames(frames, wanted)
     masks = _masks(sorted_frames)
     raw_flats, no_flats = flat_groups(sorted_frames)
@@ -40,7 +42,7 @@ def make_plan(
 
     groups, refused = [], []
     standards, _ = visits(sorted_frames, STANDARD)
-    science, blank = visits(sorted_frames, SCIENCE)
+    science, blank = visits(sorted_frames, SCIENCE, wanted.frac_fov)
     for visit in (*standards, *science):
         answer = best(_need(visit, PROCESSED_FLAT), candidates)
         if isinstance(answer, NoMatch):
@@ -61,7 +63,10 @@ def make_plan(
         tuple(groups),
         tuple(stacks(groups)),
         tuple([*left_out, *blank, *no_flats, *refused]),
-        tuple(sorted({NO_MASK for group in groups if group.bpm is None})),
+        (
+            *sorted({NO_MASK for group in groups if group.bpm is None}),
+            *two_names(of_role(sorted_frames, SCIENCE)),
+        ),
     )
 
 

@@ -12,16 +12,19 @@ from goafetch.plan.translate import valid_from
 from reducer.headers.descriptors import Descriptors, Region
 from reducer.headers.names import is_sky, target_of
 from reducer.headers.same import needless
+from reducer.headers.sky import SEPARATE
 
 MASK, LAMP_ON, LAMP_OFF = "mask", "lamp on", "lamp off"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Limits that the user set: object and filter, by the names that people use; empty for all."""
+    """Limits that the user set: object and filter, by the names that people use, empty for all; and the part
+    of the field that separates pointings."""
 
     object: str = ""
     filter: str = ""
+    frac_fov: float = SEPARATE
 
 
 @dataclass(frozen=True)

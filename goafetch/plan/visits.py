@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from goafetch.plan.asides import asides, parts
 from goafetch.plan.groups import by, time_of
 from goafetch.plan.model import SCIENCE, Group, LeftOut, Setup, Stack
+from goafetch.plan.names import apart, joined, target_place, targets
 from goafetch.plan.sort import Frame, of_role
 from reducer.headers.names import plain
-from reducer.headers.sky import FIELD, SHORTEST
+from reducer.headers.sky import FIELD, SEPARATE, SHORTEST
 
 #: Exposures of a target further apart than this belong to different visits, with skies of their own.
 VISIT_GAP = timedelta(hours=2)
 #: Degrees from its target beyond which an exposure of empty sky does not serve.
 FARTHEST = 3.0
 
-Place = tuple[float, float]
-
 
 @dataclass
 class Visit:
-    """Exposures of one target and setup, and the exposures of empty sky beside them that serve it."""
+    """Exposures of one target and setup, and the exposures of empty sky beside them that serve it.
+
+    ``aside``: what is added to the target's name where others of it are stacked apart. ``lent``: exposures
+    of other visits that may be its sky.
+    """
 
     target: str
     frames: list[Frame]
+    aside: str = ""
     skies: list[Frame] = field(default_factory=list)
     lent: list[Frame] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
@@ -49,29 +52,35 @@ class Visit:
         return max(time_of(two[0]) - time_of(one[-1]), timedelta(0))
 
 
-def visits(frames: Sequence[Frame], kind: str) -> tuple[list[Group], list[LeftOut]]:
+def visits(
+    frames: Sequence[Frame], kind: str, frac_fov: float = SEPARATE
+) -> tuple[list[Group], list[LeftOut]]:
     """Exposures of one target and setup, split where more than two hours lie between two of them.
 
     Exposures of empty sky that have a name, an exposure time or coordinates of their own go with the visits
     that they serve; those that serve none are left out, with the reason.
     """
     members = of_role(frames, kind)
-    target = _targets(members)
+    target = targets(members)
     found = [
-        Visit(name, part)
+        Visit(name, part, reasons=[said] if (said := joined(part)) else [])
         for (_, name, _), same in by(members, lambda f: (f.facts.program_id, target[f.path], f.setup)).items()
         for part in _split_in_time(same)
     ]
     left_out: list[LeftOut] = []
     if kind == SCIENCE:
         blank = [visit for visit in found if _is_blank(visit, found)]
-        found = [visit for visit in found if visit not in blank]
+        found = _split_in_place([visit for visit in found if visit not in blank], frac_fov)
         left_out = [LeftOut(f.path, why) for sky in blank for f, why in _serve(sky, found)]
     return list(_numbered(found, kind)), left_out
 
 
 def _numbered(found: Sequence[Visit], kind: str) -> Iterator[Group]:
-    for (program, target, setup), same in by(found, lambda v: (v.program, v.target, v.setup)).items():
+    def stack(visit: Visit) -> tuple[str, str, Setup]:
+        """What the visits of one stack have in common."""
+        return visit.program, visit.target + visit.aside, visit.setup
+
+    for (program, target, setup), same in by(found, stack).items():
         for number, visit in enumerate(same, start=1):
             yield Group(
                 kind,
@@ -103,43 +112,30 @@ def _split_in_time(frames: Sequence[Frame]) -> list[list[Frame]]:
     return parts
 
 
-# --- names -------------------------------------------------------------------------------------------
+def _split_in_place(found: Sequence[Visit], frac_fov: float) -> list[Visit]:
+    """The visits with what is stacked apart in visits of its own, each lent the others' exposures.
 
-
-def _targets(frames: Sequence[Frame]) -> dict[Path, str]:
-    """The target of each exposure, in the spelling that most exposures of it have.
-
-    Names that differ in case, blanks and hyphens are one where their targets are at one place; where headers
-    do not tell the place, nothing speaks against it.
+    Whether another guided pointing is a second target or empty sky is decided when its pixels are read.
     """
-    target: dict[Path, str] = {}
-    for same in by(frames, lambda f: (f.facts.program_id, plain(f.target))).values():
-        spelled = by(same, lambda f: f.target)
-        order = [name for name, _ in Counter(f.target for f in same).most_common()]
-        for place, name in enumerate(order):
-            ways = [other for other in order[:place] if _at_one_place(spelled[other], spelled[name])]
-            known = target[spelled[ways[0]][0].path] if ways else name
-            target |= {f.path: known for f in spelled[name]}
-    return target
+    split: list[Visit] = []
+    for same in by(found, lambda visit: (visit.program, visit.target)).values():
+        names = asides([visit.frames for visit in same], frac_fov)
+        for visit in same:
+            for aside, frames in parts(visit.frames, names).items():
+                others = [frame for frame in visit.frames if frame not in frames]
+                said = [_told_apart(visit, names)] if others else []
+                split.append(Visit(visit.target, frames, aside, [], others, [*visit.reasons, *said]))
+    return split
 
 
-def _at_one_place(some: Sequence[Frame], others: Sequence[Frame]) -> bool:
-    near = (_apart(_target_place(a), _target_place(b)) for a in some for b in others)
-    return any(away is None or 3600 * away < FIELD for away in near)
-
-
-def _target_place(frame: Frame) -> Place | None:
-    ra, dec = frame.facts.target_ra, frame.facts.target_dec
-    return None if ra is None or dec is None else (ra, dec)
-
-
-def _apart(one: Place | None, other: Place | None) -> float | None:
-    """Degrees between two places; None where one is unknown."""
-    if one is None or other is None:
-        return None
-    (ra1, dec1), (ra2, dec2) = ([math.radians(angle) for angle in place] for place in (one, other))
-    half = math.sin((dec2 - dec1) / 2) ** 2 + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
-    return math.degrees(2 * math.asin(math.sqrt(min(half, 1.0))))
+def _told_apart(visit: Visit, names: Mapping[Path, str]) -> str:
+    """What a visit's exposures are told apart by."""
+    found = by(visit.frames, lambda f: names.get(f.path, ""))
+    counts = ", ".join(f"{len(frames)} of {visit.target}{aside}" for aside, frames in found.items())
+    return (
+        f"{counts}: told apart by guided pointing and by motion, a stack of each; a pointing that proves "
+        "poor in objects is the sky of the others"
+    )
 
 
 # --- empty sky ---------------------------------------------------------------------------------------
@@ -157,7 +153,7 @@ def _is_blank(visit: Visit, found: Sequence[Visit]) -> bool:
 
 
 def _is_off_target(frame: Frame) -> bool:
-    away = _apart(frame.facts.pointing, _target_place(frame))
+    away = apart(frame.facts.pointing, target_place(frame))
     return frame.named_sky or (away is not None and 3600 * away > FIELD)
 
 
@@ -170,7 +166,7 @@ def _could_serve(sky: Visit, visit: Visit) -> bool:
     )
     if not same or sky is visit or sky.gap(visit) > VISIT_GAP:
         return False
-    away = _apart(sky.frames[0].facts.pointing, visit.frames[0].facts.pointing)
+    away = apart(sky.frames[0].facts.pointing, visit.frames[0].facts.pointing)
     return away is None or away < FARTHEST
 
 
@@ -208,7 +204,7 @@ def _why_not(sky: Setup, target: Setup) -> str:
 
 
 def _told(sky: Visit, visit: Visit, against: str) -> str:
-    away = _apart(sky.frames[0].facts.pointing, visit.frames[0].facts.pointing)
+    away = apart(sky.frames[0].facts.pointing, visit.frames[0].facts.pointing)
     where = "" if away is None else f", {60 * away:.1f} arcmin away"
     what = f"{len(sky.frames)} exposures of {sky.frames[0].facts.object} {sky.setup}{where}"
     if against:

@@ -13,7 +13,7 @@ import numpy as np
 
 from goafetch.practice import simulate
 from goafetch.practice.exposure.night import Exposure, Night, Program
-from goafetch.practice.exposure.scene import Field, make_field
+from goafetch.practice.exposure.scene import Field, Galaxy, make_field
 from goafetch.practice.pointings import Place, following
 from goafetch.practice.program import (
     KSHORT,
@@ -71,16 +71,24 @@ def moving(exposures: Sequence[Exposure], rate: Place) -> list[Exposure]:
 
 
 def crowd(
-    stars: int = 9000, seed: int = 11, name: str = "T", east: float = 0.0, faint: float = 20.5
+    stars: int = 9000,
+    seed: int = 11,
+    name: str = "T",
+    east: float = 0.0,
+    faint: float = 20.5,
+    galaxy: Galaxy | None = None,
 ) -> Field:
     """A field of stars, ``east`` arcsec from the target."""
     ra = TARGET[1] + east / 3600 / math.cos(math.radians(TARGET[2]))
-    return make_field(name, ra, TARGET[2], np.random.default_rng(seed), stars=stars, faint=faint)
+    rng = np.random.default_rng(seed)
+    return make_field(name, ra, TARGET[2], rng, stars=stars, faint=faint, galaxy=galaxy)
 
 
-def build(folder: Path, exposures: Sequence[Exposure], fields: dict[str, Field]) -> Path:
+def build(
+    folder: Path, exposures: Sequence[Exposure], fields: dict[str, Field], *, noiseless: bool = False
+) -> Path:
     """Write the raw files with flats and a mask to ``folder``, and the truth beside it."""
-    night = Night(seed=SEED, size=SIZE, compress=False)
+    night = Night(seed=SEED, size=SIZE, compress=False, noiseless=noiseless)
     lamps: list[Exposure] = []
     for place, (kind, first) in enumerate((("lamp-on", 30), ("lamp-off", 60))):
         begin = datetime(2017, 5, 4, 19, 34, 2, tzinfo=UTC) + timedelta(minutes=30 * place)
