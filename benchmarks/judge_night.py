@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,8 @@ from goafetch.practice.exposure.psf import CORE_POWER, HALO_POWER
 #: Limits: flux (share), level (sigmas, and electrons that no sigma need be smaller than), positions (over
 #: what the exposures' own distortions leave, and mas of centring noise), rotation (degrees).
 FLUX, SIGMAS, FLOOR, PLACES, CENTRING, ROTATION = 0.02, 3.0, 2.0, 1.3, 0.5, 0.02
+#: Electrons of sigma above which no sky is good, and what a report's page says of the sky.
+UNSURE, SKY_LIGHT = 20.0, r'<li class="(\w+)">\s*<h3>Sky '
 #: Aperture, and the ring about it, arcsec.
 APERTURE, RING = 0.30, (0.9, 1.3)
 #: Stars that are measured: their magnitudes, how many are needed for fluxes and for positions.
@@ -45,7 +48,7 @@ def judge(night: RandomNight, workspace: Path, truth_folder: Path, code: int) ->
     result = Judgement()
     playground = workspace / "playground"
     truth = Sight.read(truth_folder)
-    science = {e.name for e in night.program.exposures if e.kind == "science"}
+    science = {e.name: e.field for e in night.program.exposures if e.kind == "science"}
     stacks = {}
     for path in sorted(playground.glob("*_image.fits")):
         found = members(path)
@@ -54,20 +57,42 @@ def judge(night: RandomNight, workspace: Path, truth_folder: Path, code: int) ->
             result.fault("twice", f"{path.name} holds an exposure twice: {found}")
         if strangers := sorted(set(found) - night.must - night.may):
             result.fault("stranger", f"{path.name} holds {strangers}")
+        if night.scenery == "pointings" and len({science.get(name) for name in found}) > 1:
+            result.fault("mixed", f"{path.name} holds two pointings: {found}")
     used = {name for found in stacks.values() for name in found}
     lost = sorted(night.must - used)
     result.lost = len(lost)
     if lost:
         result.fault("lost", f"{len(lost)} of {len(night.must)} good exposures: {lost}")
-    if not night.troubles and len(stacks) > 1:
+    if silent := sorted((night.must | night.may) - used - _told_of(playground)):
+        result.fault("silent", f"not used, and nothing says why: {silent}")
+    if not night.troubles and len(stacks) > night.targets:
         result.fault("split", f"{len(stacks)} stacks of one target")
     if code not in (0, 1):
         result.fault("exit", f"code {code}")
     for path, found in stacks.items():
-        if set(found) <= science and len(set(found) & night.must) >= 2:
+        if set(found) <= set(science) and len(set(found) & night.must) >= 2:
             _judge_level(result, truth, path, found)
-            _judge_stars(result, truth, path, found)
+            if night.scenery == "moving":
+                _judge_target(result, truth, path, found)
+            else:
+                _judge_stars(result, truth, path, found)
     return result
+
+
+def _told_of(playground: Path) -> set[str]:
+    """The exposures that the run says it left out."""
+    story = json.loads((playground / "run.json").read_text()) if (playground / "run.json").exists() else {}
+    return {row["name"].split(".")[0].split("_")[0] for row in story.get("exclusions", ())}
+
+
+def is_called_good(stack: Path) -> bool:
+    """Whether the page of a stack calls its sky good."""
+    for page in (stack.parent.parent / "report").glob("*.html"):
+        text = page.read_text()
+        if f"stack_{stack.stem}.png" in text and (found := re.search(SKY_LIGHT, text)):
+            return found[1] == "good"
+    return False
 
 
 class Sight(Truth):
@@ -115,6 +140,8 @@ def _judge_level(result: Judgement, truth: Sight, stack: Path, names: list[str])
     mean = float(np.mean(list(levels.values())))
     worst = max(levels, key=lambda key: abs(levels[key] - mean))
     result.figures |= {"level": mean, "sigma": sigma, "array": levels[worst] - mean}
+    if sigma > UNSURE and is_called_good(stack):
+        result.fault("verdict", f"a sky of stated sigma {sigma:.1f} e is called good")
     if abs(mean) > SIGMAS * sigma:
         result.fault("level", f"{mean:+.0f} e, stated sigma {sigma:.1f}")
     if abs(levels[worst] - mean) > max(5 * sigma, 60.0):
@@ -162,6 +189,26 @@ def _judge_stars(result: Judgement, truth: Sight, stack: Path, names: list[str])
         ra, dec = wcs.all_pix2world(px, py, 0)
         true = np.c_[catalogue["x"][stars], catalogue["y"][stars]]
         _judge_places(result, truth, names, true, _project(ra, dec, catalogue["tangent"]))
+
+
+def _judge_target(result: Judgement, truth: Sight, stack: Path, names: list[str]) -> None:
+    """Flux of a target that moves among the stars, the last of its field's catalogue."""
+    catalogue = truth.catalogue(truth.exposures[names[0]]["field"])
+    with fits.open(stack) as units:
+        wcs = WCS(units["SCI"].header)
+        image, bad = np.nan_to_num(np.asarray(units["SCI"].data, float)), units["DQ"].data != 0
+    scale = float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))) * 3600)
+    px, py = wcs.all_world2pix(catalogue["ra"][-1:], catalogue["dec"][-1:], 0)
+    expected = float(_expected(truth, names, [len(catalogue["ra"]) - 1])[0])
+    row, column, reach = round(float(py[0])), round(float(px[0])), round(1.5 / scale)
+    part = np.s_[row - reach : row + reach + 1, column - reach : column + reach + 1]
+    if not np.isfinite(expected) or image[part].shape != (2 * reach + 1,) * 2 or bad[part].mean() > 0.02:
+        return
+    dy, dx = np.unravel_index(np.argmax(ndimage.gaussian_filter(image[part], 1.5)), image[part].shape)
+    light = _measure(image, [column + dx - reach], [row + dy - reach], scale)[2][0]
+    result.figures["flux"] = light / expected - 1
+    if not abs(light / expected - 1) < 2 * FLUX:
+        result.fault("target", f"{light / expected - 1:+.1%} of the light of the moving target")
 
 
 def _judge_places(result, truth, names, true, measured):
@@ -216,9 +263,9 @@ def _shift_to_light(image, bad, px, py, magnitude, scale):
     reach = round(1.5 / scale)
     smooth = ndimage.gaussian_filter(np.where(bad | ~np.isfinite(image), 0.0, image), 1.5)
     smooth -= (
-        ndimage.median_filter(smooth[::4, ::4], 25)
-        .repeat(4, 0)
-        .repeat(4, 1)[: image.shape[0], : image.shape[1]]
+        ndimage.median_filter(smooth[::8, ::8], 13)
+        .repeat(8, 0)
+        .repeat(8, 1)[: image.shape[0], : image.shape[1]]
     )
     smooth = np.clip(smooth, 0.0, None) ** 0.5
     total, used = np.zeros((2 * reach + 1, 2 * reach + 1)), 0

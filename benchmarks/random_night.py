@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,25 @@ from astropy.io import fits
 
 from goafetch.practice import simulate
 from goafetch.practice.exposure.night import Exposure, Night, Program
+from goafetch.practice.exposure.optics import sky_to_instrument, static_extent
 from goafetch.practice.exposure.scene import Galaxy, make_field, sparse_field
-from goafetch.practice.program import SKY_PLACE, TARGET, sky_field, tutorial
+from goafetch.practice.pointings import beside, following, two_pointings, with_target
+from goafetch.practice.program import KSHORT, SKY_PLACE, TARGET, draw_zeropoints, sky_field, tutorial
+
+#: What is exposed, and how often.
+SCENERIES = {
+    "stars": 0.22,
+    "crowded": 0.13,
+    "sparse": 0.10,
+    "galaxy": 0.20,
+    "nebula": 0.15,
+    "moving": 0.08,
+    "pointings": 0.12,
+}
+FILTERS = {KSHORT: 0.6, "J_G1102": 0.2, "H_G1103": 0.2}
+EPOCHS = {"": 0.4, "2013": 0.2, "2014": 0.2, "2018": 0.2}
+#: Magnitude of a moving target.
+MOVING = 14.5
 
 #: What can go wrong with one exposure that belongs to the target all the same, and must be used.
 HARMLESS = (
@@ -37,6 +55,9 @@ OTHERS = (
     "no offsets",
     "names",
     "copies",
+    "darks",
+    "calibration unit",
+    "no lamp-off",
     "stray",
     "two strays",
 )
@@ -63,47 +84,111 @@ class RandomNight:
         """The night in a line."""
         night = self.program.night
         kinds = [e.kind for e in self.program.exposures]
-        skies = f"{kinds.count('sky')} skies {night.sky_order}"
+        band = next(e.filter_name for e in self.program.exposures if e.kind == "science")
         return (
-            f"{self.scenery}, {kinds.count('science')} objects, {skies}, "
+            f"{self.scenery}, {night.epoch or 'own epoch'}, port {night.port}, {band}, "
+            f"{kinds.count('science')} objects, {kinds.count('sky')} skies {night.sky_order}, "
             f"dither {night.dither:.1f}, PA {night.position_angle:.0f}: {', '.join(self.troubles) or 'good'}"
         )
+
+    @property
+    def targets(self) -> int:
+        """How many stacks it gives."""
+        return 2 if self.scenery == "pointings" else 1
 
 
 def draw(seed: int) -> RandomNight:
     """The night of a seed; three in ten have no trouble, four one, three two."""
     rng = np.random.default_rng([20261130, seed])
-    scenery = str(
-        rng.choice(["stars", "crowded", "sparse", "galaxy", "nebula"], p=[0.3, 0.15, 0.1, 0.25, 0.2])
-    )
-    extended = scenery in ("galaxy", "nebula")
-    skies = int(rng.integers(3, 6)) if extended or rng.random() < 0.4 else 0
-    night = Night(
-        seed=seed,
-        sky_order=str(rng.choice(["after", "interleaved"])),
-        dither=float(rng.uniform(0.2, 1.5) if skies else rng.uniform(1.5, 3.0)),
-        objects=int(rng.integers(4, 8)),
-        skies=skies,
-        flats=3,
-        size=512,
-        position_angle=float(rng.choice([0.0, 90.0, 180.0, rng.uniform(0.0, 360.0)])),
-        compress=False,
-        noiseless=True,
-        only=frozenset({"science", "sky", "lamp-on", "lamp-off", "mask"}),
-    )
-    program = replace(tutorial(night), fields=_fields(night, scenery, rng))
-    clean = tuple(replace(e, trouble=frozenset()) for e in program.exposures)
-    science = frozenset(e.name for e in clean if e.kind == "science")
-    drawn = RandomNight(seed, scenery, (), replace(program, exposures=clean), science, frozenset())
-    possible = [t for t in (*HARMLESS, *DOUBTFUL, *OTHERS) if skies or t not in NEED_SKIES]
+    scenery = _choose(rng, SCENERIES)
+    night = _night(seed, scenery, rng)
+    program = _in_filter(tutorial(night), _choose(rng, FILTERS))
+    program = _look(replace(program, fields=_fields(night, scenery, rng)), scenery, rng)
+    science = frozenset(e.name for e in program.exposures if e.kind == "science")
+    drawn = RandomNight(seed, scenery, (), program, science, frozenset())
+    possible = [t for t in (*HARMLESS, *DOUBTFUL, *OTHERS) if _can_suffer(drawn, t)]
     count = int(rng.choice([0, 1, 2], p=[0.3, 0.4, 0.3]))
     for trouble in rng.choice(possible, count, replace=False):
         drawn = _suffer(drawn, str(trouble), rng)
     return drawn
 
 
-#: Troubles of sky exposures, which not every night has.
+def _choose(rng: np.random.Generator, shares: dict[str, float]) -> str:
+    return str(rng.choice(list(shares), p=list(shares.values())))
+
+
+def _night(seed: int, scenery: str, rng: np.random.Generator) -> Night:
+    extended = scenery in ("galaxy", "nebula", "moving")
+    skies = int(rng.integers(3, 6)) if extended or rng.random() < 0.4 else 0
+    return Night(
+        seed=seed,
+        sky_order=str(rng.choice(["after", "interleaved"])),
+        dither=float(rng.uniform(0.2, 1.2) if skies else rng.uniform(1.5, 3.0)),
+        objects=int(rng.integers(4, 8 if scenery != "pointings" else 6)),
+        skies=skies,
+        flats=3,
+        size=512,
+        stars=1,  # in the tutorial's own field, at which no exposure looks
+        position_angle=float(rng.choice([0.0, 90.0, 180.0, rng.uniform(0.0, 360.0)])),
+        port=int(rng.choice([1, 5], p=[0.7, 0.3])),
+        epoch=_choose(rng, EPOCHS),
+        compress=False,
+        noiseless=True,
+        only=frozenset({"science", "sky", "lamp-on", "lamp-off", "mask"}),
+    )
+
+
+def _in_filter(program: Program, wheel: str) -> Program:
+    """The program through another filter, nothing wrong with any exposure."""
+    exposures = tuple(
+        replace(e, trouble=frozenset(), filter1=e.filter1 if e.kind == "mask" else wheel)
+        for e in program.exposures
+    )
+    zeropoints = draw_zeropoints(program.night, (wheel.rsplit("_", 1)[0],))
+    return replace(program, exposures=exposures, zeropoints=zeropoints)
+
+
+def _look(program: Program, scenery: str, rng: np.random.Generator) -> Program:
+    """The program with a second pointing, or with a target that moves among the stars."""
+    if scenery == "pointings":
+        place = rng.uniform(90.0, 300.0, 2) * rng.choice([-1.0, 1.0], 2)
+        where = beside(TARGET, (float(place[0]), float(place[1])))
+        stars = int(rng.integers(4000, 20000))
+        second = make_field("second", *where, rng, stars=stars, faint=21.4)
+        return two_pointings(program, second, interleaved=bool(rng.random() < 0.5))
+    if scenery != "moving":
+        return program
+    speed, angle = rng.uniform(3.0, 20.0) / 3600.0, rng.uniform(0.0, 2 * np.pi)
+    rate = (float(speed * np.cos(angle)), float(speed * np.sin(angle)))
+    science = [e for e in program.exposures if e.kind == "science"]
+    start = science[0].begin
+    followed = following(science, rate, start)
+    fields = with_target(followed, program.fields[TARGET[0]], _on_array(science[0], rng), MOVING, start)
+    others = [e for e in program.exposures if e.kind != "science"]
+    return replace(program, exposures=(*followed, *others), fields=program.fields | fields)
+
+
+def _on_array(exposure: Exposure, rng: np.random.Generator) -> tuple[float, float]:
+    """Where the middle of an array falls on the sky, arcsec (east, north) from the target."""
+    middle = np.mean(static_extent(int(rng.integers(4))), axis=1) - exposure.epoch.origin
+    turn = sky_to_instrument(np.radians(exposure.position_angle), exposure.port)
+    east, north = np.linalg.solve(turn, middle)
+    return float(east), float(north)
+
+
+#: Troubles of sky exposures, which not every night has; and of stars, which show where an exposure looks.
 NEED_SKIES = ("lit cloud", "dirty sky", "short sky", "named sky")
+NEED_STARS = ("stray", "two strays", "no offsets")
+
+
+def _can_suffer(night: RandomNight, trouble: str) -> bool:
+    """Whether a trouble can befall this night and leave what is asked of it possible."""
+    science = next(e for e in night.program.exposures if e.kind == "science")
+    if trouble in NEED_SKIES:
+        return night.program.night.skies > 0
+    if trouble in NEED_STARS:
+        return night.scenery != "moving"
+    return trouble != "no lamp-off" or science.filter1 != KSHORT
 
 
 def _fields(night: Night, scenery: str, rng: np.random.Generator) -> dict:
@@ -115,9 +200,10 @@ def _fields(night: Night, scenery: str, rng: np.random.Generator) -> dict:
     if scenery == "nebula":
         brightness = float(rng.uniform(5e3, 5e4))
         galaxy = Galaxy(tuple(rng.uniform(-25.0, 25.0, 2)), brightness, float(rng.uniform(10.0, 30.0)), 1.0)
-    stars = int(np.exp(rng.uniform(np.log(2500.0), np.log(20000.0))))
-    if scenery == "crowded":
-        stars = 60000
+    stars = {
+        "crowded": 60000,
+        "moving": int(rng.integers(1500, 6000)),
+    }.get(scenery, int(np.exp(rng.uniform(np.log(2500.0), np.log(20000.0)))))
     if scenery == "sparse":
         target = sparse_field(name, ra, dec, rng, int(rng.integers(5, 9)))
     else:
@@ -159,7 +245,7 @@ def _strays(count: int) -> Callable[[RandomNight, np.random.Generator], RandomNi
 
     def stray(night: RandomNight, rng: np.random.Generator) -> RandomNight:
         names = sorted(night.must)
-        lost = rng.choice(names, min(count, (len(names) - 1) // 2), replace=False)
+        lost = rng.choice(names, min(count, (len(names) // night.targets - 1) // 2), replace=False)
         night = _change(night, lambda e: replace(e, field="elsewhere") if e.name in lost else e)
         return replace(night, must=night.must - frozenset(map(str, lost)))
 
@@ -216,7 +302,35 @@ def _copies(night: RandomNight, rng: np.random.Generator) -> RandomNight:
     return replace(night, copies=tuple(map(str, rng.choice(names, 2, replace=False))))
 
 
+def _darks(night: RandomNight, rng: np.random.Generator) -> RandomNight:
+    """Dark frames of the night beside the rest."""
+    lit = [e for e in night.program.exposures if e.kind == "lamp-on"]
+    facts = {"kind": "dark", "target": "Dark", "filter1": "Blocked", "exptime": 60.0, "trouble": frozenset()}
+    darks = [
+        replace(e, name=f"{e.name[:-4]}{300 + i:04d}", begin=e.begin + timedelta(hours=1), **facts)
+        for i, e in enumerate(lit)
+    ]
+    exposures = (*night.program.exposures, *darks)
+    return replace(night, program=replace(night.program, exposures=exposures))
+
+
+def _calibration_unit(night: RandomNight, rng: np.random.Generator) -> RandomNight:
+    """Flats by the calibration unit, whose lamp-off frames nobody takes."""
+    return _change(
+        _no_lamp_off(night, rng),
+        lambda e: replace(e, gcal=True, target="GCALflat") if e.kind == "lamp-on" else e,
+    )
+
+
+def _no_lamp_off(night: RandomNight, rng: np.random.Generator) -> RandomNight:
+    exposures = tuple(e for e in night.program.exposures if e.kind != "lamp-off")
+    return replace(night, program=replace(night.program, exposures=exposures))
+
+
 WHOLE = {
+    "darks": _darks,
+    "calibration unit": _calibration_unit,
+    "no lamp-off": _no_lamp_off,
     "stray": _strays(1),
     "two strays": _strays(2),
     "dirty sky": _dirty,

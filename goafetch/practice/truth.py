@@ -74,12 +74,10 @@ def write_detector(folder: Path, arrays: Sequence[Array]) -> None:
 def pixel_area(index: int, size: int) -> F64:
     """Area on the sky of each pixel that is read of an array (0..3), arcsec^2, (size, size)."""
     region = true_region(size, index)
-    x = np.arange(region.x0 + 1, region.x0 + 1 + region.nx, dtype=float)
-    areas = np.empty((region.ny, region.nx))
-    for row in range(region.ny):
-        jacobian = static_jacobian(index, x, np.full_like(x, region.y0 + 1 + row))
-        areas[row] = jacobian[:, 0, 0] * jacobian[:, 1, 1] - jacobian[:, 0, 1] * jacobian[:, 1, 0]
-    return areas
+    y, x = np.mgrid[: region.ny, : region.nx].astype(float)
+    jacobian = static_jacobian(index, x.ravel() + region.x0 + 1, y.ravel() + region.y0 + 1)
+    areas = jacobian[:, 0, 0] * jacobian[:, 1, 1] - jacobian[:, 0, 1] * jacobian[:, 1, 0]
+    return np.asarray(areas.reshape(region.ny, region.nx))
 
 
 def write_frame_truth(folder: Path, exposure: Exposure, frames: Sequence[Frame], noiseless: bool) -> None:

@@ -13,6 +13,6 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.mark.prove
 def test_two_hundred_random_nights(tmp_path):
-    line = [sys.executable, BENCHMARKS / "nights.py", "1000", "200", "--folder", tmp_path, "--workers", "1"]
+    line = [sys.executable, BENCHMARKS / "nights.py", "1000", "200", "--folder", tmp_path, "--workers", "2"]
     found = subprocess.run(line, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout[-8000:] + found.stderr[-2000:]

@@ -130,7 +130,8 @@ class Mapping:
     def _bend(self, wx: F64, wy: F64) -> tuple[F64, F64]:
         u, v = wx / FIELD_RADIUS, wy / FIELD_RADIUS
         a, b = self.quadratic
-        return a[0] * u * u + a[1] * u * v + a[2] * v * v, b[0] * u * u + b[1] * u * v + b[2] * v * v
+        uu, uv, vv = u * u, u * v, v * v
+        return a[0] * uu + a[1] * uv + a[2] * vv, b[0] * uu + b[1] * uv + b[2] * vv
 
 
 def refraction_matrix(zenith_distance: float, parallactic: float) -> F64:
