@@ -130,7 +130,7 @@ COLUMNS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "COMPLETENESS": {
         "FLUX": ("electron", "total light of a star"),
-        "FRACTION": ("", "of the places where it is found"),
+        "FRACTION": ("", "of such stars that are found"),
     },
     "NOISE": {
         "n": ("pix", "side of a box"),

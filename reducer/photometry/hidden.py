@@ -41,6 +41,8 @@ DISTURBS = 0.02
 #: Stars that tell what a star looks like, at most and in any case, and their signal to noise and neighbours'
 #: light; step and reach of its profile, pixels; how far from it, as a part of its peak, a peak is of no star.
 MOST_STARS, FEWEST_STARS, STRONG, ALONE, STEP, REACH, NO_STAR = 60, 5, 50.0, 0.1, 0.5, 18.0, 0.3
+#: How many of these stars, the nearest, tell the light that goes with a peak at a place of the image.
+NEAREST = 5
 #: FWHM in pixels where no strong star tells it; side of the squares whose median is no star's light, pixels;
 #: most bad pixels of the 25 about a peak; pixels at the edge that are not searched.
 USUAL_FWHM, SQUARE, MOST_BAD, EDGE = 4.0, 96, 4, 6
@@ -49,6 +51,8 @@ MOST_CORRELATED = 1.25
 #: Pixels between the places at which it is noted how bright a star has to be to be found.
 SPARSE = 23
 _GAUSSIAN = 2.0 * np.sqrt(2.0 * np.log(2.0))
+#: Pixels of an image, and electrons within the first of RADII that a star needs there to be found.
+NEED = np.dtype([("x", "f8"), ("y", "f8"), ("light", "f8")])
 
 
 @dataclass(frozen=True)
@@ -65,27 +69,35 @@ class Search:
 
 @dataclass(frozen=True)
 class Pattern:
-    """What ``signal`` shows of a star of peak 1 at distances of STEP (n,), and its light within RADII."""
+    """What ``signal`` shows of a star of peak 1 at distances of STEP (n,); of each star that tells it the
+    pixels (stars, 2) and the light within RADII (stars, 4), which changes over the field as images do."""
 
     profile: F64
+    places: F64
     light: F64
 
+    def light_at(self, places: F64) -> F64:
+        """The light within RADII (n, 4) of a star of peak 1 at pixels (n, 2)."""
+        count = min(NEAREST, len(self.places))
+        near = cKDTree(self.places).query(places, k=np.arange(1, count + 1))[1]
+        return np.asarray(np.median(self.light[near], axis=1))
 
-def add_hidden(sources: Table, data: F32, variance: F32, mask: U16) -> tuple[Table, F64]:
+
+def add_hidden(sources: Table, data: F32, variance: F32, mask: U16) -> tuple[Table, Table]:
     """The sources of an image (ny, nx) with those beside brighter ones that the search for them missed, and
-    the light within the first of RADII that a star needs to be found, at places spread over the image.
+    places spread over the image with the light that a star needs there to be found (dtype NEED).
 
     The light of those added is that of strong stars with the same peak, once brighter ones are taken off.
     Sources within BLEND of one that disturbs them are flagged. Nothing is added without a strong star, nor in
     images of natural seeing, which hide no star beside their cores.
     """
     if is_blurred(sources) or min(data.shape) <= 2 * EDGE:
-        return sources, np.zeros(0)
+        return sources, np.zeros(0, NEED)
     fwhm = typical_width(sources, data, mask)
     search = look_closely(data, variance, (mask & dq.UNUSABLE) != 0, fwhm)
     pattern = star_pattern(search, sources)
     if pattern is None:
-        return sources, np.zeros(0)
+        return sources, np.zeros(0, NEED)
     peaks = find_peaks(search, pattern.profile, fwhm)
     burnt = sources[(sources["flags"] & IS_SATURATED) != 0]
     peaks = peaks[_distances(peaks, burnt) > BURNT * fwhm]
@@ -95,7 +107,7 @@ def add_hidden(sources: Table, data: F32, variance: F32, mask: U16) -> tuple[Tab
     both = np.concatenate([kept, added])
     both = drop_repeated(both[np.argsort(-both["flux"][:, 0], kind="stable")])
     _flag_blends(both, BLEND * fwhm)
-    return both, pattern.light[0] * _needed(search)
+    return both, _needed(search, pattern, both, BLEND * fwhm)
 
 
 def _places(sources: Table) -> F64:
@@ -184,8 +196,8 @@ def star_pattern(search: Search, sources: Table) -> Pattern | None:
     told = np.isfinite(found).all(axis=1) & (found[:, 0] > 0)
     if not told.any():
         return None
-    found, peak = found[told], found[told, :1]
-    return Pattern(np.median(found / peak, axis=0), np.median(alone["flux"][told] / peak, axis=0))
+    alone, found, peak = alone[told], found[told], found[told, :1]
+    return Pattern(np.median(found / peak, axis=0), _places(alone), alone["flux"] / peak)
 
 
 def _profile_of(signal: F32, x: float, y: float) -> F64:
@@ -292,7 +304,7 @@ def _measure(search: Search, data: F32, variance: F32, peaks: F64, pattern: Patt
     stars["error"] = np.where(settled, shape[:, 2], 0.5 * fwhm * unsure)
     stars["fwhm"], stars["wide"] = fwhm, np.nan
     stars["ellipticity"], stars["angle"] = shape[:, 4], shape[:, 5]
-    stars["flux"] = peaks[:, 2:3] * pattern.light
+    stars["flux"] = peaks[:, 2:3] * pattern.light_at(peaks[:, :2])
     stars["flux_error"] = unsure[:, None] * stars["flux"]
     # A Gaussian core of this light within the first aperture is so high.
     stars["peak"] = stars["flux"][:, 0] / (2.0 * np.pi * (fwhm / _GAUSSIAN) ** 2)
@@ -309,13 +321,22 @@ def _flag_blends(sources: Table, reach: float) -> None:
         sources["flags"][disturbed] |= BLENDED
 
 
-def _needed(search: Search) -> F64:
-    """How high a star's peak has to be to be found, at places spread over an image.
+def _needed(search: Search, pattern: Pattern, sources: Table, reach: float) -> Table:
+    """The light that a star has to have to be found, at places spread over an image.
 
-    It has to rise out of the noise, and out of what lies there: another star's core, or the pit about it.
+    Its peak has to rise out of the noise, and out of what lies there: another star's core, or the pit about
+    it. Within ``reach`` pixels of a source the search by isophotes sees one with it.
     """
-    part = np.s_[EDGE:-EDGE:SPARSE, EDGE:-EDGE:SPARSE]
-    seen = ~search.bad[part] & (search.sigma[part] > 0)
-    sigma, signal = search.sigma[part][seen], search.signal[part][seen]
-    least = np.where(search.halo[part][seen] < QUIET * sigma, ALONE_THRESHOLD, THRESHOLD) * sigma
-    return np.asarray(np.where(signal > least, signal + least, least - signal), float)
+    rows, columns = (np.arange(EDGE, length - EDGE, SPARSE) for length in search.bad.shape)
+    y, x = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
+    seen = ~search.bad[y, x] & (search.sigma[y, x] > 0)
+    x, y = x[seen], y[seen]
+    sigma, signal, places = search.sigma[y, x], search.signal[y, x], np.stack([x, y], axis=1).astype(float)
+    alone = (search.halo[y, x] < QUIET * sigma) & (_distances(places, sources) > reach)
+    least = np.where(alone, ALONE_THRESHOLD, THRESHOLD) * sigma
+    needed = np.zeros(len(x), NEED)
+    needed["x"], needed["y"] = x, y
+    if len(x):
+        needed["light"] = np.where(signal > least, signal + least, least - signal)
+        needed["light"] *= pattern.light_at(places)[:, 0]
+    return needed

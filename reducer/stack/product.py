@@ -73,7 +73,7 @@ def write_stack(
     header["NOISCORR"], header["NCORR02"], header["NCORR04"] = ratio[8], ratio[2], ratio[4]
     correction = correct_apertures(stack.sources, stack.parts.data.shape, looking(stack, context))
     objects = calibrate(stack, grid, table, correction, reference, [target.header, header], context)
-    complete = completeness_table(stack.limits, correction)
+    complete = completeness_table(stack.needed, stack.sources, correction)
     write_completeness(header, complete)
     looks = exposure_table(exposures)
     tell_outliers(looks, context)

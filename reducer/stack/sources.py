@@ -22,12 +22,12 @@ STRIP, MARGIN = 1100, 160
 
 @dataclass(frozen=True)
 class Stack:
-    """The whole stack, in parts, the table of its sources (dtype ``MEASURED``), and the light within the
-    first aperture that a star needs to be found, at places spread over it."""
+    """The whole stack, in parts, the table of its sources (dtype ``MEASURED``), and the light that a star
+    needs to be found, at places spread over it (dtype ``NEED``)."""
 
     parts: Parts
     sources: Table
-    limits: F64
+    needed: Table
 
 
 def find_sources(parts: Parts, context: Context) -> Stack:
@@ -36,24 +36,24 @@ def find_sources(parts: Parts, context: Context) -> Stack:
     cores = [(first, min(first + STRIP, height)) for first in range(0, height, STRIP)]
     reach = [(max(first - MARGIN, 0), min(last + MARGIN, height)) for first, last in cores]
     tables = context.map(_measure_strip, [(parts, *rows) for rows in reach])
-    kept, limits = [], []
-    for (first, last), (lowest, _), (table, needed) in zip(cores, reach, tables, strict=True):
-        table["y"] += lowest
-        limits.append(needed)
-        kept.append(table[(table["y"] >= first - 0.5) & (table["y"] < last - 0.5)])
-    found = np.concatenate(kept)
+    kept: tuple[list[Table], list[Table]] = ([], [])
+    for (first, last), (lowest, _), both in zip(cores, reach, tables, strict=True):
+        for table, some in zip(both, kept, strict=True):
+            table["y"] += lowest
+            some.append(table[(table["y"] >= first - 0.5) & (table["y"] < last - 0.5)])
+    found, needed = (np.concatenate(some) for some in kept)
     found = found[np.argsort(-found["flux"][:, 0], kind="stable")]
-    return Stack(parts, found, np.concatenate(limits))
+    return Stack(parts, found, needed)
 
 
-def _measure_strip(task: tuple[Parts, int, int]) -> tuple[Table, F64]:
+def _measure_strip(task: tuple[Parts, int, int]) -> tuple[Table, Table]:
     """The sources of the rows of a stack from one up to another, and what light a star there needs."""
     parts, first, last = task
     sources = detect_sources(*parts.some(first, last))
     # Read anew: the search has changed them, and two copies would take more memory than all else.
     planes = parts.some(first, last)
-    sources, limits = add_hidden(sources, *planes)
-    return measure_objects(sources, *planes), limits
+    sources, needed = add_hidden(sources, *planes)
+    return measure_objects(sources, *planes), needed
 
 
 def looking(stack: Stack, context: Context) -> Look:
