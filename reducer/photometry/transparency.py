@@ -36,6 +36,8 @@ LEAST_ALIKE = 0.5
 #: infinite scale that may be wrong; how much transparencies differ from exposure to exposure, before anything
 #: is known of them.
 OWN_SCATTER, CARRIED, USUAL_CHANGE = 0.006, 0.3, 0.03
+#: Over so many squares of a scale smoothed noise is alike: the integral of the square of its correlation.
+SPOT = 4.14
 #: Error of a logarithm of which nothing is known.
 UNKNOWN = 30.0
 
@@ -199,12 +201,13 @@ def _measure(pairs: NDArray[np.intp], powers: F64, count: int) -> tuple[F64, F64
 
 def _own_scatter(pairs: NDArray[np.intp], powers: F64, count: int) -> F64:
     """Squares of the errors (n,) by what single stars, and the noise, differ, for the number of blocks and
-    of smoothed pixels that the light is spread over."""
+    of spots of smoothed noise that the light is spread over."""
     light = powers[:, :, 1]
     blocks = light.sum(axis=1) ** 2 / (light**2).sum(axis=1)
     total = powers.sum(axis=1)
     alike = total[:, 1] / np.sqrt(total[:, 0] * total[:, 2])
-    spots = np.maximum(total[:, 3] * (SPACING / SCALES[len(SCALES) // 2]) ** 2 / (4.0 * np.pi), 1.0)
+    spots = np.maximum(total[:, 3] * (SPACING / SCALES[len(SCALES) // 2]) ** 2 / SPOT, 1.0)
+    # Of a pair's noise either exposure has its half.
     square = OWN_SCATTER**2 / blocks + (1.0 - alike) / alike / spots
     found = np.zeros(count)
     for number in np.unique(pairs):
