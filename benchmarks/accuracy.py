@@ -19,6 +19,7 @@ import sep
 from astropy.io import fits
 from astropy.wcs import WCS
 from background import report_noise
+from catalogue import report_catalogue
 from depth import image_depth
 from light import report_contrast, report_halos
 from limits import (
@@ -299,6 +300,8 @@ def evaluate(stack, truth, names, cache):
     rows |= report_noise(stack, stack.data - model, model, count)
     rows |= report_contrast(stack, stack.data - model, model, count)
     rows |= report_halos(stack, stack.data - model, count, truth, names, pixels, magnitude)
+    to_pixels = pixel_map(stack, catalogue, pixels[bright], stars[bright])
+    rows |= report_catalogue(stack, truth, names[0], catalogue, to_pixels)
     rows["depth of the weights"] = weight_depth(stack.path, truth, names)
     skies = [e["name"] for e in truth.exposures.values() if e["kind"] == "sky"]
     chosen = np.flatnonzero(best)[np.argsort(magnitude[best])]
@@ -333,6 +336,19 @@ def field_map(stack, measured, true, tangent):
         return u - correction[:, 0], v - correction[:, 1]
 
     return to_field
+
+
+def pixel_map(stack, catalogue, pixels, stars):
+    """Stars of the catalogue to the stack's pixels: by its WCS and what measured ``stars`` differ from it."""
+
+    def by_wcs(numbers):
+        return np.stack(stack.wcs.all_world2pix(catalogue["ra"][numbers], catalogue["dec"][numbers], 0), 1)
+
+    def terms(numbers):
+        return polynomial(catalogue["x"][numbers], catalogue["y"][numbers], 3)
+
+    solution, _ = robust_fit(terms(stars), pixels - by_wcs(stars))
+    return lambda numbers: by_wcs(numbers) + terms(numbers) @ solution
 
 
 def pixel_areas(truth, name, true):

@@ -19,6 +19,7 @@ FIXED = {
     "coverage steps, e (errors)": "1 e or 3 errors",
     "depth of the weights": "0.97",
     "depth of the image": "0.97",
+    "total light 14.6-17.5, 18-19, over truth": "1 +- 0.02",
     "photometry 14.6-17.5, over error": "1",
     "photometry 18-19, over error": "1",
 }
