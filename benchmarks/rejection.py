@@ -20,7 +20,7 @@ from scipy import ndimage
 from reducer import parameters, recipes
 from reducer.frame import Context
 from reducer.run import open_frames, run_recipe
-from reducer.stack import blocks
+from reducer.stack import bands, blocks, parts
 from reducer.stack import combine as samples_of
 
 #: Overlapping exposures from which on the figures are required; sigmas of charge that count as a hit.
@@ -47,8 +47,8 @@ class Fate:
 
     def watch(self) -> None:
         """Stand between the stack and its functions."""
-        self.original = {"combine": blocks.combine_exposures, "block": blocks.make_block}
-        blocks.combine_exposures, blocks.make_block = self.combine, self.block
+        self.original = {"combine": blocks.combine_exposures, "share": parts.make_share}
+        blocks.combine_exposures, parts.make_share = self.combine, self.share
 
     def combine(self, exposures, grid, context):
         """Note the exposures and the grid of the stack."""
@@ -58,23 +58,31 @@ class Fate:
         self.plain, self.kept = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         return self.original["combine"](exposures, grid, context)
 
-    def block(self, job):
-        """Make a block of rows twice, with and without rejection, and note the samples of the first."""
-        rows = slice(job.first_row, job.first_row + job.rows)
-        average = samples_of.average
+    def share(self, share):
+        """Make a share of the rows twice, with and without rejection, and note the samples of the first."""
+        rows = slice(share.first_row, share.first_row + share.rows)
+        average, fill, top = samples_of.average, bands.fill_samples, 0
+
+        def follow(share, samples, first, kept):
+            nonlocal top
+            top = first
+            return fill(share, samples, first, kept)
 
         def note(data, variance, mask, array, state, weights, seconds):
-            above = min(job.first_row, samples_of.REACH)
-            inner = slice(above, above + job.rows)
-            self.state[:, rows] = np.where(array[:, inner] > 0, state[:, inner], NO_SAMPLE)
+            first = top + bands.MARGIN
+            count = min(state.shape[1] - 2 * bands.MARGIN, rows.stop - first)
+            inner = slice(bands.MARGIN, bands.MARGIN + count)
+            noted = np.where(array[:, inner] > 0, state[:, inner], NO_SAMPLE)
+            self.state[:, first : first + count] = noted
             return average(data, variance, mask, array, state, weights, seconds)
 
-        self.plain[rows] = self.original["block"](replace(job, rejection=samples_of.Rejection("none"))).data
-        samples_of.average = note
+        without = replace(share, rejection=samples_of.Rejection("none"))
+        self.plain[rows] = self.original["share"](without).data
+        samples_of.average, bands.fill_samples = note, follow
         try:
-            made = self.original["block"](job)
+            made = self.original["share"](share)
         finally:
-            samples_of.average = average
+            samples_of.average, bands.fill_samples = average, fill
         self.kept[rows] = made.data
         return made
 
