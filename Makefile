@@ -18,9 +18,9 @@ lint: $(VENV)/installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The long proofs: full-size truth, kills, random faults. Not run by CI.
+# The long proofs: full-size truth, kills, random faults. Not run by CI. Says why any is skipped.
 prove: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m prove
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m prove -rs
 
 bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/run.py

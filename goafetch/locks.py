@@ -19,6 +19,10 @@ MISSING = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 TAKEN = (errno.EAGAIN, errno.EACCES)
 
 
+class _Removed(Exception):
+    """The lock's file is no longer where it was: its last holder, perhaps of another machine, removed it."""
+
+
 class Busy(Exception):
     """Another process holds the lock."""
 
@@ -51,13 +55,15 @@ def take(path: Path, *, shared: bool = False, seconds: float = 0.0) -> IO[bytes]
     for _ in range(ATTEMPTS):
         stream = path.open("a+b")
         try:
-            _wait(stream, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, until)
-            if _is_there(stream, path):
-                return stream
+            with _stale_is_removed():
+                _wait(stream, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, until)
+                _check_is_there(stream, path)
+            return stream
+        except _Removed:
+            stream.close()
         except BaseException:
             stream.close()
             raise
-        stream.close()  # its last holder has removed it
     raise Busy(f"{path} is made and removed again and again")
 
 
@@ -76,8 +82,21 @@ def _wait(stream: IO[bytes], kind: int, until: float) -> None:
         time.sleep(PAUSE)
 
 
-def _is_there(stream: IO[bytes], path: Path) -> bool:
+def _check_is_there(stream: IO[bytes], path: Path) -> None:
     try:
-        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+        same = os.path.samestat(os.fstat(stream.fileno()), path.stat())
     except FileNotFoundError:
-        return False
+        same = False
+    if not same:
+        raise _Removed
+
+
+@contextmanager
+def _stale_is_removed() -> Iterator[None]:
+    """Over NFS an open file that another machine has removed is answered with ESTALE, whatever is asked."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ESTALE:
+            raise _Removed from error
+        raise

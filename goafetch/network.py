@@ -13,6 +13,8 @@ from goafetch.errors import UsageError
 
 #: Kinds of proxies, with their usual ports.
 PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h": 1080}
+#: Seconds without a byte after which a server does not answer.
+PATIENCE = 20.0
 BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
@@ -54,6 +56,17 @@ def check_certificates() -> None:
             "the file with the certificates that your network wants trusted",
             f"correct {name}, or unset it",
         )
+
+
+def read_text(url: str) -> str:
+    """What an address answers to a single request. Raises OSError, and UsageError for a proxy of no use."""
+    import requests
+
+    check_certificates()
+    proxy_for(url)
+    response = requests.get(url, timeout=PATIENCE)
+    response.raise_for_status()
+    return response.text
 
 
 def title_of(page: str) -> str:

@@ -205,7 +205,7 @@ def prepared(workspace: Workspace) -> Iterator[None]:
         yield
     except GoafetchError:
         if new and not any(workspace.playdata.iterdir()):
-            shutil.rmtree(root)
+            shutil.rmtree(root, ignore_errors=True)  # a network disk may keep what is still open
             for folder in new[1:]:
                 with suppress(OSError):  # something else came into it
                     folder.rmdir()
@@ -272,7 +272,7 @@ def sweep(workspace: Workspace) -> None:
         for path in folder.iterdir():
             match = _LEFTOVER.fullmatch(path.name)
             if match and not _is_alive(int(match["writer"] or match["runner"] or 0)):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 def _below(folder: Path) -> list[Path]:

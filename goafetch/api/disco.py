@@ -66,7 +66,11 @@ def disco(
     refuse_mixed(files)
     with (
         logutils.telling() as log,
-        tempfile.TemporaryDirectory(dir=output.parent, prefix=".disco-") as scratch,
+        tempfile.TemporaryDirectory(
+            dir=output.parent,
+            prefix=".disco-",
+            ignore_cleanup_errors=True,  # open files, on network disks
+        ) as scratch,
     ):
 
         def tell(event: str, /, **facts: object) -> None:

@@ -145,6 +145,12 @@ class ArchiveClient:
         """The date (UTC) by the archive's clock, which decides what is public; until it answers, by ours."""
         return (datetime.now(UTC) + (self._ahead or timedelta())).date()
 
+    def now(self) -> datetime:
+        """The time (UTC) by the archive's clock, for which it is asked where it has not answered anything."""
+        if self._ahead is None:
+            self.whoami()
+        return datetime.now(UTC) + (self._ahead or timedelta())
+
     def pause(self, path: str, reason: str, attempt: int) -> None:
         """Tell of a fault that may pass, and wait before asking again after so many attempts."""
         if not self._session.over.is_set():

@@ -14,7 +14,7 @@ from goafetch.archive.download import FetchReport
 from goafetch.archive.download import fetch as move
 from goafetch.archive.language.position import read_cone
 from goafetch.archive.lock import Lock, LockedFile, differences, renewed
-from goafetch.archive.query import Criteria
+from goafetch.archive.query import Criteria, dated
 from goafetch.archive.records import Record
 from goafetch.archive.search import SearchResult, nothing_found
 from goafetch.archive.search import search as ask
@@ -165,6 +165,7 @@ def bring(
     notify: Notify = silent,
 ) -> Brought:
     """Fill ``workspace.playdata`` with what answers the criteria and its calibrations; renew the lock."""
+    criteria = dated(criteria, client.now)
     old = Lock.read(workspace.lock_file)
     gathered = gather(client, criteria, calibrations=options.calibrations)
     for text in gathered.warnings:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from urllib.parse import quote
 
 from goafetch.archive.language import words
-from goafetch.archive.language.dates import Interval, read_dates, read_night
+from goafetch.archive.language.dates import Interval, night_of, read_dates, read_night, spell_out
 from goafetch.archive.language.identifiers import Identifier, read_identifier
 from goafetch.archive.language.position import Cone
 from goafetch.errors import UsageError
@@ -19,6 +21,7 @@ class Criteria:
 
     ``program``: a program, observation or data label. ``date``: UTC date or range D1-D2. ``night``: the
     date in file names, whose night at Gemini South runs from 18:00 UTC of the day before to 18:00 UTC.
+    Both may be 'today' or 'yesterday' until ``dated`` has spelt them out.
     ``object`` may hold ``*``. ``qa``: the archive's QA word. ``near``: a circle on the sky. ``filename``:
     one file. ``reduction``: RAW unless processed files (masks) are wanted. A word not understood is refused
     when the query is built.
@@ -112,6 +115,20 @@ class Query:
         if low >= 0 and high < 360:
             return [f"ra={cone.ra:.6f}", *found]
         return [f"ra={low % 360:.6f}-{high % 360:.6f}", *found]
+
+
+def dated(criteria: Criteria, now: Callable[[], datetime]) -> Criteria:
+    """Criteria with the dates that today and yesterday stand for, which a lock must mean tomorrow too.
+
+    ``now``: the UTC time by the archive's clock, asked for where it is needed. Of a date it gives the UTC
+    day; of a night that in which the telescope is, whose label changes at 14:00 in Chile.
+    """
+    date, night = criteria.date, criteria.night
+    return replace(
+        criteria,
+        date=date and spell_out(date, lambda: now().date()),
+        night=night and spell_out(night, lambda: night_of(now())),
+    )
 
 
 def build_query(criteria: Criteria) -> Query:

@@ -12,7 +12,7 @@ from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import BadAnswer, Gone, Refused, Unreachable
 from goafetch.archive.language.dates import DAY, Interval, everything, span_of_night
 from goafetch.archive.language.words import admits
-from goafetch.archive.query import Criteria, Query, build_query
+from goafetch.archive.query import Criteria, Query, build_query, dated
 from goafetch.archive.records import Record, answers, mismatch, night_in, read_rows, to_table
 from goafetch.errors import NothingFound
 from goafetch.show import table_html
@@ -56,7 +56,7 @@ def search(client: ArchiveClient, criteria: Criteria) -> SearchResult:
 
     An empty result is not an error; ``nothing_found`` makes one of it.
     """
-    query = build_query(criteria)
+    query = build_query(dated(criteria, client.now))
     found = find(client, query)
     warnings = list(query.notes)
     if hidden := [r.name for r in found.records if r.pending_ingest]:

@@ -145,10 +145,10 @@ def _rows(brought: Brought) -> list[dict[str, Any]]:
 
 def _sum(brought: Brought, root: Path, *, dry_run: bool) -> str:
     report = brought.report
+    lost = "".join(f"; missing {what}: {why}" for what, why in brought.gathered.association.shortcomings)
     if dry_run:
-        return (
-            f"would fetch {report.bytes / 1e6:.1f} MB; {report.needed / 1e6:.1f} MB of disk needed in {root}"
-        )
+        size, disk = report.bytes / 1e6, report.needed / 1e6
+        return f"would fetch {size:.1f} MB; {disk:.1f} MB of disk needed in {root}{lost}"
     counts = {
         "fetched": len(report.done),
         "already there": len(report.present),
@@ -158,4 +158,4 @@ def _sum(brought: Brought, root: Path, *, dry_run: bool) -> str:
     }
     parts = [f"{number} {what}" for what, number in counts.items() if number]
     rate = f"; {report.bytes / 1e6:.1f} MB in {report.seconds:.1f} s" if report.seconds else ""
-    return f"{root / 'playdata'}: {', '.join(parts)}{rate}"
+    return f"{root / 'playdata'}: {', '.join(parts)}{rate}{lost}"

@@ -19,6 +19,7 @@ from quick_archive import QUICK
 from goafetch import network
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import BadAnswer, Blocked, Elsewhere, Gone, OtherLength, Refused, Unreachable
+from goafetch.archive.language import position
 from goafetch.archive.moving.connection import USER_AGENT
 from goafetch.archive.moving.patience import Patience, seconds_until
 from goafetch.errors import UsageError
@@ -395,6 +396,26 @@ def test_socks_proxies_are_spoken_to_as_such(bare) -> None:
     with pytest.raises((Elsewhere, Unreachable)):
         ArchiveClient(REMOTE, patience=QUICK).rows("jsonsummary", ())
     assert proxy.heard[0][:1] == b"\x05"
+
+
+@pytest.mark.parametrize(
+    ("body", "finds"), [(b"%J 83.822 -05.391 = 05 35\n", (83.822, -5.391)), (b"#! nothing found\n", None)]
+)
+def test_names_of_objects_are_resolved_through_the_proxy_of_all_things(bare, body, finds) -> None:
+    """It was sought without ALL_PROXY, and not found."""
+    proxy = Proxy(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
+    bare.setenv("ALL_PROXY", proxy.place)
+    bare.setattr(position, "SESAME", ("http://sesame.example.org/nph-sesame",))
+    if finds:
+        cone = position.read_cone("M 42")
+        assert (cone.ra, cone.dec) == finds
+    else:
+        with pytest.raises(UsageError, match="neither SIMBAD"):
+            position.read_cone("M 42")
+    assert proxy.heard[0].startswith(b"GET http://sesame.example.org/nph-sesame/SNV?M%2042 HTTP")
+    bare.setenv("ALL_PROXY", "127.0.0.1:9")
+    with pytest.raises(Unreachable, match="no resolver could be reached that knows 'M 42'"):
+        position.read_cone("M 42")
 
 
 @pytest.mark.parametrize("kind", ["archive", "orcid", "noirlab"])

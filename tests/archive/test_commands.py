@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import typer
+from quick_archive import QUICK
 from typer.testing import CliRunner, Result
 
+from goafetch.archive.client import ArchiveClient
 from goafetch.archive.job import Options
 from goafetch.archive.token import find_token, forget_token, store_token, token_file
 from goafetch.cli import fetch, login, search, unpack
@@ -113,6 +115,29 @@ def test_fetch_in_processes_of_its_own(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "w" / "playground").is_dir() and (tmp_path / "w" / "goafetch.lock").is_file()
     again = json.loads(run("fetch", "--into", "w", "--update", "--json", "--no-calibrations").stdout)
     assert [row["status"] for row in again["files"]] == ["present"] and again["bytes"] == 0
+
+
+def test_the_closing_line_of_a_fetch_names_calibrations_that_a_look_up_lost(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(ArchiveClient.__init__.__kwdefaults__, "patience", QUICK)
+    with serve(tiny_folder, faults=["association-error"]) as archive:
+        archive.holdings[:] = [h for h in archive.holdings if h.row["object"] != "Domeflat OFF"]
+        run = _runner(monkeypatch, tmp_path)
+        result = run("fetch", "GS-2017A-Q-29", "--dry-run", "--archive", archive.url)
+    assert result.exit_code == 1
+    closing = result.stderr.splitlines()[-1]
+    assert "; missing lamp-off flats: the archive's look-up failed for S20170505S0095.fits" in closing
+
+
+@pytest.mark.parametrize(("faults", "code"), [((), 0), (("withheld",), 1)])
+def test_a_rehearsed_fetch_ends_with_1_where_a_file_is_withheld(
+    faults: tuple[str, ...], code: int, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with serve(tiny_folder, faults=faults) as archive:
+        run = _runner(monkeypatch, tmp_path)
+        assert run("fetch", "GS-2017A-Q-29", "--dry-run", "--archive", archive.url).exit_code == code
+    assert not (tmp_path / "GS-2017A-Q-29").exists()
 
 
 def test_login_keeps_the_token_secret(

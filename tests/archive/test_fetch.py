@@ -6,6 +6,7 @@ import bz2
 import json
 import shutil
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -260,6 +261,30 @@ def test_the_lock_keeps_the_version_that_came_and_locked_ones_stay(
     assert all("replaced it by another version" in reason for _, reason in locked.failed)
 
 
+@pytest.mark.parametrize(
+    ("now", "asked", "finds"),
+    [
+        ("2017-05-05 04:00", {"date": "today"}, ("20170505", 16)),
+        ("2017-05-06 04:00", {"date": "yesterday-today"}, ("20170505-20170506", 16)),
+        ("2017-05-04 21:00", {"night": "today"}, ("20170505", 16)),  # in the afternoon, before the night
+        ("2017-05-05 17:00", {"night": "today"}, ("20170505", 16)),
+        ("2017-05-05 19:00", {"night": "yesterday"}, ("20170505", 16)),
+    ],
+)
+def test_today_is_by_the_archives_clock_and_a_lock_keeps_the_date(
+    now: str, asked: dict[str, str], finds: tuple[str, int], tiny_folder: Path, pool: Threads, tmp_path: Path
+) -> None:
+    """It was by this machine's clock, of UTC for nights too, and the lock's query meant another day later."""
+    workspace, options = Workspace(tmp_path), Options(pool=pool, calibrations=False)
+    with serve(tiny_folder, now=datetime.fromisoformat(f"{now}+00:00")) as archive:
+        archive.holdings[:] = [h for h in archive.holdings if h.row["program_id"] == "GS-2017A-Q-29"]
+        client = ArchiveClient(archive.url, patience=QUICK)
+        report = bring(client, workspace, Criteria(**asked), options).report
+    assert len(report.withheld) == finds[1]  # until November
+    lock = Lock.read(workspace.lock_file)
+    assert lock is not None and finds[0] in (lock.criteria.date, lock.criteria.night)
+
+
 def test_a_file_that_failed_or_went_since_the_last_fetch_is_told(
     tiny_folder: Path, pool: Threads, tmp_path: Path
 ) -> None:
@@ -278,7 +303,14 @@ def test_a_file_that_failed_or_went_since_the_last_fetch_is_told(
 def test_everything_at_once_still_brings_or_names_every_file(
     tiny_folder: Path, pool: Threads, tmp_path: Path
 ) -> None:
-    faults = ["limits", "association-error", "retry-after", "re-ingest", Fault("withheld", None, 5), "clock"]
+    faults = [
+        "limits",
+        "association-error",
+        "retry-after",
+        "re-ingest",
+        Fault("withheld", None, 0.33),
+        "clock",
+    ]
     with serve(tiny_folder, faults=faults, seed=5) as archive:
         result = _run(archive, tmp_path / "playdata", pool)
         right = present_md5s(archive)

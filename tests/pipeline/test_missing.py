@@ -138,7 +138,7 @@ def test_with_all_troubles_at_once_what_is_allowed_arrives_and_all_else_is_named
 ) -> None:
     """Short answers, look-ups that fail, 'later', files replaced meanwhile, a third withheld."""
     monkeypatch.setitem(ArchiveClient.__init__.__kwdefaults__, "patience", QUICK)
-    troubles = ["limits", "association-error", "retry-after", "re-ingest", Fault("withheld", None, 5)]
+    troubles = ["limits", "association-error", "retry-after", "re-ingest", Fault("withheld", None, 0.33)]
     with serve(prepare(), faults=troubles) as archive:
         few = [h for h in archive.holdings if h.row["observation_class"] == "science" or h.name in NEEDED]
         archive.holdings[:] = few

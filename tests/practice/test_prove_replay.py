@@ -26,10 +26,8 @@ from goafetch.practice.server import PracticeArchive, User, serve
 
 HERE = Path(__file__).parents[2].parent / "shared/reference"
 REFERENCE = Path(os.environ.get("GOAFETCH_REFERENCE", HERE))
-pytestmark = [
-    pytest.mark.prove,
-    pytest.mark.skipif(not (REFERENCE / "goa_answers").is_dir(), reason="the recorded answers are not here"),
-]
+MISSING = f"no recorded answers in {REFERENCE}; GOAFETCH_REFERENCE names another folder"
+pytestmark = [pytest.mark.prove, pytest.mark.skipif(not (REFERENCE / "goa_answers").is_dir(), reason=MISSING)]
 
 #: Differences that stay: by file, what is compared not, and why.
 STAY = {

@@ -127,6 +127,12 @@ def test_withheld_files_are_refused_everywhere_until_one_logs_in(tiny_folder: Pa
         assert get(archive, f"file/{withheld[0]}", gemini_archive_session=archive.token).ok
 
 
+def test_a_share_of_the_science_can_be_withheld(tiny_folder: Path) -> None:
+    with serve(tiny_folder, faults=[Fault("withheld", files=1 / 3)]) as archive:
+        releases = [row["release"] for row in get(archive, SEARCH).json()]
+    assert (sum(release > "2026" for release in releases), len(releases)) == (5, 16)
+
+
 def test_a_fault_must_have_a_known_name(tiny_folder: Path) -> None:
     with pytest.raises(ValueError, match="no fault 'gremlins'"):
         serve(tiny_folder, faults=["gremlins"])

@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 import pytest
+from matplotlib import rc_context, rcParams
 from small_workspace import story, write_stack, write_workspace
 
 from goafetch.engine.pool import Pool
@@ -55,8 +56,17 @@ def test_the_stack_has_a_picture_beside_the_page(page):
     assert content.startswith(b"\x89PNG") and len(content) > 50_000
 
 
-def test_remade_it_is_the_same(workspace, page, text):
-    make_report(workspace)
+def test_remade_it_is_the_same_whatever_a_notebook_has_set(workspace, page, text):
+    own = {
+        "text.usetex": True,
+        "font.size": 30.0,
+        "axes.grid": True,
+        "lines.linewidth": 9.0,
+        "savefig.dpi": 7,
+    }
+    with rc_context(own):
+        make_report(workspace)
+        assert {name: rcParams[name] for name in own} == own
     assert page.read_text(encoding="utf-8") == text
 
 

@@ -8,17 +8,19 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from caged import Here
 
 from goafetch.archive.moving.incoming import incoming
 from goafetch.config import load_settings
-from goafetch.errors import WorkspaceError
+from goafetch.errors import NothingFound, WorkspaceError
 from goafetch.locks import Busy, exclusive, take
 from goafetch.pipeline.folder import take_folder
-from goafetch.workspace import Workspace, fits_name, held, write_atomically
+from goafetch.workspace import Workspace, fits_name, held, prepared, write_atomically
 
 
 def test_a_lock_is_taken_on_a_file_that_can_be_read_and_written(
@@ -46,6 +48,40 @@ def test_a_lock_whose_file_its_last_holder_removed_is_taken_anew(tmp_path: Path)
         (tmp_path / "lock").unlink()
         with exclusive(tmp_path / "lock"):
             assert (tmp_path / "lock").exists()
+
+
+def test_a_lock_whose_file_another_machine_removed_over_nfs_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is asked of such an open file is answered with ESTALE."""
+    stale, state, flock = [], os.fstat, fcntl.flock
+
+    def forget(error: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(*given: Any) -> Any:
+            if error not in stale:
+                stale.append(error)
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            return function(*given)
+
+        return ask
+
+    monkeypatch.setattr(fcntl, "flock", forget("when it is locked", flock))
+    monkeypatch.setattr(os, "fstat", forget("when it is looked at", state))
+    with exclusive(tmp_path / "lock") as has_locks:
+        assert has_locks and len(stale) == 2
+
+
+def test_what_a_network_disk_keeps_of_a_new_folder_hides_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder with a removed file that is open cannot be removed."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")
+
+    monkeypatch.setattr(os, "rmdir", refuse)
+    with pytest.raises(NothingFound), prepared(Workspace(tmp_path / "new")):
+        raise NothingFound("nothing", "something", "ask again")
 
 
 def test_the_hidden_folder_goes_only_when_its_lock_is_closed(

@@ -27,7 +27,7 @@ def run(raw: Path, workspace: Path) -> list[str]:
 
 def test_any_name_of_a_folder_will_do_and_may_change(tiny_night: Path, tmp_path: Path) -> None:
     """Raw files with odd names in an odd folder, by links; the whole moves and nothing is made again."""
-    place = tmp_path / "a b\nGrüße [*] 世界 -rf"
+    place = tmp_path / os.fsdecode("a b\nGrüße [*] 世界 -rf ".encode() + b"\xe9")  # the last is not UTF-8
     raw = place / "raw"
     raw.mkdir(parents=True)
     for number, path in enumerate(sorted(tiny_night.iterdir())):

@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -55,40 +57,83 @@ def test_a_run_on_a_disk_that_lacks_something(source: str, tiny_night: Path, tmp
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this tree."""
-    folder = tmp_path_factory.mktemp("wheel")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel of this tree in ``direct``, and its sources and their wheel in ``through``."""
+    folder = tmp_path_factory.mktemp("built")
     tree = folder / "tree"
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "build", "dist", "*.egg-info"))
-    command = [sys.executable, "-c", "import setuptools.build_meta as b; b.build_wheel('..')"]
-    subprocess.run(command, cwd=tree, check=True, capture_output=True)
-    return next(folder.glob("*.whl"))
+    (tree / "goafetch-demo/playground").mkdir(parents=True, exist_ok=True)  # as `make demo` leaves it
+    (tree / "goafetch-demo/playground/notes.py").write_text("")
+    make = [sys.executable, "-m", "build", "--no-isolation", str(tree), "--outdir"]
+    for command in ([*make, str(folder / "direct"), "--wheel"], [*make, str(folder / "through")]):
+        subprocess.run(command, check=True, capture_output=True)
+    return folder
 
 
-def test_a_wheel_holds_the_three_packages_alone(wheel: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
-    tops = {name.split("/")[0] for name in names}
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    return next((built / "direct").glob("*.whl"))
+
+
+def test_a_wheel_holds_the_three_packages_alone_and_is_that_of_the_sources(built: Path, wheel: Path) -> None:
+    """The folder of `make demo` was taken for a package."""
+    held = {each.filename: each.CRC for each in zipfile.ZipFile(wheel).infolist()}
+    tops = {name.split("/")[0] for name in held}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"calstore", "goafetch", "reducer"}
-    assert any(name.startswith("reducer/data/") for name in names)
-    assert "goafetch/report/templates/page.html" in names
+    assert any(name.startswith("reducer/data/") for name in held)
+    assert "goafetch/report/templates/page.html" in held
+    (through,) = (built / "through").glob("*.whl")
+    assert {each.filename: each.CRC for each in zipfile.ZipFile(through).infolist()} == held
+    assert len(list((built / "through").glob("*.tar.gz"))) == 1
 
 
-@pytest.mark.parametrize("tool", ["pip", "uv"])
-def test_the_demo_runs_from_an_installed_wheel(tool: str, wheel: Path, tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "UV_TOOL_DIR": str(tmp_path / "tools"),
-        "UV_TOOL_BIN_DIR": str(tmp_path / "bin"),
-    }
-    if tool == "pip":
-        subprocess.run([sys.executable, "-m", "venv", str(tmp_path)], check=True)
-        install = [str(tmp_path / "bin/python"), "-m", "pip", "install", "--quiet", str(wheel)]
-    else:
-        uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-        install = [uv, "tool", "install", "--quiet", "--python", sys.executable, str(wheel)]
-    subprocess.run(install, check=True, env=environment)
+@pytest.fixture(scope="module")
+def installed(wheel: Path) -> Iterator[Path]:
+    """A fresh environment with the wheel, which everybody may read."""
+    folder = Path(tempfile.mkdtemp(prefix="goafetch-"))
+    folder.chmod(0o755)
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "env")], check=True)
+    subprocess.run([folder / "env/bin/python", "-m", "pip", "install", "--quiet", str(wheel)], check=True)
+    yield folder / "env/bin/goafetch"
+    shutil.rmtree(folder)
+
+
+def demonstrate(command: Sequence[str | Path], folder: Path, **changes: str) -> None:
+    """Run the demo in a folder; the page of its report must be there."""
     done = subprocess.run(
-        [str(tmp_path / "bin/goafetch"), "demo", "--into", "ws"], cwd=tmp_path, capture_output=True, text=True
+        [*command, "demo", "--into", "ws"],
+        cwd=folder,
+        env={**os.environ, **changes},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "ws/report/index.html").exists()
+    assert (folder / "ws/report/index.html").exists()
+
+
+def test_the_demo_runs_where_the_wheel_was_installed_with_pip(installed: Path, tmp_path: Path) -> None:
+    demonstrate([installed], tmp_path)
+
+
+def test_the_demo_runs_where_the_wheel_was_installed_with_uv(wheel: Path, tmp_path: Path) -> None:
+    places = {"UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin")}
+    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    install = [uv, "tool", "install", "--quiet", "--python", sys.executable, str(wheel)]
+    subprocess.run(install, check=True, env={**os.environ, **places})
+    demonstrate([tmp_path / "bin/goafetch"], tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can be another user")
+def test_the_demo_runs_for_another_user_who_may_only_read_the_environment(installed: Path) -> None:
+    """A number that no passwd knows, without a home."""
+    somebody = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "--inh-caps=-all"]
+    python = installed.with_name("python").resolve()
+    if subprocess.run([*somebody, "test", "-x", str(python)]).returncode:
+        pytest.skip(f"others may not start {python}")
+    folder = Path(tempfile.mkdtemp(prefix="goafetch-"))
+    os.chown(folder, 54321, 54321)
+    bare = dict.fromkeys(("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "NUMBA_CACHE_DIR"), "")
+    try:
+        demonstrate([*somebody, installed], folder, HOME="/nonexistent", TMPDIR=str(folder), **bare)
+    finally:
+        shutil.rmtree(folder)

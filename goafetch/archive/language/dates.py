@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -17,7 +18,8 @@ NIGHT_BEGINS = timedelta(hours=-6)
 DAY = timedelta(days=1)
 #: The shortest time that the archive tells apart.
 MOMENT = timedelta(microseconds=1)
-_DATE = r"\d{8}|\d{4}-\d{1,2}-\d{1,2}|today|yesterday"
+_DATE = r"\d{8}|\d{4}-\d{1,2}-\d{1,2}"
+_NAMED = {"today": timedelta(), "yesterday": -DAY}
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ def span_of_night(label: date) -> Interval:
     return Interval(start, start + DAY)
 
 
+def spell_out(text: str, today: Callable[[], date]) -> str:
+    """The text with a date for today and yesterday; ``today`` is asked only where one of them is named."""
+    return re.sub(r"\b(today|yesterday)\b", lambda found: f"{today() + _NAMED[found[1]]:%Y%m%d}", text)
+
+
 def read_dates(text: str) -> Interval:
     """One UTC date, or a range D1-D2 of them, both included. Raises UsageError with the right form."""
     match = re.fullmatch(rf"({_DATE})(?:(?:--|-|\.\.|:|/| to )({_DATE}))?", text.strip())
@@ -105,8 +112,6 @@ def read_night(text: str) -> Interval:
 
 def read_date(text: str) -> date:
     """A date that exists and that the archive can know."""
-    if text in ("today", "yesterday"):
-        return datetime.now(UTC).date() - (DAY if text == "yesterday" else timedelta())
     digits = re.fullmatch(r"(\d{4})-?(\d{1,2})-?(\d{1,2})", text)
     if digits is None:
         raise UsageError(f"{text!r} is not a date", "YYYYMMDD or YYYY-MM-DD", "for example 20170505")

@@ -5,10 +5,17 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from urllib.parse import quote
 
+from goafetch import network
 from goafetch.archive.errors import Unreachable
 from goafetch.errors import UsageError
 
+#: Where Sesame answers for SIMBAD, NED and VizieR.
+SESAME = (
+    "https://cds.unistra.fr/cgi-bin/nph-sesame",
+    "http://vizier.cfa.harvard.edu/viz-bin/nph-sesame",
+)
 _UNITS = {"": 1.0, '"': 1.0, "s": 1.0, "'": 60.0, "m": 60.0, "d": 3600.0}
 _DEGREES = r"(\d+(?:\.\d*)?)d?[\s,]+([+-]?\d+(?:\.\d*)?)d?"
 _SEXAGESIMAL = (
@@ -78,21 +85,27 @@ def _read_position(text: str) -> tuple[float, float] | None:
 
 
 def _resolve(name: str) -> tuple[float, float]:
-    """ICRS degrees of a named object, from Sesame through astropy."""
+    """ICRS degrees of a named object, from Sesame."""
     if not re.search(r"[A-Za-z]", name):
         raise UsageError(
             f"{name!r} is neither a position nor a name",
             "for example '201.365 -43.019' or '13:25:27.6 -43:01:09'",
         )
-    from astropy.coordinates import SkyCoord
-    from astropy.coordinates.name_resolve import NameResolveError
-
-    try:
-        found = SkyCoord.from_name(name)
-    except (NameResolveError, OSError) as error:
-        raise Unreachable(
-            f"no resolver could be reached that knows {name!r}",
-            "coordinates, or a name and a network",
-            "give them as --near 'RA DEC'",
-        ) from error
-    return float(found.icrs.ra.deg), float(found.icrs.dec.deg)
+    for address in SESAME:
+        try:
+            answer = network.read_text(f"{address}/SNV?{quote(name)}")
+        except OSError:
+            continue
+        found = re.search(r"%J\s*([0-9.]+)\s*([+-]?[0-9.]+)", answer)
+        if found is None:
+            raise UsageError(
+                f"neither SIMBAD nor NED nor VizieR knows {name!r}",
+                "an object that they know, or coordinates",
+                "give them as --near 'RA DEC'",
+            )
+        return float(found[1]), float(found[2])
+    raise Unreachable(
+        f"no resolver could be reached that knows {name!r}",
+        "coordinates, or a name and a network",
+        "give them as --near 'RA DEC'",
+    )

@@ -53,13 +53,14 @@ class Fault:
 
     ``times`` is how often it strikes in all, or per file for `reset`, `wrong-bytes`, `slow-drip` and
     `re-ingest`, per type of calibrations for `association-error`; None: always. ``files`` is how many files
-    of each program these four, `withheld` and `clock` touch, drawn by the seed; None: all.
+    of each program these four, `withheld` and `clock` touch, or which share of them (0.33), drawn by the
+    seed; None: all.
     ``pause`` (seconds) is what `slow-drip` waits between its drops, and `retry-after` asks for, at least one.
     """
 
     name: str
     times: int | None = 1
-    files: int | None = 3
+    files: int | float | None = 3
     pause: float = 0.1
 
     def __post_init__(self) -> None:
@@ -77,8 +78,11 @@ def as_fault(fault: str | Fault) -> Fault:
     return fault if isinstance(fault, Fault) else Fault(fault, times=_TIMES.get(fault, 1))
 
 
-def choose(holdings: Iterable[Holding], how_many: int | None, key: str) -> frozenset[str]:
-    """Draw the stored names of so many files of each program, always the same ones for the same key."""
+def choose(holdings: Iterable[Holding], how_many: int | float | None, key: str) -> frozenset[str]:
+    """Draw the stored names of so many files of each program, or of such a share of them.
+
+    They are always the same ones for the same key.
+    """
 
     def rank(name: str) -> bytes:
         return hashlib.sha256(f"{key}:{name}".encode()).digest()
@@ -86,7 +90,12 @@ def choose(holdings: Iterable[Holding], how_many: int | None, key: str) -> froze
     programs: dict[str, set[str]] = defaultdict(set)
     for holding in holdings:
         programs[str(holding.row["program_id"])].add(holding.stored_name)
-    return frozenset(name for names in programs.values() for name in sorted(names, key=rank)[:how_many])
+
+    def drawn(names: set[str]) -> list[str]:
+        number = round(how_many * len(names)) if isinstance(how_many, float) else how_many
+        return sorted(names, key=rank)[:number]
+
+    return frozenset(name for names in programs.values() for name in drawn(names))
 
 
 class Faults:
