@@ -218,10 +218,12 @@ def test_the_stack_says_from_when_to_when_it_was_exposed(done: RunReport, raw: P
 def test_on_request_the_stack_is_made_on_the_stars_and_the_smear_is_said(
     done: RunReport, raw: Path, tmp_path: Path
 ) -> None:
-    smeared = reduce_night(raw, tmp_path / "ws", parameters=["adjustWCSToReference:method=sources"])
-    assert any("smeared" in text for text in smeared.summary.warnings)
-    assert peak_and_flux(smeared.stacks[0], raw)[0] < 0.6 * peak_and_flux(done.stacks[0], raw)[0]
-    residuals = fits.getdata(smeared.stacks[0], "RESIDUALS")
+    frames, told = sorted(done.workspace.playground.glob("*_skyCorrected.fits")), Told()
+    on_stars = ["adjustWCSToReference:method=sources"]
+    smeared = disco(frames, str(tmp_path / "stack"), parameters=on_stars, notify=told)
+    assert any("smeared" in facts["text"] for facts in told.of("warning"))
+    assert peak_and_flux(smeared, raw)[0] < 0.6 * peak_and_flux(done.stacks[0], raw)[0]
+    residuals = fits.getdata(smeared, "RESIDUALS")
     assert np.median(np.hypot(residuals["DX"], residuals["DY"])) < 0.005
 
 

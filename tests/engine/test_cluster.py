@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from caged import Here
 from chores import die_first, double, fill
 from same_products import differences
 from tiny_program import write_program
 from told import Told
 
+from goafetch.config import Settings
 from goafetch.engine.cluster import Cluster, ClusterError
-from goafetch.pipeline import RunReport, run, run_many
+from goafetch.pipeline import RunReport, run_many
+from goafetch.pipeline.job import Request, run_job
 
 
 def test_workers_lost_three_times_cost_only_their_tasks(tmp_path: Path) -> None:
@@ -53,7 +56,7 @@ def test_a_cluster_at_an_address_makes_the_same_bytes(tmp_path: Path) -> None:
     from dask_jobqueue.local import LocalCluster
 
     write_program(tmp_path / "raw")
-    here = run(tmp_path / "raw", into=tmp_path / "here", workers=1)
+    here = run_job(Request(str(tmp_path / "raw"), into=tmp_path / "here"), Settings(), pool=Here())
     with LocalCluster(
         cores=1,
         processes=1,
@@ -62,8 +65,8 @@ def test_a_cluster_at_an_address_makes_the_same_bytes(tmp_path: Path) -> None:
         local_directory=str(tmp_path),
         scheduler_options={"dashboard_address": "127.0.0.1:0"},
     ) as cluster:
-        cluster.scale(2)
-        cluster.wait_for_workers(2)
+        cluster.scale(1)
+        cluster.wait_for_workers(1)
         (there,) = run_many([tmp_path / "raw"], into=tmp_path / "all", cluster=cluster.scheduler_address)
     assert isinstance(there, RunReport)
     assert here.exit_code == there.exit_code == 0

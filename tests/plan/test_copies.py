@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from astropy.io import fits
+from caged import Here
 from tiny_program import LAMPS_ON, ON_TARGET, name_of, write_program
+from told import Told
 from typer.testing import CliRunner
 
 from goafetch.api.disco import disco
@@ -19,6 +21,8 @@ from goafetch.archive.unpack import unpack
 from goafetch.cli import app
 from goafetch.errors import UsageError
 from goafetch.pipeline import RunReport, run
+from goafetch.pipeline.folder import take_folder
+from goafetch.workspace import Workspace
 from reducer.fitsio import read_table
 from reducer.headers.descriptors import describe
 from reducer.headers.same import exposure_name, needless
@@ -131,9 +135,13 @@ def test_a_packed_file_serves_where_its_plain_one_is_cut_short(raw: Path, tmp_pa
     folder = tmp_path / "cut"
     shutil.copytree(raw, folder, ignore=shutil.ignore_patterns("again", "copy*", "* (1)*", "*_v2*", "comet*"))
     (folder / FIRST).write_bytes((folder / FIRST).read_bytes()[:20000])
-    report = run(folder, into=tmp_path / "ws", workers=1, catalog="none")
-    assert fits.getheader(report.stacks[0])["NCOMBINE"] == len(ON_TARGET)
-    assert any("damaged" in text and FIRST in text for text in report.summary.warnings)
+    told = Told()
+    files, lost = take_folder(folder, Workspace(tmp_path / "ws").make(), told, Here())
+    assert {path.name for path in files} == {path.name for path in folder.glob("*.fits")} and not lost
+    (first,) = (path for path in files if path.name == FIRST)
+    assert first.read_bytes() == (raw / FIRST).read_bytes()
+    (text,) = (facts["text"] for facts in told.of("warning"))
+    assert "damaged" in text and FIRST in text
 
 
 def test_unpack_keeps_one_file_of_an_exposure_and_names_the_others(raw: Path, tmp_path: Path) -> None:

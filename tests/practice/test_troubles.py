@@ -29,15 +29,27 @@ def expose(
 
     monkeypatch.setitem(simulate.PROGRAMS, "one", plan)
     simulate.build_program("one", folder, night=NIGHT, truth=folder / "truth", workers=1)
-    (path,) = folder.glob("S*.fits")
-    with fits.open(path, memmap=False) as units:
-        return fits.HDUList([unit.copy() for unit in units])
+    return read(folder)
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory: pytest.TempPathFactory) -> fits.HDUList:
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an exposure without any trouble."""
     with pytest.MonkeyPatch.context() as patch:
-        return expose(tmp_path_factory.mktemp("clean"), patch)
+        folder = tmp_path_factory.mktemp("sound")
+        expose(folder, patch)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clean(sound: Path) -> fits.HDUList:
+    return read(sound)
+
+
+def read(folder: Path) -> fits.HDUList:
+    (path,) = folder.glob("S*.fits")
+    with fits.open(path, memmap=False) as units:
+        return fits.HDUList([unit.copy() for unit in units])
 
 
 def noiseless(folder: Path) -> np.ndarray:
@@ -80,12 +92,11 @@ def test_stopped_exposures_hold_less_light_and_say_so_in_elapsed_and_utend(tmp_p
 
 
 @pytest.mark.parametrize("name", ["doubled", "trailed", "loop opened"])
-def test_moved_and_blurred_stars_keep_their_light_and_lose_their_peaks(tmp_path, monkeypatch, name):
-    expose(tmp_path / "clean", monkeypatch)
-    expose(tmp_path / "found", monkeypatch, name)
-    before, after = (noiseless(tmp_path / f)[3] for f in ("clean", "found"))
+def test_moved_and_blurred_stars_keep_their_light_and_lose_their_peaks(tmp_path, monkeypatch, sound, name):
+    expose(tmp_path, monkeypatch, name)
+    before, after = (noiseless(folder)[3] for folder in (sound, tmp_path))
     assert after.sum() == pytest.approx(before.sum(), rel=0.01)
-    stars = np.load(next((tmp_path / "clean" / "truth" / "positions").glob("*.npy")))
+    stars = np.load(next((sound / "truth" / "positions").glob("*.npy")))
     inside = (stars["array"] == 4) & (np.abs(stars["x"] - 1024.5) < 40) & (np.abs(stars["y"] - 1024.5) < 40)
     star = stars[inside][np.argmax(stars["electrons"][inside])]
     place = int(star["y"]) - 961, int(star["x"]) - 961  # the region begins at pixel 961
@@ -93,7 +104,7 @@ def test_moved_and_blurred_stars_keep_their_light_and_lose_their_peaks(tmp_path,
     assert peaks[1] < 0.8 * peaks[0]
 
 
-def test_lamps_and_clouds(tmp_path, monkeypatch):
+def test_lamps_and_clouds(tmp_path, monkeypatch, sound):
     levels = {}
     for trouble in ("", "lamp dead", "lamp too bright"):
         expose(tmp_path / trouble, monkeypatch, *filter(None, [trouble]), kind="lamp-on")
@@ -101,8 +112,7 @@ def test_lamps_and_clouds(tmp_path, monkeypatch):
     assert levels["lamp dead"] < 0.2 * levels[""]
     assert levels["lamp too bright"] > 0.8 * troubles.GLARE * levels[""]
     expose(tmp_path / "cloud", monkeypatch, "lit cloud")
-    expose(tmp_path / "clear", monkeypatch)
-    cloud, clear = (np.percentile(noiseless(tmp_path / n)[1], 20) for n in ("cloud", "clear"))
+    cloud, clear = (np.percentile(noiseless(folder)[1], 20) for folder in (tmp_path / "cloud", sound))
     assert cloud / clear == pytest.approx(troubles.CLOUD, abs=0.1)
 
 

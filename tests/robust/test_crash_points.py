@@ -49,8 +49,7 @@ def test_a_flat_that_a_killed_run_did_not_enter_is_entered_by_the_next(
     tiny_night: Path, tiny_whole: Path, tmp_path: Path
 ) -> None:
     """Nothing is made then, but the store does not know what there is."""
-    workspace = tmp_path / "ws"
-    assert run_in_child(tiny_night, workspace, 0, tmp_path / "count") == 0
+    workspace = shutil.copytree(tiny_whole, tmp_path / "ws")
     store = workspace / "playground/calibrations/calstore.json"
     store.unlink()
     (store.parent / ".calstore.json.abcd.part").write_text("half of it")
@@ -59,10 +58,11 @@ def test_a_flat_that_a_killed_run_did_not_enter_is_entered_by_the_next(
     assert leftovers(workspace) == []
 
 
-def test_pages_that_a_killed_run_did_not_renew_are_made_by_the_next(tiny_night: Path, tmp_path: Path) -> None:
+def test_pages_that_a_killed_run_did_not_renew_are_made_by_the_next(
+    tiny_night: Path, tiny_whole: Path, tmp_path: Path
+) -> None:
     """Nothing is redone then, but the pages tell of products that are no more."""
-    workspace = tmp_path / "ws"
-    assert run_in_child(tiny_night, workspace, 0, tmp_path / "count") == 0
+    workspace = shutil.copytree(tiny_whole, tmp_path / "ws")
     page = workspace / "report/index.html"
     os.utime(page, (0, 0))
     assert run_in_child(tiny_night, workspace, 0, tmp_path / "count") == 0
