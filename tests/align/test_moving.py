@@ -219,7 +219,7 @@ def test_on_request_the_stack_is_made_on_the_stars_and_the_smear_is_said(
     done: RunReport, raw: Path, tmp_path: Path
 ) -> None:
     frames, told = sorted(done.workspace.playground.glob("*_skyCorrected.fits")), Told()
-    on_stars = ["adjustWCSToReference:method=sources"]
+    on_stars = [("adjustWCSToReference:method", "sources")]
     smeared = disco(frames, str(tmp_path / "stack"), parameters=on_stars, notify=told)
     assert any("smeared" in facts["text"] for facts in told.of("warning"))
     assert peak_and_flux(smeared, raw)[0] < 0.6 * peak_and_flux(done.stacks[0], raw)[0]
