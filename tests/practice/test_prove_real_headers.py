@@ -18,8 +18,6 @@ from goafetch.practice.exposure.headers import reference_position
 from goafetch.practice.exposure.night import Exposure, Night, draw_conditions, draw_course
 from goafetch.practice.simulate import to_fits
 
-HERE = Path(__file__).parents[2].parent / "shared/reference"
-REAL = Path(os.environ.get("GOAFETCH_REFERENCE", HERE)) / "headers/gsaoi"
 MISSING = f"no real headers in {REAL}; GOAFETCH_REFERENCE names the folder of another"
 pytestmark = [pytest.mark.prove, pytest.mark.skipif(not REAL.is_dir(), reason=MISSING)]
 
