@@ -73,7 +73,7 @@ class Plain:
         with np.load(next(self.folder.glob("truth/catalogue_NGC5128.npz"))) as stars:
             tangent = tuple(stars["tangent"])
             true = np.stack(sky_to_plane(stars["ra"], stars["dec"], tangent), axis=1)[
-                np.argsort(stars["magnitude"])[:300]
+                np.argsort(stars["magnitude"])[:5000]
             ]
         bright = np.argsort(-table["FLUX_APER"][:, 0])[:300]
         found = np.stack(sky_to_plane(table["RA"][bright], table["DEC"][bright], tangent), axis=1)
