@@ -96,9 +96,13 @@ def _laid(blocks: Bool, move: Move) -> NDArray[np.uint8]:
 
 
 def is_poor(other: Objects, target: Objects) -> bool:
-    """Whether a pointing is empty sky beside the target's: surely fewer objects, or far less area of them."""
+    """Whether a pointing is empty sky beside the target's: surely fewer objects, or far less area of them.
+
+    One object at most is nothing to make a stack of, however few the target has.
+    """
     if other.area > RICH:
         return False
     fewer = other.number + 2.0 * np.sqrt(other.number + 1.0) < POOR * target.number
+    bare = other.number <= 1 and other.number < POOR * target.number
     darker = target.area > WIDE and other.area < POOR * target.area
-    return bool(fewer or darker)
+    return bool(fewer or bare or darker)

@@ -40,7 +40,8 @@ def test_of_three_exposures_one_may_be_spoilt() -> None:
         (Objects(20, 0.01), Objects(400, 0.2), True),
         (Objects(30, 0.02), Objects(40, 0.03), False),
         (Objects(40, 0.03), Objects(2, 0.01), False),
-        (Objects(0, 0.0), Objects(4, 0.002), False),  # so few tell nothing
+        (Objects(0, 0.0), Objects(4, 0.002), True),  # nothing there to make a stack of
+        (Objects(2, 0.001), Objects(5, 0.002), False),  # so few tell nothing
         (Objects(6, 0.01), Objects(3, 0.5), True),  # a galaxy fills the target's field
         (Objects(3, 0.3), Objects(60, 0.9), False),
     ],
