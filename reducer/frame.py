@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -221,6 +222,7 @@ class Context:
     ``recipe_file``: where a recipe of the user's own stands.
     ``memory``: bytes that the pixels of one task may take; what a product holds does not depend on it.
     ``files`` and ``steps`` (run so far, the present one last) are filled in by ``run_recipe``.
+    ``mark``: tells runs of one process apart.
     """
 
     folder: Path
@@ -236,14 +238,15 @@ class Context:
     memory: int = 300_000_000
     files: Files | None = None
     steps: tuple[StepRecord, ...] = ()
+    mark: str = field(default_factory=lambda: secrets.token_hex(4))
 
     @property
     def scratch(self) -> Path:
         """A folder for frames that only later steps of the same run need; ``run_recipe`` removes it.
 
-        Recipes that run side by side in one process make products of different keys.
+        Recipes that run side by side may have one key: those of two pointings that lend each other skies.
         """
-        return self.folder / f".scratch-{os.getpid()}-{self.key[:8]}"
+        return self.folder / f".scratch-{os.getpid()}-{self.mark}"
 
     @property
     def disk(self) -> Files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,20 @@ def test_a_recipe_is_a_tuple_of_steps_that_leaves_no_scratch(tmp_path: Path) -> 
     assert [frame.path for frame in made] == [tmp_path / "S1_copied.fits"]
     assert made[0].header["GOAFKEY"] == "abc"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["S1.fits", "S1_copied.fits"]
+
+
+def test_recipes_side_by_side_do_not_share_scratch_though_they_have_one_key(tmp_path: Path) -> None:
+    one, other = (Context(tmp_path, key="abc") for _ in range(2))
+    frames = [raw(tmp_path / "S1.fits")]
+
+    def beside(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+        run_recipe((copyStep,), frames, other)
+        assert frames[0].path.exists()
+        return list(frames)
+
+    made = run_recipe((copyStep, beside), frames, one)
+    assert made[0].path.exists() and one.scratch != other.scratch
+    assert replace(one, memory=1).scratch == one.scratch
 
 
 def test_an_error_names_its_step(tmp_path: Path) -> None:
