@@ -13,12 +13,11 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 from random_night import RandomNight, members
-from scipy import ndimage
+from scipy import fft, ndimage
 from scipy.spatial import cKDTree
-from truth_image import NOMINAL_AREA, Truth
+from truth_image import NOMINAL_AREA, Truth, add
 
 from goafetch.practice.exposure import optics
-from goafetch.practice.exposure.psf import CORE_POWER, HALO_POWER
 
 #: Limits: flux (share), level (sigmas, and electrons that no sigma need be smaller than), positions (over
 #: what the exposures' own distortions leave, and mas of centring noise), rotation (degrees).
@@ -27,8 +26,14 @@ FLUX, SIGMAS, FLOOR, PLACES, CENTRING, ROTATION = 0.02, 3.0, 2.0, 1.3, 0.5, 0.02
 UNSURE, SKY_LIGHT = 20.0, r'<li class="(\w+)">\s*<h3>Sky '
 #: Aperture, and the ring about it, arcsec.
 APERTURE, RING = 0.30, (0.9, 1.3)
-#: Stars that are measured: their magnitudes, how many are needed for fluxes and for positions.
-BRIGHT, FAINT, FEW, FEWEST = 14.6, 17.8, 5, 8
+#: Stars that are measured: their magnitudes, how many are needed, the signal to noise of their light, and the
+#: part by which single stars differ besides noise.
+BRIGHT, FAINT, FEW, LOUD, OWN = 13.5, 20.5, 4, 10.0, 0.005
+#: Arcsec within which a stack may lie from where its WCS says; by what the variance of some pixels together
+#: exceeds the sum of theirs.
+REACH, CORRELATED = 1.5, 1.35
+#: Columns of what is measured of a star, after x and y.
+FLUX_AT, FLUX_ERROR, PLACE_ERROR = 2, 3, 4
 
 
 @dataclass
@@ -150,81 +155,175 @@ def _judge_level(result: Judgement, truth: Sight, stack: Path, names: list[str])
         )
 
 
-def _judge_stars(result: Judgement, truth: Sight, stack: Path, names: list[str]) -> None:
-    """Fluxes, positions and rotation of the stack's stars."""
-    entry = truth.exposures[names[0]]
-    catalogue = truth.catalogue(entry["field"])
+@dataclass(frozen=True)
+class Seen:
+    """A stack, and what it would show without noise: its members' true light by their true maps and masks,
+    with the weights and transparencies that the stack gives them.
+
+    ``image``, ``variance`` (NaN where masked) and ``model``: (ny, nx), electrons; ``scale``: arcsec a pixel;
+    ``weights``: by member. ``step``: whole pixels (x, y) by which the model was moved from where the WCS puts
+    it to where the image shows it; what either does not show is NaN in both.
+    """
+
+    image: np.ndarray
+    variance: np.ndarray
+    model: np.ndarray
+    wcs: WCS
+    scale: float
+    weights: dict[str, float]
+    step: tuple[int, int]
+
+
+def _see(result: Judgement, truth: Sight, stack: Path, names: list[str]) -> Seen:
+    """Read a stack and render its truth; judges the transparencies on the way."""
     with fits.open(stack) as units, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wcs = WCS(units["SCI"].header)
-        image, mask = np.nan_to_num(np.asarray(units["SCI"].data, float)), units["DQ"].data
-        weights = np.array(units["EXPTIME"].data)
+        bad = (units["DQ"].data != 0) | (units["EXPTIME"].data == 0)
+        image, variance = (np.where(bad, np.nan, units[name].data) for name in ("SCI", "VAR"))
+        rows = {str(row["filename"]).split("_")[0]: row for row in units["EXPOSURES"].data}
     scale = float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))) * 3600)
+    weights = {name: float(rows[name]["weight"]) for name in names}
+    reference = truth.exposures[names[0]]["transmission"]
+    wrong = {
+        name: truth.exposures[name]["transmission"] / reference / float(rows[name]["transparency"])
+        for name in names
+    }
+    # All are against the first one, whose error they share.
+    error = sum(weights[name] * float(rows[name]["transparency_error"]) for name in names)
+    shift = sum(weights[name] * wrong[name] for name in names) / sum(weights.values()) - 1
+    result.figures |= {"scale": shift, "scale_error": error}
+    if abs(shift) > max(FLUX, SIGMAS * error):
+        result.fault("scale", f"transparencies put fluxes {shift:+.1%} off, stated error {error:.1%}")
+    total, share = np.zeros(image.shape), np.zeros(image.shape)
+    for name in names:
+        light, known = _member(truth, stack, name, wcs, scale, image.shape, names[0])
+        total += weights[name] * wrong[name] * known * light * scale**2 / NOMINAL_AREA
+        share += weights[name] * known
+    model = np.where(share > 0, total / np.maximum(share, 1e-12), np.nan)
+    step = _step(image, model, scale)
+    model = np.roll(model, step, (1, 0))
+    unknown = ~np.isfinite(image) | ~np.isfinite(model)
+    image[unknown] = model[unknown] = np.nan
+    return Seen(image, variance, model, wcs, scale, weights, step)
+
+
+def _member(truth, stack, name, wcs, scale, shape, reference):
+    """An exposure's true light at a stack's pixels, per reference pixel, and where its own mask is clear."""
+    tangent = truth.catalogue(truth.exposures[reference]["field"])["tangent"]
+    moved = _target_of(truth, name) - _target_of(truth, reference)
+
+    def to_field(x, y):
+        return (_project(*wcs.all_pix2world(x, y, 0), tangent) + moved).T
+
+    light, known = np.zeros((2, *shape), np.float32)
+    mapping, entry = truth.mapping(name), truth.exposures[name]
+    with fits.open(stack.parent / f"{name}_skyCorrected.fits") as units:
+        masks = {unit.ver: unit.data for unit in units if unit.name == "DQ"}
+    for array in range(4):
+        if array + 1 not in masks:
+            continue
+        good = (masks[array + 1] == 0).astype(np.float32)
+        seen = np.zeros(shape, np.uint8)
+        coefficients = ndimage.spline_filter(truth.brightness(name, array), order=3).astype(np.float32)
+        add(light, seen, coefficients, mapping, array, entry, to_field, 1.0)
+        add(known, seen, good, mapping, array, entry, to_field, 1.0, order=0)
+    return light, known
+
+
+def _target_of(truth, name):
+    """Where a target that moves is on its field's plane, arcsec: the last star of a field of one exposure; of
+    other fields the middle."""
+    entry = truth.exposures[name]
+    catalogue = truth.catalogue(entry["field"])
+    if entry["field"] != name:
+        return np.zeros(2)
+    return np.array([catalogue["x"][-1], catalogue["y"][-1]])
+
+
+def _judge_stars(result: Judgement, truth: Sight, stack: Path, names: list[str]) -> None:
+    """Fluxes, positions and rotation of the stack's stars, measured alike in the stack and in its truth."""
+    seen = _see(result, truth, stack, names)
+    catalogue = truth.catalogue(truth.exposures[names[0]]["field"])
     near = np.unique(np.load(truth.folder / "positions" / f"{names[0]}.npy")["id"])
     stars = near[np.isin(near, _isolated(catalogue, (BRIGHT, FAINT)))]
-    px, py = wcs.all_world2pix(catalogue["ra"][stars], catalogue["dec"][stars], 0)
-    bad = ndimage.maximum_filter((mask != 0) | (weights == 0), 25)
-    px, py = _shift_to_light(image, bad, px, py, catalogue["magnitude"][stars], scale)
-    if px is None:
-        result.figures["stars"] = 0
-        return
-    inside = (px > 75) & (py > 75) & (px < image.shape[1] - 76) & (py < image.shape[0] - 76)
-    clean = inside.copy()
-    clean[inside] = ~bad[np.rint(py[inside]).astype(int), np.rint(px[inside]).astype(int)]
-    stars, px, py = stars[clean], px[clean], py[clean]
-    px, py, fluxes = _measure(image, px, py, scale)
-    fine = np.isfinite(px)
-    stars, px, py, fluxes = stars[fine], px[fine], py[fine], fluxes[fine]
-    result.figures["stars"] = len(stars)
-    if len(stars) >= FEW:
-        expected = _expected(truth, names, stars)
-        known = np.isfinite(expected) & np.isfinite(fluxes)
-        if known.sum() >= FEW:
-            ratio = float(np.median(fluxes[known] / expected[known]))
-            spread = 1.4826 * np.median(np.abs(fluxes[known] / expected[known] - ratio))
-            result.figures["flux"] = ratio - 1
-            if abs(ratio - 1) > FLUX + 3 * spread / np.sqrt(known.sum()) * 1.25:
-                result.fault("flux", f"{ratio - 1:+.1%} of {known.sum()} stars")
-    if len(stars) >= FEWEST:
-        ra, dec = wcs.all_pix2world(px, py, 0)
-        true = np.c_[catalogue["x"][stars], catalogue["y"][stars]]
-        _judge_places(result, truth, names, true, _project(ra, dec, catalogue["tangent"]))
+    px, py = seen.wcs.all_world2pix(catalogue["ra"][stars], catalogue["dec"][stars], 0)
+    true, found = _measure_both(seen, px, py)
+    fine = np.isfinite(found[:, 0]) & np.isfinite(true[:, 0])
+    _judge_fluxes(result, true[fine], found[fine])
+    _judge_places(result, truth, seen, catalogue["tangent"], true[fine], found[fine])
 
 
 def _judge_target(result: Judgement, truth: Sight, stack: Path, names: list[str]) -> None:
     """Flux of a target that moves among the stars, the last of its field's catalogue."""
+    seen = _see(result, truth, stack, names)
     catalogue = truth.catalogue(truth.exposures[names[0]]["field"])
-    with fits.open(stack) as units:
-        wcs = WCS(units["SCI"].header)
-        image, bad = np.nan_to_num(np.asarray(units["SCI"].data, float)), units["DQ"].data != 0
-    scale = float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))) * 3600)
-    px, py = wcs.all_world2pix(catalogue["ra"][-1:], catalogue["dec"][-1:], 0)
-    expected = float(_expected(truth, names, [len(catalogue["ra"]) - 1])[0])
-    row, column, reach = round(float(py[0])), round(float(px[0])), round(1.5 / scale)
-    part = np.s_[row - reach : row + reach + 1, column - reach : column + reach + 1]
-    if not np.isfinite(expected) or image[part].shape != (2 * reach + 1,) * 2 or bad[part].mean() > 0.02:
+    px, py = seen.wcs.all_world2pix(catalogue["ra"][-1:], catalogue["dec"][-1:], 0)
+    true, found = _measure_both(seen, px, py)
+    if np.isfinite(true[0, 0]) and np.isfinite(found[0, 0]):
+        light, error = found[0, [FLUX_AT, FLUX_ERROR]] / true[0, FLUX_AT]
+        result.figures |= {"stars": 1, "flux": light - 1, "flux_error": error}
+        if abs(light - 1) > FLUX + SIGMAS * error:
+            result.fault("target", f"{light - 1:+.1%} +- {error:.1%} of the light of the moving target")
+
+
+def _judge_fluxes(result: Judgement, true: np.ndarray, found: np.ndarray) -> None:
+    """The stars' light in the stack over that in its truth, weighted by what noise leaves."""
+    light, error = true[:, FLUX_AT], found[:, FLUX_ERROR]
+    loud = light > LOUD * error
+    ratio, error = found[loud, FLUX_AT] / light[loud], np.hypot(error[loud] / light[loud], OWN)
+    result.figures["stars"] = len(ratio)
+    if len(ratio) < FEW:
         return
-    dy, dx = np.unravel_index(np.argmax(ndimage.gaussian_filter(image[part], 1.5)), image[part].shape)
-    light = _measure(image, [column + dx - reach], [row + dy - reach], scale)[2][0]
-    result.figures["flux"] = light / expected - 1
-    if not abs(light / expected - 1) < 2 * FLUX:
-        result.fault("target", f"{light / expected - 1:+.1%} of the light of the moving target")
+    kept = np.abs(ratio - np.median(ratio)) < 5 * np.maximum(error, OWN)
+    ratio, weight = ratio[kept], error[kept] ** -2.0
+    mean = float(np.average(ratio, weights=weight))
+    spread = np.median(np.abs(ratio - mean) * np.sqrt(weight)) / 0.6745
+    sigma = max(float(spread), 1.0) / float(np.sqrt(weight.sum()))
+    result.figures |= {"flux": mean - 1, "flux_error": sigma}
+    if abs(mean - 1) > FLUX + SIGMAS * sigma:
+        result.fault("flux", f"{mean - 1:+.1%} +- {sigma:.1%} of {kept.sum()} stars")
 
 
-def _judge_places(result, truth, names, true, measured):
+def _judge_places(result, truth, seen, tangent, true, found):
     """Shift and rotation to the truth, and what is left, beside what the exposures' own maps leave."""
-    left, rotation = _without_rigid(true, measured - true)
-    kept = np.hypot(*left.T) < 5 * np.median(np.hypot(*left.T))
-    left, rotation = _without_rigid(true[kept], (measured - true)[kept])
-    own = np.mean([_own(truth, name, true[kept]) for name in names], axis=0)
-    allowed, _ = _without_rigid(true[kept], own)
-    rms, limit = (1e3 * float(np.sqrt(np.mean(x**2))) for x in (left, allowed))
-    result.figures |= {"rms": rms, "own": limit, "rotation": float(np.degrees(rotation))}
-    freedom = np.sqrt(2 * kept.sum() / (2 * kept.sum() - 3))
-    if rms > freedom * PLACES * np.hypot(limit, CENTRING):
-        result.fault("places", f"{rms:.2f} mas after shift and rotation, own distortions leave {limit:.2f}")
-    if abs(np.degrees(rotation)) > ROTATION:
-        result.fault("rotation", f"{np.degrees(rotation):+.3f} degree")
+    loud = true[:, FLUX_AT] > LOUD * found[:, FLUX_ERROR]
+    true, found = true[loud], found[loud]
+    if len(true) < FEW:
+        return
+    was, now = (
+        _project(*seen.wcs.all_pix2world(each[:, 0], each[:, 1], 0), tangent) for each in (true, found)
+    )
+    gaps, noise = now - was, found[:, PLACE_ERROR] * seen.scale
+    kept = np.ones(len(true), bool)
+    for _ in range(3):
+        was, gaps, noise = was[kept], gaps[kept], noise[kept]
+        weight = 1 / (noise**2 + (1e-3 * CENTRING) ** 2)
+        left, rotation, error = _without_rigid(was, gaps, weight)
+        size = np.hypot(*left.T) * np.sqrt(weight)
+        kept = size < 4 * max(np.median(size), 1.0)
+    own = np.average(
+        [_own(truth, name, was) for name in seen.weights], axis=0, weights=list(seen.weights.values())
+    )
+    allowed = _without_rigid(was, own, weight)[0]
+    rms, limit = (
+        1e3 * float(np.sqrt(np.average((x**2).mean(axis=1), weights=weight))) for x in (left, allowed)
+    )
+    centring = 1e3 * float(np.sqrt(np.average(noise**2, weights=weight)))
+    result.figures |= {
+        "rms": rms,
+        "own": limit,
+        "centring": centring,
+        "rotation": float(np.degrees(rotation)),
+    }
+    freedom = np.sqrt(2 * len(was) / (2 * len(was) - 3)) * (1 + 1 / np.sqrt(len(was)))
+    if rms > freedom * PLACES * np.hypot(np.hypot(limit, CENTRING), centring):
+        result.fault(
+            "places",
+            f"{rms:.2f} mas after shift and rotation, own maps leave {limit:.2f}, noise {centring:.2f}",
+        )
+    if abs(np.degrees(rotation)) > ROTATION + SIGMAS * np.degrees(error):
+        result.fault("rotation", f"{np.degrees(rotation):+.3f} +- {np.degrees(error):.3f} degree")
 
 
 def _own(truth, name, true):
@@ -239,75 +338,78 @@ def _own(truth, name, true):
     return np.stack(known.to_sky(*mapping.to_static(*true.T)), axis=1) - true
 
 
-def _without_rigid(places, gaps):
-    """What shift and rotation leave of gaps (n, 2) at places (n, 2), and the rotation (radian)."""
+def _without_rigid(places, gaps, weight):
+    """What shift and rotation leave of gaps (n, 2) at places (n, 2), the rotation and its error (radian)."""
     one, zero = np.ones(len(places)), np.zeros(len(places))
+    places = places - places.mean(axis=0)
     design = np.concatenate([np.c_[one, zero, -places[:, 1]], np.c_[zero, one, places[:, 0]]])
-    values = gaps.T.ravel()
-    solution = np.linalg.lstsq(design, values, rcond=None)[0]
-    return (values - design @ solution).reshape(2, -1).T, solution[2]
+    values, root = gaps.T.ravel(), np.sqrt(np.tile(weight, 2))
+    solution = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0]
+    covariance = np.linalg.inv((design * root[:, None]).T @ (design * root[:, None]))
+    return (values - design @ solution).reshape(2, -1).T, solution[2], float(np.sqrt(covariance[2, 2]))
 
 
-def _isolated(catalogue, magnitudes, radius=0.6, share=0.03):
-    """Stars of some magnitudes whose neighbours within ``radius`` arcsec add less than ``share``."""
+def _isolated(catalogue, magnitudes, radius=0.5):
+    """Stars of some magnitudes that outshine all within ``radius`` arcsec together."""
     flux = 10 ** (-0.4 * catalogue["magnitude"])
     tree = cKDTree(np.c_[catalogue["x"], catalogue["y"]])
     magnitude = catalogue["magnitude"]
     wanted = np.flatnonzero((magnitude > magnitudes[0]) & (magnitude < magnitudes[1]))
     light = np.array([flux[index].sum() for index in tree.query_ball_point(tree.data[wanted], radius)])
-    return wanted[light < (1 + share) * flux[wanted]] if len(wanted) else wanted
+    return wanted[light < 2 * flux[wanted]] if len(wanted) else wanted
 
 
-def _shift_to_light(image, bad, px, py, magnitude, scale):
-    """The places moved by the one shift (within 1.5 arcsec) that puts the brightest stars onto light."""
-    reach = round(1.5 / scale)
-    smooth = ndimage.gaussian_filter(np.where(bad | ~np.isfinite(image), 0.0, image), 1.5)
-    smooth -= (
-        ndimage.median_filter(smooth[::8, ::8], 13)
-        .repeat(8, 0)
-        .repeat(8, 1)[: image.shape[0], : image.shape[1]]
-    )
-    smooth = np.clip(smooth, 0.0, None) ** 0.5
-    total, used = np.zeros((2 * reach + 1, 2 * reach + 1)), 0
-    for k in np.argsort(magnitude):
-        x, y = round(px[k]), round(py[k])
-        if (
-            reach < x < image.shape[1] - reach - 1
-            and reach < y < image.shape[0] - reach - 1
-            and not bad[y, x]
-        ):
-            part = smooth[y - reach : y + reach + 1, x - reach : x + reach + 1]
-            total += part / max(part.max(), 1e-9)
-            used += 1
-        if used == 40:
-            break
-    if used < FEW:
-        return None, None
-    row, column = np.unravel_index(np.argmax(total), total.shape)
-    return px + column - reach, py + row - reach
+def _step(image, model, scale) -> tuple[int, int]:
+    """The shift (x, y) in whole pixels, within REACH, from the model to the image."""
+    sharp = []
+    for each in (image, model):
+        known = np.isfinite(each)
+        values = np.where(known, each, 0.0)
+        smooth = ndimage.gaussian_filter(values, 1.5) - ndimage.uniform_filter(values, 41)
+        clear = ndimage.uniform_filter(known.astype(np.float32), 41) > 0.9
+        sharp.append(np.sqrt(np.clip(np.where(clear, smooth, 0.0), 0.0, None)))
+    size = [fft.next_fast_len(length, real=True) for length in image.shape]
+    match = fft.irfft2(fft.rfft2(sharp[0], s=size) * np.conj(fft.rfft2(sharp[1], s=size)), s=size)
+    reach = round(REACH / scale)
+    near = np.roll(match, (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
+    row, column = np.unravel_index(np.argmax(near), near.shape)
+    return int(column) - reach, int(row) - reach
 
 
-def _measure(image, px, py, scale, fwhm=0.08):
-    """Centres by a Gaussian window, and light in the aperture above the ring's median; NaN where lost."""
+def _measure_both(seen, px, py):
+    """Stars measured in the truth and in the stack, each (n, 5): x, y, light, and errors of light and of a
+    coordinate (pixels) by the stack's noise; of the truth where the WCS puts it."""
+    weights = np.array(list(seen.weights.values()))
+    members = weights.sum() ** 2 / (weights**2).sum()
+    true = _measure(seen.model, seen.variance, px + seen.step[0], py + seen.step[1], seen.scale, members)
+    found = _measure(seen.image, seen.variance, true[:, 0], true[:, 1], seen.scale, members)
+    true[:, :2] -= seen.step
+    return true, found
+
+
+def _measure(image, variance, px, py, scale, members, fwhm=0.08):
+    """Centres by a Gaussian window, and light in the aperture above the ring's mean, whose
+    bias by faint stars is that of noise-free images as well, as the median's is not; NaN where lost."""
     half = int(np.ceil(RING[1] / scale)) + 1
     grid = np.arange(-half, half + 1)
-    out = np.full((3, len(px)), np.nan)
+    out = np.full((len(px), 5), np.nan)
     for k, (x0, y0) in enumerate(zip(px, py, strict=True)):
-        column, row = round(x0), round(y0)
-        cut = image[row - half : row + half + 1, column - half : column + half + 1]
-        if cut.shape != (grid.size, grid.size):
+        if not (half <= x0 < image.shape[1] - half - 1 and half <= y0 < image.shape[0] - half - 1):
             continue
-        known = np.isfinite(cut)
-        cut = np.where(known, cut, 0.0)
+        column, row = round(x0), round(y0)
+        part = np.s_[row - half : row + half + 1, column - half : column + half + 1]
+        known = np.isfinite(image[part])
+        cut = np.where(known, image[part], 0.0)
         x, y, step = x0 - column, y0 - row, (9.0, 9.0)
         for _ in range(40):
             dx, dy = grid[None, :] - x, grid[:, None] - y
             r = np.hypot(dx, dy) * scale
             ring = (r > RING[0]) & (r < RING[1])
-            if not known[r < 2 * APERTURE].all() or known[ring].mean() < 0.5:
+            if not known[r < APERTURE + scale].all() or known[ring].mean() < 0.5:
                 break
-            sky = np.median(cut[ring & known])
-            window = (cut - sky) * np.exp(-0.5 * (r / fwhm * 2.3548) ** 2)
+            sky = cut[ring & known].mean()
+            bell = np.exp(-0.5 * (r / fwhm * 2.3548) ** 2)
+            window = (cut - sky) * bell
             if window.sum() <= 0:
                 break
             step = (2 * (window * dx).sum() / window.sum(), 2 * (window * dy).sum() / window.sum())
@@ -317,36 +419,12 @@ def _measure(image, px, py, scale, fwhm=0.08):
         if max(map(abs, step)) > 1e-2 or np.hypot(x + column - x0, y + row - y0) > 5:
             continue
         edge = np.clip((APERTURE - r) / scale + 0.5, 0.0, 1.0)
-        out[:, k] = x + column, y + row, ((cut - sky) * edge).sum()
+        noise = CORRELATED * np.nanmedian(variance[part][ring])
+        light = ((cut - sky) * edge).sum()
+        each = noise + np.clip(cut - sky, 0.0, None) / members
+        place = 2 * np.sqrt((each * (bell * dx) ** 2).sum()) / window.sum()
+        out[k] = x + column, y + row, light, np.sqrt((each * edge).sum()), place
     return out
-
-
-def _expected(truth, names, stars):
-    """Electrons of stars in a stack's aperture: the reference's light, the members' mean profile."""
-    reference = np.load(truth.folder / "positions" / f"{names[0]}.npy")
-    light = dict(zip(reference["id"].tolist(), reference["electrons"].tolist(), strict=True))
-    core = dict(zip(reference["id"].tolist(), reference["core_fraction"].tolist(), strict=True))
-    entry = truth.exposures[names[0]]
-    unit = truth.program["flat_median_area"][entry["filter"]] / NOMINAL_AREA
-    shares = []
-    for name in names:
-        profile = truth.exposures[name]["profile"]
-        own = profile["core_fraction"] / entry["profile"]["core_fraction"]
-        fraction = np.array([core.get(int(star), np.nan) for star in stars]) * own
-        caught = [
-            _caught(profile["core_fwhm"], CORE_POWER), _caught(profile["halo_fwhm"], HALO_POWER),
-        ]  # fmt: skip
-        shares.append(fraction * caught[0] + (1 - fraction) * caught[1])
-    total = np.array([light.get(int(star), np.nan) for star in stars])
-    return total * unit * np.mean(shares, axis=0)
-
-
-def _caught(fwhm, power):
-    """Share of a Moffat profile's light in the aperture above its own brightness in the ring."""
-    alpha2 = (fwhm / (2 * np.sqrt(2 ** (1 / power) - 1))) ** 2
-    middle = np.mean(RING)
-    ring = (power - 1) / (np.pi * alpha2) * (1 + middle**2 / alpha2) ** -power
-    return 1 - (1 + APERTURE**2 / alpha2) ** (1 - power) - ring * np.pi * APERTURE**2
 
 
 def _project(ra, dec, tangent):

@@ -77,6 +77,9 @@ def tabulate(rows: list[Row]) -> bool:
         failed = Counter(f.split(":")[0] for row in having for f in row.result.faults)
         faulty = sum(bool(row.result.faults) for row in having)
         print(f"  {trouble:18s} {len(having):4d} nights, {faulty:3d} with a fault {dict(failed)}")
+    for what, figure in (("fluxes", "flux"), ("positions", "rms")):
+        blind = [row.seed for row in rows if figure not in row.result.figures]
+        print(f"{what} not judged, too few stars: {len(blind)} nights {blind}")
     bad = [row for row in rows if row.troubles]
     lost, good = sum(row.result.lost for row in bad), sum(row.good for row in bad)
     clean = sum(row.result.lost for row in rows if not row.troubles)

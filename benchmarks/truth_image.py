@@ -103,18 +103,20 @@ def render(
         for array in range(4):
             image = truth.brightness(name, array)
             coefficients = ndimage.spline_filter(image, order=3).astype(np.float32)
-            _add(total, count, coefficients, mapping, array, truth.exposures[name], to_field, factor)
+            add(total, count, coefficients, mapping, array, truth.exposures[name], to_field, factor)
     return np.where(count > 0, total / np.maximum(count, 1), 0.0).astype(np.float32), count
 
 
-def _add(total, count, coefficients, mapping, array, entry, to_field, factor):
+def add(total, count, coefficients, mapping, array, entry, to_field, factor, order=3):
+    """Lay an array of an exposure on a stack's pixels, and count where; ``coefficients``: of splines of that
+    order, see ``render``."""
     x0, y0, width, height = entry["regions"][array]
     fit, rows, columns = _pixel_map(mapping, array, (x0, y0, width, height), to_field, total.shape)
     for first in range(rows.start, rows.stop, 256):
         block = slice(first, min(first + 256, rows.stop))
         x, y = fit(np.arange(columns.start, columns.stop), np.arange(block.start, block.stop))
         inside = (x >= 4) & (y >= 4) & (x <= width - 5) & (y <= height - 5)
-        values = ndimage.map_coordinates(coefficients, [y[inside], x[inside]], order=3, prefilter=False)
+        values = ndimage.map_coordinates(coefficients, [y[inside], x[inside]], order=order, prefilter=False)
         part, seen = total[block, columns], count[block, columns]
         part[inside] += values * factor
         seen[inside] += 1

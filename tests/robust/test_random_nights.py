@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from goafetch.practice.exposure.scene import sparse_field
@@ -56,3 +58,65 @@ def test_a_page_that_calls_an_unsure_sky_good_is_found(tmp_path: Path, light: st
     (tmp_path / "report/index.html").write_text("\n".join(lines) + "\n<h3>Sky <span>")
     assert is_called_good(tmp_path / "playground/N_image.fits") is (light == "good")
     assert is_called_good(tmp_path / "playground/M_image.fits") is False
+
+
+def twice(*, light: float = 1.0, turn: float = 0.0, bend: float = 0.0, moved: float = 0.0) -> tuple[Any, Any]:
+    """Forty stars as measured in the truth and in a stack, of that part of the light, and its mapping."""
+    rng = np.random.default_rng(3)
+    place = rng.uniform(100.0, 1900.0, (40, 2))
+    away = place - 1000.0
+    found = place + turn * away[:, ::-1] * [-1.0, 1.0] + bend * away**2 + moved * rng.standard_normal((40, 2))
+    electrons = 10 ** rng.uniform(3.5, 5.5, 40)
+    noise = np.full(40, 200.0)
+    measured = light * electrons + noise * rng.standard_normal(40)
+    true = np.c_[place, electrons, noise, 30.0 / electrons]
+    return true, np.c_[found, measured, noise, 30.0 / electrons]
+
+
+@pytest.mark.parametrize(("light", "faults"), [(1.0, []), (0.985, []), (0.96, ["flux"]), (1.04, ["flux"])])
+def test_a_stack_that_loses_light_of_its_stars_is_found(light: float, faults: list[str]) -> None:
+    from judge_night import Judgement, _judge_fluxes
+
+    result = Judgement()
+    _judge_fluxes(result, *twice(light=light))
+    assert [fault.split(":")[0] for fault in result.faults] == faults
+    assert result.figures["flux"] == pytest.approx(light - 1.0, abs=0.004)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "faults"),
+    [({}, []), ({"turn": 1e-3}, ["rotation"]), ({"bend": 1e-6}, ["places"]), ({"moved": 0.3}, ["places"])],
+)
+def test_a_stack_that_puts_its_stars_elsewhere_is_found(
+    wrong: dict[str, float], faults: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import judge_night
+    from astropy.wcs import WCS
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.crpix, wcs.wcs.cdelt = (1000.0, 1000.0), (-0.02 / 3600, 0.02 / 3600)
+    wcs.wcs.ctype, wcs.wcs.crval = ("RA---TAN", "DEC--TAN"), (201.0, -43.0)
+    seen = judge_night.Seen(*np.zeros((3, 2, 2)), wcs, 0.02, {"one": 1.0}, (0, 0))
+    monkeypatch.setattr(judge_night, "_own", lambda truth, name, true: np.zeros((len(true), 2)))
+    result = judge_night.Judgement()
+    judge_night._judge_places(result, None, seen, (201.0, -43.0), *twice(**wrong))
+    assert [fault.split(":")[0] for fault in result.faults] == faults
+
+
+def test_stars_are_measured_alike_in_a_stack_and_in_its_truth_and_where_it_is_moved() -> None:
+    from judge_night import Seen, _measure_both, _step
+
+    y, x = np.mgrid[:500, :500]
+    stars = [(150.3, 160.8, 900.0), (330.1, 170.2, 500.0), (240.6, 340.4, 700.0), (262.0, 335.0, 90.0)]
+    truth = sum(peak * np.exp(-0.5 * ((x - a) ** 2 + (y - b) ** 2) / 9.0) for a, b, peak in stars)
+    noise = np.random.default_rng(2).standard_normal((500, 500))
+    image = 0.9 * np.roll(truth, (7, -12), (0, 1)) + noise
+    step = _step(image, truth, 0.02)
+    assert step == (-12, 7)
+    seen = Seen(
+        image, np.ones((500, 500)), np.roll(truth, step, (1, 0)), None, 0.02, {"a": 0.5, "b": 0.5}, step
+    )
+    true, found = _measure_both(seen, *np.array(stars[:3])[:, :2].T)
+    np.testing.assert_allclose(true[:, :2], np.array(stars)[:3, :2], atol=0.3)
+    np.testing.assert_allclose(found[:, :2] - true[:, :2], [step] * 3, atol=0.05)
+    assert (np.abs(found[:, 2] / true[:, 2] - 0.9) < 4 * found[:, 3] / true[:, 2]).all()
