@@ -36,8 +36,8 @@ MODELS = ("full", "shift+rotation", "shift", "header offsets")
 #: and anywhere in the frame after shift and rotation, arcsec (3 pixels).
 MOST_STRETCH, MOST_ROTATION, MOST_DEPARTURE = 1e-3, np.radians(0.1), 3 * 0.0197
 #: Rms in arcsec within which stars that are left out of a fit are foretold by one that is right, however far
-#: it departs: half a pixel; and the part of the exposures' median number of matches that it needs, for a
-#: wrong one may fit those that it happens to bring together.
+#: it departs: half a pixel; and the part of the matches that the other exposures let expect, by its sources
+#: or by their number, that it needs, for a wrong one may fit those that it happens to bring together.
 FORETOLD, MATCHED = 0.01, 0.7
 #: Degrees within which exposures have one position angle.
 SAME_ANGLE = 5.0
@@ -95,8 +95,9 @@ def align_exposures(frames: Sequence[FrameRef], notify: Notify, limits: Limits =
         nominal = [_turned(geometry, turn) for geometry, turn in zip(nominal, found.turns, strict=True)]
         observations = _observe(frames, nominal)
     models = ["header offsets" if reason else "full" for reason in reasons]
+    sources = np.bincount(observations.frame, minlength=len(frames))
     solution, star, observations = _refine(observations, star, models, limits)
-    solution, models = _guard(observations, star, solution, models, names, notify, limits)
+    solution, models = _guard(observations, sources, star, solution, models, names, notify, limits)
     shared = np.bincount(star)[star]
     geometries = _geometries(nominal, observations, shared, solution, models, reasons, limits)
     if all(reasons):
@@ -192,14 +193,19 @@ def _seen_twice(star: Index) -> tuple[Index, Index]:
 
 
 def _guard(
-    observations: Observations, star: Index, solution: Solution, models: list[str],
+    observations: Observations, sources: Index, star: Index, solution: Solution, models: list[str],
     names: Sequence[str], notify: Notify, limits: Limits,
 ) -> tuple[Solution, list[str]]:  # fmt: skip
     """Take the next simpler model wherever a solution departs too far from the static one, and say so; unless
-    it foretells where stars are that are left out of it, for then it is the static one that is off."""
+    it foretells where stars are that are left out of it, for then it is the static one that is off.
+
+    ``sources``: how many each exposure has; one that shows fewer may match as many fewer.
+    """
     models, shared = list(models), np.bincount(star)[star]
     matches = np.bincount(observations.frame, minlength=len(models))
-    few = matches < MATCHED * np.median(matches[matches > 0])
+    matching = matches > 0
+    share = np.median(matches[matching] / sources[matching])
+    few = matches < MATCHED * np.minimum(np.median(matches[matching]), share * sources)
     for _ in range(len(MODELS)):
         wrong = []
         for n, model in enumerate(models):
