@@ -125,6 +125,16 @@ def find_target(frames: Sequence[FrameRef], path: F64) -> F64 | None:
     return best[:, :2] + path if _count(best) >= max(2, SEEN_IN * len(frames)) else None
 
 
+def moving_places(frames: Sequence[FrameRef]) -> F64:
+    """Where aligned frames show a target that moves, (n, 2) arcsec on the common plane.
+
+    None where it does not move, or is not seen in single exposures.
+    """
+    drifts = [frame.drift for frame in frames if frame.drift is not None]
+    found = find_target(frames, np.array(drifts)) if len(drifts) == len(frames) else None
+    return np.zeros((0, 2)) if found is None else found[np.isfinite(found[:, 0])]
+
+
 def _count(found: F64) -> int:
     return int(np.isfinite(found[:, 0]).sum())
 

@@ -22,8 +22,8 @@ SPACING, STEP = 0.3, 16
 #: Within so many pixels of a source a masked pixel is taken for the one opposite its centre; beyond, for the
 #: mean of the good ones within ASIDE.
 MIRRORED, ASIDE = 12.0, 2
-#: The least part of a node that pixels have to cover, and good ones of it; arcsec about saturated stars that
-#: do not count: their cores are lost.
+#: The least part of a node that pixels have to cover, and good ones of it; arcsec that do not count about
+#: saturated stars, whose cores are lost, and what moves.
 COVERED, GOOD, LOST = 0.98, 0.6, 2.0
 
 
@@ -40,13 +40,14 @@ def sky_lattice(geometries: list[Geometry]) -> Grid:
     return common_grid(geometries, SPACING)
 
 
-def map_light(task: tuple[Files, FrameRef, Grid]) -> LightMap:
+def map_light(task: tuple[Files, FrameRef, Grid, F64]) -> LightMap:
     """The light of an aligned frame, each square of four pixels shared out among the four nodes around it.
 
     A flat makes surface brightness of light, so a pixel counts by its area on the sky. No light is lost but
-    at the edges: bad pixels get what a star shows on the other side of its centre.
+    at the edges: bad pixels get what a star shows on the other side of its centre. Nothing is seen about the
+    places of what moves, (n, 2) arcsec on the common plane.
     """
-    files, frame, points = task
+    files, frame, points, moving = task
     shape = (points.height, points.width)
     light, array = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
     lost = np.zeros(shape, bool)
@@ -62,6 +63,7 @@ def map_light(task: tuple[Files, FrameRef, Grid]) -> LightMap:
         light += sums[0]
         array[seen] = frame.geometry.regions[index].array
         lost |= _near_saturated(frame.geometry, index, table, chip.mask, points)
+    lost |= _near(points, *points.to_pixel(*moving.T))
     array[lost] = 0
     return LightMap(light, array)
 
@@ -85,14 +87,19 @@ def _coarse_map(geometry: Geometry, chip: int, points: Grid) -> tuple[F64, F64, 
 def _near_saturated(
     geometry: Geometry, chip: int, sources: Table, mask: NDArray[np.uint16], points: Grid
 ) -> NDArray[np.bool_]:
-    near = np.zeros((points.height, points.width), bool)
     touched = sources[(sources["flags"] & IS_SATURATED) != 0]
     rows = np.clip(touched["y"].astype(int)[:, None] + np.arange(-3, 4), 0, mask.shape[0] - 1)
     columns = np.clip(touched["x"].astype(int)[:, None] + np.arange(-3, 4), 0, mask.shape[1] - 1)
     full = (mask[rows[:, :, None], columns[:, None, :]] & dq.SATURATED) != 0
     stars = touched[full.any(axis=(1, 2))]
+    return _near(points, *points.to_pixel(*geometry.evaluate(stars["x"], stars["y"], chip)))
+
+
+def _near(points: Grid, columns: F64, rows: F64) -> NDArray[np.bool_]:
+    """The nodes within LOST of some places (n,) on the lattice."""
+    near = np.zeros((points.height, points.width), bool)
     reach = LOST / points.scale
-    for column, row in zip(*points.to_pixel(*geometry.evaluate(stars["x"], stars["y"], chip)), strict=True):
+    for column, row in zip(columns, rows, strict=True):
         y, x = np.ogrid[: points.height, : points.width]
         near |= np.hypot(x - column, y - row) < reach
     return near

@@ -191,12 +191,26 @@ def _measure(pairs: NDArray[np.intp], powers: F64, count: int) -> tuple[F64, F64
     logs, last = solve(total)
     used = np.flatnonzero((powers[:, middle, :, 1] > 0).any(axis=0))
     without = solve(total[:, :, None] - powers[:, :, used])[0] - logs[:, None]
-    covariance = without @ without.T * (len(used) - 1) / max(len(used), 1)
+    covariance = jackknife(without)
     least = _own_scatter(pairs, powers[:, middle], count)
     covariance += np.diag(np.maximum(least - np.diag(covariance), 0.0) + (CARRIED * (logs - last)) ** 2)
     # What the exposures that are compared have in common is not known, nor anything of the others.
     _, group = connected_components(np.abs(design.T) @ np.abs(design) > 0)
     return logs, covariance + UNKNOWN**2 * (group[:, None] == group)
+
+
+def jackknife(without: F64) -> F64:
+    """Covariance (n, n) of logs, from how far each moves without one of the blocks, (n, blocks).
+
+    Few blocks with most of the light tell how much logs are in error, but not how they are together: as far
+    as that is so, errors are taken for independent.
+    """
+    count, blocks = without.shape
+    covariance = without @ without.T * (blocks - 1) / max(blocks, 1)
+    squares = (without**2).sum(axis=0)
+    telling = squares.sum() ** 2 / max(float((squares**2).sum()), 1e-300)
+    kept = telling / (telling + count)
+    return np.asarray(kept * covariance + (1.0 - kept) * np.diag(np.diag(covariance)))
 
 
 def _own_scatter(pairs: NDArray[np.intp], powers: F64, count: int) -> F64:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from reducer.align.moving import moving_places
 from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
 from reducer.photometry.lightmap import map_light, sky_lattice
@@ -51,7 +52,8 @@ def measure_transparency(frames: Sequence[FrameRef], context: Context) -> Transp
         raise BadInput("frames are not aligned", "adjustWCSToReference before this step")
     lattice = sky_lattice(geometries)
     seconds = [max(float(frame.header.get("EXPTIME") or 1.0), 1e-6) for frame in frames]
-    each = context.map(map_light, [(context.disk, frame, lattice) for frame in frames])
+    moving = moving_places(frames)
+    each = context.map(map_light, [(context.disk, frame, lattice, moving) for frame in frames])
     maps = [replace(one, light=one.light / np.float32(own)) for one, own in zip(each, seconds, strict=True)]
     blurred = any(is_blurred(table) for frame in frames for table in frame.sources)
     return compare_transparencies(maps, context.map, BLURRED if blurred else 1.0)
