@@ -30,7 +30,7 @@ OBJECT = np.dtype(
 BASE = 0
 #: Signal to noise of a star that tells the aperture correction; the part of its light that its neighbours may
 #: have within REACH times the scale of its image; how many are taken, and how many for each coefficient.
-LEAST_SIGNAL, MOST_NEIGHBOURS, REACH, MOST_STARS, PER_COEFFICIENT = 50.0, 0.3, 3.5, 100, 3
+LEAST_SIGNAL, MOST_NEIGHBOURS, REACH, MOST_STARS, PER_COEFFICIENT = 50.0, 0.6, 3.5, 100, 3
 #: The largest error, as a part of a star's light, with which it still tells something.
 LEAST_CERTAIN = 0.1
 #: By what part two stars' total light may differ from the correction besides their noise.
@@ -78,7 +78,7 @@ def correct_apertures(sources: Table, shape: tuple[int, int], look: Look) -> Cor
     ``look``: gives the rings about them. Of order 2 from 18 stars, 1 from 9, else constant.
     """
     centre, half = np.array([shape[1], shape[0]]) / 2.0, max(shape) / 2.0
-    stars = _bright_isolated(sources)
+    stars, crowded = _bright_isolated(sources)
     if not len(stars):
         return Correction(-1, np.zeros(0), np.zeros((0, 0)), centre, half, np.nan, 0)
     scale = scale_of(stars)
@@ -86,13 +86,21 @@ def correct_apertures(sources: Table, shape: tuple[int, int], look: Look) -> Cor
     good = np.isfinite(total) & (noise < LEAST_CERTAIN * total)
     if not good.any():
         return Correction(-1, np.zeros(0), np.zeros((0, 0)), centre, half, np.nan, 0)
-    stars, total, noise = stars[good], total[good], noise[good]
+    stars, crowded, total, noise = stars[good], crowded[good], total[good], noise[good]
     size = -MAG * np.log(total / stars["flux"][:, BASE])
     error = np.hypot(MAG * noise / total, OWN_SCATTER)
     order = next(p for p in (2, 1, 0) if p == 0 or len(stars) >= PER_COEFFICIENT * (p + 1) * (p + 2) // 2)
     design = _terms((stars["x"] - centre[0]) / half, (stars["y"] - centre[1]) / half, order)
     coefficients, covariance = _fit(design, size, error)
-    return Correction(order, coefficients, covariance, centre, half, float(MAG * growth), len(stars))
+    growth = float(np.hypot(MAG * growth, by_neighbours(size - design @ coefficients, crowded)))
+    return Correction(order, coefficients, covariance, centre, half, growth, len(stars))
+
+
+def by_neighbours(left: F64, crowded: F64) -> float:
+    """Error by what neighbours add to stars (n,) and to the sky about them: half of what the less crowded
+    ones differ from the others."""
+    halves = crowded <= np.median(crowded)
+    return 0.0 if halves.all() else 0.5 * abs(float(np.median(left[halves]) - np.median(left[~halves])))
 
 
 def _fit(design: F64, values: F64, error: F64) -> tuple[F64, F64]:
@@ -108,23 +116,25 @@ def _fit(design: F64, values: F64, error: F64) -> tuple[F64, F64]:
     return coefficients, np.asarray(np.linalg.inv(normal))
 
 
-def _bright_isolated(sources: Table) -> Table:
-    """The brightest well measured stars whose neighbours have little light beside theirs."""
+def _bright_isolated(sources: Table) -> tuple[Table, F64]:
+    """The brightest well measured stars whose neighbours do not have much light beside theirs, and how much.
+
+    Where only the loneliest stars are taken, they lie in gaps, and the sky about them is too bright for them.
+    """
     good = (sources["flags"] & NO_POSITION == 0) & (
         sources["flux"][:, 1] > LEAST_SIGNAL * sources["flux_error"][:, 1]
     )
     stars: Table = sources[good]
     if not len(stars):
-        return stars
+        return stars, np.zeros(0)
     light = np.maximum(sources["flux"][:, 1], 0.0)
     places = np.stack([sources["x"], sources["y"]], axis=1)
     scale = max(float(np.median(sources["fwhm"][good][:MOST_STARS])), LEAST_SCALE)
     near = cKDTree(places).query_ball_point(places[good], REACH * scale)
     others = np.array([light[index].sum() for index in near]) / light[good] - 1.0
-    # Of those the brightest: the most isolated of all lie in gaps, darker than the sky around them.
     alone = np.flatnonzero(others < MOST_NEIGHBOURS)[:MOST_STARS]
-    chosen: Table = stars[alone if len(alone) else [int(np.argmin(others))]]
-    return chosen
+    chosen = alone if len(alone) else np.array([np.argmin(others)])
+    return stars[chosen], others[chosen]
 
 
 def measure_objects(sources: Table, data: F32, variance: F32, mask: U16) -> Table:

@@ -13,6 +13,7 @@ from reducer.photometry.field import find_zeropoint
 from reducer.photometry.growth import sum_rings
 from reducer.photometry.objects import (
     add_magnitudes,
+    by_neighbours,
     catalogue,
     correct_apertures,
     measure_objects,
@@ -66,6 +67,16 @@ def objects(stack):
 def matched(objects, places):
     gap = np.hypot(*(np.stack([objects["X_IMAGE"], objects["Y_IMAGE"]], 1)[:, None] - 1 - places[None]).T)
     return gap.argmin(axis=1)
+
+
+def test_what_neighbours_add_to_stars_is_in_the_error_of_their_total_light():
+    """Total light was 2 % low with 0.8 % stated: each choice of lonely stars gave another one."""
+    rng = np.random.default_rng(5)
+    crowded = rng.uniform(0.0, 0.6, 80)
+    left = 0.03 * (crowded > 0.3) + rng.normal(0.0, 0.005, 80)
+    assert by_neighbours(left, crowded) == pytest.approx(0.015, abs=0.003)
+    assert by_neighbours(rng.normal(0.0, 0.005, 80), crowded) < 0.002
+    assert by_neighbours(left[:1], crowded[:1]) == 0.0
 
 
 def test_total_magnitudes_are_right_wherever_the_star_lies(stack, objects):
