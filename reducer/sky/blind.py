@@ -94,7 +94,7 @@ def find_blind(
     """
     seen = [{array: np.where(each.still, np.nan, each.medians) for array, each in f.items()} for f in frames]
     levels = [median_of_seen(np.array([float(median_of_seen(each)) for each in f.values()])) for f in seen]
-    sky = float(median_of_seen(np.array(levels, float)))
+    sky = _sky(np.array(levels, float))
     least = sky - max(DARK * abs(sky), FAINT)
     blind = []
     for frame, cells in zip(frames, seen, strict=True):
@@ -105,6 +105,17 @@ def find_blind(
         if len(members) >= FEWEST:
             _add_odd([frames[each] for each in members], [blind[each] for each in members])
     return blind, sky
+
+
+def _sky(levels: F64) -> float:
+    """The sky's level: the lowest that two exposures agree on, for a target may fill all of its own; where no
+    two agree the median."""
+    known = np.sort(levels[levels > FAINT])
+    for level in known:
+        alike = known[(known >= level) & (known < (1.0 + ODD) * level)]
+        if alike.size > 1:
+            return float(np.median(alike))
+    return float(median_of_seen(levels))
 
 
 def _add_odd(frames: Sequence[Mapping[int, Cells]], blind: Sequence[dict[int, Bool]]) -> None:

@@ -88,6 +88,23 @@ def test_faint_skies_are_not_taken_for_dead() -> None:
     assert not any(each.any() for arrays in blind for each in arrays.values())
 
 
+@pytest.mark.parametrize("dead", [(), (6, 2)])
+def test_skies_are_not_dead_beside_a_target_that_is_brighter_all_over(dead: tuple[int, ...]) -> None:
+    """A nebula in J: the skies were thrown away, and the nebula's own exposures taken for its sky."""
+
+    def light(place: int, array: int) -> float:
+        level = 3300 * (1 + 0.01 * place)
+        if (place, array) == dead:
+            return -level
+        return 300.0 - level + (400.0 + 200.0 * array if place < 5 else 0.0)
+
+    frames = expose(light, count=8)
+    blind, sky = find_blind(frames, [0] * 5 + [1] * 3)
+    assert sky == pytest.approx(300, rel=0.1)
+    found = {(n, a) for n, each in enumerate(blind) for a, part in each.items() if part.any()}
+    assert found == ({dead} if dead else set())
+
+
 @pytest.mark.parametrize("dead", [(), (5, 3)])
 def test_short_skies_are_judged_by_what_they_would_show_in_the_time_of_the_objects(
     dead: tuple[int, ...],
