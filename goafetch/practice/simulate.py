@@ -92,14 +92,26 @@ def build_program(
     return records
 
 
+def weather(program: Program) -> dict[str, Conditions]:
+    """The conditions of each exposure, by name. An observation of skies alone has its science's sky, whose
+    course goes on."""
+    found = {}
+    science = [e for e in program.exposures if e.kind == "science"]
+    for exposure in program.exposures:
+        kinds = {e.kind for e in program.exposures if e.observation == exposure.observation}
+        lead = exposure
+        if kinds == {"sky"} and science:
+            lead = min(science, key=lambda e: abs(e.begin - exposure.begin))
+        start = min(e.begin for e in program.exposures if e.observation == lead.observation)
+        course = draw_course(program.night, lead.observation, start)
+        found[exposure.name] = troubles.weather(exposure, draw_conditions(exposure, program.night, course))
+    return found
+
+
 def _prepare(program: Program, folder: Path, truth: Path | None, pool: ThreadPoolExecutor) -> Studio:
     """Draw the detector and every exposure's weather, and find what each exposure leaves behind."""
     night = program.night
-    conditions = {}
-    for exposure in program.exposures:
-        start = min(e.begin for e in program.exposures if e.observation == exposure.observation)
-        course = draw_course(night, exposure.observation, start)
-        conditions[exposure.name] = troubles.weather(exposure, draw_conditions(exposure, night, course))
+    conditions = weather(program)
     arrays = tuple(pool.map(lambda i: make_array(i, np.random.default_rng([night.seed, 9, i])), range(4)))
     sensitivities = {e.filter_name: relative_sensitivity(e.filter_name) for e in program.exposures}
 

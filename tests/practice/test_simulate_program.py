@@ -6,6 +6,7 @@ import bz2
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from goafetch.practice.exposure.night import Conditions, Exposure, Night, draw_c
 from goafetch.practice.exposure.region import true_region
 from goafetch.practice.harder import harder
 from goafetch.practice.program import tutorial
-from goafetch.practice.simulate import build_program, to_fits
+from goafetch.practice.simulate import build_program, to_fits, weather
 
 SMALL = Night(seed=3, size=256, compress=False, stars=30000, objects=4, skies=2, flats=2, noiseless=True)
 
@@ -53,6 +54,16 @@ def test_flats_standards_and_mask_belong_to_shared_programs() -> None:
     for exposure in tutorial(Night()).exposures:
         own = exposure.kind in ("science", "sky")
         assert exposure.program == "GS-2017A-Q-29" if own else exposure.program.startswith("GS-CAL")
+
+
+def test_skies_of_an_observation_of_their_own_see_the_sky_of_their_science() -> None:
+    program = tutorial(Night(sky_order="interleaved", objects=6, skies=3, only=frozenset({"science", "sky"})))
+    named = [replace(e, observation="own-33") if e.kind == "sky" else e for e in program.exposures]
+    found = weather(replace(program, exposures=tuple(named)))
+    times = np.array([e.begin.timestamp() for e in named])
+    rates = np.array([found[e.name].sky_rate for e in named])
+    off = rates / np.polyval(np.polyfit(times - times[0], rates, 2), times - times[0]) - 1.0
+    assert np.abs(off).max() < 0.01
 
 
 def test_skies_can_be_interleaved() -> None:
