@@ -128,8 +128,8 @@ def _judge_depth(quality: Quality) -> Verdict:
         light = f"{quality.complete:.0f} e-" if found is None else f"{found:.2f} mag"
         value = f"{value}, 90 % of stars to {light}"
         sentence += (
-            f" Of stars of {light} in all, {quality.complete:.0f} electrons, nine in ten are found among the "
-            "others, by what noise and neighbours leave: the table COMPLETENESS has other brightnesses."
+            f" Of stars with {quality.complete:.0f} electrons of total light nine in ten are in the "
+            "catalogue; the table COMPLETENESS has the fraction at other brightnesses."
         )
     return Verdict("Depth (5 sigma)", value, GOOD, sentence)
 
