@@ -9,16 +9,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 
 from reducer.fitsio.checksum import encode, sum_words
 from reducer.fitsio.reading import open_frame, read_chip
-from reducer.fitsio.units import BLOCK
+from reducer.fitsio.units import BLOCK, CARD
 from reducer.frame import Chip, FrameRef, Pixels, Rows, ascii_columns
 from reducer.headers.meanings import COLUMNS, IMAGES, KEYWORDS, TABLES_OF_THE_IMAGE
 from reducer.masked import fill_masked
@@ -26,6 +27,8 @@ from reducer.types import Header, Table
 
 STORED = ("BZERO", "BSCALE", "BLANK", "CHECKSUM", "DATASUM", "SIMPLE", "XTENSION", "BITPIX", "NAXIS",
           "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "EXTEND", "GROUPS")  # fmt: skip
+#: Keywords of cards without a value.
+NOTES = ("HISTORY", "COMMENT", "")
 #: Keywords that say where pixels lie, on the detector and on the sky: every plane of an image has them.
 PLACE = re.compile(
     r"ARRAYID|(DET|CCD|DATA)SEC|WCSAXES|RADE(C?)SYS|EQUINOX|(CTYPE|CUNIT|CRPIX|CRVAL|CDELT|CROTA)\d"
@@ -35,6 +38,10 @@ PLACE = re.compile(
 ROOM = 67
 #: Bytes of pixels that are brought into their stored form at a time: what the processor's cache holds.
 AT_A_TIME = 1 << 20
+
+Cards = list[fits.Card]
+Kind = np.dtype[Any]
+VALUES, MASK = np.dtype(np.float32), np.dtype(np.uint16)
 
 
 @contextmanager
@@ -101,22 +108,21 @@ def write_frame(
     ``read_soon``: whether another step is to read it.
     """
     with atomic(Path(path)) as file, Outflow(file, read_soon) if lasting else nullcontext() as outflow:
-        header = _plain(primary)
-        _explain(header)
-        _append(file, fits.PrimaryHDU(header=header), None, lasting)
-        place = fits.Header()
+        _append(file, [*fits.PrimaryHDU().header.cards, *_explained(_plain(primary))], None, None, lasting)
+        place: Cards = []
         for position, chip in enumerate(chips, 1):
             place = _place(chip.header)
-            for unit, pixels in _chip_units(chip, int(chip.header.get("EXTVER", position))):
-                _append(file, unit, pixels, lasting)
+            for cards, pixels, kind in _chip_units(chip, int(chip.header.get("EXTVER", position))):
+                _append(file, cards, pixels, kind, lasting)
             if outflow:
                 outflow.begin()
         for name, image in (images or {}).items():
-            unit = _plane(name, 1, image.shape, image.dtype, IMAGES.get(name, ""), place)
-            _append(file, unit, image, lasting)
+            cards = _plane(name, 1, image.shape, image.dtype, IMAGES.get(name, ""), place)
+            _append(file, cards, image, image.dtype, lasting)
         for name, table in (tables or {}).items():
             unit = _table_unit(table, name)
-            _append(file, unit, unit.data.view(np.ndarray), lasting)
+            rows = unit.data.view(np.ndarray)
+            _append(file, list(unit.header.cards), rows, rows.dtype, lasting)
     return Path(path)
 
 
@@ -138,41 +144,66 @@ def _filled(frame: FrameRef) -> Iterator[Chip]:
         yield chip
 
 
-def _chip_units(chip: Pixels, version: int) -> Iterator[tuple[Any, Rows]]:
-    unit, place = str(chip.header.get("BUNIT", "")), _place(chip.header)
+def _chip_units(chip: Pixels, version: int) -> Iterator[tuple[Cards, Rows, Kind]]:
+    unit, plain, place = str(chip.header.get("BUNIT", "")), _plain(chip.header), _place(chip.header)
     shape = chip.mask.shape
     if 0 in chip.data.shape:
-        yield _plane("DQ", version, shape, np.uint16, "bit", _plain(chip.header)), chip.mask
+        yield _plane("DQ", version, shape, MASK, "bit", plain), chip.mask, MASK
         return
-    yield _plane("SCI", version, shape, np.float32, unit, _plain(chip.header)), chip.data
-    yield _plane("VAR", version, shape, np.float32, unit and f"{unit}**2", place), chip.variance
-    yield _plane("DQ", version, shape, np.uint16, "bit", place), chip.mask
+    yield _plane("SCI", version, shape, VALUES, unit, plain), chip.data, VALUES
+    yield _plane("VAR", version, shape, VALUES, unit and f"{unit}**2", place), chip.variance, VALUES
+    yield _plane("DQ", version, shape, MASK, "bit", place), chip.mask, MASK
 
 
-def _plane(
-    name: str, version: int, shape: tuple[int, ...], kind: Any, unit: str, header: fits.Header
-) -> fits.ImageHDU:
-    """One plane of pixels: its header, under its own name and unit, and what tells their form."""
-    header = header.copy()
-    header["EXTNAME"], header["EXTVER"] = name, version
-    if unit:
-        header["BUNIT"] = unit
-    _explain(header)
-    return fits.ImageHDU(_form(shape, kind), header)
+def _plane(name: str, version: int, shape: tuple[int, ...], kind: Kind, unit: str, cards: Cards) -> Cards:
+    """The header of one plane of pixels: what tells their form, then its own name and unit and the rest."""
+    named = {"EXTNAME": name, "EXTVER": version} | ({"BUNIT": unit} if unit else {})
+    return [*_form(shape, kind), *_explained(_set(cards, named))]
 
 
-def _place(header: Header) -> fits.Header:
+@lru_cache(maxsize=64)
+def _form(shape: tuple[int, ...], kind: Kind) -> Cards:
+    """What the header of an image tells of the form of its pixels."""
+    return list(fits.ImageHDU(np.broadcast_to(np.zeros((), kind), shape)).header.cards)
+
+
+def _plain(header: Header) -> Cards:
+    """A header's cards without what describes the stored form of its old pixels."""
+    return [card for card in header.cards if card.keyword not in STORED]
+
+
+def _place(header: Header) -> Cards:
     """What a header says of where its pixels lie."""
-    plain = _plain(header)
-    return fits.Header([card for card in plain.cards if PLACE.fullmatch(card.keyword)])
+    return [card for card in _plain(header) if PLACE.fullmatch(card.keyword)]
 
 
-def _explain(header: fits.Header) -> None:
-    """Give our own keywords, which values alone were put into, their comments, as far as cards have room."""
-    for key in KEYWORDS.keys() & header.keys():
-        taken = max(len(str(header[key])) + 2, 20)
-        if not header.comments[key] and (taken > 70 or taken + len(KEYWORDS[key]) <= ROOM):
-            header.comments[key] = KEYWORDS[key]
+def _set(cards: Cards, values: Mapping[str, Any]) -> Cards:
+    """Cards with other values of some keywords; what was not among them comes last, before any notes."""
+    left = dict(values)
+    changed = [_with_value(card, left.pop(card.keyword)) if card.keyword in left else card for card in cards]
+    end = _end_of_values(changed)
+    return [*changed[:end], *(fits.Card(*pair) for pair in left.items()), *changed[end:]]
+
+
+def _with_value(card: fits.Card, value: Any) -> fits.Card:
+    return card if card.value == value else fits.Card(card.keyword, value, card.comment)
+
+
+def _explained(cards: Cards) -> Cards:
+    """Cards of which our own keywords, put in as values alone, have comments, where there is room."""
+    return [_explain(card) if card.keyword in KEYWORDS and not card.comment else card for card in cards]
+
+
+def _explain(card: fits.Card) -> fits.Card:
+    meaning, taken = KEYWORDS[card.keyword], max(len(str(card.value)) + 2, 20)
+    fits_in = taken > 70 or taken + len(meaning) <= ROOM
+    return fits.Card(card.keyword, card.value, meaning) if fits_in else card
+
+
+def _end_of_values(cards: Cards) -> int:
+    """Where the notes (HISTORY, COMMENT, blanks) that a header ends with begin."""
+    notes = takewhile(lambda card: card.keyword in NOTES, reversed(cards))
+    return len(cards) - sum(1 for _ in notes)
 
 
 def _table_unit(table: Table, name: str) -> fits.BinTableHDU:
@@ -191,45 +222,48 @@ def _table_unit(table: Table, name: str) -> fits.BinTableHDU:
     return unit
 
 
-def _form(shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
-    """As many pixels of a type, that take no memory: all that the header of an image tells of them."""
-    return np.broadcast_to(np.zeros((), kind), shape)
-
-
-def _append(file: BinaryIO, unit: Any, content: Rows | None, checksum: bool) -> None:
+def _append(file: BinaryIO, cards: Cards, content: Rows | None, kind: Kind | None, checksum: bool) -> None:
     """Write a unit; its header, which has the checksums of what comes behind it, last."""
-    header = unit.header
-    if checksum:
-        _seal(header, 0)
+    end = _end_of_values(cards)
+    texts = "".join(map(str, cards[:end])), "".join(map(str, cards[end:]))
     begin = file.tell()
-    file.write(header.tostring().encode("ascii"))
+    file.write(_sealed(*texts, 0) if checksum else _closed("".join(texts)))
     total = length = 0
-    for piece in () if content is None else _stored(content, unit.data.dtype):
+    for piece in () if content is None else _stored(content, kind):
         file.write(piece)
         length += len(piece)
         total = sum_words(piece, total) if checksum else 0
     file.write(b"\0" * (-length % BLOCK))
     if checksum:
-        _seal(header, total)
-        end = file.tell()
+        behind = file.tell()
         file.seek(begin)
-        file.write(header.tostring().encode("ascii"))
-        file.seek(end)
+        file.write(_sealed(*texts, total))
+        file.seek(behind)
 
 
-def _seal(header: fits.Header, datasum: int) -> None:
-    """Put both checksums into a header."""
+def _sealed(values: str, notes: str, datasum: int) -> bytes:
+    """A header with both checksums: of the pixels or rows that follow, and of all."""
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    header["DATASUM"] = (str(datasum), f"data unit checksum updated {now}")
-    header.set("CHECKSUM", "0" * 16, f"HDU checksum updated {now}", before="DATASUM")
-    header["CHECKSUM"] = encode(sum_words(header.tostring().encode("ascii"), datasum))
+    last = fits.Card("DATASUM", str(datasum), f"data unit checksum updated {now}")
+
+    def with_sum(text: str) -> bytes:
+        checksum = fits.Card("CHECKSUM", text, f"HDU checksum updated {now}")
+        return _closed(f"{values}{checksum}{last}{notes}")
+
+    return with_sum(encode(sum_words(with_sum("0" * 16), datasum)))
 
 
-def _stored(content: Rows, kind: np.dtype[Any]) -> Iterator[memoryview]:
+def _closed(text: str) -> bytes:
+    """The cards of a header as they stand in a file: with END, in whole blocks."""
+    text += "END".ljust(CARD)
+    return text.ljust(-(-len(text) // BLOCK) * BLOCK).encode("ascii")
+
+
+def _stored(content: Rows, kind: Kind | None) -> Iterator[memoryview]:
     """Pixels, or the rows of a table, as they stand in the file, some at a time; in multiples of 4 bytes."""
     if 0 in content.shape:
         return
-    row = kind.itemsize * math.prod(content.shape[1:])
+    row = np.dtype(kind).itemsize * math.prod(content.shape[1:])
     rows = max(AT_A_TIME // row // 4 * 4, 4)
     for first in range(0, content.shape[0], rows):
         piece = np.ascontiguousarray(content[first : first + rows], kind)
@@ -237,11 +271,3 @@ def _stored(content: Rows, kind: np.dtype[Any]) -> Iterator[memoryview]:
             piece = piece ^ np.uint16(0x8000)
         stored = piece.astype(piece.dtype.newbyteorder(">"), copy=False)
         yield stored.view(np.uint8).reshape(-1).data
-
-
-def _plain(header: Header) -> fits.Header:
-    """A header's copy without what describes the stored form of its old pixels."""
-    copy = fits.Header(header, copy=True)
-    for key in STORED:
-        copy.remove(key, ignore_missing=True, remove_all=True)
-    return copy
