@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from reducer.errors import BadParameter
 from reducer.fitsio import read_headers
 from reducer.headers.descriptors import MEANINGS, Descriptors, describe
-from reducer.headers.keywords import parse_date, parse_time, without_id
+from reducer.keywords import parse_date, parse_time, without_id
 
 #: What an expression may name.
 NAMES = tuple(sorted({"filename", *MEANINGS} - {"tags"}))

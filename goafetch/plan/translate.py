@@ -20,7 +20,7 @@ from calstore.record import (
 )
 from goafetch.errors import GoafetchError
 from reducer.headers.descriptors import Descriptors
-from reducer.headers.keywords import parse_date
+from reducer.keywords import parse_date
 
 #: Which tags, all present, make which kind; the first that fits counts.
 KINDS: Sequence[tuple[frozenset[str], str]] = (

@@ -13,7 +13,8 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from reducer.errors import BadFile
-from reducer.headers.keywords import STANDARD_CARD, array_number, read, whole
+from reducer.headers.gsaoi import array_number
+from reducer.keywords import STANDARD_CARD, read, whole
 
 BLOCK, CARD, LONGEST_HEADER = 2880, 80, 10_000 * 80
 FITS_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}

@@ -11,10 +11,11 @@ from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
-from reducer.headers.keywords import (
+from reducer.headers.gsaoi import array_number, true_section, wheel
+from reducer.headers.tags import tags
+from reducer.keywords import (
     Keyword,
     Section,
-    array_number,
     parse_date,
     parse_section,
     parse_time,
@@ -23,12 +24,9 @@ from reducer.headers.keywords import (
     read,
     read_angle,
     scale,
-    true_section,
-    wheel,
     without_id,
     years_since_epoch,
 )
-from reducer.headers.tags import tags
 from reducer.types import Header
 
 #: Array number 1..4 and the rectangle of the full array that was read: x1, x2, y1, y2, half-open.

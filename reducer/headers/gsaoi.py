@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from reducer.errors import BadInput
-from reducer.headers.keywords import array_number, true_section
+from reducer.keywords import Section, parse_section, read
 from reducer.types import Header
 
 #: Width of the border of reference pixels that see no light.
@@ -20,6 +20,11 @@ SIDE = 2048
 PIXEL_SCALE = 0.0197
 #: The corner of each array in the mosaic of DETSEC: pixels before its first column and row.
 MOSAIC_ORIGIN = {1: (SIDE, 0), 2: (0, 0), 3: (0, SIDE), 4: (SIDE, SIDE)}
+#: Wheel positions (steps) at which a filter wheel that reports 'Unknown' stands at Clear.
+#: The lower wheel's are those of real headers of 2014 to 2018 and 2013, and of Gemini's IRAF package.
+CLEAR_AT = {"FILTER1": ("FILT1POS", (200,)), "FILTER2": ("FILT2POS", (24, 69633, 6933))}
+#: From this UT date on the central windows' CCDSEC is wrong by one row.
+ROW_ERROR_SINCE = dt.date(2013, 5, 13)
 
 
 @dataclass(frozen=True)
@@ -113,3 +118,39 @@ def region(chip: Header, date: dt.date | None = None) -> Region:
             "leave the file out",
         )
     return found
+
+
+def true_section(header: Header, array: int, date: dt.date | None) -> Section | None:
+    """The part of its full array that an extension holds, zero-based half-open.
+
+    From 2013-05-13 on the central 1024 x 1024 windows of raw files claim rows 513 to 1536; the true rows are
+    one higher in arrays 1 and 2 and one lower in arrays 3 and 4 (DRAGONS, primitives_gsaoi.py).
+    """
+    claimed = parse_section(header.get("CCDSEC", ""))
+    if claimed != (512, 1536, 512, 1536) or date is None or date < ROW_ERROR_SINCE:
+        return claimed
+    shift = 1 if array <= 2 else -1
+    return (512, 1536, 512 + shift, 1536 + shift)
+
+
+def wheel(primary: Header, key: str) -> str | None:
+    """The filter in a wheel (FILTER1 or FILTER2); 'Unknown' at the position of Clear is 'Clear'."""
+    name = read(primary, key, str)
+    if name is None or name.lower() != "unknown":
+        return name
+    position_key, clear = CLEAR_AT[key]
+    position = read(primary, position_key, float)
+    return "Clear" if position is not None and round(position) in clear else "Unknown"
+
+
+def array_number(header: Header, place: int | None) -> int | None:
+    """Which array (1..4) an extension holds: by ARRAYID, else DETSEC, else its place; None if nothing says.
+
+    ``place`` counts from 1 and is given only where it can be trusted (all four extensions are there).
+    """
+    name, section = str(header.get("ARRAYID", "")).strip(), parse_section(header.get("DETSEC"))
+    named = next((array.number for array in ARRAYS if array.name == name), None)
+    if named is not None or section is None:
+        return named or place
+    corner = tuple(SIDE if first >= SIDE else 0 for first in section[::2])
+    return next(number for number, origin in MOSAIC_ORIGIN.items() if origin == corner)

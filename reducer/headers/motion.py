@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from reducer.headers.descriptors import Descriptors
-from reducer.headers.keywords import read
+from reducer.keywords import read
 
 #: Coordinate systems in which a target is on the sky; in others, AZEL_TOPO, the rates are the Earth's own.
 ON_THE_SKY = ("FK5", "APPT")

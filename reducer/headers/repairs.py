@@ -10,7 +10,7 @@ from reducer.errors import BadInput
 from reducer.frame import FrameRef
 from reducer.headers.descriptors import READS_KNOWN, Descriptors
 from reducer.headers.gsaoi import ARRAYS, PIXEL_SCALE, Region, region
-from reducer.headers.keywords import parse_section, read
+from reducer.keywords import parse_section, read
 from reducer.types import Header
 
 #: Keywords of a WCS, and the largest absolute value that each can have.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from reducer.headers.descriptors import describe
-from reducer.headers.keywords import read
+from reducer.keywords import read
 from reducer.types import Header
 
 MJD_ZERO, DAY = datetime(1858, 11, 17), timedelta(days=1)

@@ -17,10 +17,10 @@ from reducer.astrometry.sky import Position, sky_to_plane
 from reducer.errors import BadInput, ReducerError
 from reducer.frame import Context, FrameRef
 from reducer.headers.gsaoi import MOSAIC_ORIGIN, region
-from reducer.headers.keywords import scale
 from reducer.headers.repairs import has_wcs, repair
 from reducer.headers.sky import FIELD, link
 from reducer.headers.stopped import why_stopped
+from reducer.keywords import scale
 from reducer.provenance import file_md5
 from reducer.steps.places import ORIGIN, by_keywords, describe, moved, positions
 from reducer.types import F64

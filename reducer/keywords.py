@@ -17,16 +17,6 @@ Section = tuple[int, int, int, int]
 
 #: What the observatory writes for a number that it does not have.
 MISSING = -9999
-#: Wheel positions (steps) at which a filter wheel that reports 'Unknown' stands at Clear.
-#: The lower wheel's are those of real headers of 2014 to 2018 and 2013, and of Gemini's IRAF package.
-CLEAR_AT = {"FILTER1": ("FILT1POS", (200,)), "FILTER2": ("FILT2POS", (24, 69633, 6933))}
-#: From this UT date on the central windows' CCDSEC is wrong by one row.
-ROW_ERROR_SINCE = dt.date(2013, 5, 13)
-#: Array number by name (ARRAYID).
-ARRAYS = {"H2RG-032-074": 1, "H2RG-032-064": 2, "H2RG-032-071": 3, "H2RG-032-061": 4}
-#: Array number by its quadrant of the mosaic (DETSEC): right half, upper half.
-QUADRANTS = {(True, False): 1, (False, False): 2, (False, True): 3, (True, True): 4}
-
 #: Cards as the standard has them: a comment, or a key with a string, logical or number.
 STANDARD_CARD = re.compile(
     r"(?=[ -~]*$)"
@@ -109,19 +99,6 @@ def without_id(name: str) -> str:
     return re.sub(r"_G\d+$", "", name)
 
 
-def true_section(header: Header, array: int, date: dt.date | None) -> Section | None:
-    """The part of its full array that an extension holds, zero-based half-open.
-
-    From 2013-05-13 on the central 1024 x 1024 windows of raw files claim rows 513 to 1536; the true rows are
-    one higher in arrays 1 and 2 and one lower in arrays 3 and 4 (DRAGONS, primitives_gsaoi.py).
-    """
-    claimed = parse_section(header.get("CCDSEC", ""))
-    if claimed != (512, 1536, 512, 1536) or date is None or date < ROW_ERROR_SINCE:
-        return claimed
-    shift = 1 if array <= 2 else -1
-    return (512, 1536, 512 + shift, 1536 + shift)
-
-
 def parse_date(text: object) -> dt.date | None:
     """Read the date in 'yyyy-mm-dd' or 'yyyy-mm-ddThh:mm:ss'; None if it is not a date."""
     match = re.match(r"\d{4}-\d\d-\d\d", str(text or "").strip())
@@ -151,34 +128,12 @@ def percentile(text: str) -> int:
     return int(text.partition("-")[0])
 
 
-def wheel(primary: Header, key: str) -> str | None:
-    """The filter in a wheel (FILTER1 or FILTER2); 'Unknown' at the position of Clear is 'Clear'."""
-    name = read(primary, key, str)
-    if name is None or name.lower() != "unknown":
-        return name
-    position_key, clear = CLEAR_AT[key]
-    position = read(primary, position_key, float)
-    return "Clear" if position is not None and round(position) in clear else "Unknown"
-
-
 def scale(header: Header) -> float | None:
     """Arcsec per pixel, the mean of both axes, from the CD matrix."""
     cd = [read(header, key, float) for key in ("CD1_1", "CD1_2", "CD2_1", "CD2_2")]
     if cd[0] is None or cd[1] is None or cd[2] is None or cd[3] is None:
         return None
     return 1800 * (math.hypot(cd[0], cd[1]) + math.hypot(cd[2], cd[3]))
-
-
-def array_number(header: Header, place: int | None) -> int | None:
-    """Which array (1..4) an extension holds: by ARRAYID, else DETSEC, else its place; None if nothing says.
-
-    ``place`` counts from 1 and is given only where it can be trusted (all four extensions are there).
-    """
-    named = ARRAYS.get(str(header.get("ARRAYID", "")).strip())
-    section = parse_section(header.get("DETSEC"))
-    if named is not None or section is None:
-        return named or place
-    return QUADRANTS[section[0] >= 2048, section[2] >= 2048]
 
 
 def years_since_epoch(primary: Header, when: dt.datetime | None) -> float:
