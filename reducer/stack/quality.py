@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from reducer.astrometry.geometry import Geometry
 from reducer.frame import Context, FrameRef
-from reducer.sources.detection import IS_SATURATED, NOT_CENTRED, TOO_SHARP
+from reducer.stack.doubled import doubled
 from reducer.stack.exposures import Exposure, geometry_of
 from reducer.stack.images import CORRECTED, StarImage, is_fuzzy, pixel_scale
 from reducer.types import F64, Table
@@ -27,10 +26,6 @@ WIDE, ASKEW, SMALL_RESIDUAL, LONG, CLOUDY, LONELY = 1.5, 3.0, 0.002, 0.15, 0.7, 
 #: Ellipticity above the median of an exposure that is wide as well, from which on it is trailed: of those
 #: drawn over seeing and crowding 0.14 was the least; where the loop opened, which widens too, 0.02 the most.
 TRAILED = 0.07
-#: Double stars: pixels within which companions are sought, within which gaps are the same, the most that
-#: fluxes differ (a factor), fewest pairs and the part of an exposure's stars in them, least signal to noise
-#: of a star, and the brightest few of an array that are looked at.
-APART, SAME_GAP, ALIKE, FEWEST_DOUBLE, MOSTLY_DOUBLE, STRONG, MOST_PAIRED = 60.0, 0.75, 2.0, 6, 0.5, 20.0, 300
 #: Fewest exposures of which one can stand out.
 FEWEST = 3
 
@@ -135,30 +130,3 @@ def leave_out_spoilt(
     kept = [number for number, reason in enumerate(reasons) if not reason]
     scale = frames[kept[0]].scale
     return [frames[n].with_(scale=frames[n].scale / scale) for n in kept], [images[n] for n in kept]
-
-
-def doubled(frame: FrameRef) -> str:
-    """Why a frame's stars are double, '' where they are not: most have a companion in one and the same
-    place."""
-    gaps, count = [np.zeros((0, 2))], 0
-    for table in frame.sources:
-        bright = (table["flags"] & (IS_SATURATED | NOT_CENTRED | TOO_SHARP)) == 0
-        stars = table[bright & (table["flux"][:, 0] > STRONG * table["flux_error"][:, 0])][:MOST_PAIRED]
-        count += len(stars)
-        if len(stars) < 2:
-            continue
-        places = np.stack([stars["x"], stars["y"]], axis=1)
-        pairs = cKDTree(places).query_pairs(APART, output_type="ndarray")
-        ratio = stars["flux"][pairs[:, 0], 0] / stars["flux"][pairs[:, 1], 0]
-        gap = (places[pairs[:, 1]] - places[pairs[:, 0]])[(ratio > 1 / ALIKE) & (ratio < ALIKE)]
-        gaps.append(gap * np.where(gap[:, :1] < 0, -1.0, 1.0))
-    every = np.concatenate(gaps)
-    if len(every) < FEWEST_DOUBLE:
-        return ""
-    votes = cKDTree(every).query_ball_point(every, SAME_GAP, return_length=True)
-    best = int(np.argmax(votes))
-    # Each star of a pair counts.
-    if votes[best] < FEWEST_DOUBLE or 2 * votes[best] < MOSTLY_DOUBLE * count:
-        return ""
-    gap = float(np.hypot(*every[best]))
-    return f"its stars are double: {votes[best]} pairs lie {gap:.1f} pixels apart in one direction"

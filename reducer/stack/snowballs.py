@@ -50,18 +50,39 @@ def find_snowballs(
 
     They are bright, wide and in one exposure alone, out to where this no longer lies above the others. Where
     too few others see the place to tell, what has no star's halo is named and has a radius of 0: it stays.
+    Of frames laid on a target that moves, what is alone among the stars has to be alone on the target too.
     """
-    if any(not frame.sources or frame.drift is not None for frame in frames):
+    if any(not frame.sources for frame in frames):
         return [tuple(np.zeros((0, 3)) for _ in frame.chips) for frame in frames]
+    found = _search(frames, geometries, context.disk)
+    ways = [frame.drift or (0.0, 0.0) for frame in frames]
+    if any(map(any, ways)):
+        on_stars = [geometry.moved(*way) for geometry, way in zip(geometries, ways, strict=True)]
+        again = _search(frames, on_stars, context.disk)
+        found = [tuple(map(_in_both, *each)) for each in zip(found, again, strict=True)]
+    for frame, balls in zip(frames, found, strict=True):
+        _tell(frame, np.concatenate(balls)[:, 2], context)
+    return found
+
+
+def _search(
+    frames: Sequence[FrameRef], geometries: Sequence[Geometry], files: Files
+) -> list[tuple[F64, ...]]:
+    """The snowballs of frames laid on one plane by some geometries, as ``find_snowballs`` gives them."""
     inverses = [[each.inverse(chip) for chip in range(len(each.regions))] for each in geometries]
     sources = [_places(frame, geometry) for frame, geometry in zip(frames, geometries, strict=True)]
-    field = Field(context.disk, frames, geometries, inverses, sources)
-    found = []
-    for number, frame in enumerate(frames):
-        balls = tuple(_of_chip(field, number, chip) for chip in range(len(frame.chips)))
-        _tell(frame, np.concatenate(balls)[:, 2], context)
-        found.append(balls)
-    return found
+    field = Field(files, frames, geometries, inverses, sources)
+    return [
+        tuple(_of_chip(field, number, chip) for chip in range(len(frame.chips)))
+        for number, frame in enumerate(frames)
+    ]
+
+
+def _in_both(one: F64, other: F64) -> F64:
+    """The snowballs (n, 3) of one search whose pixels another one names too, as far as both see them."""
+    radii = {(x, y): radius for x, y, radius in other}
+    kept = [(x, y, min(radius, radii[x, y])) for x, y, radius in one if (x, y) in radii]
+    return np.array(kept).reshape(-1, 3)
 
 
 def _tell(frame: FrameRef, radii: F64, context: Context) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from reducer.frame import Context
 from reducer.headers.stopped import why_stopped
+from reducer.stack.doubled import doubled
 from reducer.stack.images import StarImage
-from reducer.stack.quality import EXPOSURE, doubled, leave_out_spoilt, outliers, tell_outliers
+from reducer.stack.quality import EXPOSURE, leave_out_spoilt, outliers, tell_outliers
 
 WHOLE = {"EXPTIME": 60.0, "COADDS": 1, "ELAPSED": 66.0, "UTSTART": "23:59:30.0", "UTEND": "00:00:35.2"}
 
@@ -41,11 +42,12 @@ def test_real_headers_of_whole_exposures_are_whole(cards):
     assert why_stopped(cards) == ""
 
 
-def doubling(frame, share):
-    """The frame with a part of its stars doubled, 20 pixels apart."""
+def doubling(frame, share, ratio=1.0):
+    """The frame with a part of its stars doubled, 20 pixels apart, in a ratio of light."""
     tables = []
     for table in frame.sources:
         twin = table[: int(share * len(table))].copy()
+        twin["flux"] *= ratio
         twin["x"] += 18.0
         twin["y"] += 9.0
         both = np.concatenate([table, twin])
@@ -58,6 +60,25 @@ def test_double_stars_are_known_and_crowds_are_not(field, stars):
     frames, _, _ = field(1, stars, 71)
     assert doubled(frames[0]) == ""
     assert "20.1 pixels apart" in doubled(doubling(frames[0], 0.9))
+
+
+@pytest.mark.parametrize("stars", [6, 12])
+def test_a_jump_is_known_among_few_stars(field, stars):
+    """Six pairs were asked for: a moving target among five bright stars had 12 % of light too much."""
+    frame = field(1, stars, 75)[0][0]
+    assert doubled(frame) == ""
+    assert "20.1 pixels apart" in doubled(doubling(frame, 1.0))
+
+
+@pytest.mark.parametrize("ratio", [0.3, 3.0])
+def test_a_jump_early_or_late_is_known(field, ratio):
+    assert "20.1 pixels apart" in doubled(doubling(field(1, 300, 76)[0][0], 1.0, ratio))
+
+
+def test_one_double_star_and_a_field_with_some_are_no_jump(field):
+    frame = field(1, 40, 77)[0][0]
+    assert doubled(doubling(frame, 0.3)) == ""
+    assert doubled(doubling(frame.with_(sources=(frame.sources[0][:1],)), 1.0)) == ""
 
 
 def test_trailed_and_doubled_exposures_are_left_out_by_name(field):

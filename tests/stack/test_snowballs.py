@@ -36,8 +36,11 @@ class Files(Pixels):
         return Chip(*planes, chip.header)
 
 
-def expose(number, ball):
-    """An exposure of the stars, its first with a heavy cosmic ray: a saturated heart in a ring."""
+def expose(number, ball, way=None):
+    """An exposure of the stars, its first with a heavy cosmic ray: a saturated heart in a ring.
+
+    ``way``: arcsec that the second star, as bright as the first then, has gone: the exposure is laid on it.
+    """
     rng = np.random.default_rng(number)
     region = Region(1, 874, 874, SIZE, SIZE)
     bare = Geometry((region,), np.eye(2), TARGET, TARGET)
@@ -47,7 +50,11 @@ def expose(number, ball):
     u, v = geometry.evaluate(x.ravel(), y.ravel(), 0)
     # The images differ from one exposure to the next, as those of stars do.
     width = FWHM * rng.uniform(0.9, 1.1)
-    light = sum(e * REFERENCE**2 * moffat(np.hypot(u - a, v - b), width, 3.0) for a, b, e in STARS)
+    stars = np.array(STARS)
+    if way is not None:
+        stars[1, 2] = stars[0, 2]
+        stars[[0, 2, 3], :2] -= way
+    light = sum(e * REFERENCE**2 * moffat(np.hypot(u - a, v - b), width, 3.0) for a, b, e in stars)
     data = light.reshape(SIZE, SIZE) + NOISE * rng.standard_normal((SIZE, SIZE))
     if ball:
         r = np.hypot(x - BALL[0], y - BALL[1])
@@ -57,7 +64,8 @@ def expose(number, ball):
     chip = Chip(data.astype(np.float32), np.full(data.shape, NOISE**2, np.float32), mask, header)
     sources = detect_sources(chip.data.copy(), chip.variance.copy(), mask.copy())
     primary = fits.Header({"EXPTIME": 60.0, "COADDS": 1})
-    return FrameRef(Path(f"e{number}.fits"), primary, (header,), sources=(sources,), geometry=geometry), chip
+    name = Path(f"e{number}.fits")
+    return FrameRef(name, primary, (header,), sources=(sources,), geometry=geometry, drift=way), chip
 
 
 def stack_of(folder, ball, rejected=True):
@@ -125,6 +133,17 @@ def test_a_heavy_cosmic_ray_that_too_few_others_judge_is_named_and_stays(tmp_pat
     for one in found[0][0]:
         hide_snowballs(mask, one, 0)
     assert not mask.any()
+
+
+@pytest.mark.parametrize(("ball", "count"), [(True, 1), (False, 0)])
+def test_a_heavy_cosmic_ray_is_found_where_the_target_moves(tmp_path, ball, count):
+    """No search was made there, in silence; the saturated target, alone among the stars, is no snowball."""
+    made = [expose(number, ball and number == 0, way=(0.35 * number, 0.2 * number)) for number in range(5)]
+    frames = [frame for frame, _ in made]
+    context = Context(tmp_path, files=Files({frame.path.name: chip for frame, chip in made}))
+    found = find_snowballs(frames, [frame.geometry for frame in frames], context)
+    assert [len(balls[0]) for balls in found] == [count, 0, 0, 0, 0]
+    assert all(ball[2] > 4.0 * HEART for ball in found[0][0])
 
 
 def test_a_saturated_star_whose_image_changed_is_none():

@@ -22,8 +22,8 @@ CLOUD = 1.4
 GLARE = 6.0
 #: Arcsec (east, north) between the two places of a doubled exposure's stars, and length of a trail.
 JUMP, TRAIL = (0.35, 0.20), 0.60
-#: Share of the commanded time after which an exposure was stopped, or the loop opened.
-STOPPED, OPENED = 0.4, 0.5
+#: Share of the commanded time after which an exposure was stopped, the telescope jumped, or the loop opened.
+STOPPED, JUMPED, OPENED = 0.4, 0.5, 0.5
 #: ADU by which a glitch lifts an array, rms of rows, and depth and rows of a reset ramp.
 GLITCH, ROW_NOISE, RAMP, RAMP_ROWS = 1500.0, 8.0, 60.0, 120.0
 
@@ -44,7 +44,7 @@ def moments(exposure: Exposure, conditions: Conditions) -> list[tuple[float, Con
     if "stopped" in exposure.trouble:
         return [(STOPPED, conditions)]
     if "doubled" in exposure.trouble:
-        return [(0.5, conditions), (0.5, _moved(conditions, *JUMP))]
+        return [(JUMPED, conditions), (1.0 - JUMPED, _moved(conditions, *JUMP))]
     if "trailed" in exposure.trouble:
         steps = np.linspace(0.0, TRAIL, 13)
         return [(1.0 / steps.size, _moved(conditions, float(step), 0.0)) for step in steps]
