@@ -15,7 +15,7 @@ from astropy.wcs import WCS
 from random_night import RandomNight, members
 from scipy import fft, ndimage
 from scipy.spatial import cKDTree
-from truth_image import NOMINAL_AREA, Truth, add
+from truth_image import NOMINAL_AREA, Layer, Truth, add
 
 from goafetch.practice.exposure import optics
 
@@ -224,10 +224,9 @@ def _member(truth, stack, name, wcs, scale, shape, reference):
         if array + 1 not in masks:
             continue
         good = (masks[array + 1] == 0).astype(np.float32)
-        seen = np.zeros(shape, np.uint8)
         coefficients = ndimage.spline_filter(truth.brightness(name, array), order=3).astype(np.float32)
-        add(light, seen, coefficients, mapping, array, entry, to_field, 1.0)
-        add(known, seen, good, mapping, array, entry, to_field, 1.0, order=0)
+        layers = (Layer(light, coefficients), Layer(known, good, order=0))
+        add(layers, mapping, array, entry, to_field)
     return light, known
 
 

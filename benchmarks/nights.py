@@ -20,6 +20,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+# As for a run: threads of the linear algebra would take the cores of other processes.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from judge_night import Judgement, judge
 from random_night import draw, write
 

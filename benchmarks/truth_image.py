@@ -103,23 +103,40 @@ def render(
         for array in range(4):
             image = truth.brightness(name, array)
             coefficients = ndimage.spline_filter(image, order=3).astype(np.float32)
-            add(total, count, coefficients, mapping, array, truth.exposures[name], to_field, factor)
+            layers = (
+                Layer(total, coefficients, factor),
+                Layer(count, np.ones(image.shape, np.uint8), order=0),
+            )
+            add(layers, mapping, array, truth.exposures[name], to_field)
     return np.where(count > 0, total / np.maximum(count, 1), 0.0).astype(np.float32), count
 
 
-def add(total, count, coefficients, mapping, array, entry, to_field, factor, order=3):
-    """Lay an array of an exposure on a stack's pixels, and count where; ``coefficients``: of splines of that
-    order, see ``render``."""
+@dataclass(frozen=True)
+class Layer:
+    """An image of an array, as coefficients of splines, and the plane that it is added to."""
+
+    plane: NDArray[Any]
+    coefficients: NDArray[Any]
+    factor: float = 1.0
+    order: int = 3
+
+
+def add(layers: tuple[Layer, ...], mapping: optics.Mapping, array: int, entry: Any, to_field: Any) -> None:
+    """Lay images of an array of an exposure on a stack's pixels, see ``render``."""
     x0, y0, width, height = entry["regions"][array]
-    fit, rows, columns = _pixel_map(mapping, array, (x0, y0, width, height), to_field, total.shape)
+    shape = layers[0].plane.shape
+    fit, rows, columns = _pixel_map(mapping, array, (x0, y0, width, height), to_field, shape)
     for first in range(rows.start, rows.stop, 256):
         block = slice(first, min(first + 256, rows.stop))
         x, y = fit(np.arange(columns.start, columns.stop), np.arange(block.start, block.stop))
         inside = (x >= 4) & (y >= 4) & (x <= width - 5) & (y <= height - 5)
-        values = ndimage.map_coordinates(coefficients, [y[inside], x[inside]], order=order, prefilter=False)
-        part, seen = total[block, columns], count[block, columns]
-        part[inside] += values * factor
-        seen[inside] += 1
+        places = [y[inside], x[inside]]
+        for layer in layers:
+            values = ndimage.map_coordinates(
+                layer.coefficients, places, np.float32, order=layer.order, prefilter=False
+            )
+            part = layer.plane[block, columns]
+            part[inside] += (values * layer.factor).astype(part.dtype)
 
 
 def _pixel_map(mapping, array, region, to_field, shape):
@@ -137,10 +154,9 @@ def _pixel_map(mapping, array, region, to_field, shape):
     p, q = (column - centre[0]) / half, (row - centre[1]) / half
     design = np.stack([p**i * q**j for i, j in terms], axis=1)
     tables = np.zeros((2, 7, 7))
-    for axis, values in enumerate((px, py)):
-        solution = np.linalg.lstsq(design, values, rcond=None)[0]
-        for (i, j), value in zip(terms, solution, strict=True):
-            tables[axis, i, j] = value
+    solution = np.linalg.lstsq(design, np.stack([px, py], axis=1), rcond=None)[0]
+    for (i, j), values in zip(terms, solution, strict=True):
+        tables[:, i, j] = values
 
     def fit(columns, rows):
         u, v = (columns - centre[0]) / half, (rows - centre[1]) / half
