@@ -14,6 +14,7 @@ from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reducer.fitsio import read_headers
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.select import NAMES, BadExpression, expr_parser, select_data
 
@@ -339,7 +340,7 @@ def test_dates_are_compared_as_dates() -> None:
 
 
 @pytest.mark.prove
-def test_a_thousand_files_are_looked_through_in_a_few_seconds(tmp_path: Path) -> None:
+def test_a_thousand_files_are_looked_through_in_less_than_three_times_their_reading(tmp_path: Path) -> None:
     whole = fits.Header()
     whole.update(SCIENCE | {f"KEY{i:04}": i * 1.5 for i in range(200)})
     units = [fits.PrimaryHDU(header=whole), *(fits.ImageHDU(np.zeros((64, 64))) for _ in range(4))]
@@ -348,7 +349,10 @@ def test_a_thousand_files_are_looked_through_in_a_few_seconds(tmp_path: Path) ->
     content = first.read_bytes()
     for number in range(1, 1000):
         (tmp_path / f"{number:04}.fits").write_bytes(content)
-    start = time.perf_counter()
+    start = time.process_time()
+    for path in tmp_path.glob("*.fits"):
+        read_headers(path)
+    middle = time.process_time()
     found = select_data(sorted(tmp_path.glob("*.fits")), [], [], 'filter_name=="Kshort"')
     assert len(found) == 1000
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - middle < 3 * (middle - start)
