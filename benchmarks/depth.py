@@ -139,6 +139,6 @@ def variance_of(truth, name, array, x, y):
 
 def read_noise(array, reads=2):
     """Electrons of one coadd of an array, as the instrument's table has it."""
-    path = Path(__file__).parent.parent / "reducer" / "data" / "gsaoi.json"
+    path = Path(__file__).parent.parent / "reducer" / "instruments" / "gsaoi" / "arrays.json"
     arrays = list(json.loads(path.read_text())["array_properties"].values())
     return arrays[array]["read_noise_e_single_coadd"][MODES[reads]]

@@ -18,7 +18,7 @@ from reducer import dq
 from reducer.detector import Exposure, correct
 from reducer.fitsio import open_frame, read_chip
 from reducer.frame import Chip
-from reducer.headers.gsaoi import ARRAYS, Region
+from reducer.region import Region
 from reducer.sky.border import border_means
 
 CORNERS = ((0, -1), (-1, -1), (-1, 0), (0, 0))
@@ -104,13 +104,14 @@ def report_raw(path: Path, truth: Path) -> None:
     full, odd = np.load(truth / "detector.npz")["full"], flagged(truth, path.name[:14])
     worst, missed, early, below, void = (0.0, 0.0), 0, 0, 0, 0
     for index in range(4):
-        exposure = Exposure.of(index + 1, 1, "Bright Objects")
+        levels = frame.instrument.levels(frame.header, index + 1)
+        exposure = Exposure(levels, 1)
         raw = read_chip(frame, index).data
         data, variance, mask, _ = correct(raw, exposure)
         # Of each channel the median of its groups of columns: a streak runs over the border of array 3.
-        offsets = np.median(border_means(raw, Region(0, 2048, 0, 2048), index + 1).reshape(4, -1), axis=1)
+        offsets = np.median(border_means(raw, Region(0, 2048, 0, 2048), levels).reshape(4, -1), axis=1)
         data = data - np.repeat(offsets, CHANNEL)
-        a0, a1, a2 = ARRAYS[index].linearity
+        a0, a1, a2 = levels.linearity
         well = full[index] * (a0 + full[index] * (a1 + full[index] * a2))
         good = ~odd[index] & (true[index] > 0) & (true[index] < 0.9 * well)
         for low in np.geomspace(100.0, 1e5, 13):

@@ -70,10 +70,11 @@ def hash_file(path: Path) -> None:
 def correct_arrays(side: int) -> None:
     """Counts to electrons, variance and mask for four arrays."""
     from reducer.detector import Exposure, correct
+    from reducer.instruments import KNOWN
 
     counts = np.full((side, side), 3000.0, np.float32)
     for array in (1, 2, 3, 4):
-        correct(counts, Exposure.of(array, 1, "Faint Objects"))
+        correct(counts, Exposure(KNOWN["GSAOI"].levels({"LNRS": 8}, array), 1))
 
 
 def combine_array(task: tuple[int, int]) -> None:

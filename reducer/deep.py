@@ -10,7 +10,7 @@ import numpy as np
 from reducer.align.adjust import adjustWCSToReference
 from reducer.align.grid import Grid
 from reducer.frame import Context, FrameRef
-from reducer.headers.gsaoi import region
+from reducer.region import region
 from reducer.sky.blocks import Packed, block_means, pack
 from reducer.sky.objects import BLOCK, Bool, find_objects
 from reducer.stack.blocks import output_grid, stackFrames

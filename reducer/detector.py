@@ -8,7 +8,9 @@ import numpy as np
 from numba import njit
 
 from reducer import dq
-from reducer.headers.gsaoi import ARRAYS, BORDER, SIDE, Region
+from reducer.instruments import KNOWN
+from reducer.instruments.base import Levels
+from reducer.region import Region
 from reducer.types import F32, U16
 
 _NOTHING = np.zeros((0, 0), np.float32)
@@ -21,21 +23,15 @@ _IMPOSSIBLE = np.float32(1e7)
 class Exposure:
     """How one array was read, and which corrections are wanted (the switches of the detector steps).
 
-    ``coadds`` exposures were averaged into the stored image; ``read_noise`` is that of one, in electrons.
+    ``coadds`` exposures were averaged into the stored image.
     """
 
-    array: int
+    levels: Levels
     coadds: int
-    read_noise: float
     mask: bool = True
     linearize: bool = True
     electrons: bool = True
     variance: bool = True
-
-    @staticmethod
-    def of(array: int, coadds: int, mode: str, **switches: bool) -> Exposure:
-        """An exposure in a read mode ('Bright Objects', 'Faint Objects', 'Very Faint Objects')."""
-        return Exposure(array, coadds, ARRAYS[array - 1].read_noise[mode], **switches)
 
 
 @dataclass(frozen=True)
@@ -98,12 +94,12 @@ def correct(
 
 def _numbers(exposure: Exposure, scale: float) -> F32:
     """What the kernel computes with, in single precision: good to a part in ten million."""
-    array = ARRAYS[exposure.array - 1]
-    linearity = array.linearity if exposure.linearize else (1.0, 0.0, 0.0)
-    factor = (1.0 if exposure.electrons else 1.0 / array.gain) * scale
-    noise = exposure.read_noise**2
-    limits = (array.non_linear, array.saturation) if exposure.mask else (np.inf, np.inf)
-    return np.array([array.gain, *linearity, noise, 1.0 / exposure.coadds, factor, *limits], np.float32)
+    levels = exposure.levels
+    linearity = levels.linearity if exposure.linearize else (1.0, 0.0, 0.0)
+    factor = (1.0 if exposure.electrons else 1.0 / levels.gain) * scale
+    noise = levels.read_noise**2
+    limits = (levels.non_linear, levels.saturation) if exposure.mask else (np.inf, np.inf)
+    return np.array([levels.gain, *linearity, noise, 1.0 / exposure.coadds, factor, *limits], np.float32)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -168,17 +164,11 @@ def _divide_noise(data: F32, variance: F32, flat: F32, flat_variance: F32) -> No
         variance[x] = (variance[x] + own) * inverse * inverse
 
 
-def linear_electrons(counts: float, array: int) -> float:
-    """The electrons that a level in ADU stands for, after linearity correction."""
-    a0, a1, a2 = ARRAYS[array - 1].linearity
-    read = counts * ARRAYS[array - 1].gain
-    return read * (a0 + read * (a1 + read * a2))
-
-
 def flag_border(mask: U16, region: Region) -> U16:
     """Flag, in place, the reference pixels on the edge of the full array that a region holds."""
-    first_x, first_y = BORDER - region.x1, BORDER - region.y1
-    last_x, last_y = SIDE - BORDER - region.x1, SIDE - BORDER - region.y1
+    border, (height, width) = KNOWN["GSAOI"].border, KNOWN["GSAOI"].arrays[0].shape
+    first_x, first_y = border - region.x1, border - region.y1
+    last_x, last_y = width - border - region.x1, height - border - region.y1
     mask[: max(first_y, 0)] |= dq.UNILLUMINATED
     mask[max(last_y, 0) :] |= dq.UNILLUMINATED
     mask[:, : max(first_x, 0)] |= dq.UNILLUMINATED

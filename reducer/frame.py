@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from reducer.astrometry.geometry import Geometry
 from reducer.errors import BadInput
+from reducer.instruments import instrument_of
+from reducer.instruments.base import Instrument
 from reducer.types import F32, F64, U16, Header, Table
 
 #: Keywords that a frame shows of itself in a notebook.
@@ -116,6 +118,11 @@ class FrameRef:
     before: FrameRef | None = None
     drift: tuple[float, float] | None = None
     aligned: Path | None = None
+
+    @property
+    def instrument(self) -> Instrument:
+        """That of its header."""
+        return instrument_of(self.header, self.path.name)
 
     def with_(self, **changes: Any) -> FrameRef:
         """A copy with some fields changed."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from goafetch.plan.model import FLAT, Group, LeftOut, Setup
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON, Frame, of_role
-from reducer.headers.gsaoi import LIT_ALONE
+from reducer.instruments import KNOWN
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -49,7 +49,7 @@ def flat_groups(frames: Sequence[Frame]) -> tuple[list[Group], list[LeftOut]]:
     sets = by(of_role(lamps, LAMP_ON), lambda f: (f.setup, f.gcal, night_of(time_of(f))))
     for (setup, gcal, _), lit in sets.items():
         off = _nearest_night(dark.get((setup, gcal), []), time_of(lit[0]))
-        if off or gcal or setup.filter in LIT_ALONE:
+        if off or gcal or setup.filter in KNOWN[setup.instrument].lit_alone:
             groups.append(_flat_group(setup, lit, off))
             used.update(f.path for f in off)
         else:

@@ -19,6 +19,7 @@ FLAT, STANDARD, SCIENCE = "flat", "standard", "science"
 class Setup:
     """What frames that are reduced together have in common."""
 
+    instrument: str
     filter: str
     exposure_time: float
     coadds: int

@@ -13,6 +13,7 @@ from reducer.headers.descriptors import Descriptors, Region
 from reducer.headers.names import is_sky, target_of
 from reducer.headers.same import needless
 from reducer.headers.sky import SEPARATE
+from reducer.instruments import KNOWN, find, instrument_of
 
 MASK, LAMP_ON, LAMP_OFF = "mask", "lamp on", "lamp off"
 
@@ -41,6 +42,7 @@ class Frame:
         """What it shares with the frames that it is reduced with."""
         facts = self.facts
         return Setup(
+            instrument_of(facts.primary).name,
             facts.filter or "?",
             round(facts.exposure_time or 0.0, 3),
             facts.coadds,
@@ -85,7 +87,7 @@ def sort_frames(
         elif role:
             sorted_frames.append(Frame(path, facts, role, _complete(facts.regions, known)))
         else:
-            left_out.append(LeftOut(path, reason, failed=facts.instrument != "GSAOI"))
+            left_out.append(LeftOut(path, reason, failed=find(facts.primary) is None))
     return sorted_frames, left_out
 
 
@@ -97,8 +99,8 @@ def _complete(regions: tuple[Region, ...], known: Iterable[tuple[Region, ...]]) 
 def _role(facts: Descriptors, wanted: Wanted) -> tuple[str, str]:
     """The role, or '' and why there is none."""
     tags = facts.tags
-    if facts.instrument != "GSAOI":
-        return "", f"not a GSAOI frame (INSTRUME is {facts.instrument or 'missing'})"
+    if find(facts.primary) is None:
+        return "", f"not a {' or '.join(KNOWN)} frame (INSTRUME is {facts.instrument or 'missing'})"
     if "BPM" in tags:
         return MASK, ""
     if "PROCESSED" in tags or "PREPARED" in tags:
@@ -122,7 +124,7 @@ def _no_mask(path: Path, facts: Descriptors) -> str:
         )
     arrays = {number for number, *_ in facts.regions}
     if not arrays or len(arrays) != len(facts.chips):
-        return "a bad-pixel mask that does not say which arrays of GSAOI it holds; fetch it again"
+        return "a bad-pixel mask that does not say which arrays it holds; fetch it again"
     if valid_from(path, facts) is None:
         return (
             "a bad-pixel mask that does not say from when it is valid; name it bpm_YYYYMMDD_..., "

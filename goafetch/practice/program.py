@@ -70,7 +70,7 @@ def tutorial(night: Night) -> Program:
 def draw_zeropoints(night: Night, filters: tuple[str, ...]) -> dict[str, F64]:
     """True zeropoints of the four arrays, mag of 1 electron/s at airmass 0: the nominal ones, shifted."""
     rng = np.random.default_rng([night.seed, 4])
-    table = read_data("gsaoi")["nominal_zeropoint_mag_for_1_electron_per_s"]
+    table = read_data("filters")["nominal_zeropoint_mag_for_1_electron_per_s"]
     shifts = 0.05 * rng.standard_normal(len(filters))
     return {
         name: np.mean([table[name][a] for a in ARRAYS]) + shift + 2.5 * np.log10(relative_sensitivity(name))

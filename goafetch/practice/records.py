@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from goafetch.practice.exposure.headers import BROAD_BANDS, CLASSES, reference_position
+from goafetch.practice.exposure.headers import CLASSES, reference_position
 from goafetch.practice.exposure.night import Exposure
 from goafetch.practice.exposure.optics import read_data
 from goafetch.practice.exposure.scene import Field
@@ -141,7 +141,7 @@ def _instrument_keys(exposure: Exposure) -> dict[str, Any]:
 
 def _band(filter_name: str) -> str:
     """The photometric band nearest to a filter's wavelength."""
-    micron = (BROAD_BANDS | read_data("gsaoi")["filter_wavelength_um"]).get(filter_name, 2.2)
+    micron = read_data("filters")["filter_wavelength_um"].get(filter_name, 2.2)
     return min({"J": 1.25, "H": 1.65, "K": 2.2}.items(), key=lambda band: abs(band[1] - micron))[0]
 
 

@@ -219,7 +219,7 @@ def _alignment(stack: Stack) -> tuple[float | None, float | None]:
 
 
 def _strangeness(stack: Stack) -> float | None:
-    found, usual = stack.value("PHOTZP0"), nominal.zeropoint(describe(stack.header, ()).filter or "")
+    found, usual = stack.value("PHOTZP0"), nominal.zeropoint(describe(stack.header, ()))
     return None if found is None or usual is None else found - usual
 
 

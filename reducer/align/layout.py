@@ -13,8 +13,8 @@ from reducer.astrometry.geometry import Geometry, Region
 from reducer.astrometry.sky import Position, mean_position, plane_to_sky, read_wcs, sky_to_plane
 from reducer.errors import CannotAlign
 from reducer.frame import FrameRef
-from reducer.headers import gsaoi
 from reducer.headers.descriptors import describe
+from reducer.region import region
 from reducer.types import F64, Header
 
 #: Degrees within which the CD matrices and the PA keyword say the same: the matrices' calibration differs
@@ -119,7 +119,7 @@ def frame_regions(frame: FrameRef) -> tuple[Region, ...]:
     if is_stack(frame):
         chip = frame.chips[0]
         return (Region(1, 0, 0, int(chip["NAXIS1"]), int(chip["NAXIS2"]), read_wcs(chip)),)
-    parts = [gsaoi.region(chip) for chip in frame.chips]
+    parts = [region(chip) for chip in frame.chips]
     return tuple(
         Region(int(chip["EXTVER"]), part.x1, part.y1, part.x2 - part.x1, part.y2 - part.y1)
         for chip, part in zip(frame.chips, parts, strict=True)

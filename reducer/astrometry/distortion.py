@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 import numpy as np
 from numpy.polynomial import legendre
 
+from reducer.instruments.base import read_data
 from reducer.types import F64
 
 #: Middle of the field in the static plane and half its width, arcsec: the four arrays lie within it.
@@ -47,8 +46,8 @@ class StaticMap:
 
 @cache
 def static_map(array: int) -> StaticMap:
-    """The static map of array 1..4 (the instrument scientist's solution, data/distortion.json)."""
-    document = json.loads(files("reducer").joinpath("data/distortion.json").read_text())
+    """The static map of array 1..4 (the instrument scientist's solution, gsaoi/distortion.json)."""
+    document = read_data("gsaoi", "distortion")
     entry = next(item for item in document["arrays"] if item["extension"] == array)
     return StaticMap(*(_coefficients(entry["pixel_to_static"][axis]) for axis in "xy"))
 

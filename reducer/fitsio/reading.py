@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from reducer.errors import BadFile
 from reducer.fitsio.units import BLOCK, Unit, chip_units, units_of
 from reducer.frame import Chip, FrameRef
+from reducer.instruments import instrument_of
 from reducer.types import Header, Table
 
 
@@ -27,11 +28,7 @@ def open_frame(path: Path) -> FrameRef:
     """A frame by its headers; BadFile if not FITS, cut short, without arrays or of another instrument."""
     path = Path(path)
     primary = units_of(path)[0].header()
-    instrument = str(primary.get("INSTRUME", "")).strip()
-    if instrument.upper() != "GSAOI":
-        raise BadFile(
-            f"{path.name} is from {instrument or 'an unnamed instrument'}", "INSTRUME 'GSAOI'", "leave it out"
-        )
+    instrument_of(primary, path.name)
     chips = []
     for number, unit in chip_units(path).items():
         header = unit.header()

@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from reducer.errors import BadFile
-from reducer.headers.gsaoi import array_number
+from reducer.instruments import instrument_of
 from reducer.keywords import STANDARD_CARD, read, whole
 
 BLOCK, CARD, LONGEST_HEADER = 2880, 80, 10_000 * 80
@@ -154,15 +154,13 @@ def _chip_units_of(path: Path, _size: int, _mtime: int) -> dict[int, Unit]:
     if science and any(unit.name in ("VAR", "DQ") for unit in units):
         return dict(sorted(science.items()))
     images = [unit for unit in units[1:] if unit.is_image]
-    numbers = [
-        array_number(unit.header(), position if len(images) == 4 else None)
-        for position, unit in enumerate(images, 1)
-    ]
+    instrument = instrument_of(units[0].header(), path.name)
+    numbers = instrument.numbers([unit.header() for unit in images])
     found = {number: unit for number, unit in zip(numbers, images, strict=True) if number is not None}
     if not images or len(found) != len(images):
         raise BadFile(
-            f"{path.name} has {len(images)} image extensions that are not the arrays of GSAOI",
-            "four image extensions, or fewer with ARRAYID or DETSEC saying which arrays they are",
+            f"{path.name} has {len(images)} image extensions that are not the arrays of {instrument.name}",
+            f"{len(instrument.arrays)} of them, or fewer with ARRAYID or DETSEC saying which arrays they are",
             "fetch the file again, or leave it out",
         )
     return dict(sorted(found.items()))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from importlib import resources
-from typing import Any
+from functools import cached_property
 
-from reducer.headers.gsaoi import array_number, true_section, wheel
 from reducer.headers.tags import tags
+from reducer.instruments import find
+from reducer.instruments.base import Filter, Instrument, Levels
 from reducer.keywords import (
     Keyword,
     Section,
@@ -31,18 +29,8 @@ from reducer.types import Header
 
 #: Array number 1..4 and the rectangle of the full array that was read: x1, x2, y1, y2, half-open.
 Region = tuple[int, int, int, int, int]
-#: Before this UT date LNRS holds Fowler samples instead of reads.
-FOWLER_SAMPLES_BEFORE = dt.date(2012, 11, 1)
 #: From this UT date on RAOFFSET and DECOFFSE are P and Q turned by PA; at some time in 2014 the sign changed.
 OFFSETS_TURNED_SINCE = dt.date(2015, 1, 1)
-#: Says that LNRS has been put right and holds reads, whatever the date.
-READS_KNOWN = "LNRSREAD"
-
-
-@cache
-def _instrument() -> Any:
-    text = resources.files("reducer").joinpath("data/gsaoi.json").read_text(encoding="utf-8")
-    return json.loads(text)
 
 
 @dataclass(frozen=True)
@@ -116,24 +104,19 @@ class Descriptors:
     # Filter and wavelength ----------------------------------------------------------------------------
 
     @cached_property
-    def _wheels(self) -> tuple[str, str] | None:
-        first, second = (wheel(self.primary, key) for key in ("FILTER1", "FILTER2"))
-        return None if first is None or second is None else (first, second)
-
-    @property
     def filter_name(self) -> str | None:
-        """Both filter wheels with component IDs, 'Kshort_G1105&Clear'.
+        """The filters of all wheels with component IDs, 'Kshort_G1105&Clear'.
 
         A wheel that says 'Unknown' at the position of Clear is Clear.
         """
-        return "&".join(self._wheels) if self._wheels else None
+        return self._rules.filter_name(self.primary) if self._rules else None
 
     @property
     def filter(self) -> str | None:
-        """The filter as people say it: no component IDs, no Clear ('Kshort'); 'open' if both are Clear."""
-        if not self._wheels:
+        """The filter as people say it: no component IDs, no Clear ('Kshort'); 'open' if all are Clear."""
+        if self.filter_name is None:
             return None
-        names = [without_id(name) for name in self._wheels]
+        names = [without_id(name) for name in self.filter_name.split("&")]
         seen = [n for n in names if "Clear" not in n and "open" not in n.lower()] or ["open"]
         if any("Block" in name for name in names):
             seen.append("blank")
@@ -142,7 +125,11 @@ class Descriptors:
     @property
     def filter_is_known(self) -> bool:
         """False if a wheel was still moving and its position does not say where it stopped."""
-        return self._wheels is not None and "Unknown" not in self._wheels
+        return self.filter_name is not None and "Unknown" not in self.filter_name.split("&")
+
+    @property
+    def _filter(self) -> Filter | None:
+        return self._rules.filters.get(self.filter or "") if self._rules else None
 
     @property
     def central_wavelength(self) -> float | None:
@@ -153,9 +140,7 @@ class Descriptors:
     @property
     def effective_wavelength(self) -> float | None:
         """Effective wavelength of the filter, metres."""
-        table = {"J": 1.25, "H": 1.635, "K": 2.2, "FeII": 1.644} | _instrument()["filter_wavelength_um"]
-        micron = table.get(self.filter)
-        return None if micron is None else round(micron * 1e-6, 12)
+        return None if self._filter is None else round(self._filter.wavelength * 1e-6, 12)
 
     @property
     def wavelength_band(self) -> str | None:
@@ -192,12 +177,14 @@ class Descriptors:
 
         Empty for an image that is no longer on the pixels of the arrays.
         """
+        if self._rules is None:
+            return ()
         found = []
-        for place, chip in enumerate(self.chips, 1):
-            number = array_number(chip, place if len(self.chips) == 4 else None)
+        for number, chip in zip(self._numbers, self.chips, strict=True):
             if number is not None:
-                whole = (0, int(chip.get("NAXIS1") or 2048), 0, int(chip.get("NAXIS2") or 2048))
-                found.append((number, *(true_section(chip, number, self.ut_date) or whole)))
+                height, width = self._rules.arrays[number - 1].shape
+                whole = (0, int(chip.get("NAXIS1") or width), 0, int(chip.get("NAXIS2") or height))
+                found.append((number, *(self._rules.section(chip, number, self.ut_date) or whole)))
         return tuple(found)
 
     @property
@@ -212,50 +199,41 @@ class Descriptors:
 
     @property
     def is_coadds_summed(self) -> bool:
-        """False: GSAOI averages its coadds."""
-        return False
+        """Whether the file holds the sum of its coadds, rather than their average."""
+        return self._rules is not None and self._rules.coadds_are_summed
 
     @property
     def read_speed_setting(self) -> str:
         """'Bright Objects', 'Faint Objects', 'Very Faint Objects' or 'Unknown', by the number of reads."""
-        reads = read(self.primary, "LNRS", int) or 0
-        early = self.ut_date is not None and self.ut_date < FOWLER_SAMPLES_BEFORE
-        if early and READS_KNOWN not in self.primary:
-            reads = 2 if reads in (1, 2) else 2 * reads
-        return str(_instrument()["read_modes_by_LNRS"].get(str(reads), "Unknown"))
+        return self._rules.read_mode(self.primary) if self._rules else "Unknown"
 
     @property
     def gain(self) -> list[float | None]:
         """Electrons per ADU."""
-        return self._of_arrays("GAIN", lambda array: float(array["gain_e_per_adu"]))
+        return self._of_arrays("GAIN", lambda levels: levels.gain)
 
     @property
     def read_noise(self) -> list[float | None]:
         """Read noise of the average of all coadds, electrons."""
-        mode, coadds = self.read_speed_setting, self.coadds
-        if mode == "Unknown":
+        if self.read_speed_setting == "Unknown":
             return [None for _ in self.chips]
-        return self._of_arrays(
-            "RDNOISE", lambda array: round(array["read_noise_e_single_coadd"][mode] / math.sqrt(coadds), 2)
-        )
+        return self._of_arrays("RDNOISE", lambda levels: round(levels.read_noise / math.sqrt(self.coadds), 2))
 
     @property
     def saturation_level(self) -> list[float | None]:
         """Saturation level in the unit of the data: ADU, electrons in products."""
-        return self._of_arrays("SATLEVEL", lambda array: int(array["well_adu"]))
+        return self._of_arrays("SATLEVEL", lambda levels: int(levels.well))
 
     @property
     def non_linear_level(self) -> list[float | None]:
         """Level above which the response is not linear enough, in the unit of the data."""
-        return self._of_arrays(
-            "NONLINEA", lambda array: round(array["well_adu"] * array["linear_limit_fraction_of_well"])
-        )
+        return self._of_arrays("NONLINEA", lambda levels: round(levels.non_linear))
 
     @property
     def nominal_photometric_zeropoint(self) -> list[float | None]:
         """Magnitude of one unit (ADU or electron, as the data are) per second."""
-        table = _instrument()["nominal_zeropoint_mag_for_1_electron_per_s"].get(self.filter, {})
-        points = [table.get(name) for name in self.array_name]
+        known = self._filter.zeropoints if self._filter else ()
+        points = [known[number - 1] if number and known else None for number in self._numbers]
         if not self.is_in_adu:
             return points
         return [p - 2.5 * math.log10(g) if p and g else None for p, g in zip(points, self.gain, strict=True)]
@@ -268,13 +246,21 @@ class Descriptors:
         return next((unit.upper() == "ADU" for unit in units if unit), True)
 
     @cached_property
-    def _arrays(self) -> list[dict[str, Any] | None]:
-        return [_instrument()["array_properties"].get(name) for name in self.array_name]
+    def _rules(self) -> Instrument | None:
+        return find(self.primary)
 
-    def _of_arrays(self, key: str, value: Callable[[dict[str, Any]], float]) -> list[float | None]:
-        """From the table; from the keyword in a file that has been prepared."""
+    @cached_property
+    def _numbers(self) -> list[int | None]:
+        return self._rules.numbers(self.chips) if self._rules else [None for _ in self.chips]
+
+    def _of_arrays(self, key: str, value: Callable[[Levels], float]) -> list[float | None]:
+        """From the levels of the arrays; from the keyword in a file that has been prepared."""
         written = [read(chip, key, float) if "PREPARED" in self.tags else None for chip in self.chips]
-        known = [None if array is None else value(array) for array in self._arrays]
+        rules = self._rules
+        known = [
+            value(rules.levels(self.primary, number)) if rules and number else None
+            for number in self._numbers
+        ]
         return [w if w is not None else k for w, k in zip(written, known, strict=True)]
 
     # Sky ----------------------------------------------------------------------------------------------

@@ -1,16 +1,16 @@
-"""The quirks of the instrument's headers, each with its repair."""
+"""Headers put right: what any instrument's may have wrong, and the instrument's own repairs."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from reducer.errors import BadInput
 from reducer.frame import FrameRef
-from reducer.headers.descriptors import READS_KNOWN, Descriptors
-from reducer.headers.gsaoi import ARRAYS, PIXEL_SCALE, Region, region
-from reducer.keywords import parse_section, read
+from reducer.headers.descriptors import Descriptors
+from reducer.instruments import instrument_of
+from reducer.keywords import read
 from reducer.types import Header
 
 #: Keywords of a WCS, and the largest absolute value that each can have.
@@ -28,25 +28,12 @@ def repair(frame: FrameRef) -> FrameRef:
     Pointing is checked by ``steps.prepare``, which compares frames.
     """
     header, chips = frame.header.copy(), tuple(chip.copy() for chip in frame.chips)
-    described = Descriptors(frame.header, frame.chips, frame.path.name)
-    done: list[str] = []
-    repairs: tuple[Callable[[Header, tuple[Header, ...], Descriptors], str | None], ...] = (
-        _wcs,
-        _filters,
-        _reads,
-        _central_window,
-        _levels,
-        _unit,
-        _modified_date,
-    )
-    for function in repairs:
-        said = function(header, chips, described)
-        if said:
-            done.append(said)
+    repairs = (_wcs, *frame.instrument.repairs, _levels, _unit, _modified_date)
+    done = [said for function in repairs if (said := function(header, chips))]
     return frame.with_(header=header, chips=chips, repairs=(*frame.repairs, *done))
 
 
-def _wcs(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:
+def _wcs(header: Header, chips: Sequence[Header]) -> str | None:
     """What is no number, or no number that a position can have, counts as missing."""
     senseless = [(chip, key) for chip in chips for key in WCS_KEYS if key in chip and not _can_be(key, chip)]
     for chip, key in senseless:
@@ -60,71 +47,34 @@ def _can_be(key: str, chip: Header) -> bool:
     return value is not None and not isinstance(chip[key], str) and abs(value) <= WCS_KEYS[key]
 
 
-def has_wcs(chip: Header) -> bool:
-    """Whether an array's header has a whole tangential WCS, numbers alone, whose matrix can be inverted."""
+def has_wcs(frame: FrameRef) -> bool:
+    """Whether each array's header has a whole tangential WCS, numbers alone, whose matrix can be inverted."""
+    return all(_has_wcs(chip, frame.instrument.reference_scale) for chip in frame.chips)
+
+
+def _has_wcs(chip: Header, scale: float) -> bool:
     values = {key: read(chip, key, float) for key in WCS_KEYS}
     if any(value is None for value in values.values()):
         return False
     (a, b), (c, d) = ((values[f"CD{row}_1"] or 0.0, values[f"CD{row}_2"] or 0.0) for row in (1, 2))
-    return abs(a * d - b * c) > 1e-3 * (PIXEL_SCALE / 3600) ** 2
+    return abs(a * d - b * c) > 1e-3 * (scale / 3600) ** 2
 
 
-def _filters(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:
-    if not described.filter_is_known:
-        raise BadInput(
-            f"the filter is unknown (FILTER1 {header.get('FILTER1')}, FILTER2 {header.get('FILTER2')})",
-            "wheel positions that stand at a filter",
-            "leave the frame out",
-        )
-    wheels = (described.filter_name or "").split("&")
-    wrong = [key for key, name in zip(("FILTER1", "FILTER2"), wheels, strict=False) if header[key] != name]
-    for key, name in zip(("FILTER1", "FILTER2"), wheels, strict=False):
-        header[key] = name
-    return f"{' and '.join(wrong)} set to Clear by the wheel's position" if wrong else None
-
-
-def _reads(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:
-    reads = {"Bright Objects": 2, "Faint Objects": 8, "Very Faint Objects": 16}.get(
-        described.read_speed_setting
-    )
-    if reads is None:
-        raise BadInput(
-            f"the read mode is unknown (LNRS {header.get('LNRS')})", "LNRS 2, 8 or 16", "leave the frame out"
-        )
-    if reads == header.get("LNRS"):
-        return None
-    said = f"LNRS {header.get('LNRS')} held Fowler samples: {reads} reads"
-    header["LNRS"], header[READS_KNOWN] = reads, True
-    return said
-
-
-def _central_window(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:
-    said = None
-    for chip in chips:
-        true = region(chip, described.ut_date)
-        claimed = parse_section(chip.get("CCDSEC"))
-        if claimed is not None and Region(*claimed) != true:
-            chip["CCDSEC"] = true.section()
-            said = "CCDSEC of the central window shifted by its one row"
-    return said
-
-
-def _levels(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:
+def _levels(header: Header, chips: Sequence[Header]) -> str | None:
     missing = [key for key in ("GAIN", "RDNOISE") if not all(chip.get(key) for chip in chips)]
-    coadds = described.coadds
+    coadds = Descriptors(header, ()).coadds
     if coadds < 1:
         raise BadInput(f"COADDS is {coadds}", "a number of exposures from 1 on", "leave it out")
     for chip in chips:
-        array = ARRAYS[int(chip["EXTVER"]) - 1]
+        levels = instrument_of(header).levels(header, int(chip["EXTVER"]))
         # As in raw headers, the read noise of one coadd.
-        noise = array.read_noise[described.read_speed_setting]
-        for key, value in (("GAIN", array.gain), ("RDNOISE", noise)):
+        for key, value in (("GAIN", levels.gain), ("RDNOISE", levels.read_noise)):
             if not chip.get(key):
                 chip[key] = value
     return f"{' and '.join(missing)} taken from the table of the arrays" if missing else None
 
 
-def _unit(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:
+def _unit(header: Header, chips: Sequence[Header]) -> str | None:
     misplaced = [key for key in ("BUNIT", "BUNITS") if key in header]
     misspelt = [chip for chip in chips if "BUNITS" in chip]
     for chip in chips:
@@ -137,8 +87,8 @@ def _unit(header: Header, chips: tuple[Header, ...], described: Descriptors) -> 
     return "BUNIT put in its place" if misplaced or misspelt else None
 
 
-def _modified_date(header: Header, chips: tuple[Header, ...], described: Descriptors) -> str | None:
-    start = described.ut_datetime
+def _modified_date(header: Header, chips: Sequence[Header]) -> str | None:
+    start = Descriptors(header, ()).ut_datetime
     if start is None:
         return None
     true = (start - MJD_ZERO) / dt.timedelta(days=1)

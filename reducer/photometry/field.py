@@ -13,7 +13,7 @@ from reducer import parameters
 from reducer.align.match import StarList, find_offset, pair_up
 from reducer.astrometry.sky import sky_to_plane
 from reducer.frame import Context, FrameRef
-from reducer.headers.descriptors import describe
+from reducer.headers.descriptors import Descriptors, describe
 from reducer.photometry import nominal
 from reducer.photometry.standard import STEP
 from reducer.photometry.standards import PASSBAND_ERROR, Star, in_filter, read_standards
@@ -72,14 +72,14 @@ def find_zeropoint(objects: Table, growth: float, reference: FrameRef, context: 
     facts = describe(reference.header, reference.chips, reference.path.name)
     stars = read_standards(Path(str(path)))
     seconds = float(reference.header.get("EXPTIME") or 1.0)
-    matched = match_field(objects, stars, facts.filter or "", seconds)
+    matched = match_field(objects, stars, facts, seconds)
     mean, error, count = matched.mean() if len(matched.errors) else (0.0, 0.0, 0)
     source = stars[0].source if stars else Path(str(path)).name
     if count < FEWEST:
         text = f"{count} isolated, unsaturated stars of {source} in the field, {FEWEST} are needed to tie it"
         context.notify("info", text=text)
         return given
-    k, airmass = nominal.extinction(facts.filter or ""), facts.scale_airmass or float("nan")
+    k, airmass = nominal.extinction(facts), facts.scale_airmass or float("nan")
     found = Zeropoint(
         value=mean,
         at_zero=mean + k * airmass,
@@ -98,15 +98,17 @@ def find_zeropoint(objects: Table, growth: float, reference: FrameRef, context: 
         found = replace(
             found, transparency=(ratio, 0.921 * ratio * float(np.hypot(found.error, given.error)))
         )
-    nominal.warn_if_strange(found.at_zero, facts.filter or "", context.notify)
+    nominal.warn_if_strange(found.at_zero, facts, context.notify)
     context.notify("decision", what=f"zeropoint {found.summary()}", reason=f"{found.star} in {source}")
     return found
 
 
-def match_field(objects: Table, stars: Sequence[Star], filter_name: str, seconds: float) -> FieldStars:
+def match_field(objects: Table, stars: Sequence[Star], facts: Descriptors, seconds: float) -> FieldStars:
     """The zeropoint by each isolated source that is a star of the catalogue."""
     known = [
-        (star.ra, star.dec, *found) for star in stars if (found := in_filter(star.magnitudes, filter_name))
+        (star.ra, star.dec, *found)
+        for star in stars
+        if (found := in_filter(star.magnitudes, facts.filter or ""))
     ]
     listed = np.array(known, float).reshape(-1, 4)
     listed = listed[np.isfinite(listed).all(axis=1)]
@@ -116,7 +118,7 @@ def match_field(objects: Table, stars: Sequence[Star], filter_name: str, seconds
     centre = (float(np.median(objects["RA"])), float(np.median(objects["DEC"])))
     u, v = sky_to_plane(objects["RA"], objects["DEC"], centre)
     instrumental = -2.5 * np.log10(objects["FLUX_TOTAL"][good] / seconds)
-    seen = StarList(u[good], v[good], instrumental + (nominal.zeropoint(filter_name) or ROUGH))
+    seen = StarList(u[good], v[good], instrumental + (nominal.zeropoint(facts) or ROUGH))
     wanted = StarList(*sky_to_plane(listed[:, 0], listed[:, 1], centre), listed[:, 2])
     offset = find_offset(wanted, seen, SEARCH)
     if offset is None:

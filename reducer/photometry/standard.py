@@ -75,7 +75,7 @@ def _tell(found: Zeropoint, facts: Descriptors, context: Context) -> None:
             "the transparency between standard and target is not known, and not part of the zeropoint's error"
         )
         context.notify("info", text=said)
-    nominal.warn_if_strange(found.at_zero, facts.filter or "", context.notify)
+    nominal.warn_if_strange(found.at_zero, facts, context.notify)
 
 
 # --- a standard's exposures -------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def _from_star(frames: Sequence[FrameRef], facts: Descriptors, context: Context)
     measures = [one for one in found if not isinstance(one, str)]
     if not measures:
         return f"{magnitude.star} could not be measured in any exposure: see the warnings"
-    return combine_measures(measures, magnitude, nominal.extinction(facts.filter or ""), frames[0])
+    return combine_measures(measures, magnitude, nominal.extinction(facts), frames[0])
 
 
 def _listed(facts: Descriptors, context: Context) -> Magnitude | None:

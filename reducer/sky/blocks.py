@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from reducer import dq
 from reducer.frame import Chip, Files, FrameRef
-from reducer.headers.gsaoi import region
+from reducer.region import region
 from reducer.sky.objects import BLOCK, Bool
 from reducer.types import F32, U16
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reducer.detector import linear_electrons
-from reducer.headers.gsaoi import BORDER, SIDE, Region
+from reducer.instruments import KNOWN
+from reducer.instruments.base import Levels
+from reducer.region import Region
 from reducer.sky.columns import WIDTHS
 from reducer.types import F32, F64
 
@@ -24,22 +25,23 @@ Offsets = Mapping[int, F32]
 Borders = Mapping[int, F64]
 
 
-def border_means(raw: F32, region: Region, array: int) -> F64:
+def border_means(raw: F32, region: Region, levels: Levels) -> F64:
     """The clipped mean of the reference rows for each 64 columns, electrons.
 
     Empty unless all columns and some of those rows were read, and are numbers. The first and last four rows
     of the full array see no light (GSAOI's arrays are HAWAII-2RG).
     """
     row = np.arange(region.y1, region.y1 + raw.shape[0])
-    rows = raw[(row < BORDER) | (row >= SIDE - BORDER)]
-    if not rows.shape[0] or raw.shape[1] != SIDE or not np.isfinite(rows).all():
+    height, width = KNOWN["GSAOI"].arrays[0].shape
+    rows = raw[(row < KNOWN["GSAOI"].border) | (row >= height - KNOWN["GSAOI"].border)]
+    if not rows.shape[0] or raw.shape[1] != width or not np.isfinite(rows).all():
         return np.empty(0)
     groups = rows.reshape(rows.shape[0], -1, GROUP).swapaxes(0, 1).reshape(-1, rows.shape[0] * GROUP)
     middle = np.median(groups, axis=1, keepdims=True)
     away = np.abs(groups - middle)
     kept = away <= CLIP * 1.4826 * np.median(away, axis=1, keepdims=True) + 1e-6
     counts = np.where(kept, groups, 0.0).sum(axis=1, dtype=float) / kept.sum(axis=1)
-    electrons: F64 = linear_electrons(1.0, array) * counts
+    electrons: F64 = levels.electrons(1.0) * counts
     return electrons
 
 

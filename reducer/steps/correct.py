@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reducer import dq, parameters
-from reducer.detector import NO_RESPONSE, Exposure, Response, correct, linear_electrons
+from reducer.detector import NO_RESPONSE, Exposure, Response, correct
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import Context, Files, FrameRef
-from reducer.headers.gsaoi import ARRAYS, region
 from reducer.headers.sky import link
 from reducer.provenance import plan_product
+from reducer.region import region
 from reducer.sky.blind import STEP, WHOLE, Cells, cells_of, find_blind, hide_cells
 from reducer.sky.border import border_means
 from reducer.sky.objects import Bool
@@ -181,16 +181,15 @@ def _described(frame: FrameRef, index: int, switches: Mapping[str, bool]) -> Hea
     """An array's header as it is after the corrections: unit, gain 1, the read noise of all coadds together,
     and saturation levels in electrons."""
     header = frame.chips[index].copy()
+    levels = frame.instrument.levels(frame.header, int(header["EXTVER"]))
     header["BUNIT"] = "electron" if switches["electrons"] else "adu"
-    header["GAIN"] = 1.0 if switches["electrons"] else ARRAYS[int(header["EXTVER"]) - 1].gain
+    header["GAIN"] = 1.0 if switches["electrons"] else levels.gain
     noise = describe(frame).read_noise[index]
     if noise is not None:
         header["RDNOISE"] = noise
     if switches["electrons"] and switches["linearize"]:
-        array = int(header["EXTVER"])
-        levels = (("SATLEVEL", ARRAYS[array - 1].saturation), ("NONLINEA", ARRAYS[array - 1].non_linear))
-        for key, counts in levels:
-            header[key] = round(linear_electrons(counts, array), 1)
+        for key, counts in (("SATLEVEL", levels.saturation), ("NONLINEA", levels.non_linear)):
+            header[key] = round(levels.electrons(counts), 1)
     return header
 
 
@@ -208,16 +207,17 @@ class Reading:
     @staticmethod
     def of(frame: FrameRef, index: int, switches: Mapping[str, bool]) -> Reading:
         """The reading of an array; ``switches``: which corrections to make."""
-        place, described = Place.of(frame, index), describe(frame)
+        place = Place.of(frame, index)
         steps = {name: on for name, on in switches.items() if name != "flat"}
-        exposure = Exposure.of(place.array, described.coadds, described.read_speed_setting, **steps)
+        levels = frame.instrument.levels(frame.header, place.array)
+        exposure = Exposure(levels, describe(frame).coadds, **steps)
         return Reading(place, exposure, switches["flat"])
 
     @property
     def noise(self) -> float:
         """The noise of reading a pixel, counts of the average coadd."""
-        gain = ARRAYS[self.place.array - 1].gain
-        return self.exposure.read_noise / gain / float(np.sqrt(self.exposure.coadds))
+        levels = self.exposure.levels
+        return levels.read_noise / levels.gain / float(np.sqrt(self.exposure.coadds))
 
 
 @dataclass(frozen=True)
@@ -282,14 +282,15 @@ def _survey(task: tuple[Calibrations, Mapping[str, bool], FrameRef]) -> Survey:
     lost, cells, border, saturated = {}, {}, {}, {}
     for index in range(len(frame.chips)):
         reading = Reading.of(frame, index, switches)
-        array, where = reading.place.array, reading.place.where
+        array, where, levels = reading.place.array, reading.place.where, reading.exposure.levels
         raw = read_counts(calibrations.disk, frame, index)
         lost[array] = raw.size - int(np.count_nonzero(np.isfinite(raw)))
         thin = np.ascontiguousarray(raw[::STEP, ::STEP])
         data, _, mask = View.of(calibrations, reading, variance=False).thinned().correct(thin)
         cells[array] = cells_of(data, mask, thin, reading.noise, where.x1)
-        saturated[array] = saturated_pixels(raw, known_bits(calibrations, reading.place), where, array)
-        border[array] = border_means(raw, where, array)
+        bits = known_bits(calibrations, reading.place)
+        saturated[array] = saturated_pixels(raw, bits, where, levels.saturation)
+        border[array] = border_means(raw, where, levels)
     return Survey(lost, cells, border, Glow.of(frame, saturated))
 
 

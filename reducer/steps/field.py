@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from reducer.combine import median_of_seen
 from reducer.frame import FrameRef
-from reducer.headers.gsaoi import SIDE, Region, region
+from reducer.instruments import KNOWN
+from reducer.region import Region, region
 from reducer.sky.channels import CORNERS
 from reducer.sky.objects import BLOCK, CELL
 from reducer.steps.places import positions
@@ -68,5 +69,6 @@ def places_of(array: int, shape: tuple[int, ...], where: Region) -> F64:
     """Places of the cells of an array's region in the field, x and y from -1 to 1 over the whole arrays."""
     right, upper = CORNERS[array]
     y, x = (np.mgrid[0 : shape[0], 0 : shape[1]] + 0.5) * (CELL * BLOCK)
-    across, up = (where.x1 + x.ravel()) / SIDE, (where.y1 + y.ravel()) / SIDE
+    height, width = KNOWN["GSAOI"].arrays[0].shape
+    across, up = (where.x1 + x.ravel()) / width, (where.y1 + y.ravel()) / height
     return np.stack([right + across, upper + up], axis=1)

@@ -12,10 +12,9 @@ from scipy import ndimage
 
 from reducer import dq, parameters
 from reducer.combine import combine_rows, median_of
-from reducer.detector import Exposure, Response, correct
+from reducer.detector import Response, correct
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import Chip, Context, FrameRef
-from reducer.headers.gsaoi import LIT_ALONE
 from reducer.provenance import plan_product
 from reducer.sky.objects import scatter
 from reducer.steps.lamps import Lamp, arrays_of, exposure_of, measure_lamps
@@ -38,7 +37,7 @@ def makeFlat(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     lit, dark = split_lamps(frames)
     keywords: dict[str, Any] = {}
     if not dark and not _needs_no_dark(lit):
-        by_custom = describe(lit[0]).filter in LIT_ALONE
+        by_custom = describe(lit[0]).filter in lit[0].instrument.lit_alone
         if not by_custom and not parameters.value(context, "makeFlat", "lamp_on_only"):
             raise MissingCalibration(
                 f"{len(lit)} lamp-on frames and no lamp-off frames",
@@ -169,30 +168,20 @@ def _combine_lamp(calibrations: Calibrations, lamp: Lamp, array: int) -> tuple[F
             np.zeros(bits.shape, np.float32),
             bits | np.uint16(dq.NO_DATA),
         )
-    exposures = [exposure_of(lamp.frames[place], index_of(lamp.frames[place], array)) for place in places]
+    indexes = [index_of(lamp.frames[place], array) for place in places]
+    read = [exposure_of(lamp.frames[place], at) for place, at in zip(places, indexes, strict=True)]
 
     def fill(layer: int, rows: slice, values: F32, noises: F32, mask: U16) -> None:
-        _read_rows(calibrations, lamp, places[layer], exposures[layer], rows, (values, noises, mask))
+        """Electrons of some rows of a frame of the lamp, brought to the common level."""
+        place, index = places[layer], indexes[layer]
+        raw = read_counts(calibrations.disk, lamp.frames[place], index, rows)
+        offsets, scale = lamp.offsets[place][index], lamp.factors[place]
+        correct(raw, read[layer], offsets=offsets, scale=scale, into=(values, noises, mask))
 
     unusable = dq.SATURATED | dq.NO_DATA
     data, variance, used = combine_rows(bits.shape, len(places), fill, unusable)
     bits[used == 0] |= dq.NO_DATA
     return data, variance, bits
-
-
-def _read_rows(
-    calibrations: Calibrations,
-    lamp: Lamp,
-    place: int,
-    exposure: Exposure,
-    rows: slice,
-    into: tuple[F32, F32, U16],
-) -> None:
-    """Electrons of some rows of a frame of a lamp, brought to the common level."""
-    frame = lamp.frames[place]
-    index = index_of(frame, exposure.array)
-    raw = read_counts(calibrations.disk, frame, index, rows)
-    correct(raw, exposure, offsets=lamp.offsets[place][index], scale=lamp.factors[place], into=into)
 
 
 # --- normalisation and flags -------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from reducer.combine import median_of, median_of_seen
 from reducer.detector import Exposure, correct
 from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
-from reducer.headers.gsaoi import region
+from reducer.region import region
 from reducer.sky.columns import SAMPLE, Columns, offsets_against
 from reducer.steps.masks import Calibrations, Place, known_bits, read_counts
 from reducer.steps.places import describe
@@ -240,6 +240,5 @@ def _electrons(raw: F32, bits: U16, exposure: Exposure) -> tuple[F32, F32, U16, 
 
 def exposure_of(frame: FrameRef, index: int, **switches: bool) -> Exposure:
     """How an array of a frame was read."""
-    described = describe(frame)
-    array = int(frame.chips[index]["EXTVER"])
-    return Exposure.of(array, described.coadds, described.read_speed_setting, **switches)
+    levels = frame.instrument.levels(frame.header, int(frame.chips[index]["EXTVER"]))
+    return Exposure(levels, describe(frame).coadds, **switches)

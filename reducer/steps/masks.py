@@ -12,7 +12,7 @@ from reducer import dq
 from reducer.detector import NO_RESPONSE, Response, flag_border
 from reducer.errors import BadInput
 from reducer.frame import Files, FrameRef
-from reducer.headers.gsaoi import SIDE, Region, region
+from reducer.region import Region, region
 from reducer.types import F32, U16, Header
 
 
@@ -146,7 +146,7 @@ def forget() -> None:
 
 
 #: The corner of each array that is farthest from the middle of the field, where idle guide windows stand.
-FAR_CORNERS = {1: (SIDE, 1), 2: (1, 1), 3: (1, SIDE), 4: (SIDE, SIDE)}
+FAR_CORNERS = {1: (2048, 1), 2: (1, 1), 3: (1, 2048), 4: (2048, 2048)}
 #: Pixels by which the headers leave open where a guide window lies.
 UNSURE = 1
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reducer import dq
 from reducer.frame import FrameRef
-from reducer.headers.gsaoi import ARRAYS, SIDE, Region
+from reducer.region import Region
 from reducer.steps.places import describe
 from reducer.types import F32, U16
 
@@ -19,6 +19,8 @@ Pixels = NDArray[np.int32]
 #: Electrons and mask bits, each in one dimension, at an index of an array.
 Look = Callable[[Any], tuple[F32, U16]]
 
+#: More columns than any array has: a pixel of the full array is y * STRIDE + x.
+STRIDE = 1 << 15
 #: Fewest saturated pixels whose mean afterglow can be judged; fewer are flagged unseen.
 FEWEST = 30
 #: Afterglow, in standard deviations of one pixel, below which it is left in.
@@ -29,7 +31,7 @@ FAINT = 0.3
 class Glow:
     """The pixels an exposure saturated, and when it ended (seconds).
 
-    ``pixels``: array number -> flat indexes into the full 2048 x 2048 array.
+    ``pixels``: array number -> places on the full array, y * STRIDE + x.
     """
 
     start: float
@@ -45,11 +47,11 @@ class Glow:
         return Glow(start, start + (described.exposure_time or 0.0) * described.coadds, pixels)
 
 
-def saturated_pixels(raw: F32, bits: U16, region: Region, array: int) -> Pixels:
-    """Flat indexes, on the full array, of the pixels that saturated and are not bad anyway."""
-    bright = np.flatnonzero(raw >= np.float32(ARRAYS[array - 1].saturation))
+def saturated_pixels(raw: F32, bits: U16, region: Region, saturation: float) -> Pixels:
+    """Places, on the full array, of the pixels that saturated and are not bad anyway."""
+    bright = np.flatnonzero(raw >= np.float32(saturation))
     y, x = np.divmod(bright[bits.reshape(-1)[bright] & dq.UNUSABLE == 0], raw.shape[1])
-    pixels: Pixels = ((y + region.y1) * SIDE + x + region.x1).astype(np.int32)
+    pixels: Pixels = ((y + region.y1) * STRIDE + x + region.x1).astype(np.int32)
     return pixels
 
 
@@ -89,8 +91,8 @@ def glowing_pixels(look: Look, glows: Sequence[Glow], array: int, region: Region
 
 
 def _inside(pixels: Pixels, region: Region) -> Pixels:
-    """Flat indexes of the full array as those of a region; the ones outside it are left out."""
-    y, x = pixels // SIDE - region.y1, pixels % SIDE - region.x1
+    """Places on the full array as flat indexes of a region; the ones outside it are left out."""
+    y, x = pixels // STRIDE - region.y1, pixels % STRIDE - region.x1
     height, width = region.shape
     within = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     inside: Pixels = y[within] * np.int32(width) + x[within]

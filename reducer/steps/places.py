@@ -31,7 +31,7 @@ def by_keywords(described: Descriptors) -> Position | None:
 def commanded(frame: FrameRef) -> Position | None:
     """Where a frame looked, degrees: by target and offsets, else by its WCS; None if neither tells."""
     known = by_keywords(describe(frame))
-    if known is None and all(has_wcs(chip) for chip in frame.chips):
+    if known is None and has_wcs(frame):
         layout = header_layout(frame.chips, frame_regions(frame))
         return layout.to_sky(ORIGIN) if layout else None
     return known

@@ -16,12 +16,12 @@ from reducer.astrometry import distortion
 from reducer.astrometry.sky import Position, sky_to_plane
 from reducer.errors import BadInput, ReducerError
 from reducer.frame import Context, FrameRef
-from reducer.headers.gsaoi import MOSAIC_ORIGIN, region
 from reducer.headers.repairs import has_wcs, repair
 from reducer.headers.sky import FIELD, link
 from reducer.headers.stopped import why_stopped
 from reducer.keywords import scale
 from reducer.provenance import file_md5
+from reducer.region import region
 from reducer.steps.places import ORIGIN, by_keywords, describe, moved, positions
 from reducer.types import F64
 
@@ -130,8 +130,10 @@ def like_most(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
         here = [frame for frame, group in zip(sky, groups, strict=True) if group == wanted]
         kept += same_settings(here, AT_ONE_PLACE, context)
     for frame in kept:
-        if len(frame.chips) < 4:
-            missing = {1, 2, 3, 4} - {int(chip["EXTVER"]) for chip in frame.chips}
+        missing = {array.number for array in frame.instrument.arrays} - {
+            int(c["EXTVER"]) for c in frame.chips
+        }
+        if missing:
             context.notify("warning", text=f"{frame.path.name} has no array {missing}: reduced without")
     return [frame for frame in frames if frame in kept]
 
@@ -208,7 +210,7 @@ def pointing(frame: FrameRef) -> Pointing | None:
     described = describe(frame)
     if described.tags & {"FLAT", "DARK", "BPM"} and "TWILIGHT" not in described.tags:
         return None
-    readable = all(has_wcs(chip) for chip in frame.chips)
+    readable = has_wcs(frame)
     layout = header_layout(frame.chips, frame_regions(frame)) if readable else None
     place = by_keywords(described) or (layout.to_sky(ORIGIN) if layout else None)
     if place is None:
@@ -231,7 +233,8 @@ def right_windows(frame: FrameRef) -> FrameRef:
         return frame
     chips = tuple(chip.copy() for chip in frame.chips)
     for chip, part in zip(chips, regions, strict=True):
-        for key, origin in zip(("CRPIX1", "CRPIX2"), MOSAIC_ORIGIN[part.array], strict=True):
+        origins = frame.instrument.arrays[part.array - 1].origin
+        for key, origin in zip(("CRPIX1", "CRPIX2"), origins, strict=True):
             if key in chip:
                 chip[key] += origin
     mended, found = header_layout(chips, regions), pointing(frame.with_(chips=chips))
@@ -300,7 +303,7 @@ def _why_wrong(frame: FrameRef, found: Pointing, usual: F64, limit: float, turn:
         return f"its arrays lie up to {found.layout.misfit:.0f} arcsec from their places in the focal plane"
     for chip in frame.chips:
         found_scale = scale(chip)
-        if found_scale is None or abs(found_scale / 0.0197 - 1) > SCALE_LIMIT:
+        if found_scale is None or abs(found_scale / frame.instrument.reference_scale - 1) > SCALE_LIMIT:
             return f"array {chip['EXTVER']} has a scale of {found_scale} arcsec per pixel"
     turned = _circular(found.turn() - turn)
     return f"it is turned by {turned:.1f} degrees against the others" if abs(turned) > ANGLE_LIMIT else ""

@@ -13,9 +13,9 @@ from reducer import dq
 from reducer.combine import combine_rows, median_of
 from reducer.detector import NO_RESPONSE
 from reducer.frame import Chip, Files, FrameRef
-from reducer.headers.gsaoi import region
 from reducer.masked import fill_masked
 from reducer.provenance import Target
+from reducer.region import region
 from reducer.sky.blocks import (
     Blocks,
     Packed,

@@ -12,7 +12,7 @@ from reducer import parameters
 from reducer.combine import median_of_seen
 from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
-from reducer.headers.gsaoi import region
+from reducer.region import region
 from reducer.sky.level import OFFSETS, Course, Own, background, differences, follow, weigh
 from reducer.steps.field import Seens, common_field, places_of
 from reducer.steps.separate import seconds

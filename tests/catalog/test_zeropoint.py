@@ -50,7 +50,7 @@ def test_a_zeropoint_far_from_the_nominal_one_is_warned_about(standard, monkeypa
     from reducer.photometry import nominal
 
     frames, context, _, said = standard(12.0, 4)
-    monkeypatch.setattr(nominal, "zeropoint", lambda name: 25.5)
+    monkeypatch.setattr(nominal, "zeropoint", lambda facts: 25.5)
     measureZeropoint(frames, context)
     assert any("far from the nominal" in str(facts) for event, facts in said if event == "warning")
 

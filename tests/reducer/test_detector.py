@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from raw_exposure import ARRAYS, NUMBERS, counts, expose
+from raw_exposure import ARRAYS, NUMBERS, READS, counts, expose, levels
 
 from reducer import dq
 from reducer.detector import Exposure, Response, correct, flag_border
-from reducer.headers.gsaoi import Region
+from reducer.region import Region
 
-MODES = ("Bright Objects", "Faint Objects", "Very Faint Objects")
+MODES = tuple(READS)
 
 
 def mad(values: np.ndarray) -> float:
@@ -23,7 +23,7 @@ def test_electrons_come_back_within_a_thousandth_up_to_saturation(array: int) ->
     full = 0.9 * numbers["well_adu"] * numbers["gain_e_per_adu"]
     true = np.geomspace(100.0, full, 400)[None, :]
     raw = counts(true, array).astype(np.float32)
-    data, _, _, _ = correct(raw, Exposure.of(array, 1, MODES[0]))
+    data, _, _, _ = correct(raw, Exposure(levels(array), 1))
     assert np.all(np.abs(data - true) < np.maximum(1e-3 * true, 0.5))
 
 
@@ -32,7 +32,7 @@ def test_the_variance_is_the_scatter(level: float, coadds: int, mode: int) -> No
     rng = np.random.default_rng(level + coadds)
     true = np.full((300, 300), float(level))
     raw = expose(true, 3, rng, coadds, MODES[mode])
-    data, variance, _, _ = correct(raw, Exposure.of(3, coadds, MODES[mode]))
+    data, variance, _, _ = correct(raw, Exposure(levels(3, MODES[mode]), coadds))
     assert variance.min() > 0
     assert mad((data - true) / np.sqrt(variance)) == pytest.approx(1.0, abs=0.02 if level == 10 else 0.012)
     assert np.mean(data - true) == pytest.approx(0.0, abs=max(1e-3 * level, 0.5))
@@ -42,7 +42,7 @@ def test_saturated_and_non_linear_pixels_are_flagged_and_no_others() -> None:
     numbers = NUMBERS[ARRAYS[1]]
     well, limit = numbers["well_adu"], numbers["well_adu"] * numbers["linear_limit_fraction_of_well"]
     raw = np.array([[well, 0.949 * well, 1.01 * limit, 0.99 * limit, 10.0]], np.float32)
-    _, _, mask, _ = correct(raw, Exposure.of(2, 1, MODES[0]))
+    _, _, mask, _ = correct(raw, Exposure(levels(2), 1))
     assert mask.tolist() == [[dq.SATURATED, dq.NON_LINEAR, dq.NON_LINEAR, 0, 0]]
 
 
@@ -51,8 +51,8 @@ def test_the_flat_divides_and_its_noise_and_mask_go_along() -> None:
     flat = np.array([[1.0, 0.5, 0.0]], np.float32).repeat(2, axis=0)
     raw = raw.repeat(2, axis=0)
     response = Response(flat, np.full_like(flat, 1e-4), np.zeros(flat.shape, np.uint16))
-    plain, noise, _, _ = correct(raw, Exposure.of(1, 1, MODES[0]))
-    data, variance, mask, _ = correct(raw, Exposure.of(1, 1, MODES[0]), response=response)
+    plain, noise, _, _ = correct(raw, Exposure(levels(1), 1))
+    data, variance, mask, _ = correct(raw, Exposure(levels(1), 1), response=response)
     assert data[0, :2] == pytest.approx([plain[0, 0], 2 * plain[0, 1]], rel=1e-6)
     assert variance[0, 1] == pytest.approx((noise[0, 1] + data[0, 1] ** 2 * 1e-4) / 0.25, rel=1e-5)
     assert mask[0].tolist() == [0, 0, dq.BAD]
@@ -61,7 +61,7 @@ def test_the_flat_divides_and_its_noise_and_mask_go_along() -> None:
 def test_each_switch_turns_its_correction_off() -> None:
     raw = counts(np.full((4, 4), 50000.0), 4).astype(np.float32)
     in_adu, variance, mask, _ = correct(
-        raw, Exposure.of(4, 1, MODES[0], mask=False, linearize=False, electrons=False, variance=False)
+        raw, Exposure(levels(4), 1, mask=False, linearize=False, electrons=False, variance=False)
     )
     assert in_adu == pytest.approx(raw, rel=1e-6)
     assert not variance.any()
@@ -72,8 +72,8 @@ def test_pixels_that_are_not_numbers_are_counted_and_channel_offsets_go_off() ->
     raw = np.full((8, 8), 100.0, np.float32)
     raw[2, 3] = np.nan
     offsets = np.arange(8, dtype=np.float32)
-    plain = correct(raw, Exposure.of(1, 1, MODES[0]))[0]
-    data, _, mask, lost = correct(raw, Exposure.of(1, 1, MODES[0]), offsets=offsets)
+    plain = correct(raw, Exposure(levels(1), 1))[0]
+    data, _, mask, lost = correct(raw, Exposure(levels(1), 1), offsets=offsets)
     assert lost == 1
     assert mask[2, 3] == dq.NO_DATA
     assert (plain - data)[0] == pytest.approx(offsets, abs=1e-3)

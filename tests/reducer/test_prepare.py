@@ -13,8 +13,8 @@ from reducer.errors import BadInput
 from reducer.fitsio import Disk, open_frame
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors
-from reducer.headers.gsaoi import Region, region
 from reducer.headers.repairs import repair
+from reducer.region import Region, region
 from reducer.steps.masks import guide_windows
 from reducer.steps.places import describe
 from reducer.steps.prepare import prepare

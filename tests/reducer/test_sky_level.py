@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reducer.headers.gsaoi import Region
+from reducer.region import Region
 from reducer.sky.level import Course, Own, background, differences, follow, odd_skies, weigh
 from reducer.steps.field import places_of
 

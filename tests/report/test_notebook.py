@@ -57,7 +57,7 @@ def test_a_frame_shows_what_it_is(workspace):
 
 
 def test_a_plan_shows_its_groups_and_what_it_leaves_out():
-    setup = Setup("Kshort", 60.0, 1, "FOWLER", ())
+    setup = Setup("GSAOI", "Kshort", 60.0, 1, "FOWLER", ())
     group = Group("science", "NGC5128", setup, datetime(2017, 5, 5), (Path("S1.fits"),), Path("S2_flat.fits"),
                   reasons=("flat S2_flat.fits: the nearest",))  # fmt: skip
     text = Plan(visits=(group,), left_out=(LeftOut(Path("S9.fits"), "no lamp-off"),))._repr_html_()

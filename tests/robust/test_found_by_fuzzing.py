@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mutants import Change, changed_headers
-from raw_exposure import array_header, place_of, primary_header, write_raw
+from raw_exposure import array_header, levels, place_of, primary_header, write_raw
 from tiny_program import LAMPS_ON, ON_TARGET, SIDE, name_of
 
 from goafetch.plan.decide import make_plan
@@ -74,7 +74,7 @@ def test_a_wcs_that_cannot_be_read_is_rebuilt(
     frames = open_frames([bad, *(tiny_night / name_of(number) for number in ON_TARGET[1:])])
     ready = prepare(frames, Context(tmp_path))
     assert len(ready) == 3
-    assert all(has_wcs(chip) for frame in ready for chip in frame.chips)
+    assert all(has_wcs(frame) for frame in ready)
     assert np.abs(place_of(ready[0].chips[1]) - place_of(ready[1].chips[1])).max() * 3600 < 0.1
 
 
@@ -134,7 +134,7 @@ def test_counts_that_no_read_out_reaches_are_no_data(count: float) -> None:
     """Linearised they would be infinite, some of them in pixels that count as good."""
     raw = np.full((4, 4), 9000.0, np.float32)
     raw[1, 2] = count
-    data, variance, mask, lost = correct(raw, Exposure.of(1, 1, "Faint Objects"))
+    data, variance, mask, lost = correct(raw, Exposure(levels(1, "Faint Objects"), 1))
     assert lost == 1
     assert mask[1, 2] == dq.NO_DATA
     assert np.isfinite(data).all()

@@ -14,10 +14,13 @@ from astropy.wcs import WCS
 
 from goafetch.practice.exposure import optics
 from reducer.astrometry.sky import plane_to_sky
+from reducer.instruments import KNOWN
+from reducer.instruments.base import Levels
 
 ROOT = Path(__file__).resolve().parents[2]
-NUMBERS = json.loads((ROOT / "reducer/data/gsaoi.json").read_text())["array_properties"]
+NUMBERS = json.loads((ROOT / "reducer/instruments/gsaoi/arrays.json").read_text())["array_properties"]
 ARRAYS = tuple(NUMBERS)
+READS = {"Bright Objects": 2, "Faint Objects": 8, "Very Faint Objects": 16}
 ORIGIN = ((2048, 0), (0, 0), (0, 2048), (2048, 2048))
 #: The middle of each array is read in most tests.
 SIDE, FIRST = 256, 896
@@ -27,6 +30,11 @@ TARGET = (201.358, -43.033)
 MIDDLES = ((21.5, -21.5), (-21.5, -21.5), (-21.5, 21.5), (21.5, 21.5))
 #: The point of the static plane, arcsec, on which target plus offset falls.
 CENTRE = (-5.8, -5.5)
+
+
+def levels(array: int, mode: str = "Bright Objects") -> Levels:
+    """The levels of an array in a read mode."""
+    return KNOWN["GSAOI"].levels({"LNRS": READS[mode]}, array)
 
 
 def counts(electrons: np.ndarray, array: int) -> np.ndarray:

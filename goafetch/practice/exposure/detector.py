@@ -18,9 +18,9 @@ F64 = NDArray[np.float64]
 
 BORDER = 4
 AMPLIFIER = 512
-ARRAYS = tuple(read_data("gsaoi")["arrays"])
+ARRAYS = tuple(read_data("arrays")["array_properties"])
 DARK_CURRENT = 0.01
-READ_MODES: dict[int, str] = {int(k): v for k, v in read_data("gsaoi")["read_modes_by_LNRS"].items()}
+READ_MODES: dict[int, str] = {int(k): v for k, v in read_data("arrays")["read_modes_by_LNRS"].items()}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Array:
 def make_array(index: int, rng: np.random.Generator) -> Array:
     """Draw an array's maps (index 0..3) around its published numbers."""
     name = ARRAYS[index]
-    numbers = read_data("gsaoi")["array_properties"][name]
+    numbers = read_data("arrays")["array_properties"][name]
     response = _smooth_response(index, rng)
     response *= 1.0 + 0.015 * rng.standard_normal(response.shape, dtype=np.float32)
     tree = _tree() if index == 1 else np.zeros(response.shape, bool)
@@ -88,7 +88,7 @@ def make_array(index: int, rng: np.random.Generator) -> Array:
 
 def relative_sensitivity(filter_name: str) -> F64:
     """Sensitivity of the four arrays relative to their geometric mean, from the nominal zeropoints."""
-    table = read_data("gsaoi")["nominal_zeropoint_mag_for_1_electron_per_s"]
+    table = read_data("filters")["nominal_zeropoint_mag_for_1_electron_per_s"]
     zeropoints = table.get(filter_name, table["Kshort"])
     magnitudes = np.array([zeropoints[name] for name in ARRAYS])
     return np.asarray(10 ** (0.4 * (magnitudes - magnitudes.mean())))

@@ -32,8 +32,6 @@ CLASSES = {
 OFFSETS = ("XOFFSET", "YOFFSET", "POFFSET", "QOFFSET", "RAOFFSET", "DECOFFSE")
 #: Steps of the upper wheel at some filters.
 UPPER_WHEEL = {"Clear": 200, "Z_G1101": 4267, "J_G1102": 8933, "Kshort_G1105": 23533, "Blocked1_G1114": 64933}
-#: Central wavelengths, micron, of the filters that the published table leaves out.
-BROAD_BANDS = {"J": 1.25, "H": 1.635, "K": 2.2}
 #: Amplifiers of an array and the columns that each reads; the upper arrays are turned upside down.
 AMPLIFIERS = (("A", 1, 512), ("B", 1024, 513), ("C", 1025, 1536), ("D", 2048, 1537))
 MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
@@ -80,7 +78,7 @@ def _program_cards(exposure: Exposure) -> list[Card]:
 def _target_cards(exposure: Exposure, where: Pointing) -> list[Card]:
     at_rest = exposure.at_rest
     sidereal = (where.hour_angle + exposure.ra if exposure.field else _sidereal(exposure)) / 15.0
-    micron = (BROAD_BANDS | read_data("gsaoi")["filter_wavelength_um"]).get(exposure.filter_name, 2.2)
+    micron = read_data("filters")["filter_wavelength_um"].get(exposure.filter_name, 2.2)
     roll = (where.parallactic - exposure.position_angle + 540.0) % 360.0 - 180.0
     # In declination arcsec, in right ascension seconds of time a second; at rest that is the sidereal rate.
     east, north = exposure.rate

@@ -24,8 +24,8 @@ POINTING_PIXEL = (-65.44, -75.154)
 
 @cache
 def read_data(name: str) -> dict[str, Any]:
-    """The published numbers of the instrument: ``gsaoi`` or ``distortion``."""
-    text = files("reducer").joinpath("data", f"{name}.json").read_text(encoding="utf-8")
+    """The published numbers of the instrument: ``arrays``, ``filters`` or ``distortion``."""
+    text = files("reducer").joinpath("instruments", "gsaoi", f"{name}.json").read_text(encoding="utf-8")
     numbers: dict[str, Any] = json.loads(text)
     return numbers
 

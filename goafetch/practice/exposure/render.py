@@ -75,7 +75,7 @@ class Frame:
 
 def extinction(filter_name: str, airmass: float) -> float:
     """The atmosphere's transmission at an airmass."""
-    table = read_data("gsaoi")["extinction_mag_per_airmass"]
+    table = read_data("filters")["extinction_mag_per_airmass"]
     coefficient = float(table.get(filter_name, table["Kshort"]))
     return float(10 ** (-0.4 * coefficient * airmass))
 

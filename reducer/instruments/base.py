@@ -1,0 +1,118 @@
+"""What the house asks of an instrument: facts as plain data, rules as functions of its headers."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from reducer.keywords import Section, parse_section
+from reducer.types import Header
+
+#: Puts one thing right in the primary header and those of the arrays, and says what; None if all was right.
+#: BadInput where the headers leave open what the exposure was.
+Repair = Callable[[Header, Sequence[Header]], str | None]
+
+
+def read_data(folder: str, name: str) -> dict[str, Any]:
+    """The published numbers of an instrument: a JSON file of its folder."""
+    numbers: dict[str, Any] = json.loads(
+        files(f"{__package__}.{folder}").joinpath(f"{name}.json").read_bytes()
+    )
+    return numbers
+
+
+@dataclass(frozen=True)
+class Array:
+    """One detector: its number from 1, its name (ARRAYID), its rows and columns.
+
+    ``origin``: pixels (x, y) before its first column and row in the mosaic of all arrays (DETSEC).
+    """
+
+    number: int
+    name: str
+    shape: tuple[int, int]
+    origin: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """How one array was read: electrons per ADU, electrons of read noise in one coadd, levels in ADU.
+
+    ``read_noise``: NaN where the read mode is not known. ``well``: what a pixel holds. ``non_linear``,
+    ``saturation``: from where the response is not linear enough, and says nothing. ``linearity``, (a0, a1,
+    a2): linear electrons = c (a0 + a1 c + a2 c^2) for c electrons as read.
+    """
+
+    gain: float
+    read_noise: float
+    well: float
+    non_linear: float
+    saturation: float
+    linearity: tuple[float, float, float]
+
+    def electrons(self, counts: float) -> float:
+        """The electrons that a level in ADU stands for, after linearity correction."""
+        a0, a1, a2 = self.linearity
+        read = counts * self.gain
+        return read * (a0 + read * (a1 + read * a2))
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Effective wavelength, micron; magnitudes of 1 electron/s at airmass 0 by array, () where none are
+    published; extinction, mag per airmass, None where it is not known."""
+
+    wavelength: float
+    zeropoints: tuple[float, ...]
+    extinction: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instrument:
+    """One instrument.
+
+    ``border``: reference pixels along each edge of an array, which see no light. ``reference_scale``: arcsec
+    per pixel, by which fluxes are defined. ``lit_alone``: filters whose dome flats are often taken with the
+    lamp alone, the dome's own light adding little there. ``coadds_are_summed``: rather than averaged.
+
+    Rules. ``filter_name``: the filters of all wheels, joined by '&', 'Unknown' for a wheel that was moving;
+    None without. ``read_mode``: by a name, 'Unknown' if it has none. ``levels``: of an array, by its number.
+    ``section``: the part of its array that an extension of a raw file truly holds, where it says one.
+    """
+
+    name: str
+    arrays: tuple[Array, ...]
+    border: int
+    reference_scale: float
+    filters: Mapping[str, Filter]
+    lit_alone: frozenset[str]
+    coadds_are_summed: bool
+    filter_name: Callable[[Header], str | None]
+    read_mode: Callable[[Header], str]
+    levels: Callable[[Header, int], Levels]
+    section: Callable[[Header, int, dt.date | None], Section | None]
+    repairs: tuple[Repair, ...]
+
+    def numbers(self, chips: Sequence[Header]) -> list[int | None]:
+        """Which array each extension holds: by ARRAYID, else DETSEC, else its place among all of them; None
+        if nothing says."""
+        whole = len(chips) == len(self.arrays)
+        return [self._number(chip, place if whole else None) for place, chip in enumerate(chips, 1)]
+
+    def _number(self, chip: Header, place: int | None) -> int | None:
+        name, section = str(chip.get("ARRAYID", "")).strip(), parse_section(chip.get("DETSEC"))
+        for array in self.arrays:
+            if name and name == array.name:
+                return array.number
+        if section is None:
+            return place
+        return next((array.number for array in self.arrays if _lies_on(section, array)), None)
+
+
+def _lies_on(section: Section, array: Array) -> bool:
+    (x, y), (height, width) = array.origin, array.shape
+    return x <= section[0] < x + width and y <= section[2] < y + height

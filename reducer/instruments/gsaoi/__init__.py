@@ -1,0 +1,41 @@
+"""GSAOI: four HAWAII-2RG arrays at the adaptive optics of Gemini South."""
+
+from __future__ import annotations
+
+from reducer.instruments.base import Array, Filter, Instrument, read_data
+from reducer.instruments.gsaoi.header import filter_name, repairs, section
+from reducer.instruments.gsaoi.readout import ARRAYS, levels, read_mode
+
+SIDE = 2048
+ORIGINS = ((SIDE, 0), (0, 0), (0, SIDE), (SIDE, SIDE))
+
+
+def _filters() -> dict[str, Filter]:
+    table = read_data("gsaoi", "filters")
+    zeropoints, extinction = (
+        table["nominal_zeropoint_mag_for_1_electron_per_s"],
+        table["extinction_mag_per_airmass"],
+    )
+    return {
+        name: Filter(micron, tuple(zeropoints.get(name, {}).values()), extinction.get(name))
+        for name, micron in table["filter_wavelength_um"].items()
+    }
+
+
+GSAOI = Instrument(
+    name="GSAOI",
+    arrays=tuple(
+        Array(number, name, (SIDE, SIDE), origin)
+        for number, (name, origin) in enumerate(zip(ARRAYS, ORIGINS, strict=True), 1)
+    ),
+    border=4,
+    reference_scale=0.0197,
+    filters=_filters(),
+    lit_alone=frozenset({"Z", "J", "HeI1083", "PaG", "PaB", "Jcont", "Hcont"}),
+    coadds_are_summed=False,
+    filter_name=filter_name,
+    read_mode=read_mode,
+    levels=levels,
+    section=section,
+    repairs=repairs,
+)
