@@ -23,10 +23,10 @@ import numpy as np
 
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.download import fetch
-from goafetch.archive.moving.expand import Wanted, expand
 from goafetch.archive.query import Criteria
 from goafetch.archive.records import Record
 from goafetch.archive.search import search
+from goafetch.archive.unpack import Wanted, expand
 from goafetch.engine.pool import Pool
 
 SERVE = "import sys; from pathlib import Path; from goafetch.practice.server import serve\n"

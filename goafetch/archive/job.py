@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from goafetch.archive.associate import Association, associate
-from goafetch.archive.calibrations.calmgr import Listed, look_up
-from goafetch.archive.client import ArchiveClient
+from goafetch.archive.calmgr import Listed, look_up
+from goafetch.archive.client import ArchiveClient, find_token
 from goafetch.archive.download import FetchReport
 from goafetch.archive.download import fetch as move
-from goafetch.archive.language.position import read_cone
 from goafetch.archive.lock import Lock, LockedFile, differences, renewed
 from goafetch.archive.query import Criteria, dated
+from goafetch.archive.query_syntax import read_cone
 from goafetch.archive.records import Record
 from goafetch.archive.search import SearchResult, nothing_found
 from goafetch.archive.search import search as ask
-from goafetch.archive.token import find_token
 from goafetch.config import Settings, load_settings
 from goafetch.engine.pool import Desk, Pool
 from goafetch.errors import UsageError

@@ -8,10 +8,24 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import quote
 
-from goafetch.archive.language import words
-from goafetch.archive.language.dates import Interval, night_of, read_dates, read_night, spell_out
-from goafetch.archive.language.identifiers import Identifier, read_identifier
-from goafetch.archive.language.position import Cone
+from goafetch.archive.query_syntax import (
+    CLASSES,
+    INSTRUMENTS,
+    QA_STATES,
+    TYPES,
+    Cone,
+    Identifier,
+    Interval,
+    match_word,
+    night_of,
+    object_word,
+    read_dates,
+    read_filter,
+    read_identifier,
+    read_night,
+    read_object,
+    spell_out,
+)
 from goafetch.errors import UsageError
 
 
@@ -105,7 +119,7 @@ class Query:
 
     def _where(self) -> list[str]:
         if self.near is None:
-            return [f"object={words.object_word(self.object)}"] if self.object else []
+            return [f"object={object_word(self.object)}"] if self.object else []
         # The archive ignores an object's name when a position is given: the rows are sifted here instead.
         cone, reach = self.near, self.near.ra_reach
         found = [f"dec={cone.dec:.6f}", f"sr={cone.radius * 3600:.3f}"]
@@ -138,18 +152,18 @@ def build_query(criteria: Criteria) -> Query:
     identifier = read_identifier(criteria.program) if criteria.program is not None else None
     instrument = _read_instrument(criteria.instrument)
     kind = criteria.observation_type
-    kind = words.choose(kind, words.TYPES, "an observation type") if kind else None
+    kind = match_word(kind, TYPES, "an observation type") if kind else None
     chosen = criteria.observation_class
     return Query(
         identifier=identifier,
         interval=_read_time(criteria),
         night=read_night(criteria.night).end.strftime("%Y%m%d") if criteria.night else None,
-        observation_class=words.choose(chosen, words.CLASSES, "an observation class") if chosen else None,
+        observation_class=match_word(chosen, CLASSES, "an observation class") if chosen else None,
         observation_type=kind,
-        object=words.read_object(criteria.object) if criteria.object is not None else None,
-        filter=words.read_filter(criteria.filter, instrument) if criteria.filter is not None else None,
+        object=read_object(criteria.object) if criteria.object is not None else None,
+        filter=read_filter(criteria.filter, instrument) if criteria.filter is not None else None,
         instrument=instrument,
-        qa=words.choose(criteria.qa, words.QA_STATES, "a QA word"),
+        qa=match_word(criteria.qa, QA_STATES, "a QA word"),
         near=_checked(criteria.near),
         filename=_read_filename(criteria.filename) if criteria.filename is not None else None,
         reduction=criteria.reduction if kind != "BPM" else None,
@@ -171,7 +185,7 @@ def _read_time(criteria: Criteria) -> Interval | None:
 def _read_instrument(text: str | None) -> str | None:
     if text is None or text.strip().lower() in ("", "any"):
         return None
-    return words.choose(text, words.INSTRUMENTS, "an instrument of the archive")
+    return match_word(text, INSTRUMENTS, "an instrument of the archive")
 
 
 def _read_filename(text: str) -> str:

@@ -10,9 +10,16 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from goafetch.archive.errors import BadAnswer
-from goafetch.archive.language import words
-from goafetch.archive.language.dates import Interval, night_of, read_dates
 from goafetch.archive.query import Query
+from goafetch.archive.query_syntax import (
+    Interval,
+    admits,
+    matches_loosely,
+    matches_object,
+    night_of,
+    object_word,
+    read_dates,
+)
 
 if TYPE_CHECKING:
     from astropy.table import MaskedColumn, Table
@@ -147,11 +154,11 @@ def mismatch(record: Record, query: Query) -> str | None:
     interval = _interval_at(record, query)
     if interval and not interval.reached(record.ut_datetime):
         return f"its UTC time is {record.ut_datetime}, not within {interval.word}"
-    if not words.admits(query.qa, record.qa_state):
+    if not admits(query.qa, record.qa_state):
         return f"its QA state is {record.qa_state}, not {query.qa}"
     if query.near is None and query.object:
-        sent = words.object_word(query.object)
-        if not words.matches_loosely(sent, record.object):
+        sent = object_word(query.object)
+        if not matches_loosely(sent, record.object):
             return f"its object is {record.object}, not {query.object}"
     return _outside_box(record, query)
 
@@ -161,7 +168,7 @@ def answers(record: Record, query: Query) -> bool:
     interval = _interval_at(record, query)
     if interval and record.ut_datetime not in interval:
         return False
-    if query.object and not words.matches_object(query.object, record.object):
+    if query.object and not matches_object(query.object, record.object):
         return False
     if query.near is None:
         return True

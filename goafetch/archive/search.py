@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import BadAnswer, Gone, Refused, Unreachable
-from goafetch.archive.language.dates import DAY, Interval, everything, span_of_night
-from goafetch.archive.language.words import admits
 from goafetch.archive.query import Criteria, Query, build_query, dated
+from goafetch.archive.query_syntax import DAY, Interval, admits, everything, span_of_night
 from goafetch.archive.records import Record, answers, mismatch, night_in, read_rows, to_table
 from goafetch.errors import NothingFound
 from goafetch.show import table_html

@@ -2,29 +2,385 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+import tarfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from goafetch.archive.errors import Damaged, NoTar, Unsafe
-from goafetch.archive.moving.expand import Expanded, Wanted, data_digest, digest, expand, expand_slice
-from goafetch.archive.moving.incoming import incoming
-from goafetch.archive.moving.tarlist import Listing, Source, by_name, list_file
+from goafetch.archive.records import LARGEST_FILE
 from goafetch.engine.pool import Desk, Pool
 from goafetch.errors import DONE, FAILED, UsageError, WorkspaceError
 from goafetch.events import Notify, silent
-from goafetch.workspace import Verified, Workspace, write_atomically
+from goafetch.locks import Busy, exclusive
+from goafetch.workspace import Verified, Workspace, fits_name, write_atomically
 from reducer.errors import BadFile
 from reducer.headers.same import RAW_NAME, needless
 
 if TYPE_CHECKING:
     from reducer.headers.descriptors import Descriptors
+
+PARTIAL = ".incoming"
+_LOCK = "lock"
+#: What network file systems call a file that was removed while it was open.
+_REMOVED = ".nfs"
+
+
+@contextmanager
+def partial_files(folder: Path, keep: Collection[str] = ()) -> Iterator[Path]:
+    """Hold the hidden folder beside the final names; leftovers of a broken run, but for ``keep``, go.
+
+    It disappears at the end unless something worth keeping for the next run is in it.
+    """
+    place = folder / PARTIAL
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        with exclusive(place / _LOCK):
+            for leftover in _content(place):
+                if leftover.name not in keep:
+                    leftover.unlink()
+            try:
+                yield place
+            finally:
+                if not _content(place):
+                    (place / _LOCK).unlink(missing_ok=True)
+    except Busy as error:
+        raise WorkspaceError(
+            f"another process is fetching or unpacking into {folder}", "one at a time", "wait for it to end"
+        ) from error
+    finally:
+        # Only now is the lock's file closed, and gone on network file systems too.
+        with suppress(OSError):  # something is in it, or another process has begun
+            place.rmdir()
+
+
+def _content(place: Path) -> list[Path]:
+    return [p for p in place.iterdir() if p.name != _LOCK and not p.name.startswith(_REMOVED)]
+
+
+BLOCK = 1 << 20
+
+#: Without the archive's word for it no exposure or mask is larger than this when decompressed.
+LARGEST_UNLISTED = 10**9
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """md5s (hex) of a stored file and of the FITS file in it, and the latter's size in bytes."""
+
+    file_md5: str
+    data_md5: str
+    data_size: int
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the archive says of a file: md5s in hex, bytes when decompressed; None where it says nothing."""
+
+    file_md5: str | None = None
+    data_md5: str | None = None
+    data_size: int | None = None
+
+
+def expand(stored: str, target: str, wanted: Wanted) -> Expanded:
+    """Decompress ``stored`` (or copy it, if it is plain FITS) into ``target`` and verify both.
+
+    Raises Damaged where an md5 or the length differs, the compression is broken, or it is no FITS file;
+    there is no target then. A file that grows beyond its listed size is stopped there.
+    """
+    try:
+        return _expand(stored, target, wanted)
+    except BaseException:
+        Path(target).unlink(missing_ok=True)
+        raise
+
+
+def _expand(stored: str, target: str, wanted: Wanted) -> Expanded:
+    file_md5 = digest(stored)
+    if wanted.file_md5 not in (None, file_md5):
+        raise Damaged(f"the stored file has md5 {file_md5}", f"{wanted.file_md5}")
+    limit = LARGEST_UNLISTED if wanted.data_size is None else wanted.data_size
+    data_md5, size = _write(_blocks(stored), target, limit)
+    if wanted.data_size not in (None, size):
+        raise Damaged(f"{size} bytes came out of it", f"{wanted.data_size}")
+    if wanted.data_md5 not in (None, data_md5):
+        raise Damaged(f"the FITS file has md5 {data_md5}", f"{wanted.data_md5}")
+    return Expanded(file_md5, data_md5, size)
+
+
+def expand_slice(source: str, offset: int, size: int, stored: str, target: str, wanted: Wanted) -> Expanded:
+    """The same for ``size`` bytes from ``offset`` of a larger file, by way of a copy named ``stored``."""
+    with Path(source).open("rb") as stream, Path(stored).open("wb") as copy:
+        stream.seek(offset)
+        for block in _read(stream, size):
+            copy.write(block)
+    try:
+        return expand(stored, target, wanted)
+    finally:
+        Path(stored).unlink()
+
+
+def digest(path: str, offset: int = 0, size: int | None = None) -> str:
+    """md5 of a file, or of a part of it."""
+    found = hashlib.md5(usedforsecurity=False)
+    with Path(path).open("rb") as stream:
+        stream.seek(offset)
+        for block in _read(stream, size):
+            found.update(block)
+    return found.hexdigest()
+
+
+def data_digest(path: str, offset: int, size: int) -> str:
+    """md5 of the FITS file that a part of a file holds, compressed or not."""
+    found, count = hashlib.md5(usedforsecurity=False), 0
+    with Path(path).open("rb") as stream:
+        stream.seek(offset)
+        packed = stream.read(3) == b"BZh"
+        stream.seek(offset)
+        blocks = _read(stream, size)
+        for block in _unpacked(blocks) if packed else blocks:
+            count += len(block)
+            if count > LARGEST_UNLISTED:
+                raise Damaged(f"more than {LARGEST_UNLISTED} bytes come out of it", "an exposure or a mask")
+            found.update(block)
+    return found.hexdigest()
+
+
+def _unpacked(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Decompress bz2, of one stream or several after each other."""
+    import bz2
+
+    unpacker = bz2.BZ2Decompressor()
+    for packed in blocks:
+        rest = packed
+        while rest or not (unpacker.needs_input or unpacker.eof):
+            if unpacker.eof:
+                unpacker = bz2.BZ2Decompressor()
+            try:  # a block at a time: one MB of a bomb would otherwise fill the memory
+                yield unpacker.decompress(rest, BLOCK)
+            except OSError as error:
+                raise Damaged(f"its compression is broken ({error})") from error
+            rest = unpacker.unused_data
+    if not unpacker.eof:
+        raise Damaged("its compression ends too early")
+
+
+def _write(blocks: Iterator[bytes], target: str, limit: int) -> tuple[str, int]:
+    found, count = hashlib.md5(usedforsecurity=False), 0
+    with Path(target).open("wb") as stream:
+        for block in blocks:
+            if count == 0 and not block.startswith(b"SIMPLE  ="):
+                raise Damaged("it is not a FITS file", "a file that begins with SIMPLE")
+            count += len(block)
+            if count > limit:
+                raise Damaged(f"more than {limit} bytes come out of it", f"at most {limit}")
+            found.update(block)
+            stream.write(block)
+    if count == 0:
+        raise Damaged("it is empty", "a FITS file")
+    return found.hexdigest(), count
+
+
+def _blocks(stored: str) -> Iterator[bytes]:
+    """The FITS file's content in pieces; rapidgzip's bz2 takes 0.8 of the standard library's time."""
+    with Path(stored).open("rb") as stream:
+        if stream.read(3) != b"BZh":
+            stream.seek(0)
+            yield from _read(stream, None)
+            return
+    import rapidgzip
+
+    try:
+        with rapidgzip.IndexedBzip2File(stored, parallelization=1) as unpacked:
+            yield from _read(unpacked, None)
+    except (RuntimeError, ValueError, EOFError) as error:
+        raise Damaged(f"its compression is broken ({error})", "a whole bz2 file") from error
+
+
+def _read(stream: Any, size: int | None) -> Iterator[bytes]:
+    """The next ``size`` bytes of a stream, all of it if None, in blocks."""
+    left = size
+    while left is None or left > 0:
+        block = stream.read(BLOCK if left is None else min(BLOCK, left))
+        if not block:
+            if left:
+                raise Damaged(f"the file ends {left} bytes too early")
+            return
+        left = None if left is None else left - len(block)
+        yield block
+
+
+#: The archive's own text files, last in each of its tars.
+SUMS, README = "md5sums.txt", "README.txt"
+_LARGEST_TEXT = 10**7
+_PLAIN = re.compile(r"[\w][\w.+()=, -]*\.fits(\.bz2)?")
+_WITHHELD = "because they are proprietary data that you do not have access to:"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A FITS file, packed or not, in ``size`` bytes from ``offset`` of the file ``path``.
+
+    ``name``: as it will be called; ``member``: as it is called there; ``file_md5``: of these bytes, if known.
+    """
+
+    path: Path
+    offset: int
+    size: int
+    name: str
+    member: str
+    file_md5: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a file of its own, not part of a tar."""
+        return self.member == self.path.name and self.offset == 0
+
+
+@dataclass
+class Listing:
+    """What a tar holds, and what it says is missing from it: names with reasons."""
+
+    sources: list[Source] = field(default_factory=list)
+    missing: list[tuple[str, str]] = field(default_factory=list)
+    withheld: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def list_file(path: Path) -> Listing:
+    """The contents of a tar, a .fits.bz2 or a .fits file, also as browsers name second copies.
+
+    Raises Unsafe for a tar that could do harm, NoTar for what is none of them.
+    """
+    name = fits_name(path.name)
+    if name is not None:
+        return Listing([Source(path, 0, path.stat().st_size, name, path.name)])
+    try:
+        return _list_tar(path)
+    except tarfile.ReadError as error:
+        raise NoTar(
+            f"{path.name} is neither a plain tar nor a FITS file ({error})",
+            "what the archive's download page gives",
+        ) from error
+
+
+def _list_tar(path: Path) -> Listing:
+    listing, texts = Listing(), dict[str, str]()
+    with tarfile.open(path, "r:") as tar:
+        members = _members(tar)
+        for member in members:
+            _refuse_hostile(path, member)
+            base = PurePosixPath(member.name).name
+            if member.isfile() and base in (SUMS, README) and member.size < _LARGEST_TEXT:
+                stream = tar.extractfile(member)
+                texts[base] = stream.read().decode("utf-8", "replace") if stream else ""
+            elif member.isfile() and _PLAIN.fullmatch(base):
+                name = base.removesuffix(".bz2")
+                listing.sources.append(Source(path, member.offset_data, member.size, name, member.name))
+    _notice_end(path, members, listing)
+    _compare(path, listing, texts)
+    return listing
+
+
+def _notice_end(path: Path, members: Sequence[tarfile.TarInfo], listing: Listing) -> None:
+    """A whole tar has an empty block after its last member; a cut one ends in a member or without it."""
+    end = members[-1].offset_data + members[-1].size if members else 0
+    with path.open("rb") as stream:
+        stream.seek(end + -end % tarfile.BLOCKSIZE)
+        block = stream.read(tarfile.BLOCKSIZE)
+    if end > path.stat().st_size and listing.sources and listing.sources[-1].member == members[-1].name:
+        lost = listing.sources.pop()
+        listing.missing.append((lost.name, f"{path.name} ends in the middle of it"))
+    elif block != bytes(tarfile.BLOCKSIZE):
+        listing.missing.append(
+            (f"the rest of {path.name}", "it does not end as a tar does: it was cut short")
+        )
+
+
+def _members(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    """The members; a tar that is cut off still gives those before the cut."""
+    found = []
+    try:
+        for member in tar:
+            found.append(member)
+    except tarfile.ReadError:
+        pass  # a cut in the middle of a header: what is listed but missing is named later
+    return found
+
+
+def _refuse_hostile(path: Path, member: tarfile.TarInfo) -> None:
+    """Nothing of a tar is unpacked that holds anything but plain files and folders below the target."""
+    name = member.name
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    reason = None
+    if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name):
+        reason = "an absolute path"
+    elif ".." in parts:
+        reason = "a path that leaves the folder"
+    elif member.issym() or member.islnk():
+        reason = f"a link to {member.linkname!r}"
+    elif not (member.isfile() or member.isdir()):
+        reason = "a device or another special file"
+    elif member.issparse() or not 0 <= member.size < LARGEST_FILE:
+        reason = f"a file that claims {member.size} bytes"
+    elif not name.isprintable():
+        reason = "a name with control characters"
+    if reason is not None:
+        raise Unsafe(
+            f"{path.name} holds {name!r}: {reason}", "plain files below one folder", "do not unpack this tar"
+        )
+
+
+def _compare(path: Path, listing: Listing, texts: dict[str, str]) -> None:
+    """Hold the tar against its own lists: they come last, so without them it may have been cut short."""
+    sums = dict(_read_sums(texts.get(SUMS, "")))
+    listing.sources = [
+        Source(s.path, s.offset, s.size, s.name, s.member, sums.get(PurePosixPath(s.member).name))
+        for s in listing.sources
+    ]
+    here = {PurePosixPath(s.member).name for s in listing.sources}
+    lost = {name for name, _ in listing.missing}
+    for stored in sorted(set(sums) - here):
+        if stored.removesuffix(".bz2") not in lost:
+            listing.missing.append((stored.removesuffix(".bz2"), f"listed in {SUMS}, but not in {path.name}"))
+    listing.withheld += [(name, "proprietary; with rights: goafetch login") for name in _withheld(texts)]
+    from_archive = path.name.startswith(("gemini_data", "gemini_calibs"))
+    if from_archive and not (SUMS in texts and README in texts):
+        listing.missing.append(
+            (f"the rest of {path.name}", f"it lacks {SUMS} or {README}, so it was cut short at the archive")
+        )
+    elif SUMS not in texts:
+        listing.warnings.append(f"{path.name} has no {SUMS}: whether it is whole cannot be told")
+
+
+def _read_sums(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        match = re.fullmatch(r"([0-9a-f]{32})  ?\*?(.+)", line.strip())
+        if match:
+            yield PurePosixPath(match[2]).name, match[1]
+
+
+def _withheld(texts: dict[str, str]) -> list[str]:
+    _, found, names = texts.get(README, "").partition(_WITHHELD)
+    return [line.strip().removesuffix(".bz2") for line in names.splitlines() if found and line.strip()]
+
+
+def by_name(listings: Iterable[Listing]) -> dict[str, Sequence[Source]]:
+    """All sources of each file, in the order in which they were met."""
+    found: dict[str, list[Source]] = {}
+    for listing in listings:
+        for source in listing.sources:
+            found.setdefault(source.name, []).append(source)
+    return dict(found)
+
 
 #: Room for one file of unknown size: a full frame of four arrays in float32 has 67 MB.
 ROOM = 10**8
@@ -101,7 +457,7 @@ def unpack(
     ]
     if todo:
         _check_room(folder, todo)
-        with incoming(folder) as place, nullcontext(pool) if pool else Pool(workers, notify) as workshop:
+        with partial_files(folder) as place, nullcontext(pool) if pool else Pool(workers, notify) as workshop:
             _Unpacking(folder, place, workshop, verified, memory, report, notify).run(todo, wanted or {})
         _remove_copies(folder, report, notify)
         memory.save()

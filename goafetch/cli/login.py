@@ -15,8 +15,7 @@ def login(archive: Archive = None, json: Json = False, verbose: Verbose = False,
 
     Log in at the archive with a browser (ORCID will do), copy the token shown on its login page.
     """
-    from goafetch.archive.client import ArchiveClient
-    from goafetch.archive.token import store_token
+    from goafetch.archive.client import ArchiveClient, store_token
     from goafetch.config import load_settings
 
     url = load_settings(archive=archive).archive
@@ -38,7 +37,7 @@ def logout(
     archive: Archive = None, json: Json = False, verbose: Verbose = False, quiet: Quiet = False
 ) -> int:
     """Remove the stored token from this machine (the session itself ends at the archive's /logout)."""
-    from goafetch.archive.token import forget_token
+    from goafetch.archive.client import forget_token
     from goafetch.config import load_settings
 
     url = load_settings(archive=archive).archive

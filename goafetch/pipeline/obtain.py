@@ -82,8 +82,8 @@ def obtain(
 
 def _check_withheld(gathered: Gathered, withheld: Sequence[str], notify: Notify = silent) -> None:
     """Raises Withheld, having named each file, if all science is among the files that are withheld."""
+    from goafetch.archive.download import withheld_reason
     from goafetch.archive.errors import Withheld
-    from goafetch.archive.moving.decide import withheld_reason
 
     science = [r for r in gathered.records if r.observation_class == "science"]
     if not science or not {record.name for record in science} <= set(withheld):
@@ -104,7 +104,7 @@ def _lost(
     client: ArchiveClient, before: Lock, gathered: Gathered, workspace: Workspace, notify: Notify
 ) -> list[LeftOut]:
     """What an earlier run fetched for the same question, and the archive no longer answers it with."""
-    from goafetch.archive.calibrations.calmgr import Listed, look_up
+    from goafetch.archive.calmgr import Listed, look_up
     from goafetch.archive.job import SOUGHT
 
     gone = [f for n, f in before.files.items() if f.role == SOUGHT and n not in gathered.roles]

@@ -9,7 +9,7 @@ import pytest
 from quick_archive import QUICK
 
 from goafetch.archive.associate import associate
-from goafetch.archive.calibrations.calmgr import LAMP_OFF, LAMP_ON, STANDARD, TYPES
+from goafetch.archive.calmgr import LAMP_OFF, LAMP_ON, STANDARD, TYPES
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import BadAnswer
 from goafetch.archive.query import Criteria

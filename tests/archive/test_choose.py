@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from goafetch.archive.calibrations.calmgr import LAMP_OFF, LAMP_ON, STANDARD
-from goafetch.archive.calibrations.choose import (
+from goafetch.archive.associate import (
     CalibrationSet,
     ScienceGroup,
     choose_flats,
@@ -19,7 +18,7 @@ from goafetch.archive.calibrations.choose import (
     make_sets,
     valid_from,
 )
-from goafetch.archive.calibrations.settings import Settings, read_settings
+from goafetch.archive.calmgr import LAMP_OFF, LAMP_ON, STANDARD, Settings, read_settings
 from goafetch.archive.records import Record, read_record
 
 CENTRAL = tuple((number, 512, 1536, 512, 1536) for number in range(1, 5))

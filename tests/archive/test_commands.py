@@ -14,9 +14,8 @@ import typer
 from quick_archive import QUICK
 from typer.testing import CliRunner, Result
 
-from goafetch.archive.client import ArchiveClient
+from goafetch.archive.client import ArchiveClient, find_token, forget_token, store_token, token_file
 from goafetch.archive.job import Options
-from goafetch.archive.token import find_token, forget_token, store_token, token_file
 from goafetch.cli import fetch, login, search, unpack
 from goafetch.errors import UsageError, WorkspaceError
 from goafetch.practice.server import PracticeArchive, serve

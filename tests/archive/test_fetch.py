@@ -21,10 +21,10 @@ from goafetch.archive.download import FetchReport, fetch
 from goafetch.archive.errors import Blocked, Elsewhere
 from goafetch.archive.job import Options, bring, bring_locked
 from goafetch.archive.lock import Lock
-from goafetch.archive.moving.incoming import incoming
 from goafetch.archive.query import Criteria
 from goafetch.archive.records import Record
 from goafetch.archive.search import search
+from goafetch.archive.unpack import partial_files
 from goafetch.errors import GoafetchError, WorkspaceError
 from goafetch.practice.server import Fault, PracticeArchive, serve
 from goafetch.workspace import Workspace
@@ -443,7 +443,7 @@ def test_too_little_disk_is_said_before_a_byte_is_moved(
 def test_two_fetches_into_one_folder_are_kept_apart(
     client: ArchiveClient, records: list[Record], pool: Threads, tmp_path: Path
 ) -> None:
-    with incoming(tmp_path / "playdata"), pytest.raises(WorkspaceError, match="another process"):
+    with partial_files(tmp_path / "playdata"), pytest.raises(WorkspaceError, match="another process"):
         fetch(client, records, tmp_path / "playdata", pool=pool)
 
 

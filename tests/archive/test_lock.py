@@ -12,9 +12,9 @@ from quick_archive import Threads
 from goafetch.archive import download, job
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.job import Options, bring, bring_locked
-from goafetch.archive.language.position import Cone
 from goafetch.archive.lock import Lock, LockedFile, differences
 from goafetch.archive.query import Criteria
+from goafetch.archive.query_syntax import Cone
 from goafetch.archive.search import search
 from goafetch.errors import NothingFound, UsageError, WorkspaceError
 from goafetch.practice.server import PracticeArchive

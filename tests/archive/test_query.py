@@ -6,10 +6,17 @@ from datetime import datetime
 
 import pytest
 
-from goafetch.archive.language.dates import read_dates, read_night
-from goafetch.archive.language.identifiers import observation_of, read_identifier, suggest
-from goafetch.archive.language.position import Cone, read_cone, read_radius
 from goafetch.archive.query import Criteria, build_query, encode
+from goafetch.archive.query_syntax import (
+    Cone,
+    observation_of,
+    read_cone,
+    read_dates,
+    read_identifier,
+    read_night,
+    read_radius,
+    suggest,
+)
 from goafetch.errors import UsageError
 from goafetch.practice.goa.words import parse
 

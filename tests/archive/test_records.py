@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from goafetch.archive.errors import BadAnswer
-from goafetch.archive.language.position import Cone
 from goafetch.archive.query import Criteria, build_query
+from goafetch.archive.query_syntax import Cone
 from goafetch.archive.records import Record, answers, mismatch, read_record
 
 

@@ -16,9 +16,8 @@ from tiny_archive import build_tiny_archive
 
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import BadAnswer, Gone
-from goafetch.archive.language.dates import Interval, everything, span_of_night
-from goafetch.archive.language.position import Cone
 from goafetch.archive.query import Criteria, Query, build_query
+from goafetch.archive.query_syntax import Cone, Interval, everything, span_of_night
 from goafetch.archive.records import answers, mismatch
 from goafetch.archive.search import SHORTEST, find, nothing_found, search
 from goafetch.errors import NothingFound

@@ -13,8 +13,7 @@ import pytest
 from quick_archive import Threads, wrong_files
 
 from goafetch.archive.errors import Damaged, Unsafe
-from goafetch.archive.moving.expand import Wanted, expand
-from goafetch.archive.unpack import unpack
+from goafetch.archive.unpack import Wanted, expand, unpack
 from goafetch.errors import UsageError
 from goafetch.practice.server import PracticeArchive
 

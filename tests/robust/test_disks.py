@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from caged import Here
 
-from goafetch.archive.moving.incoming import incoming
+from goafetch.archive.unpack import partial_files
 from goafetch.config import load_settings
 from goafetch.errors import NothingFound, WorkspaceError
 from goafetch.locks import Busy, exclusive, take
@@ -94,10 +94,10 @@ def test_the_hidden_folder_goes_only_when_its_lock_is_closed(
         path.rename(path.with_name(".nfs0001")) if path.name == "lock" else unlink(path, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", to_nfs)
-    with incoming(tmp_path):
+    with partial_files(tmp_path):
         pass
     assert [path.name for path in (tmp_path / ".incoming").iterdir()] == [".nfs0001"]  # the disk removes it
-    with incoming(tmp_path) as place:
+    with partial_files(tmp_path) as place:
         assert place.is_dir()
 
 
@@ -184,7 +184,7 @@ import os, pwd
 os.environ.pop("HOME", None)
 def nobody(uid): raise KeyError(uid)
 pwd.getpwuid = nobody  # a user number that no passwd knows
-from goafetch.archive.token import find_token
+from goafetch.archive.client import find_token
 from goafetch.config import load_settings
 from goafetch.folders import scratch
 print(load_settings().archive, find_token("https://a.b"), scratch().is_absolute())

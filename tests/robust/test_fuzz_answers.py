@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from shell import Shell
 
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.moving.patience import Patience
+from goafetch.archive.connection import Patience
 from goafetch.archive.query import Criteria
 from goafetch.archive.search import search
 from goafetch.archive.unpack import unpack

@@ -16,9 +16,9 @@ from quick_archive import QUICK
 from tiny_program import LAMPS_OFF, LAMPS_ON, name_of
 
 from goafetch.api.reduce import Task, reduce_files
+from goafetch.archive import unpack
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import BadAnswer, Damaged, Elsewhere
-from goafetch.archive.moving import expand
 from goafetch.archive.records import read_record
 from goafetch.config import load_settings
 from goafetch.errors import UsageError
@@ -91,7 +91,7 @@ def test_expressions_are_never_executed(text: str) -> None:
 def test_a_bomb_is_given_up_without_filling_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expand, "LARGEST_UNLISTED", 50_000_000)
+    monkeypatch.setattr(unpack, "LARGEST_UNLISTED", 50_000_000)
     packer = bz2.BZ2Compressor()
     parts = [
         packer.compress(b"SIMPLE  ="),
@@ -101,9 +101,9 @@ def test_a_bomb_is_given_up_without_filling_the_memory(
     bomb = tmp_path / "a.fits.bz2"
     bomb.write_bytes(b"".join(parts))
     with memory_limit(300_000_000), pytest.raises(Damaged, match="more than"):
-        expand.data_digest(str(bomb), 0, bomb.stat().st_size)
+        unpack.data_digest(str(bomb), 0, bomb.stat().st_size)
     with memory_limit(500_000_000), pytest.raises(Damaged, match="more than"):
-        expand.expand(str(bomb), str(tmp_path / "a.fits"), expand.Wanted())
+        unpack.expand(str(bomb), str(tmp_path / "a.fits"), unpack.Wanted())
     assert not (tmp_path / "a.fits").exists()
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import md5
 from pathlib import Path
 
-from goafetch.archive.moving.patience import Patience
+from goafetch.archive.connection import Patience
 
 QUICK = Patience(pause=0.01, window=0.4, connect=5, answer=10, file=5)
 

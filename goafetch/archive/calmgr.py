@@ -1,20 +1,76 @@
-"""Asks the archive which calibrations it associates, and for their own records and settings."""
+"""The archive's calibration manager: what it associates, with the records and read-outs of that."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from goafetch.archive.calibrations.settings import Settings, read_settings
+from calstore.record import Rectangle
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import BadAnswer, Gone, Refused
-from goafetch.archive.language.dates import DAY, Interval
-from goafetch.archive.language.identifiers import Identifier, is_identifier, observation_of, read_identifier
 from goafetch.archive.query import Query
+from goafetch.archive.query_syntax import (
+    DAY,
+    Identifier,
+    Interval,
+    is_identifier,
+    observation_of,
+    read_identifier,
+)
 from goafetch.archive.records import Record
 from goafetch.archive.search import find
+
+_CARD = re.compile(r"([A-Z][A-Z0-9_-]*)\s*=\s*('(?:[^']|'')*'|[^/]*)")
+_SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Read-out of one file. ``reads``: non-destructive reads (LNRS) as written; ``region``: what was read.
+
+    What is not known is left at its default: one coadd, no reads named, whole arrays.
+    """
+
+    coadds: int = 1
+    reads: str = ""
+    region: tuple[Rectangle, ...] = ()
+
+
+def read_settings(page: str) -> Settings:
+    """Settings from a /fullheader page: cards of the primary header, then of each extension (FitsStorage)."""
+    primary, *extensions = _headers(page)
+    coadds = primary.get("COADDS", "")
+    return Settings(
+        coadds=int(float(coadds)) if re.fullmatch(r"\d+(\.0*)?", coadds) else 1,
+        reads=primary.get("LNRS", ""),
+        region=_region(extensions),
+    )
+
+
+def _headers(page: str) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = [{}]
+    for line in page.splitlines():
+        if line.startswith("--- HDU"):
+            found.append({})
+        elif card := _CARD.match(line):
+            found[-1].setdefault(card[1], card[2].strip().strip("'").strip())
+    return found
+
+
+def _region(extensions: list[dict[str, str]]) -> tuple[Rectangle, ...]:
+    """What was read of each array, zero-based and half-open; nothing where any extension does not tell."""
+    found: list[Rectangle] = []
+    for number, header in enumerate(extensions, 1):
+        match = _SECTION.fullmatch(header.get("CCDSEC", header.get("ARRAYSEC", "")))
+        if match is None:
+            return ()
+        x1, x2, y1, y2 = map(int, match.groups())
+        found.append((number, x1 - 1, x2, y1 - 1, y2))
+    return tuple(found)
+
 
 #: What is asked for; the archive looks for one type at a time (GOA_API: later words overwrite earlier).
 LAMP_ON, LAMP_OFF, STANDARD, MASK = (

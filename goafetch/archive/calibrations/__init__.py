@@ -1,1 +1,0 @@
-"""Which calibrations the archive offers, and which of them are right."""

@@ -1,1 +1,0 @@
-"""The words of a question to the archive: dates, names of programs, vocabulary, positions."""

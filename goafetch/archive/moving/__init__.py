@@ -1,1 +1,0 @@
-"""What happens to single files on their way into the folder."""
