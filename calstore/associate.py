@@ -1,14 +1,230 @@
-"""Decide, without touching the disk, which calibration fits a need, and why each other one does not."""
+"""Which calibration fits which frame, and why each other one does not: the one table of rules."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
-from calstore.errors import CalstoreError
-from calstore.record import Calibration, Need
-from calstore.rules import RULES, Rule
+from calstore.errors import REBUILD, CalstoreError, DamagedStore
+
+#: Array number 1..4 and the rectangle of the full array: x1, x2, y1, y2, zero-based, half-open.
+Rectangle = tuple[int, int, int, int, int]
+#: All of every array, which a region says by being empty.
+WHOLE: tuple[Rectangle, ...] = tuple((number, 0, 2048, 0, 2048) for number in (1, 2, 3, 4))
+
+PROCESSED_FLAT = "processed_flat"
+PROCESSED_BPM = "processed_bpm"
+STANDARD = "standard"
+DARK = "dark"
+LAMP_ON = "lamp_on"
+LAMP_OFF = "lamp_off"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Traits:
+    """What association looks at: UT at the start, the filter as people say it, and how the arrays were read.
+
+    ``region``: what was read of each array; empty means all of every array. ``exposure_time`` in seconds.
+    """
+
+    kind: str
+    when: dt.datetime
+    filter_name: str = ""
+    region: tuple[Rectangle, ...] = ()
+    exposure_time: float | None = None
+    coadds: int = 1
+    read_mode: str = ""
+    program_id: str = ""
+
+    def __post_init__(self) -> None:
+        if self.when.tzinfo is not None:
+            utc = self.when.astimezone(dt.UTC).replace(tzinfo=None)
+            object.__setattr__(self, "when", utc)
+        if self.region == WHOLE:
+            object.__setattr__(self, "region", ())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need(Traits):
+    """What a frame, called ``name``, needs: a calibration of ``kind`` that suits these traits."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration(Traits):
+    """A calibration file: ``path``, the SHA-256 (and md5, where known) of its content, and its traits.
+
+    ``origin`` says who made it ('goafetch', 'DRAGONS', 'archive').
+    """
+
+    path: str
+    sha256: str = ""
+    md5: str = ""
+    origin: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder."""
+        return self.path.replace("\\", "/").rpartition("/")[2]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for a file that people can read; what is as usual is left out."""
+        values = {key: getattr(self, key) for key in USUAL if getattr(self, key) != USUAL[key]}
+        values["when"] = self.when.isoformat(timespec="milliseconds")
+        if "region" in values:
+            values["region"] = [list(rectangle) for rectangle in self.region]
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], folder: str = "") -> Calibration:
+        """The calibration of such values; a relative path is taken to be below ``folder``.
+
+        DamagedStore if they do not make one.
+        """
+        try:
+            made = dict(values)
+            if folder and not made["path"].startswith("/"):
+                made["path"] = f"{folder}/{made['path']}"
+            made["when"] = dt.datetime.fromisoformat(values["when"])
+            if "region" in made:
+                made["region"] = tuple(map(tuple, made["region"]))
+            return cls(**made)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DamagedStore(
+                f"the record {values!r} is not a calibration", "kind, path and when", REBUILD
+            ) from error
+
+
+#: What a record leaves out.
+USUAL: dict[str, Any] = {field.name: field.default for field in fields(Calibration)}
+
+
+#: A night at Gemini South is labelled by the UT date at its end; it begins at 18:00 UT (14:00 in Chile).
+NIGHT_BEGINS = dt.timedelta(hours=-6)
+#: A condition says in words why a calibration does not suit a need; nothing if it does.
+Condition = Callable[[Need, Calibration], str | None]
+
+#: Archive and observatory associate flats and standards over this time (FitsStorage, calibration_gsaoi.py).
+LONGEST = dt.timedelta(days=30)
+#: Exposure times that differ by less than this fraction are the same.
+SAME_EXPOSURE = 0.01
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The conditions that a calibration must meet, and the words for what decides between several.
+
+    Of those that meet all conditions the one nearest in time wins, or with ``latest`` the last one.
+    """
+
+    conditions: tuple[Condition, ...]
+    latest: bool = False
+
+
+def night_of(when: dt.datetime) -> dt.date:
+    """The label of the night at Gemini South in which a UT moment falls: D from D-1 18:00 to D 18:00."""
+    return (when - NIGHT_BEGINS).date()
+
+
+def valid_from(name: str, taken: dt.datetime | None) -> dt.datetime | None:
+    """From when a mask is valid: the date in its name (bpm_20121104_...), else when its data were taken."""
+    named = re.search(r"(?:^|_)(20\d{6})(?=_|\.)", name)
+    try:
+        return dt.datetime.strptime(named[1], "%Y%m%d") if named else taken
+    except ValueError:
+        return taken  # no day of the calendar
+
+
+def same_filter(need: Need, calibration: Calibration) -> str | None:
+    """The filters are equal."""
+    if calibration.filter_name == need.filter_name:
+        return None
+    return f"filter {calibration.filter_name or 'unknown'}, needed {need.filter_name or 'a known filter'}"
+
+
+def within_thirty_days(need: Need, calibration: Calibration) -> str | None:
+    """No more than 30 days lie between the two."""
+    apart = abs(need.when - calibration.when)
+    return None if apart <= LONGEST else f"{apart / dt.timedelta(days=1):.1f} days away, at most 30 allowed"
+
+
+def valid_by_that_date(need: Need, calibration: Calibration) -> str | None:
+    """The calibration is valid from a date at or before the need's."""
+    if calibration.when.date() <= need.when.date():
+        return None
+    return f"valid from {calibration.when.date()}, after {need.when.date()}"
+
+
+def covers_the_frame(need: Need, calibration: Calibration) -> str | None:
+    """The calibration holds all pixels that the frame has."""
+    if not calibration.region:
+        return None
+    held = {number: rectangle for number, *rectangle in calibration.region}
+    for number, x1, x2, y1, y2 in need.region or WHOLE:
+        if number not in held:
+            return f"does not hold array {number}"
+        cx1, cx2, cy1, cy2 = held[number]
+        if not (cx1 <= x1 and x2 <= cx2 and cy1 <= y1 and y2 <= cy2):
+            return (
+                f"holds {_section(cx1, cx2, cy1, cy2)} of array {number}, needed {_section(x1, x2, y1, y2)}"
+            )
+    return None
+
+
+def same_region(need: Need, calibration: Calibration) -> str | None:
+    """Both hold the same pixels."""
+    if need.region == calibration.region:
+        return None
+    return f"holds {_words(calibration.region)}, needed {_words(need.region)}"
+
+
+def same_exposure(need: Need, calibration: Calibration) -> str | None:
+    """The exposure times agree to 1 %."""
+    mine, theirs = need.exposure_time, calibration.exposure_time
+    if mine is not None and theirs is not None and abs(mine - theirs) <= SAME_EXPOSURE * max(mine, theirs):
+        return None
+    return f"exposure time {theirs} s, needed {mine} s"
+
+
+def same_coadds(need: Need, calibration: Calibration) -> str | None:
+    """The numbers of coadds are equal."""
+    if need.coadds == calibration.coadds:
+        return None
+    return f"{calibration.coadds} coadds, needed {need.coadds}"
+
+
+def same_read_mode(need: Need, calibration: Calibration) -> str | None:
+    """The read modes are equal."""
+    if need.read_mode == calibration.read_mode:
+        return None
+    return f"read mode {calibration.read_mode or 'unknown'}, needed {need.read_mode or 'a known one'}"
+
+
+#: By the kind of calibration. Lamp-on frames are sought for a science frame; lamp-off frames for a lamp-on
+#: frame, with which they form one set.
+RULES: Mapping[str, Rule] = {
+    PROCESSED_FLAT: Rule((same_filter, covers_the_frame, within_thirty_days)),
+    PROCESSED_BPM: Rule((covers_the_frame, valid_by_that_date), latest=True),
+    STANDARD: Rule((same_filter, within_thirty_days)),
+    DARK: Rule((same_exposure, same_coadds, same_read_mode, covers_the_frame, within_thirty_days)),
+    LAMP_ON: Rule((same_filter, covers_the_frame, within_thirty_days)),
+    LAMP_OFF: Rule(
+        (same_filter, same_exposure, same_coadds, same_read_mode, same_region, within_thirty_days)
+    ),
+}
+
+
+def _section(x1: int, x2: int, y1: int, y2: int) -> str:
+    return f"[{x1 + 1}:{x2},{y1 + 1}:{y2}]"
+
+
+def _words(region: tuple[Rectangle, ...]) -> str:
+    parts = (f"{_section(*rectangle)} of array {number}" for number, *rectangle in region)
+    return ", ".join(parts) or "the whole arrays"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +253,10 @@ class NoMatch:
     rejected: tuple[Rejection, ...] = ()
 
 
-def no_problem(calibration: Calibration) -> str | None:
-    """Every calibration can be used."""
-    return None
-
-
 def best(
-    need: Need, candidates: Iterable[Calibration], problem: Callable[[Calibration], str | None] = no_problem
+    need: Need,
+    candidates: Iterable[Calibration],
+    problem: Callable[[Calibration], str | None] = lambda calibration: None,
 ) -> Match | NoMatch:
     """The candidate of the need's kind that fits best by the table of rules.
 
@@ -58,8 +271,8 @@ def best(
     if not fitting:
         return NoMatch(need.kind, _nothing_fits(need, len(rejected)), tuple(rejected))
     winner, *others = fitting
-    losers = [Rejection(loser, _second(rule, need, loser, winner)) for loser in others]
-    return Match(winner, _praise(rule, need, winner, len(losers)), (*losers, *rejected))
+    losers = [Rejection(loser, _why_second(rule, need, loser, winner)) for loser in others]
+    return Match(winner, _why_taken(rule, need, winner, len(losers)), (*losers, *rejected))
 
 
 def suiting(need: Need, candidates: Iterable[Calibration]) -> list[Calibration]:
@@ -76,12 +289,13 @@ def _weigh(
     for candidate in candidates:
         if candidate.kind != need.kind:
             continue
-        reason = _objection(rule, need, candidate)
+        reasons = (condition(need, candidate) for condition in rule.conditions)
+        reason = next(filter(None, reasons), None)
         if reason is None:
             fitting.append(candidate)
         else:
             rejected.append(Rejection(candidate, reason))
-    fitting.sort(key=lambda calibration: (rule.rank(need, calibration), calibration.path))
+    fitting.sort(key=lambda calibration: (abs(need.when - calibration.when), calibration.path))
     return fitting, rejected
 
 
@@ -91,20 +305,12 @@ def _rule(kind: str) -> Rule:
     return RULES[kind]
 
 
-def _objection(rule: Rule, need: Need, candidate: Calibration) -> str | None:
-    for condition in rule.conditions:
-        reason = condition(need, candidate)
-        if reason is not None:
-            return reason
-    return None
-
-
 def _nothing_fits(need: Need, tried: int) -> str:
     asked = f"no {need.kind} for {need.name or 'this frame'} ({need.filter_name or 'any filter'})"
     return f"{asked}: {f'none of {tried} fits' if tried else 'there is none at all'}"
 
 
-def _praise(rule: Rule, need: Need, winner: Calibration, losers: int) -> str:
+def _why_taken(rule: Rule, need: Need, winner: Calibration, losers: int) -> str:
     names = ", ".join(condition.__name__.replace("_", " ") for condition in rule.conditions)
     if rule.latest:
         which = f"the latest of {losers + 1}" if losers else "the only one"
@@ -113,7 +319,7 @@ def _praise(rule: Rule, need: Need, winner: Calibration, losers: int) -> str:
     return f"{names}; {which}, {_apart(need, winner)} away"
 
 
-def _second(rule: Rule, need: Need, loser: Calibration, winner: Calibration) -> str:
+def _why_second(rule: Rule, need: Need, loser: Calibration, winner: Calibration) -> str:
     if loser.when == winner.when:
         return f"fits, as {winner.name} does, which comes first by name"
     if rule.latest:

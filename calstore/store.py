@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import gc
 import hashlib
+import json
+import os
+import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,12 +18,112 @@ from typing import Any
 
 from tinydb import TinyDB, where
 from tinydb.queries import QueryLike
+from tinydb.storages import Storage
 from tinydb.table import Table
 
-from calstore.associate import Match, NoMatch, best
-from calstore.errors import CalstoreError, NoStore, NotInStore
-from calstore.record import Calibration, Need
-from calstore.storage import TABLE, AtomicStorage, locked
+from calstore.associate import Calibration, Match, Need, NoMatch, best
+from calstore.errors import REBUILD, CalstoreError, DamagedStore, NoStore, NotInStore
+
+TABLE = "calibrations"
+SCHEMA = 2
+
+Tables = dict[str, dict[str, Any]]
+
+
+class AtomicStorage(Storage):
+    """A TinyDB storage whose file is, at any moment, entirely the old one or entirely the new one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> Tables | None:
+        """The records by table and number, in the present schema; None if there is no file."""
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise DamagedStore(f"{self.path} cannot be read: {error}", "a readable file", REBUILD) from error
+        return {TABLE: _migrated(_parsed(text, self.path), self.path)[TABLE]}
+
+    def write(self, data: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace the file, one record a line. The caller holds the lock: what killed writers left goes."""
+        for leftover in self.path.parent.glob(f".{self.path.name}.*.part"):
+            leftover.unlink()
+        records = data.get(TABLE, {}).items()
+        lines = ",\n".join(f"  {json.dumps(str(number))}: {json.dumps(record)}" for number, record in records)
+        write_atomically(self.path, f'{{"schema": {SCHEMA},\n "{TABLE}": {{\n{lines}\n }}\n}}\n')
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all, and be sure that it is on the disk."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, seconds: float) -> Iterator[None]:
+    """Hold a lock against other processes; TimeoutError where one keeps it for so long.
+
+    A file system without locks leaves it to the user that one process at a time changes a store.
+    """
+    until = time.monotonic() + seconds
+    with path.open("a+b") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP):
+                    break
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{path} is locked") from error
+            time.sleep(0.02)
+        yield
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise DamagedStore(f"{path} is damaged: {error}", "valid JSON", REBUILD) from error
+    if not isinstance(content, dict) or not isinstance(content.get(TABLE), dict):
+        raise DamagedStore(f"{path} holds no {TABLE}", f"an object with schema and {TABLE}", REBUILD)
+    return content
+
+
+def _migrated(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Bring older content to the present schema, step by step."""
+    schema = content.get("schema", 1)
+    if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+        raise DamagedStore(f"{path} has the schema {schema!r}", f"1 to {SCHEMA}", "use a newer goafetch")
+    for step in MIGRATIONS[schema - 1 :]:
+        content = step(content)
+    return content
+
+
+def _from_schema_1(content: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 was TinyDB's own layout; 'filter' and 'date' have since become 'filter_name' and 'when'."""
+    new_names = {"filter": "filter_name", "date": "when"}
+    records = {
+        number: {new_names.get(key, key): value for key, value in record.items()}
+        for number, record in content[TABLE].items()
+    }
+    return {"schema": 2, TABLE: records}
+
+
+#: The step from schema 1 to 2, from 2 to 3, and so on.
+MIGRATIONS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (_from_schema_1,)
+
 
 Renewal = tuple[Mapping[Any, Any] | Callable[[MutableMapping[Any, Any]], None], QueryLike]
 
@@ -32,7 +138,7 @@ class CalStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = _settled(Path(path))
+        self.path = _resolved(Path(path))
 
     @property
     def exists(self) -> bool:
@@ -53,7 +159,8 @@ class CalStore:
 
         The SHA-256 of each file is taken now if the calibration does not bring it.
         """
-        kept = [self._relative(self._hashed(calibration)) for calibration in calibrations]
+        hashed = [replace(c, sha256=c.sha256 or sha256_of(Path(c.path))) for c in calibrations]
+        kept = [self._relative(calibration) for calibration in hashed]
         with self._table() as table:
             known = {record["path"] for record in table}
             renewed: list[Renewal] = [
@@ -74,7 +181,7 @@ class CalStore:
         with self._table() as table:
             found = [record for record in table if self._is_named(str(record["path"]), name)]
             if len(found) != 1:
-                raise _which(name, [str(record["path"]) for record in found], self.path)
+                raise _not_found(name, [str(record["path"]) for record in found], self.path)
             table.remove(doc_ids=[found[0].doc_id])
         return self._absolute(found[0])
 
@@ -87,15 +194,15 @@ class CalStore:
 
     def match(self, need: Need) -> Match | NoMatch:
         """The calibration that fits best and whose file is still what it was when it was added."""
-        with _no_search_for_cycles():
+        with _gc_paused():
             return best(need, self.all(), changed)
 
     @contextmanager
     def _table(self) -> Iterator[Table]:
         """The table for reading, changing and writing, with all other processes kept waiting."""
         self._must_exist()
-        with self._lock(), _opened(self.path) as table:
-            yield table
+        with self._lock(), TinyDB(self.path, storage=AtomicStorage) as database:
+            yield database.table(TABLE, cache_size=0)  # a cache would hide what other processes write
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -116,13 +223,8 @@ class CalStore:
                 f"there is no calibration store at {self.path}", remedy="make it with `goafetch caldb init`"
             )
 
-    def _hashed(self, calibration: Calibration) -> Calibration:
-        if calibration.sha256:
-            return calibration
-        return replace(calibration, sha256=sha256_of(Path(calibration.path)))
-
     def _relative(self, calibration: Calibration) -> Calibration:
-        path = _settled(Path(calibration.path))
+        path = _resolved(Path(calibration.path))
         kept = path.relative_to(self.path.parent) if path.is_relative_to(self.path.parent) else path
         return replace(calibration, path=kept.as_posix())
 
@@ -132,11 +234,11 @@ class CalStore:
     def _is_named(self, path: str, name: str) -> bool:
         if "/" not in name:
             return Path(path).name == name
-        return _settled(Path(name)) == self.path.parent / path
+        return _resolved(Path(name)) == self.path.parent / path
 
 
 @contextmanager
-def _no_search_for_cycles() -> Iterator[None]:
+def _gc_paused() -> Iterator[None]:
     """Spare the garbage collector: tens of thousands of records made at once hold no cycles.
 
     Looking for some each time a few hundred more exist would take as long as all else together.
@@ -150,7 +252,7 @@ def _no_search_for_cycles() -> Iterator[None]:
             gc.enable()
 
 
-def _settled(path: Path) -> Path:
+def _resolved(path: Path) -> Path:
     """The absolute path without '..' and without links to folders; a link to a file stays as it is."""
     whole = path.expanduser()
     return whole.parent.resolve() / whole.name
@@ -182,14 +284,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Table]:
-    """TinyDB's table without its cache, which would hide what other processes write."""
-    with TinyDB(path, storage=AtomicStorage) as database:
-        yield database.table(TABLE, cache_size=0)
-
-
-def _which(name: str, paths: Sequence[str], store: Path) -> NotInStore:
+def _not_found(name: str, paths: Sequence[str], store: Path) -> NotInStore:
     if not paths:
         return NotInStore(f"{name} is not in {store}", remedy="`goafetch caldb list` shows what is")
     return NotInStore(f"{name} means {len(paths)} files", "one of them", f"give its path: {', '.join(paths)}")

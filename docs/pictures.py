@@ -10,8 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from calstore.associate import Match, best
-from calstore.record import PROCESSED_FLAT, Calibration, Need
+from calstore.associate import PROCESSED_FLAT, Calibration, Match, Need, best
 from reducer.align.kernels import KERNELS
 from reducer.astrometry.distortion import static_map
 from reducer.sky.level import follow

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from calstore.associate import Match, NoMatch, best
+from calstore.associate import Calibration, Match, Need, NoMatch, best
 from calstore.errors import NotInStore
-from calstore.record import Calibration, Need
 from calstore.store import CalStore
 from goafetch.config import Settings, load_settings
 from goafetch.workspace import Workspace

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from calstore.associate import Match, NoMatch
-from calstore.record import PROCESSED_BPM, PROCESSED_FLAT, STANDARD
+from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT, STANDARD, Match, NoMatch
 from calstore.store import CalStore
 from goafetch.api import cal_service, logutils
 from goafetch.api.files import expand

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,9 +9,8 @@ from datetime import date, datetime
 from functools import cache, cached_property
 from typing import Any
 
-from calstore import record as kinds
-from calstore.associate import Match, best, suiting
-from calstore.record import Calibration, Need
+from calstore import associate as kinds
+from calstore.associate import Calibration, Match, Need, best, suiting, valid_from
 from goafetch.archive import calmgr
 from goafetch.archive.calmgr import LAMP_OFF, LAMP_ON, MASK, STANDARD, TYPES, Listed, Settings
 from goafetch.archive.client import ArchiveClient
@@ -177,10 +175,10 @@ def choose_mask(records: Sequence[Record], candidates: Sequence[Record]) -> Choi
             mask.detector_binning != first.detector_binning
         ):
             choice.rejected[mask.name] = f"binning {mask.detector_binning}, needed {first.detector_binning}"
-        elif valid_from(mask) is None:
+        elif (start := valid_from(mask.name, mask.ut_datetime)) is None:
             choice.rejected[mask.name] = "neither its name nor its record tells from when it is valid"
         else:
-            usable.append(_as_mask(mask))
+            usable.append(Calibration(kind=kinds.PROCESSED_BPM, when=start, path=mask.name))
     need = Need(kind=kinds.PROCESSED_BPM, when=_middle(records), name=f"data of {first.night}")
     if not usable:
         return choice
@@ -189,19 +187,6 @@ def choose_mask(records: Sequence[Record], candidates: Sequence[Record]) -> Choi
     if isinstance(found, Match):
         choice.taken[found.calibration.path] = f"bad-pixel mask: {found.reason}"
     return choice
-
-
-def valid_from(mask: Record) -> date | None:
-    """The date from which a mask holds: the one in its name, else that of its record."""
-    named = re.search(r"(?:^|_)(20\d{6})(?=_|\.)", mask.name)
-    if named:
-        return datetime.strptime(named[1], "%Y%m%d").date()
-    return mask.ut_datetime.date() if mask.ut_datetime else None
-
-
-def _as_mask(mask: Record) -> Calibration:
-    start = datetime.combine(valid_from(mask) or date.min, datetime.min.time())
-    return Calibration(kind=kinds.PROCESSED_BPM, when=start, path=mask.name)
 
 
 def _fitting(

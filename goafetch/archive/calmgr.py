@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from calstore.record import Rectangle
+from calstore.associate import Rectangle
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import BadAnswer, Gone, Refused
 from goafetch.archive.query import Query

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import quote
 
+from calstore.associate import night_of
 from goafetch.archive.query_syntax import (
     CLASSES,
     INSTRUMENTS,
@@ -17,7 +18,6 @@ from goafetch.archive.query_syntax import (
     Identifier,
     Interval,
     match_word,
-    night_of,
     object_word,
     read_dates,
     read_filter,

@@ -11,15 +11,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 from urllib.parse import quote
 
+from calstore.associate import NIGHT_BEGINS
 from goafetch import network
 from goafetch.archive.errors import Unreachable
 from goafetch.errors import UsageError
 
 #: The archive ignores dates outside these (FitsStorage gemini_metadata_utils, DATE_LIMIT_LOW and _HIGH).
 FIRST, LAST = date(1999, 1, 1), date(2100, 1, 1)
-
-#: A night at Gemini South begins at 18:00 UTC (14:00 in Chile) of the day before its label (CHILE_OFFSET).
-NIGHT_BEGINS = timedelta(hours=-6)
 
 DAY = timedelta(days=1)
 #: The shortest time that the archive tells apart.
@@ -128,11 +126,6 @@ def read_date(text: str) -> date:
     if not FIRST <= found < LAST:
         raise UsageError(f"{text} lies outside what the archive can hold", f"a date from {FIRST} on")
     return found
-
-
-def night_of(moment: datetime) -> date:
-    """The label of the night at Gemini South in which a UTC moment falls."""
-    return (moment - NIGHT_BEGINS).date()
 
 
 Kind = Literal["program", "observation", "label"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+from calstore.associate import night_of
 from goafetch.archive.errors import BadAnswer
 from goafetch.archive.query import Query
 from goafetch.archive.query_syntax import (
@@ -16,7 +17,6 @@ from goafetch.archive.query_syntax import (
     admits,
     matches_loosely,
     matches_object,
-    night_of,
     object_word,
     read_dates,
 )

@@ -13,8 +13,7 @@ from goafetch.cli.run import Json, Quiet, Verbose
 from goafetch.errors import DONE, FAILED, NOTHING, GoafetchError, UsageError
 
 if TYPE_CHECKING:
-    from calstore.associate import Match, NoMatch
-    from calstore.record import Calibration
+    from calstore.associate import Calibration, Match, NoMatch
     from calstore.store import CalStore
 
 app = typer.Typer(help="The calibration store.", no_args_is_help=True)
@@ -150,8 +149,7 @@ def match(
     quiet: Quiet = False,
 ) -> int:
     """Say which calibrations fit a frame, and why each other one does not."""
-    from calstore.associate import Match
-    from calstore.record import PROCESSED_BPM, PROCESSED_FLAT
+    from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT, Match
     from goafetch.plan.translate import need_of
     from reducer.select import facts_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from calstore.record import PROCESSED_FLAT, Calibration
+from calstore.associate import PROCESSED_FLAT, Calibration
 from calstore.store import CalStore
 from goafetch.config import Settings
 from goafetch.pipeline.stages import MADE, REUSED, Outcome

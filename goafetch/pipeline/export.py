@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from calstore.record import PROCESSED_BPM, PROCESSED_FLAT
+from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT
 from goafetch.errors import WorkspaceError
 from goafetch.report.exchange import write_catalogues
 from goafetch.report.model import RunSummary, read_summary

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from calstore.record import PROCESSED_FLAT
+from calstore.associate import PROCESSED_FLAT
 from goafetch.plan.keys import Facts, product_key
 from goafetch.workspace import Verified, Workspace, link_or_copy, read_json, write_atomically
 from reducer.headers.same import exposure_name

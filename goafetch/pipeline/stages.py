@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calstore.record import Calibration
+from calstore.associate import Calibration
 from goafetch.errors import GoafetchError
 from goafetch.events import Notify
 from goafetch.pipeline import products

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from calstore.associate import Match, NoMatch, best
-from calstore.record import PROCESSED_BPM, PROCESSED_FLAT, Calibration, Need
+from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT, Calibration, Match, Need, NoMatch, best
 from goafetch.plan.groups import flat_groups
 from goafetch.plan.model import FLAT, SCIENCE, STANDARD, Group, LeftOut, Plan
 from goafetch.plan.names import two_names
@@ -89,18 +88,13 @@ def promise(flat: Group, playground: Path) -> Calibration:
         kind=PROCESSED_FLAT,
         path=str(playground / flat.product),
         when=flat.when,
-        filter_name=flat.setup.filter,
-        region=flat.setup.regions,
-        exposure_time=flat.setup.exposure_time,
-        coadds=flat.setup.coadds,
-        read_mode=flat.setup.read_mode,
         origin="goafetch",
+        **flat.setup.traits,
     )
 
 
 def _need(group: Group, kind: str) -> Need:
-    setup = group.setup
-    return Need(kind=kind, name=group.name, when=group.when, filter_name=setup.filter, region=setup.regions)
+    return Need(kind=kind, name=group.name, when=group.when, **group.setup.traits)
 
 
 def _with_flat(visit: Group, answer: Match) -> Group:

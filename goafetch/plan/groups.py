@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, time
 from pathlib import Path
 from typing import TypeVar
 
+from calstore.associate import LAMP_OFF as LAMP_OFF_KIND
+from calstore.associate import Calibration, Match, Need, best, night_of
 from goafetch.plan.model import FLAT, Group, LeftOut, Setup
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON, Frame, of_role
 from reducer.instruments import KNOWN
@@ -17,8 +19,6 @@ K = TypeVar("K", bound=Hashable)
 
 #: What the frames of a set of flats must have in common.
 SAME = "filter, exposure, coadds, read mode and region"
-#: Nights at Gemini South are labelled by the UT date at their end; they begin at 18:00 UT.
-NIGHT_BEGINS = timedelta(hours=6)
 
 
 def time_of(frame: Frame) -> datetime:
@@ -26,11 +26,6 @@ def time_of(frame: Frame) -> datetime:
     when = frame.facts.ut_datetime
     assert when is not None
     return when
-
-
-def night_of(when: datetime) -> date:
-    """The night's label: D covers D-1 18:00 to D 18:00 UT."""
-    return (when + NIGHT_BEGINS).date()
 
 
 def flat_groups(frames: Sequence[Frame]) -> tuple[list[Group], list[LeftOut]]:
@@ -48,15 +43,17 @@ def flat_groups(frames: Sequence[Frame]) -> tuple[list[Group], list[LeftOut]]:
     left_out = [LeftOut(f.path, f"a GCAL flat: there are dome flats of {f.setup.filter}") for f in spare]
     sets = by(of_role(lamps, LAMP_ON), lambda f: (f.setup, f.gcal, night_of(time_of(f))))
     for (setup, gcal, _), lit in sets.items():
-        off = _nearest_night(dark.get((setup, gcal), []), time_of(lit[0]))
+        off, objection = _lamp_off_for(lit, dark.get((setup, gcal), []))
         if off or gcal or setup.filter in KNOWN[setup.instrument].lit_alone:
             groups.append(_flat_group(setup, lit, off))
             used.update(f.path for f in off)
         else:
             others = [other for other, _ in dark]
-            left_out += [LeftOut(f.path, _no_lamp_off(setup, others), failed=True) for f in lit]
+            why = _no_lamp_off(setup, others, objection)
+            left_out += [LeftOut(f.path, why, failed=True) for f in lit]
     unused = [f for off in dark.values() for f in off if f.path not in used]
-    left_out += [LeftOut(f.path, "no lamp-on frames of its setup to subtract it from") for f in unused]
+    alone = "no lamp-on frames of its setup within 30 days to subtract it from"
+    left_out += [LeftOut(f.path, alone) for f in unused]
     return groups, left_out
 
 
@@ -75,9 +72,10 @@ def _flat_group(setup: Setup, lit: list[Frame], off: list[Frame]) -> Group:
     return Group(FLAT, "flat", setup, time_of(lit[0]), files, reasons=(reason + apart,), lit=len(lit))
 
 
-def _no_lamp_off(setup: Setup, dark: Iterable[Setup]) -> str:
+def _no_lamp_off(setup: Setup, dark: Iterable[Setup], objection: str) -> str:
     others = sorted({str(other) for other in dark})
     found = f"there are some of {', '.join(others)}" if others else "there are none at all"
+    found = f"those that there are were taken {objection}" if objection else found
     return (
         f"lamp-on flat without lamp-off frames of {setup} in {setup.read_mode}: {found}. "
         "Fetch the missing ones, or make the flat on its own with `goafetch reduce -r makeProcessedFlat "
@@ -85,10 +83,20 @@ def _no_lamp_off(setup: Setup, dark: Iterable[Setup]) -> str:
     )
 
 
-def _nearest_night(frames: Sequence[Frame], when: datetime) -> list[Frame]:
-    nights = by(frames, lambda f: night_of(time_of(f)))
-    nearest = min(nights, key=lambda night: abs(night - night_of(when)), default=None)
-    return nights[nearest] if nearest is not None else []
+def _lamp_off_for(lit: Sequence[Frame], dark: Sequence[Frame]) -> tuple[list[Frame], str]:
+    """The lamp-off frames of the nearest night that the store's rule allows, or what it has against it."""
+    nights = by(dark, lambda f: night_of(time_of(f)))
+    traits = {"kind": LAMP_OFF_KIND, **lit[0].setup.traits}
+    need = Need(when=datetime.combine(night_of(time_of(lit[0])), time()), **traits)
+    offered = {
+        Calibration(when=datetime.combine(night, time()), path=str(night), **traits): off
+        for night, off in nights.items()
+    }
+    answer = best(need, offered)
+    if isinstance(answer, Match):
+        return offered[answer.calibration], ""
+    nearest = min(answer.rejected, key=lambda lost: abs(lost.calibration.when - need.when), default=None)
+    return [], nearest.reason if nearest else ""
 
 
 def by(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:

@@ -26,6 +26,17 @@ class Setup:
     read_mode: str
     regions: tuple[Region, ...]
 
+    @property
+    def traits(self) -> dict[str, Any]:
+        """What the store's rules look at."""
+        return {
+            "filter_name": self.filter,
+            "region": self.regions,
+            "exposure_time": self.exposure_time,
+            "coadds": self.coadds,
+            "read_mode": self.read_mode,
+        }
+
     def __str__(self) -> str:
         coadds = f" x {self.coadds}" if self.coadds > 1 else ""
         return f"{self.filter} {self.exposure_time:g} s{coadds}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from calstore.associate import suiting
-from calstore.record import PROCESSED_FLAT, Calibration, Need, Traits
+from calstore.associate import PROCESSED_FLAT, Calibration, Need, Traits, suiting
 
 
 def previous_flat(made: Traits, stored: Iterable[Calibration]) -> Path | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from goafetch.plan.model import SCIENCE, STANDARD, LeftOut, Setup
-from goafetch.plan.translate import valid_from
+from goafetch.plan.translate import mask_start
 from reducer.headers.descriptors import Descriptors, Region
 from reducer.headers.names import is_sky, target_of
 from reducer.headers.same import needless
@@ -125,7 +125,7 @@ def _no_mask(path: Path, facts: Descriptors) -> str:
     arrays = {number for number, *_ in facts.regions}
     if not arrays or len(arrays) != len(facts.chips):
         return "a bad-pixel mask that does not say which arrays it holds; fetch it again"
-    if valid_from(path, facts) is None:
+    if mask_start(path, facts) is None:
         return (
             "a bad-pixel mask that does not say from when it is valid; name it bpm_YYYYMMDD_..., "
             "or set DATE-OBS in its header"

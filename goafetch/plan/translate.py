@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from calstore.record import (
+from calstore.associate import (
     DARK,
     LAMP_OFF,
     LAMP_ON,
@@ -17,10 +16,10 @@ from calstore.record import (
     STANDARD,
     Calibration,
     Need,
+    valid_from,
 )
 from goafetch.errors import GoafetchError
 from reducer.headers.descriptors import Descriptors
-from reducer.keywords import parse_date
 
 #: Which tags, all present, make which kind; the first that fits counts.
 KINDS: Sequence[tuple[frozenset[str], str]] = (
@@ -45,7 +44,7 @@ def calibration_of(path: Path, facts: Descriptors | None = None) -> Calibration:
             f"{path.name} is not a calibration ({' '.join(sorted(facts.tags))})",
             "a processed flat, a bad-pixel mask, a raw dome flat, a dark or a standard",
         )
-    when = valid_from(path, facts) if kind == PROCESSED_BPM else facts.ut_datetime
+    when = mask_start(path, facts) if kind == PROCESSED_BPM else facts.ut_datetime
     if when is None:
         raise NotACalibration(f"{path.name} does not say when it was taken", "DATE-OBS and UT in its header")
     traits = _traits(facts, when) | ({"filter_name": ""} if kind == PROCESSED_BPM else {})
@@ -68,13 +67,10 @@ def kind_of(facts: Descriptors) -> str | None:
     return STANDARD if is_standard and "FLAT" not in facts.tags else None
 
 
-def valid_from(path: Path, facts: Descriptors) -> dt.datetime | None:
-    """The day from which a mask is valid: in its name (bpm_20121104_...), else when its data were taken."""
-    named = re.match(r"bpm_(\d{4})(\d\d)(\d\d)_", path.name)
-    day = parse_date("-".join(named.groups())) if named else None
-    if day is not None:
-        return dt.datetime.combine(day, dt.time())
-    return dt.datetime.combine(facts.ut_date, facts.ut_time or dt.time()) if facts.ut_date else None
+def mask_start(path: Path, facts: Descriptors) -> dt.datetime | None:
+    """From when a mask is valid: it need not say at what time of day it was made."""
+    taken = dt.datetime.combine(facts.ut_date, facts.ut_time or dt.time()) if facts.ut_date else None
+    return valid_from(path.name, taken)
 
 
 def _read(path: Path) -> Descriptors:

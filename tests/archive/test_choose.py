@@ -16,7 +16,6 @@ from goafetch.archive.associate import (
     choose_mask,
     choose_standards,
     make_sets,
-    valid_from,
 )
 from goafetch.archive.calmgr import LAMP_OFF, LAMP_ON, STANDARD, Settings, read_settings
 from goafetch.archive.records import Record, read_record
@@ -158,12 +157,10 @@ def test_a_mask_of_another_binning_does_not_fit(science: Record) -> None:
     assert not choice.taken and "binning 2x2, needed 1x1" in choice.rejected[mask.name]
 
 
-def test_a_masks_date_is_in_its_name_or_its_record(science: Record) -> None:
-    assert str(valid_from(replace(science, name="bpm_20121104_gsaoi.fits"))) == "2012-11-04"
-    assert (
-        str(valid_from(replace(science, name="mask.fits", ut_datetime=datetime(2015, 2, 3)))) == "2015-02-03"
-    )
-    assert valid_from(replace(science, name="mask.fits", ut_datetime=None)) is None
+def test_a_mask_without_any_date_is_rejected(science: Record) -> None:
+    mask = replace(science, name="mask.fits", ut_datetime=None)
+    choice = choose_mask([science], [mask])
+    assert not choice.taken and "from when it is valid" in choice.rejected["mask.fits"]
 
 
 def test_settings_come_from_the_headers() -> None:

@@ -7,9 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from calstore.associate import Match, NoMatch, best, suiting
-from calstore.errors import CalstoreError
-from calstore.record import (
+from calstore.associate import (
     DARK,
     LAMP_OFF,
     LAMP_ON,
@@ -18,8 +16,15 @@ from calstore.record import (
     STANDARD,
     WHOLE,
     Calibration,
+    Match,
     Need,
+    NoMatch,
+    best,
+    night_of,
+    suiting,
+    valid_from,
 )
+from calstore.errors import CalstoreError
 
 NIGHT = dt.datetime(2017, 5, 5, 1, 0)
 CENTRE = tuple((n, 512, 1536, 512 + s, 1536 + s) for n, s in ((1, 1), (2, 1), (3, -1), (4, -1)))
@@ -145,3 +150,19 @@ def test_times_with_zones_are_kept_in_utc() -> None:
     zone = dt.timezone(dt.timedelta(hours=-3))
     assert need().when == Need(kind=DARK, when=NIGHT.replace(tzinfo=dt.UTC)).when
     assert Need(kind=DARK, when=dt.datetime(2017, 5, 4, 22, 0, tzinfo=zone)).when == NIGHT
+
+
+def test_a_masks_date_is_in_its_name_or_when_it_was_taken() -> None:
+    taken = dt.datetime(2015, 2, 3, 4)
+    assert valid_from("bpm_20121104_gsaoi.fits", taken) == dt.datetime(2012, 11, 4)
+    assert valid_from("mask.fits", taken) == taken and valid_from("mask.fits", None) is None
+    assert valid_from("S20170505S0030_bpm.fits", taken) == taken
+
+
+def test_a_masks_name_with_a_day_that_does_not_exist_tells_no_date() -> None:
+    assert valid_from("bpm_20121399_gsaoi.fits", None) is None
+
+
+def test_a_night_has_the_date_of_its_end() -> None:
+    assert night_of(dt.datetime(2017, 5, 4, 18)) == night_of(dt.datetime(2017, 5, 5, 17, 59))
+    assert str(night_of(NIGHT)) == "2017-05-05"

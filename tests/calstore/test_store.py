@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from calstore.associate import Match, NoMatch
+from calstore.associate import PROCESSED_FLAT, Calibration, Match, Need, NoMatch
 from calstore.errors import DamagedStore, NoStore, NotInStore
-from calstore.record import PROCESSED_FLAT, Calibration, Need
 from calstore.store import CalStore
 
 NIGHT = dt.datetime(2017, 5, 5, 1, 2, 3, 500000)
@@ -179,7 +178,7 @@ def test_a_store_of_the_previous_schema_opens_and_is_written_in_the_new_one(stor
 WORKER = """
 import datetime as dt, random, sys
 from pathlib import Path
-from calstore.record import Calibration
+from calstore.associate import Calibration
 from calstore.store import CalStore
 
 path, who, count, kept = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])

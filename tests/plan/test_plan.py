@@ -62,6 +62,19 @@ def test_lamp_on_frames_without_lamp_off_are_refused_with_what_there_is() -> Non
     assert "no processed_flat" in reasons(plan)["S20170505S0095.fits"]
 
 
+def test_lamp_off_frames_are_paired_within_the_stores_thirty_days() -> None:
+    """Once those of 818 days before were subtracted: the plan had a rule of its own, without a limit."""
+    lit = [frame(30 + i, f"01:{i:02d}:00", LAMP_ON) for i in range(3)]
+    science = frame(95, "05:00:00", SCIENCE)
+    far, near = (frame(60, "01:10:00", LAMP_OFF, **{"DATE-OBS": day}) for day in ("2015-02-07", "2017-04-06"))
+    plan = planned([*lit, far, science])
+    assert plan.flats == () and "no processed_flat" in reasons(plan)["S20170505S0095.fits"]
+    assert "818.0 days away, at most 30 allowed" in reasons(plan)["S20170505S0030.fits"]
+    assert "within 30 days" in reasons(plan)["S20170505S0060.fits"]
+    plan = planned([*lit, near, science])
+    assert len(plan.flats) == 1 and near[0] in plan.flats[0].frames
+
+
 def test_a_flat_set_never_mixes_exposure_coadds_or_read_mode() -> None:
     frames = [frame(30 + i, f"01:{i:02d}:00", LAMP_ON, EXPTIME=(5.0, 15.0)[i % 2]) for i in range(8)]
     frames += [frame(60 + i, f"01:{20 + i}:00", LAMP_OFF, EXPTIME=(5.0, 15.0)[i % 2]) for i in range(8)]
@@ -224,7 +237,7 @@ def test_every_file_is_in_a_group_is_its_mask_or_is_left_out(data: st.DataObject
 
 
 def test_lamp_off_frames_that_a_flat_uses_are_not_left_out_with_another_flat() -> None:
-    lit = [frame(1, "01:00:00", LAMP_ON), frame(3, "01:00:00", LAMP_ON, **{"DATE-OBS": "2012-11-04"})]
+    lit = [frame(1, "01:00:00", LAMP_ON), frame(3, "01:00:00", LAMP_ON, **{"DATE-OBS": "2017-04-20"})]
     plan = planned([*lit, frame(2, "01:10:00", LAMP_OFF), frame(95, "05:00:00", SCIENCE)])
     assert [path.name for path in plan.flats[0].frames] == ["S20170505S0001.fits", "S20170505S0002.fits"]
     assert [left.path.name for left in plan.left_out] == ["S20170505S0003.fits"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
-from calstore.record import PROCESSED_FLAT, Calibration
+from calstore.associate import PROCESSED_FLAT, Calibration
 from goafetch.plan.previous import previous_flat
 
 
