@@ -112,7 +112,7 @@ COLUMNS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "RA": ("deg", "right ascension"),
         "DEC": ("deg", "declination"),
         "ERR_POS": ("arcsec", "error per axis"),
-        "FLUX_APER": ("electron", "in apertures"),
+        "FLUX_APER": ("electron", "in apertures, the first over a near ring"),
         "FLUXERR_APER": ("electron", "error of FLUX_APER"),
         "FLUX_TOTAL": ("electron", "total light"),
         "FLUXERR_TOTAL": ("electron", "error of FLUX_TOTAL"),

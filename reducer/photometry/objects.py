@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from reducer import dq
 from reducer.align.grid import Grid
+from reducer.photometry.beside import RING, SHARE
 from reducer.photometry.growth import LEAST_SCALE, Rings, compare_light, ring_edges, scale_of
 from reducer.photometry.width import fill_widths, measure_widths
 from reducer.photometry.zeropoint import Zeropoint
@@ -18,8 +19,9 @@ from reducer.sources.apertures import sum_apertures
 from reducer.sources.detection import NO_POSITION, RADII, SOURCE
 from reducer.types import F32, F64, U16, Table
 
-#: Sources of a stack: FWHM measured on their pixels (NaN: too faint), sums of VAR in apertures of RADII.
-MEASURED = np.dtype([*SOURCE.descr, ("width", "f8"), ("variance", "f8", (len(RADII),))])
+#: Sources of a stack: FWHM measured on their pixels (NaN: too faint), sums of VAR in apertures of RADII, and
+#: variance of the sky of a near ring in the first of them.
+MEASURED = np.dtype([*SOURCE.descr, ("width", "f8"), ("variance", "f8", (len(RADII),)), ("near", "f8")])
 OBJECT = np.dtype(
     [("NUMBER", "i4"), ("X_IMAGE", "f8"), ("Y_IMAGE", "f8"), ("RA", "f8"), ("DEC", "f8"), ("ERR_POS", "f8"),
      ("FLUX_APER", "f8", (len(RADII),)), ("FLUXERR_APER", "f8", (len(RADII),)), ("FLUX_TOTAL", "f8"),
@@ -147,6 +149,8 @@ def measure_objects(sources: Table, data: F32, variance: F32, mask: U16) -> Tabl
     places = np.ascontiguousarray(sources["x"]), np.ascontiguousarray(sources["y"])
     nowhere = np.zeros(mask.shape, np.uint8)
     table["variance"], _ = sum_apertures(variance, variance, nowhere, *places, np.array(RADII), (0.0, 0.0))
+    around, _ = sum_apertures(variance, variance, nowhere, *places, np.array(RING), (0.0, 0.0))
+    table["near"] = SHARE * (around[:, 1] - around[:, 0])
     return table
 
 
@@ -168,6 +172,8 @@ def catalogue(sources: Table, grid: Grid, noise: Table, correction: Correction) 
     table["FWHM_IMAGE"] = fill_widths(sources["width"], sources["fwhm"])
     ratios = np.array([noise_ratio(noise, radius) for radius in RADII])
     table["FLUXERR_APER"] = np.sqrt(np.maximum(np.nan_to_num(sources["variance"]), 0.0)) * ratios
+    level = np.sqrt(np.maximum(np.nan_to_num(sources["near"]), 0.0)) * noise_ratio(noise, RING[1])
+    table["FLUXERR_APER"][:, BASE] = np.hypot(table["FLUXERR_APER"][:, BASE], level)
     size, error = correction.at(sources["x"], sources["y"])
     factor = 10.0 ** (-0.4 * size)
     table["APERCOR"] = size

@@ -9,6 +9,7 @@ import numpy as np
 
 from reducer import dq
 from reducer.frame import Context
+from reducer.photometry.beside import over_near_sky
 from reducer.photometry.growth import Rings, sum_rings
 from reducer.photometry.hidden import add_hidden
 from reducer.photometry.objects import Look, measure_objects
@@ -52,6 +53,7 @@ def _measure_strip(task: tuple[Parts, int, int]) -> tuple[Table, Table]:
     sources = detect_sources(*parts.some(first, last))
     # Read anew: the search has changed them, and two copies would take more memory than all else.
     planes = parts.some(first, last)
+    sources = over_near_sky(sources, planes[0], planes[2])
     sources, needed = add_hidden(sources, *planes)
     return measure_objects(sources, *planes), needed
 

@@ -112,8 +112,11 @@ def test_errors_are_those_of_var_and_its_table(stack, objects):
     k = matched(table, places)[0]
     x, y = table["X_IMAGE"][k] - 1, table["Y_IMAGE"][k] - 1
     yy, xx = np.mgrid[:SIZE, :SIZE]
-    summed = variance[np.hypot(xx - x, yy - y) < 8.0].sum()
-    assert table["FLUXERR_APER"][k, 0] == pytest.approx(np.sqrt(summed) * noise_ratio(NOISE, 8.0), rel=0.05)
+    away = np.hypot(xx - x, yy - y)
+    own = np.sqrt(variance[away < 8.0].sum()) * noise_ratio(NOISE, 8.0)
+    ring = variance[(away >= 12.0) & (away < 24.0)]
+    level = np.pi * 8.0**2 * np.sqrt(np.pi / 2 * ring.mean() / ring.size) * noise_ratio(NOISE, 24.0)
+    assert table["FLUXERR_APER"][k, 0] == pytest.approx(np.hypot(own, level), rel=0.05)
 
 
 def science(**more):
