@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from goafetch.plan.asides import asides, parts
+from goafetch.plan.asides import asides, may_be_target, parts
 from goafetch.plan.groups import by, time_of
 from goafetch.plan.model import SCIENCE, Group, LeftOut, Setup, Stack
 from goafetch.plan.names import apart, joined, target_place, targets
@@ -17,6 +17,11 @@ from reducer.headers.sky import FIELD, SEPARATE, SHORTEST
 
 #: Exposures of a target further apart than this belong to different visits, with skies of their own.
 VISIT_GAP = timedelta(hours=2)
+#: What is said of a visit that is stacked apart whole: its objects cannot be counted beside the target's.
+ALONE = (
+    "guided elsewhere than the target's other exposures, or following another motion, with a setup of its "
+    "own: a stack by name; it would be their sky if its name said so"
+)
 #: Degrees from its target beyond which an exposure of empty sky does not serve.
 FARTHEST = 3.0
 
@@ -123,7 +128,7 @@ def _split_in_place(found: Sequence[Visit], frac_fov: float) -> list[Visit]:
         for visit in same:
             for aside, frames in parts(visit.frames, names).items():
                 others = [frame for frame in visit.frames if frame not in frames]
-                said = [_told_apart(visit, names)] if others else []
+                said = [_told_apart(visit, names)] if others else [ALONE] if aside else []
                 split.append(Visit(visit.target, frames, aside, [], others, [*visit.reasons, *said]))
     return split
 
@@ -143,11 +148,11 @@ def _told_apart(visit: Visit, names: Mapping[Path, str]) -> str:
 
 def _is_blank(visit: Visit, found: Sequence[Visit]) -> bool:
     """Whether all exposures of a visit are of empty sky: by their names, or because they look away from their
-    target while others of that visit, with another exposure time, look at it."""
+    target, unguided, while others of that visit, with another exposure time, look at it."""
     if all(frame.named_sky for frame in visit.frames):
         return True
     beside = [other for other in found if other.target == visit.target and _could_serve(visit, other)]
-    return all(_is_off_target(f) for f in visit.frames) and any(
+    return all(_is_off_target(f) and not may_be_target(f) for f in visit.frames) and any(
         not _is_off_target(f) and not f.named_sky for other in beside for f in other.frames
     )
 

@@ -46,6 +46,19 @@ def test_a_pointing_that_is_not_guided_or_named_sky_is_no_second_target(sky: dic
     assert names(planned([*flats(), *series(95, HERE), *series(101, sky)])) == {"NGC5128 Kshort 60 s": (6, 0)}
 
 
+@pytest.mark.parametrize("seconds", [30.0, 90.0])
+def test_a_guided_pointing_of_another_exposure_time_is_stacked_by_name(seconds: float) -> None:
+    """It was taken for sky unseen, and scaled: the stars of a second target would be holes in the first."""
+    plan = planned([*flats(), *series(95, HERE), *series(101, THERE, EXPTIME=seconds)])
+    aside = f"NGC5128 (30E 240S) Kshort {seconds:g} s"
+    assert names(plan) == {"NGC5128 Kshort 60 s": (3, 0), aside: (3, 0)}
+    assert any(
+        "a stack by name" in why for visit in plan.visits if visit.name == aside for why in visit.reasons
+    )
+    named = planned([*flats(), *series(95, HERE), *series(101, THERE | {"OBJECT": "Sky"}, EXPTIME=seconds)])
+    assert names(named) == {"NGC5128 Kshort 60 s": (6, 0)}
+
+
 def test_skies_of_their_own_serve_both_pointings() -> None:
     sky = HERE | {"OBJECT": "Sky", "DEC": DEC + 0.1, "OBSID": "GS-2017A-Q-29-9"}
     plan = planned([*flats(), *series(95, HERE), *series(101, THERE), *series(107, sky)])
