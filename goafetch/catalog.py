@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from goafetch import network
 from goafetch.errors import UsageError
+from goafetch.events import Noted, Notify, Warned
 
 #: VizieR at the CDS (Ochsenbein et al. 2000, A&AS 143, 23).
 SERVER = "https://vizier.cds.unistra.fr"
@@ -62,7 +63,7 @@ def find_stars(
     ra: float,
     dec: float,
     folder: Path,
-    notify: Callable[..., None],
+    notify: Notify,
     server: str = SERVER,
 ) -> Path | None:
     """The file with stars that ``--catalog`` or ``--phot-catalog`` means, None for no catalogue.
@@ -76,17 +77,17 @@ def find_stars(
     names = words[wanted]
     found = kept(names, ra, dec, folder)
     if found is None and names and (trouble := why_not_reachable(server)):
-        notify("info", text=trouble)
+        notify(Noted(trouble))
     elif found is None:
         found = fetch(names, ra, dec, folder, notify, server)
     if found is None and names:
         lost = "positions could be had: the headers' pointing stands" if words is POSITIONS else MISSED
-        notify("warning", text=f"no catalogue of {lost}")
+        notify(Warned(f"no catalogue of {lost}"))
     return found
 
 
 def find_positions(
-    wanted: str, ra: float, dec: float, folder: Path, notify: Callable[..., None], server: str = SERVER
+    wanted: str, ra: float, dec: float, folder: Path, notify: Notify, server: str = SERVER
 ) -> Path | None:
     """The file with reference stars that ``--catalog`` means, as ``find_stars`` has it."""
     return find_stars(POSITIONS, wanted, ra, dec, folder, notify, server)
@@ -103,7 +104,7 @@ def fetch(
     ra: float,
     dec: float,
     folder: Path,
-    notify: Callable[..., None],
+    notify: Notify,
     server: str = SERVER,
 ) -> Path | None:
     """The stars about a position in degrees, of the first of some services that has any; None if none has."""
@@ -184,14 +185,14 @@ def _ask(
     except TableParseError:
         found = None
     except (OSError, ValueError, IndexError) as error:
-        notify("info", text=f"{service.label} did not answer ({type(error).__name__})")
+        notify(Noted(f"{service.label} did not answer ({type(error).__name__})"))
         return
     if found is None:  # what came is no table
         page = network.title_of(client.page)
-        notify("info", text=f"a web page came instead of {service.label}: {page!r}")
+        notify(Noted(f"a web page came instead of {service.label}: {page!r}"))
         return
     stars = len(found[0]) if len(found) else 0
-    notify("info", text=f"{service.label} has {stars} stars within {RADIUS} arcmin of the field")
+    notify(Noted(f"{service.label} has {stars} stars within {RADIUS} arcmin of the field"))
     if stars:
         _keep(found[0], service, path)
 

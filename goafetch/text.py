@@ -1,8 +1,9 @@
-"""Names of files: in lists as people's editors write them, in any encoding, and in sentences."""
+"""Names of files: in lists as people's editors write them, in any encoding, in sentences, and of groups."""
 
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -37,6 +38,12 @@ def some(names: Sequence[str], shown: int = 5) -> str:
     """Names in a sentence: of many the first ones, and how many follow."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return f"{', '.join(names[:shown])}{more}"
+
+
+def file_name(group: str) -> str:
+    """A group's name as part of a file name: 'NGC5128_Kshort_60s'."""
+    short = re.sub(r"(?<=\d) s\b", "s", group)
+    return re.sub(r"[^\w.+-]+", "_", short).strip("_")
 
 
 def _decoded(content: bytes, where: str) -> str:

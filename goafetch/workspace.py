@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from goafetch.errors import GoafetchError, WorkspaceError
-from goafetch.events import Notify, silent
+from goafetch.events import Notify, Warned, silent
 from goafetch.locks import Busy, NoLocks, exclusive, take
 
 #: Seconds that a new run waits for the workers of one that was killed.
@@ -247,9 +247,10 @@ def _trust(workspace: Workspace, holder: Path, notify: Notify) -> None:
     if facts.get("host") == platform.node() and _is_alive(int(facts.get("pid", 0))):
         raise _occupied(workspace, holder)
     notify(
-        "warning",
-        text=f"the file system of {workspace.root} has no file locks, so runs cannot keep each other out: "
-        "start no second one there, or choose a folder on another disk with --into DIR",
+        Warned(
+            f"the file system of {workspace.root} has no file locks, so runs cannot keep each other out: "
+            "start no second one there, or choose a folder on another disk with --into DIR"
+        )
     )
 
 

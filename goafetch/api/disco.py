@@ -12,7 +12,7 @@ from goafetch.api.files import describe_files, expand
 from goafetch.api.reduce import Task, reduce_files
 from goafetch.catalog import MAGNITUDES, POSITIONS
 from goafetch.errors import UsageError
-from goafetch.events import Notify, silent
+from goafetch.events import Decided, Event, Notify, silent
 from goafetch.pipeline.references import archive_table
 from goafetch.workspace import Workspace
 
@@ -73,12 +73,12 @@ def disco(
         ) as scratch,
     ):
 
-        def tell(event: str, /, **facts: object) -> None:
-            log(event, **facts)
-            notify(event, **facts)
+        def tell(event: Event, /) -> None:
+            log(event)
+            notify(event)
 
         if skysub:
-            tell("decision", what="skysub=True changes nothing", reason="residual sky is always solved for")
+            tell(Decided("skysub=True changes nothing", "residual sky is always solved for"))
         places = (files[0], Path(scratch), tell) if files else None
         stars = {
             "determineAstrometricSolution:catalog": places and stars_for(POSITIONS, catalog, *places),
@@ -135,7 +135,7 @@ def zeropoint_sources(first: Path, standards: str | Path | None, tell: Notify) -
     stack = standard_beside(first, facts) if facts.observation_class == "science" else None
     if stack:
         found["measureZeropoint:standard"] = str(stack)
-        tell("decision", what=f"zeropoint by {stack.name}", reason="the standard's stack of the same filter")
+        tell(Decided(f"zeropoint by {stack.name}", "the standard's stack of the same filter"))
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goafetch.errors import NothingFound, UsageError
-from goafetch.events import Notify, silent
+from goafetch.events import Notify, Refusal, silent
 from goafetch.text import read_names, some, write_names
 from goafetch.workspace import write_atomically
 
@@ -61,7 +61,7 @@ def describe_files(
         try:
             known.append((path, facts_of(path)))
         except BadFile as error:
-            notify("refused", name=path, reason=str(error))
+            notify(Refusal(str(path), str(error)))
             refused.append(path)
     return known, refused
 

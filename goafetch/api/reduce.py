@@ -14,7 +14,7 @@ from goafetch.api import cal_service, logutils
 from goafetch.api.files import expand
 from goafetch.api.recipes import find_recipe, recipe_file
 from goafetch.errors import NothingFound, UsageError
-from goafetch.events import Notify, silent
+from goafetch.events import Decided, Notify, listener, silent
 from goafetch.pipeline.calibrations import stored_calibrations
 from goafetch.pipeline.products import keep_as_calibration
 from goafetch.plan.previous import previous_flat
@@ -60,7 +60,7 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
         raise NothingFound("no files to reduce", "at least one", "give names, or @LIST")
     expand(task.calibrations.values())  # those that are named must be there
     chosen = parameters.parse(task.parameters)
-    frames = open_frames(task.files, notify)
+    frames = open_frames(task.files, listener(notify))
     facts = describe(frames[0].header, frames[0].chips, frames[0].path.name)
     recipe = find_recipe(task.recipe, facts.tags)
     store = task.store or cal_service.active_store(task.folder)
@@ -72,7 +72,7 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
             parameters=chosen,
             flat=found.get(PROCESSED_FLAT) or _flat_before(facts, store),
             bpm=found.get(PROCESSED_BPM),
-            notify=notify,
+            notify=listener(notify),
             recipe_file=recipe_file(task.recipe),
             map=in_this_process if workers == 1 else stack.enter_context(Pool(workers, notify)).map,
         )
@@ -94,9 +94,9 @@ def find_calibrations(
         answer = answer_to(need_of(facts, kind))
         if isinstance(answer, Match):
             found[kind] = Path(answer.calibration.path)
-            notify("decision", what=f"{kind} {answer.calibration.name}", reason=answer.reason)
+            notify(Decided(f"{kind} {answer.calibration.name}", answer.reason))
         else:
-            notify("decision", what=f"no {kind}", reason=_why(answer))
+            notify(Decided(f"no {kind}", _why(answer)))
     return found
 
 

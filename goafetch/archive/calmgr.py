@@ -22,6 +22,7 @@ from goafetch.archive.query_syntax import (
 )
 from goafetch.archive.records import Record
 from goafetch.archive.search import find
+from goafetch.events import Noted
 
 _CARD = re.compile(r"([A-Z][A-Z0-9_-]*)\s*=\s*('(?:[^']|'')*'|[^/]*)")
 _SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
@@ -210,7 +211,7 @@ def settings_of(client: ArchiveClient, records: Sequence[Record]) -> dict[str, S
         try:
             return read_settings(client.page("fullheader", record.name))
         except (Gone, Refused) as error:
-            client.notify("info", text=f"{record.name}: coadds and region are not known ({error.found})")
+            client.notify(Noted(f"{record.name}: coadds and region are not known ({error.found})"))
             return None
 
     with ThreadPoolExecutor(CONNECTIONS) as threads:

@@ -38,7 +38,7 @@ from goafetch.archive.errors import BadAnswer, Elsewhere, OtherLength, Unreachab
 from goafetch.archive.query import encode
 from goafetch.config import ARCHIVE
 from goafetch.errors import UsageError, WorkspaceError
-from goafetch.events import Notify, silent
+from goafetch.events import Notify, Retry, Warned, silent
 
 COOKIE = "gemini_archive_session"
 LARGEST_PAGE = 256 * 10**6
@@ -73,7 +73,7 @@ class ArchiveClient:
         self._cookie = _checked_token(token)
         local = _is_local(self.base_url)
         if self._cookie and not (local or self.base_url.startswith("https:")):
-            notify("warning", text=f"the session token is not sent to {self.base_url}: it is not encrypted")
+            notify(Warned(f"the session token is not sent to {self.base_url}: it is not encrypted"))
             self._cookie = None
         self._proxy = None if local else network.proxy_for(self.base_url)
         if self.base_url.startswith("https:") and not local:
@@ -160,7 +160,7 @@ class ArchiveClient:
     def pause(self, path: str, reason: str, attempt: int) -> None:
         """Tell of a fault that may pass, and wait before asking again after so many attempts."""
         if not self._session.over.is_set():
-            self.notify("retry", path=path, reason=reason, attempt=attempt + 1)
+            self.notify(Retry(path, reason, attempt + 1))
             self._session.over.wait(self.patience.pause * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))  # noqa: S311
 
     def hang_up(self) -> None:
@@ -243,7 +243,7 @@ class ArchiveClient:
             days = self._ahead / timedelta(days=1)
             differ = f"{abs(days):.1f} days {'ahead of' if days > 0 else 'behind'}"
             text = f"the archive's clock is {differ} this machine's: its date decides what is public"
-            self.notify("warning", text=text)
+            self.notify(Warned(text))
 
     def _receive(
         self,

@@ -19,7 +19,7 @@ import requests
 
 from goafetch import __version__, network
 from goafetch.archive.errors import Blocked, Elsewhere, Gone, Refused, Unreachable
-from goafetch.events import Notify
+from goafetch.events import Notify, Wait, Warned
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Leave:
             known, self._until = self._until, max(self._until, until)
         if until > known + 1.0:
             text = f"the archive asks us to wait {_length(seconds)} before /{path[:200]} ({later})"
-            self._notify("warning", text=text)
+            self._notify(Warned(text))
             self._count_down(until, seconds)
         self.wait()
 
@@ -114,9 +114,9 @@ class Leave:
 
     def _count_down(self, until: float, total: float) -> None:
         while (left := until - time.monotonic()) > 0 and not self._over.is_set():
-            self._notify("wait", seconds=math.ceil(left), total=math.ceil(total))
+            self._notify(Wait(math.ceil(left), math.ceil(total)))
             self._over.wait(min(1.0, left))
-        self._notify("wait", seconds=0, total=math.ceil(total))
+        self._notify(Wait(0, math.ceil(total)))
 
 
 def _length(seconds: float) -> str:

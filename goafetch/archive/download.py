@@ -22,7 +22,18 @@ from goafetch.archive.search import find
 from goafetch.archive.unpack import PARTIAL, Wanted, digest, expand, partial_files
 from goafetch.engine.pool import Desk, Pool
 from goafetch.errors import ARCHIVE, DONE, FAILED, WorkspaceError
-from goafetch.events import Notify, silent
+from goafetch.events import (
+    Made,
+    Notify,
+    Progressed,
+    Refusal,
+    Retry,
+    StageBegun,
+    StageEnded,
+    Transfer,
+    Warned,
+    silent,
+)
 from goafetch.workspace import Verified, Workspace
 
 #: present: there and right. unpack: the stored file is there, unpack it. fetch: missing. replace: there, but
@@ -238,7 +249,7 @@ def _file_decided(report: FetchReport, decisions: Sequence[Decision], notify: No
         if decision.word in headings:
             headings[decision.word].append((decision.record.name, decision.reason))
         if decision.word in ("withheld", "refused"):
-            notify("refused", name=decision.record.name, reason=decision.reason)
+            notify(Refusal(decision.record.name, decision.reason))
 
 
 def _check_disk(folder: Path, needed: int) -> None:
@@ -283,7 +294,7 @@ class _Fetch:
 
     def run(self, todo: Sequence[Decision], connections: int) -> None:
         """Do it all; what was finished when an error or an interrupt comes is kept and remembered."""
-        self.notify("stage", name="fetch", total=len(todo))
+        self.notify(StageBegun("fetch", len(todo)))
         self.slots = threading.Semaphore(max(1, connections))
         threads = ThreadPoolExecutor(max(1, connections) + 2 * self.pool.workers)
         try:
@@ -299,7 +310,7 @@ class _Fetch:
             threads.shutdown(wait=True, cancel_futures=True)
             self.report.bytes = sum(self.moved.values())
             self.verified.save()
-            self.notify("done", name="fetch")
+            self.notify(StageEnded("fetch"))
 
     def collect(self, futures: dict[Future[None], Decision]) -> None:
         """Enter each file in the report as it ends."""
@@ -311,7 +322,7 @@ class _Fetch:
             for future in ended:
                 self.enter(futures[future], future)
             done = total - len(waiting)
-            self.notify("progress", name="fetch", done=done, total=total, bytes=sum(self.moved.values()))
+            self.notify(Progressed("fetch", done, total, sum(self.moved.values())))
 
     def enter(self, decision: Decision, future: Future[None]) -> None:
         """Put one file under its heading. Errors that concern the whole fetch are raised."""
@@ -354,7 +365,7 @@ class _Fetch:
     def file(self, heading: Named, record: Record, reason: str) -> None:
         """Name a file that cannot be had."""
         heading.append((record.name, reason))
-        self.notify("refused", name=record.name, reason=reason)
+        self.notify(Refusal(record.name, reason))
 
     def bring(self, decision: Decision) -> None:
         """One file from the archive to its final name; a damaged one is fetched once more.
@@ -367,11 +378,11 @@ class _Fetch:
         except (Damaged, OtherLength) as error:
             newer = self.newer(record)
             if newer is None:
-                self.notify("retry", path=record.remote, reason=str(error), attempt=2)
+                self.notify(Retry(record.remote, str(error), 2))
             elif self.exactly:
                 raise Damaged("the archive has replaced it by another version", record.file_md5) from error
             else:
-                self.notify("warning", text=f"{record.name} was replaced in the archive during the fetch")
+                self.notify(Warned(f"{record.name} was replaced in the archive during the fetch"))
             fresh = newer or record
             self.settle(fresh, self.download(fresh))
             if newer:
@@ -395,7 +406,7 @@ class _Fetch:
             if self.stop.is_set():
                 raise _Stopped
             self.moved[record.name] = count
-            self.notify("transfer", name=record.name, done=count, total=record.file_size)
+            self.notify(Transfer(record.name, count, record.file_size))
 
         with self.slots:
             if self.stop.is_set():
@@ -416,7 +427,7 @@ class _Fetch:
         except Damaged:
             stored.unlink(missing_ok=True)
             raise
-        self.notify("made", path=final)
+        self.notify(Made(final))
         self.on_file(final)
 
     def unpacked(self, record: Record, stored: Path) -> Path:

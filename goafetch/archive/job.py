@@ -21,7 +21,7 @@ from goafetch.archive.search import search as ask
 from goafetch.config import Settings, load_settings
 from goafetch.engine.pool import Desk, Pool
 from goafetch.errors import UsageError
-from goafetch.events import Notify, silent
+from goafetch.events import Notify, Warned, silent
 from goafetch.workspace import Verified, Workspace
 
 #: The role of a file that was searched for; calibrations have the archive's name of their type.
@@ -168,7 +168,7 @@ def bring(
     old = Lock.read(workspace.lock_file)
     gathered = gather(client, criteria, calibrations=options.calibrations)
     for text in gathered.warnings:
-        notify("warning", text=text)
+        notify(Warned(text))
     now = [*gathered.records, *_fallen_out(client, old, gathered.records)] if old else []
     changed = differences(old, now) if old else []
     options.on_gathered(gathered)

@@ -19,7 +19,7 @@ from goafetch.archive.errors import Damaged, NoTar, Unsafe
 from goafetch.archive.records import LARGEST_FILE
 from goafetch.engine.pool import Desk, Pool
 from goafetch.errors import DONE, FAILED, UsageError, WorkspaceError
-from goafetch.events import Notify, silent
+from goafetch.events import Decided, Made, Notify, Progressed, Refusal, StageBegun, StageEnded, Warned, silent
 from goafetch.locks import Busy, exclusive
 from goafetch.workspace import Verified, Workspace, fits_name, write_atomically
 from reducer.errors import BadFile
@@ -447,7 +447,7 @@ def unpack(
         _refuse_different(name, same)
     for listing in listings:
         for text in listing.warnings:
-            notify("warning", text=text)
+            notify(Warned(text))
         report.withheld += listing.withheld
         report.failed += [item for item in listing.missing if item[0] not in sources]
     verified = verified or Workspace(folder.parent).verified()
@@ -477,7 +477,7 @@ def _list_all(paths: Sequence[Path], report: UnpackReport, notify: Notify) -> li
     listings = []
     for path in paths:
         if path.name.startswith("._"):
-            notify("decision", what=f"{path.name} is passed over", reason="macOS's notes on a file, no data")
+            notify(Decided(f"{path.name} is passed over", "macOS's notes on a file, no data"))
             continue
         try:
             listings.append(list_file(path))
@@ -485,7 +485,7 @@ def _list_all(paths: Sequence[Path], report: UnpackReport, notify: Notify) -> li
             if len(paths) == 1:
                 raise
             report.failed.append((path.name, str(error)))
-            notify("refused", name=path.name, reason=str(error))
+            notify(Refusal(path.name, str(error)))
     return listings
 
 
@@ -541,7 +541,7 @@ def _remove_copies(folder: Path, report: UnpackReport, notify: Notify) -> None:
             path.unlink()
             report.done = [one for one in report.done if one[0] != path.name]
             report.copies.append((path.name, reason))
-            notify("decision", what=f"{path.name} is not kept", reason=reason)
+            notify(Decided(f"{path.name} is not kept", reason))
 
 
 def _facts(path: Path) -> Descriptors | None:
@@ -583,7 +583,7 @@ class _Unpacking:
 
     def run(self, todo: Sequence[Source], wanted: Mapping[str, Wanted]) -> None:
         """Give each source to a worker; what it verified gets its final name here."""
-        self.notify("stage", name="unpack", total=len(todo))
+        self.notify(StageBegun("unpack", len(todo)))
         futures = {self.submit(source, wanted.get(source.name, Wanted())): source for source in todo}
         for done, future in enumerate(as_completed(futures), 1):
             source = futures[future]
@@ -591,9 +591,9 @@ class _Unpacking:
                 self.settle(source, future.result())
             except Damaged as error:
                 self.report.failed.append((source.name, f"{source.member} of {source.path.name}: {error}"))
-                self.notify("refused", name=source.name, reason=str(error))
-            self.notify("progress", name="unpack", done=done, total=len(todo), bytes=self.report.bytes)
-        self.notify("done", name="unpack")
+                self.notify(Refusal(source.name, str(error)))
+            self.notify(Progressed("unpack", done, len(todo), self.report.bytes))
+        self.notify(StageEnded("unpack"))
 
     def submit(self, source: Source, wanted: Wanted) -> Future[Expanded]:
         """A worker's task: a whole file is read where it is, a tar's member through a copy of its own."""
@@ -617,4 +617,4 @@ class _Unpacking:
         self.memory.known[result.file_md5] = result.data_md5
         self.report.done.append((source.name, f"unpacked from {source.path.name}"))
         self.report.bytes += result.data_size
-        self.notify("made", path=final)
+        self.notify(Made(final))

@@ -9,6 +9,7 @@ import typer
 
 from goafetch import console
 from goafetch.cli.run import Json, Quiet, Verbose, Workers, show
+from goafetch.events import Decided
 
 PROGRAM, DATES = "GS-2017A-Q-29", "20170504-20170505"
 
@@ -31,7 +32,7 @@ def demo(
         serve(prepare(notify=terminal)) as archive,
     ):
         command = f"goafetch run {PROGRAM} --date {DATES} --archive {archive.url} --into {into}"
-        terminal("decision", what=command, reason="a practice archive of simulated exposures answers there")
+        terminal(Decided(command, "a practice archive of simulated exposures answers there"))
         report = run(
             PROGRAM,
             date=DATES,

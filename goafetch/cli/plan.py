@@ -22,6 +22,7 @@ def plan(
 ) -> int:
     """Say what would be reduced with what, and why; what is left out, and why."""
     from goafetch.pipeline import run
+    from goafetch.words import words
 
     report = run(str(folder.absolute()), object=object, filter=filter, dry_run=True)
     if json:
@@ -31,7 +32,7 @@ def plan(
     if not quiet:
         for group in report.plan.groups():
             for reason in group.reasons:
-                console.say(f"{group.name}: {reason}")
+                console.say(f"{group.name}: {words(reason)}")
         for left in report.plan.left_out:
             console.say(f"left out {left.path.name}: {left.reason}")
     return report.exit_code

@@ -10,6 +10,7 @@ import typer
 
 from goafetch import console
 from goafetch.cli.run import Json, Parameters, Quiet, Verbose, Workers
+from goafetch.events import Event, Refusal
 
 Files = Annotated[
     list[str], typer.Argument(metavar="FILES|@LIST", help="Names, globs, or @name of a list of names.")
@@ -57,10 +58,10 @@ def reduce(
     logutils.config(mode=_mode(verbose, quiet))
     refused: dict[str, str] = {}
 
-    def count(event: str, /, **facts: object) -> None:
-        if event == "refused":
-            refused[str(facts["name"])] = str(facts.get("reason", ""))
-        tell(event, **facts)
+    def count(event: Event, /) -> None:
+        if isinstance(event, Refusal):
+            refused[event.name] = event.reason
+        tell(event)
 
     with logutils.telling() as tell:
         products = reduce_files(task, count)
@@ -106,9 +107,9 @@ def disco(
     logutils.config(mode=_mode(verbose, quiet))
     refused: dict[str, str] = {}
 
-    def count(event: str, /, **facts: object) -> None:
-        if event == "refused":
-            refused[str(facts["name"])] = str(facts.get("reason", ""))
+    def count(event: Event, /) -> None:
+        if isinstance(event, Refusal):
+            refused[event.name] = event.reason
 
     made = stack(
         files,

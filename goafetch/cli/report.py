@@ -9,6 +9,7 @@ import typer
 
 from goafetch import console
 from goafetch.cli.run import Json, Quiet, Verbose
+from goafetch.events import StageBegun, StageEnded
 
 
 @console.handled
@@ -25,9 +26,9 @@ def report(
     from goafetch.report import make_report
 
     with console.Terminal(verbose=verbose, quiet=quiet) as terminal:
-        terminal("stage", name="report")
+        terminal(StageBegun("report"))
         page = make_report(workspace)
-        terminal("done", name="report")
+        terminal(StageEnded("report"))
     if json:
         console.emit_json({"report": page})
     else:

@@ -9,6 +9,7 @@ import typer
 
 from goafetch import console
 from goafetch.cli.run import Archive, Date, Filter, Json, Night, Object, Quiet, Verbose
+from goafetch.events import Warned
 
 if TYPE_CHECKING:
     from datetime import date
@@ -101,7 +102,7 @@ def search(
 def warn(texts: list[str], notify: Callable[..., None]) -> None:
     """Show warnings."""
     for text in texts:
-        notify("warning", text=text)
+        notify(Warned(text))
 
 
 def row_of(record: Record, today: date) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from goafetch.console.output import as_text
-from goafetch.console.terminal import Terminal, about
-from goafetch.events import Notify
+from goafetch.console.terminal import MARKS, Terminal, sentence
+from goafetch.events import Event, Made, Notify, Progressed, Reused, StageBegun, StageEnded, StepBegun
+from goafetch.words import about
 
 #: Seconds between two pictures of the same cell: a browser need not draw every block of rows.
 EVERY = 0.2
@@ -44,36 +45,31 @@ class Cell:
     _last: float = 0.0
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def __call__(self, event: str, /, **facts: object) -> None:
+    def __call__(self, event: Event, /) -> None:
         """Take one event, and draw the cell again if it is time."""
         with self._lock:
-            self._take(event, facts)
+            self._take(event)
             now = time.monotonic()
-            if event == "done" or now - self._last > EVERY:
+            if isinstance(event, StageEnded) or now - self._last > EVERY:
                 self._last = now
                 self._draw()
 
-    def _take(self, event: str, facts: dict[str, Any]) -> None:
-        name, group = as_text(facts.get("name")), as_text(facts.get("group"))
-        if event == "stage":
-            self.bars[name] = (0, facts.get("total"))
-        elif event == "step":
-            self.steps[group] = about(group, name)
-        elif event == "progress" and name in self.bars:
-            self.bars[name] = (facts.get("done", 0), facts.get("total") or self.bars[name][1])
-        elif event == "done" and name in self.bars:
-            del self.bars[name]
-            self.steps.pop(group, None)
-            self._say("✓", name)
-        elif event == "decision":
-            reason = facts.get("reason")
-            self._say("→", about(group, as_text(facts["what"]) + (f": {as_text(reason)}" if reason else "")))
-        elif event == "warning":
-            self._say("!", f"warning: {about(group, as_text(facts['text']))}")
-        elif event == "refused":
-            self._say("✗", f"left out {name}: {as_text(facts.get('reason'))}")
-        elif event in ("made", "reused") and self.verbose:
-            self._say("·", f"{event} {as_text(facts['path'])}")
+    def _take(self, event: Event) -> None:
+        match event:
+            case StageBegun():
+                self.bars[_name(event)] = (0, event.total)
+            case StepBegun():
+                self.steps[about(event)] = ": ".join(filter(None, (as_text(about(event)), event.name)))
+            case Progressed() if _name(event) in self.bars:
+                self.bars[_name(event)] = (event.done, event.total or self.bars[_name(event)][1])
+            case StageEnded() if _name(event) in self.bars:
+                del self.bars[_name(event)]
+                self.steps.pop(about(event), None)
+                self._say("✓", _name(event))
+            case _:
+                mark, _, _, verbose = MARKS.get(type(event), ("·", "", False, True))
+                if not verbose or (self.verbose and isinstance(event, Made | Reused)):
+                    self._say(mark, sentence(event))
 
     def _say(self, mark: str, text: str) -> None:
         self.lines.append(f"{mark} {text}")
@@ -92,6 +88,10 @@ class Cell:
             self._shown = display.display(page, display_id=True)
         else:
             self._shown.update(page)
+
+
+def _name(event: StageBegun | Progressed | StageEnded) -> str:
+    return ": ".join(filter(None, (event.program, as_text(event.name))))
 
 
 def _bar(name: str, done: float, total: float | None) -> str:

@@ -5,12 +5,31 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from goafetch.console.output import as_text, console_on, is_terminal, say
+from goafetch.events import (
+    CalibrationChoice,
+    Decided,
+    Event,
+    Made,
+    Planned,
+    Progressed,
+    Refusal,
+    Reused,
+    Separation,
+    SkyChoice,
+    StageBegun,
+    StageEnded,
+    StepBegun,
+    Transfer,
+    Wait,
+    Warned,
+)
+from goafetch.words import about, as_row, words
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -32,8 +51,19 @@ class _Stage:
     counts: dict[str, int] = field(default_factory=dict)
 
 
+#: How events that have no bar are shown: the mark, its colour, whether with --quiet too, whether with
+#: --verbose alone.
+MARKS: Mapping[type[Event], tuple[str, str, bool, bool]] = {
+    **dict.fromkeys((Decided, Separation, SkyChoice, CalibrationChoice), ("→", "cyan", False, False)),
+    Made: ("+", "dim", False, True),
+    Reused: ("=", "dim", False, True),
+    Refusal: ("✗", "yellow", True, False),
+    Warned: ("!", "yellow", True, False),
+}
+
+
 class Terminal:
-    """Draws what the library tells (see ``goafetch.events.Notify``); use it as a context manager.
+    """Draws what the library tells (see ``goafetch.events``); use it as a context manager.
 
     ``verbose`` adds a line for every file made or reused and every measurement; ``quiet`` shows errors and
     refusals only. Bars are drawn on a terminal alone. May be called from several threads.
@@ -67,35 +97,57 @@ class Terminal:
             self._stages.clear()
             self._transfers.clear()
 
-    def __call__(self, event: str, /, **facts: object) -> None:
-        """Take one event; events that this class does not know are shown in verbose mode."""
+    def __call__(self, event: Event, /) -> None:
+        """Take one event."""
         with self._lock:
-            show = getattr(self, f"_on_{event}", None)
-            if show is not None:
-                show(**facts)
-            elif self.verbose:
-                self._line("·", " ".join(f"{key}={as_text(value)}" for key, value in facts.items()), "dim")
+            match event:
+                case Planned():
+                    for group in event.groups:
+                        self._line(
+                            "▸", as_row({**group, "group": _of(event.program, group["group"])}), "bold"
+                        )
+                case StageBegun():
+                    self._begin(event)
+                case StepBegun():
+                    self._begin_step(event)
+                case Progressed():
+                    self._move(event)
+                case StageEnded():
+                    self._close(event)
+                case Transfer():
+                    self._show_transfer(event)
+                case Wait():
+                    self._show_wait(event)
+                case _:
+                    self._say(event)
 
-    def _on_plan(self, groups: Sequence[Mapping[str, object]], **_: object) -> None:
-        """What will be made of what, before anything is made."""
-        for group in groups:
-            becomes = f" become {as_text(group['becomes'])}" if group["becomes"] else ""
-            self._line("▸", f"plan: {as_text(group['group'])}: {group['frames']} frames{becomes}", "bold")
+    def _say(self, event: Event) -> None:
+        """What has no bar: a line, where it is to be shown, and its place among the counts of its stage."""
+        if isinstance(event, Made | Reused | Refusal):
+            self._count(event)
+        if isinstance(event, Refusal):
+            self._end_transfer(event.name)
+        mark, style, always, verbose = MARKS.get(type(event), ("·", "dim", False, True))
+        if self.verbose or not verbose:
+            self._line(mark, sentence(event), style, always=always)
 
-    def _on_stage(self, name: str, total: int | None = None, group: str = "", **_: object) -> None:
-        self._end(group, "")
-        self._stages[group, name] = stage = _Stage(as_text(name), total, group)
+    def _begin(self, event: StageBegun) -> None:
+        self._end(_of(event.program, event.group), "")
+        name, total = _of(event.program, event.name), event.total
+        stage = _Stage(as_text(name), total, _of(event.program, event.group))
+        self._stages[stage.group, event.name] = stage
         if self._progress is not None:
             count = "" if total is None else f"0/{total}"
             stage.task = self._progress.add_task(stage.title, total=total, amount="", count=count)
         elif self.verbose:
             self._line("…", name if total is None else f"{name} ({total})", "")
 
-    def _on_step(self, name: str, total: int | None = None, group: str = "", **_: object) -> None:
+    def _begin_step(self, event: StepBegun) -> None:
         """A step of a recipe is told in the line of its stage; one without a stage has a line that it shares
         with the steps that follow."""
+        group, name, total = _of(event.program, event.group), event.name, event.total
         if self.verbose:
-            self._line("·", about(group, name if total is None else f"{name} ({total})"), "dim")
+            self._line("·", _of(group, name if total is None else f"{name} ({total})"), "dim")
         if self._progress is None:
             return
         stage = self._stage_of(group)
@@ -106,22 +158,15 @@ class Terminal:
         words = f"{stage.title}: {as_text(name)}" if stage.title else as_text(name)
         self._progress.reset(stage.task, description=words, total=total, count="", amount="")
 
-    def _on_progress(
-        self,
-        name: str,
-        done: float = 0,
-        total: float | None = None,
-        bytes: float | None = None,
-        group: str = "",
-        **_: object,
-    ) -> None:
-        stage = self._stages.get((group, name)) or self._stage_of(group)
+    def _move(self, event: Progressed) -> None:
+        group, done, total = _of(event.program, event.group), event.done, event.total
+        stage = self._stages.get((group, event.name)) or self._stage_of(group)
         if self._progress is not None and stage is not None and stage.task is not None:
             changes: dict[str, Any] = {"completed": done}
             if total is not None:
                 changes["total"] = total
-            if bytes is not None:
-                changes["amount"] = _flow(bytes, time.monotonic() - stage.started)
+            if event.bytes is not None:
+                changes["amount"] = _flow(event.bytes, time.monotonic() - stage.started)
             changes["count"] = f"{done:g}" if total is None else f"{done:g}/{total:g}"
             self._progress.update(stage.task, **changes)
 
@@ -136,27 +181,30 @@ class Terminal:
             self._progress.remove_task(stage.task)
         return stage
 
-    def _on_transfer(self, name: str, done: float, total: float, **_: object) -> None:
+    def _show_transfer(self, event: Transfer) -> None:
         """A file on its way has a bar of its own until it has arrived; off a terminal nothing is said."""
         if self._progress is None:
             return
-        stage = self._transfers.setdefault(name, _Stage(as_text(name), None))
+        stage = self._transfers.setdefault(event.name, _Stage(as_text(event.name), None))
         if stage.task is None:
-            stage.task = self._progress.add_task(f"  {as_text(name)}", total=total, amount="", count="")
-        flow = _flow(done, time.monotonic() - stage.started)
-        self._progress.update(stage.task, completed=done, amount=flow)
-        if done >= total:
-            self._end_transfer(name)
+            title = f"  {stage.title}"
+            stage.task = self._progress.add_task(title, total=event.total, amount="", count="")
+        flow = _flow(event.done, time.monotonic() - stage.started)
+        self._progress.update(stage.task, completed=event.done, amount=flow)
+        if event.done >= event.total:
+            self._end_transfer(event.name)
 
-    def _on_wait(self, seconds: float, total: float, **_: object) -> None:
+    def _show_wait(self, event: Wait) -> None:
         """How long the archive wants to be left alone is counted down on a terminal."""
         if self._progress is None:
             return
         stage = self._transfers.setdefault("", _Stage("waiting as the archive asks", None))
         if stage.task is None:
-            stage.task = self._progress.add_task(f"  {stage.title}", total=total, amount="", count="")
-        self._progress.update(stage.task, completed=total - seconds, amount=f"{seconds:g} s left")
-        if seconds <= 0:
+            title = f"  {stage.title}"
+            stage.task = self._progress.add_task(title, total=event.total, amount="", count="")
+        left = f"{event.seconds:g} s left"
+        self._progress.update(stage.task, completed=event.total - event.seconds, amount=left)
+        if event.seconds <= 0:
             self._end_transfer("")
 
     def _end_transfer(self, name: str) -> None:
@@ -164,45 +212,20 @@ class Terminal:
         if stage is not None and stage.task is not None and self._progress is not None:
             self._progress.remove_task(stage.task)
 
-    def _on_done(self, name: str, group: str = "", **_: object) -> None:
-        stage = self._end(group, name)
+    def _close(self, event: StageEnded) -> None:
+        stage = self._end(_of(event.program, event.group), event.name)
         if stage is None:
             return
         counts = "".join(f", {number} {word}" for word, number in stage.counts.items())
-        mark, style = ("!", "yellow") if "refused" in stage.counts else ("✓", "green")
-        self._line(mark, f"{as_text(name)}{counts}, {_duration(time.monotonic() - stage.started)}", style)
+        mark, style = ("!", "yellow") if Refusal.kind in stage.counts else ("✓", "green")
+        self._line(mark, f"{stage.title}{counts}, {_duration(time.monotonic() - stage.started)}", style)
 
-    def _on_decision(self, what: object, reason: object = "", group: str = "", **_: object) -> None:
-        text = f"{as_text(what)}: {as_text(reason)}" if reason else as_text(what)
-        self._line("→", about(group, text), "cyan")
-
-    def _on_made(self, path: object, group: str = "", **_: object) -> None:
-        self._count("made", group)
-        if self.verbose:
-            self._line("+", f"made {as_text(path)}", "dim")
-
-    def _on_reused(self, path: object, group: str = "", **_: object) -> None:
-        self._count("reused", group)
-        if self.verbose:
-            self._line("=", f"reused {as_text(path)}", "dim")
-
-    def _on_refused(self, name: object, reason: object = "", group: str = "", **_: object) -> None:
-        self._end_transfer(as_text(name))
-        self._count("refused", group)
-        self._line("✗", f"left out {as_text(name)}: {as_text(reason)}", "yellow", always=True)
-
-    def _on_warning(self, text: object, group: str = "", **_: object) -> None:
-        self._line("!", f"warning: {about(group, as_text(text))}", "yellow", always=True)
-
-    def _on_info(self, text: object, **_: object) -> None:
-        if self.verbose:
-            self._line("·", as_text(text), "dim")
-
-    def _count(self, word: str, group: str) -> None:
+    def _count(self, event: Event) -> None:
         """Add to the stage of that group; of what is about none, to the stage that began last."""
+        group = _of(event.program, event.group)
         stage = self._stage_of(group) if group else next(reversed(self._stages.values()), None)
         if stage is not None:
-            stage.counts[word] = stage.counts.get(word, 0) + 1
+            stage.counts[event.kind] = stage.counts.get(event.kind, 0) + 1
 
     def _line(self, mark: str, text: str, style: str, *, always: bool = False) -> None:
         if self.quiet and not always:
@@ -246,9 +269,17 @@ def _bars() -> Progress:
     )
 
 
-def about(group: str, text: str) -> str:
-    """Stages work side by side: a sentence names its group, unless it does so itself."""
-    return f"{as_text(group)}: {text}" if group and not text.startswith(group) else text
+def sentence(event: Event) -> str:
+    """An event as a line shows it: a file has its own name, anything else that of its group before it."""
+    text = as_text(words(event))
+    if not isinstance(event, Made | Reused | Refusal):
+        text = _of(about(event), text)
+    return f"warning: {text}" if isinstance(event, Warned) else text
+
+
+def _of(name: str, text: str) -> str:
+    """A text after the name of what it is about."""
+    return f"{as_text(name)}: {text}" if name else text
 
 
 def _duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ from uuid import uuid4
 from goafetch.engine.pool import ENVIRONMENT, Desk, Pool, WorkersLost, name_task
 from goafetch.engine.worker import begin, visit, work_in
 from goafetch.errors import GoafetchError, UsageError
-from goafetch.events import Notify, silent
+from goafetch.events import Notify, Retry, Warned, silent
 from goafetch.folders import environment, set_environment
 
 if TYPE_CHECKING:
@@ -86,10 +86,10 @@ class Cluster(Pool):
         if facts.get("action") != "remove-worker" or facts.get("expected") or self._closed:
             return
         lost = [*facts.get("processing-tasks", ()), *facts.get("lost-computed-tasks", ())]
-        self.notify("warning", text=f"the worker {facts['worker']} was lost; others do its {len(lost)} tasks")
+        self.notify(Warned(f"the worker {facts['worker']} was lost; others do its {len(lost)} tasks"))
         for key in lost:
             name = str(key).rpartition("-")[0]
-            self.notify("retry", path=name, reason=f"its worker {facts['worker']} was lost", attempt=2)
+            self.notify(Retry(name, f"its worker {facts['worker']} was lost", 2))
 
 
 def _start_local(workers: int) -> LocalCluster:

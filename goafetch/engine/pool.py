@@ -17,7 +17,7 @@ from typing import Any
 
 from goafetch.engine.worker import begin, work_in
 from goafetch.errors import GoafetchError
-from goafetch.events import Notify, silent
+from goafetch.events import Notify, Retry, Warned, silent
 from goafetch.folders import environment
 
 #: What workers are started with. Nothing is imported from the folder that one works in: a random.py of the
@@ -179,7 +179,7 @@ class Pool:
         """Begin a task again in new workers."""
         try:
             self._replace(executor, error)
-            self.notify("retry", path=name_task(function, args), reason="its worker was lost", attempt=2)
+            self.notify(Retry(name_task(function, args), "its worker was lost", 2))
             self._send(outer, function, args)
         except Exception as failure:  # noqa: BLE001 - whoever waits for the task is told
             if outer.set_running_or_notify_cancel():
@@ -194,7 +194,7 @@ class Pool:
                 self._lost += 1
                 if self._lost <= REPLACEMENTS:
                     times = f"replaced {self._lost} of at most {REPLACEMENTS} times"
-                    self.notify("warning", text=f"a worker process was lost ({_why(error)}), {times}")
+                    self.notify(Warned(f"a worker process was lost ({_why(error)}), {times}"))
             if self._lost > REPLACEMENTS:
                 raise WorkersLost(
                     f"worker processes were lost {self._lost} times ({_why(error)})",
@@ -231,7 +231,7 @@ class Pool:
             )
         except OSError as error:
             reason = f"{error.strerror or error} where semaphores are made (/dev/shm)"
-            self.notify("warning", text=f"all work is done in one process: {reason}; it takes longer")
+            self.notify(Warned(f"all work is done in one process: {reason}; it takes longer"))
             self.workers = 1
             return _OneThread(1)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 from goafetch.archive.job import SOUGHT, Gathered
-from goafetch.events import Notify
+from goafetch.events import Event, Made, Notify
 from goafetch.pipeline.stages import MADE, Work, make_flat
 from goafetch.plan.decide import plan_flats
 from goafetch.plan.model import Group
@@ -74,8 +75,8 @@ class EarlyFlats:
 def _quietly(group: Group, notify: Notify) -> Notify:
     """Events with their group; that the flat is made is told when its turn in the plan comes."""
 
-    def tell(event: str, /, **facts: object) -> None:
-        if event != "made":
-            notify(event, **{"group": group.name, **facts})
+    def tell(event: Event, /) -> None:
+        if not isinstance(event, Made):
+            notify(replace(event, group=event.group or group.name))
 
     return tell

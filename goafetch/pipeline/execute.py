@@ -12,7 +12,7 @@ from typing import Any
 
 from goafetch.engine.memory import give_back
 from goafetch.errors import describe
-from goafetch.events import Notify
+from goafetch.events import Fault, Notify, Refusal, StageBegun, StageEnded
 from goafetch.pipeline.places import MODULES
 from goafetch.pipeline.stages import REFUSED, Outcome, Work, hash_ahead, make_flat, make_stack, reduce_visit
 from goafetch.plan.model import FLAT, SCIENCE, Group, Plan, Stack
@@ -80,7 +80,7 @@ def _attempt(stage: Stage, needed: Sequence[Future[Outcome]], work: Work) -> Out
         future.result()
     item, begun = stage.item, time.perf_counter()
     tell = _about(item, work.notify)
-    tell("stage", name=stage.title)
+    tell(StageBegun(stage.title))
     try:
         outcome = stage.act(item, work, tell)
     except Exception as error:  # told in full, and ends as a refusal with exit code 1
@@ -90,12 +90,12 @@ def _attempt(stage: Stage, needed: Sequence[Future[Outcome]], work: Work) -> Out
         reason = str(failure)
         if failure is None:
             reason = f"unforeseen {type(error).__name__}: {error}; the details are in reduce.log"
-            tell("fault", trace=traceback.format_exc())
-        tell("refused", name=stage.title, reason=reason)
+            tell(Fault(traceback.format_exc()))
+        tell(Refusal(stage.title, reason))
         outcome = Outcome(item.name, item.kind, REFUSED, reason=reason)
         if isinstance(item, Group):
             work.failed[work.workspace.playground / item.product] = reason
-    tell("done", name=stage.title)
+    tell(StageEnded(stage.title))
     work.verified.save()
     work.ledger.save()
     give_back()
@@ -104,8 +104,4 @@ def _attempt(stage: Stage, needed: Sequence[Future[Outcome]], work: Work) -> Out
 
 def _about(item: Group | Stack, notify: Notify) -> Notify:
     """A notify that adds to each event the group that it is about."""
-
-    def tell(event: str, /, **facts: object) -> None:
-        notify(event, **{"group": item.name, **facts})
-
-    return tell
+    return lambda event: notify(replace(event, group=event.group or item.name))

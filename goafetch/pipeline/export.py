@@ -71,7 +71,7 @@ def export(folder: Path, into: Path) -> list[Path]:
 
 def find_calibrations(folder: Path, summary: RunSummary) -> list[tuple[Path, str]]:
     """Each calibration that the run used, once, with the place below which other tools look for it."""
-    used = dict.fromkeys((calibration.name, calibration.kind) for calibration in summary.calibrations)
+    used = dict.fromkeys((calibration.name, calibration.role) for calibration in summary.calibrations)
     return [(_find(folder, name), f"calibrations/{FOLDERS[kind]}") for name, kind in used if kind in FOLDERS]
 
 

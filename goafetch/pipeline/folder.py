@@ -12,7 +12,7 @@ from pathlib import Path
 
 from goafetch.engine.pool import Desk
 from goafetch.errors import NothingFound, UsageError, WorkspaceError
-from goafetch.events import Notify
+from goafetch.events import Decided, Notify, Refusal, Warned
 from goafetch.plan.model import LeftOut
 from goafetch.workspace import Workspace, fits_name
 
@@ -51,7 +51,7 @@ def take_folder(
         files = _raw_files(folder, workspace.root, lost, notify)
         plain = [path for path in files if not _is_packed(path)]
         if dry_run and len(plain) < len(files):
-            notify("warning", text=f"{len(files) - len(plain)} packed files are not looked into")
+            notify(Warned(f"{len(files) - len(plain)} packed files are not looked into"))
         files = plain if dry_run else _bring_in(files, workspace, lost, notify, pool)
     if not files and not lost:
         raise NothingFound(
@@ -87,7 +87,7 @@ def _raw_files(folder: Path, workspace: Path, lost: list[LeftOut], notify: Notif
             found.setdefault(name.casefold(), []).append(path)
         elif name and path.is_symlink():
             lost.append(LeftOut(path, f"a link to {path.readlink()}, which is no file", failed=True))
-            notify("refused", name=path.name, reason=lost[-1].reason)
+            notify(Refusal(path.name, lost[-1].reason))
     chosen = [next((path for path in same[:-1] if _is_whole(path)), same[-1]) for same in found.values()]
     _tell_passed_over(list(zip(chosen, found.values(), strict=True)), notify)
     return sorted(chosen)
@@ -114,17 +114,17 @@ def _tell_passed_over(chosen: Sequence[tuple[Path, Sequence[Path]]], notify: Not
                 packed.append(path.name)
             elif path != first:
                 why = f"{first} has that name" if _is_whole(path) else f"it is damaged, {first} is used"
-                notify("warning", text=f"{path} is passed over: {why}")
+                notify(Warned(f"{path} is passed over: {why}"))
     if packed:
         reason = f"each is beside its unpacked one: {', '.join(packed)}"
-        notify("decision", what=f"{len(packed)} packed files are passed over", reason=reason)
+        notify(Decided(f"{len(packed)} packed files are passed over", reason))
 
 
 def _below(folder: Path, workspace: Path, notify: Notify) -> Iterator[Path]:
     """Files of a folder and those in it; not of hidden ones, virtual environments and other workspaces."""
 
     def cannot(error: OSError) -> None:
-        notify("warning", text=f"cannot look into {error.filename}: {error.strerror}")
+        notify(Warned(f"cannot look into {error.filename}: {error.strerror}"))
 
     inside = workspace.resolve()
     for place, folders, names in os.walk(folder, onerror=cannot):
@@ -135,11 +135,7 @@ def _below(folder: Path, workspace: Path, notify: Notify) -> Iterator[Path]:
             if below.resolve() == inside:
                 continue
             if is_workspace(below) and Workspace(below).playground.is_dir():
-                notify(
-                    "decision",
-                    what=f"passed over {below}",
-                    reason="a workspace of its own; run it by its name",
-                )
+                notify(Decided(f"passed over {below}", "a workspace of its own; run it by its name"))
                 continue
             kept.append(below.name)
         folders[:] = kept
@@ -160,7 +156,7 @@ def _bring_in(
     ]
     if copied:
         why = "their file system has no symbolic links"
-        notify("decision", what=f"{len(copied)} raw files were copied into {workspace.playdata}", reason=why)
+        notify(Decided(f"{len(copied)} raw files were copied into {workspace.playdata}", why))
     if packed:
         from goafetch.archive.unpack import unpack
 

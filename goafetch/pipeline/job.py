@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from goafetch.config import Settings, load_settings
 from goafetch.errors import DONE, FAILED
-from goafetch.events import Notify, silent
+from goafetch.events import Notify, Planned, Refusal, StageBegun, StageEnded, Warned, silent
 from goafetch.pipeline import story
 from goafetch.pipeline.calibrations import add_to_store, store_of, stored_calibrations
 from goafetch.pipeline.execute import execute
@@ -151,7 +151,9 @@ def perform(
         note_compiled()
     add_to_store(store_of(workspace, settings), plan, outcomes, workspace)
     verified.save()
-    account = story.Account(request.target, request.command, plan, outcomes, work.refused, obtained)
+    account = story.Account(
+        request.target, request.command, request.parameters, plan, outcomes, work.refused, obtained
+    )
     summary = story.summarise(account, workspace, tell, earlier)
     summary = replace(summary, seconds=time.perf_counter() - begun)
     write_summary(workspace.root, summary)
@@ -177,7 +179,7 @@ def rehearse(request: Request, workspace: Workspace, settings: Settings, notify:
     )
     facts, missing, obtained = _raw_frames(request, work, settings)
     plan = plan_files(facts, workspace, settings, request.wanted, tell, missing)
-    account = story.Account(request.target, request.command, plan, [], {}, obtained)
+    account = story.Account(request.target, request.command, request.parameters, plan, [], {}, obtained)
     summary = story.summarise(account, workspace, tell, None)
     code = FAILED if any(left.failed for left in missing) else DONE
     return RunReport(workspace, plan, tuple(forecast(plan, work)), summary, None, code)
@@ -197,16 +199,17 @@ def plan_files(
     """
     plan = make_plan(facts, workspace.playground, wanted, stored_calibrations(store_of(workspace, settings)))
     plan = replace(plan, left_out=(*missing, *plan.left_out))
-    notify("plan", groups=plan.table())
-    for decision in story.plan_decisions(plan):
-        notify("decision", what=decision.what, reason=decision.reason, group=decision.about)
+    notify(Planned(plan.table()))
+    for group in plan.groups():
+        for reason in group.reasons:
+            notify(replace(reason, group=group.name))
     for left in plan.left_out:
         if left.failed and left not in missing:
-            notify("refused", name=left.path.name, reason=left.reason)
+            notify(Refusal(left.path.name, left.reason))
     for decision in story.not_needed(plan):
-        notify("decision", what=decision.what, reason=decision.reason)
+        notify(decision)
     for text in plan.warnings:
-        notify("warning", text=text)
+        notify(Warned(text))
     return plan
 
 
@@ -223,7 +226,7 @@ def survey(
             primary, chips = read_headers(path)
             facts.append((path, describe_frame(primary, chips, path.name)))
         except ReducerError as error:
-            notify("refused", name=path.name, reason=str(error))
+            notify(Refusal(path.name, str(error)))
             unreadable.append(LeftOut(path, str(error), failed=True))
     return facts, unreadable
 
@@ -276,10 +279,10 @@ def _report(work: Work, outcomes: Sequence[Outcome]) -> Path:
         return page
     from goafetch.report import make_report
 
-    work.notify("stage", name="report")
+    work.notify(StageBegun("report"))
     work.pool.hasten()
     page = make_report(work.workspace.root, work.pool.submit, work.drawn)
-    work.notify("done", name="report")
+    work.notify(StageEnded("report"))
     return page
 
 

@@ -8,13 +8,27 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self, TextIO, cast
+from typing import Self, TextIO
 
-from goafetch.events import Notify
+from goafetch.events import (
+    Event,
+    Fault,
+    Notify,
+    Progressed,
+    Refusal,
+    Retry,
+    StageBegun,
+    StageEnded,
+    Transfer,
+    Wait,
+    Warned,
+    as_document,
+)
+from goafetch.words import about, words
 
-LEVELS = {"warning": "WARNING", "refused": "WARNING", "retry": "WARNING", "fault": "ERROR"}
+LEVELS = {Warned: "WARNING", Refusal: "WARNING", Retry: "WARNING", Fault: "ERROR"}
 #: Events that come many times: no line of reduce.log; bytes on their way and seconds of waiting no event.
-FREQUENT, TOO_FREQUENT = ("progress", "transfer", "wait"), ("transfer", "wait")
+FREQUENT, TOO_FREQUENT = (Progressed, Transfer, Wait), (Transfer, Wait)
 
 
 class _Lines:
@@ -51,40 +65,22 @@ def logged(notify: Notify, path: Path, events: Path | None = None) -> Iterator[N
         log = stack.enter_context(_Lines(path))
         record = stack.enter_context(_Lines(events)) if events else None
 
-        def tell(event: str, /, **facts: object) -> None:
+        def tell(event: Event, /) -> None:
             now = datetime.now(UTC)
             with lock:
-                if event not in FREQUENT:
-                    text = str(facts["trace"]) if event == "fault" else sentence(event, facts)
-                    log.write(f"{now:%Y-%m-%d %H:%M:%S} {LEVELS.get(event, 'INFO'):7} {text}")
-                if record and event not in TOO_FREQUENT:
-                    document = {"time": now.isoformat(timespec="milliseconds"), "event": event, **facts}
+                if not isinstance(event, FREQUENT):
+                    log.write(f"{now:%Y-%m-%d %H:%M:%S} {LEVELS.get(type(event), 'INFO'):7} {_line(event)}")
+                if record and not isinstance(event, TOO_FREQUENT):
+                    document = {"time": now.isoformat(timespec="milliseconds"), **as_document(event)}
                     record.write(json.dumps(document, default=str))
-            notify(event, **facts)
+            notify(event)
 
         yield tell
 
 
-def sentence(event: str, facts: dict[str, object]) -> str:
-    """An event in words, on one line, after the group that it is about."""
-    about = facts.get("group") if event not in ("stage", "done") else None
-    if about:
-        rest = {key: value for key, value in facts.items() if key != "group"}
-        return f"[{about}] {sentence(event, rest)}"
-    values = {key: str(value) for key, value in facts.items() if value not in (None, "")}
-    if event == "decision":
-        text = ": ".join(values[key] for key in ("what", "reason") if key in values)
-    elif event == "refused":
-        text = f"left out {values.get('name', '?')}: {values.get('reason', '')}"
-    elif event in ("warning", "info"):
-        text = values.get("text", "")
-    elif event == "plan":
-        rows = cast("list[dict[str, object]]", facts["groups"])
-        text = "plan: " + "; ".join(f"{row['group']}, {row['frames']} frames" for row in rows)
-    elif event in ("stage", "step"):
-        text = f"begin {values.get('name', '')}"
-    elif event == "done":
-        text = f"done {values.get('name', '')}"
-    else:
-        text = " ".join([event, *values.values()])
-    return " ".join(text.split())
+def _line(event: Event) -> str:
+    """An event in words, on one line, after the group that it is about; a traceback as it is."""
+    if isinstance(event, Fault):
+        return words(event)
+    named = isinstance(event, StageBegun | StageEnded) or not about(event)
+    return " ".join((words(event) if named else f"[{about(event)}] {words(event)}").split())

@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from goafetch.config import Settings
 from goafetch.errors import FAILED, Failure, UsageError, describe
-from goafetch.events import Notify
+from goafetch.events import Fault, Notify, Refusal
 from goafetch.pipeline.job import Request, run_job
 from goafetch.pipeline.places import open_pool
 from goafetch.pipeline.result import RunReport
@@ -23,11 +23,6 @@ from goafetch.text import read_names
 AT_ONCE, WORKERS_EACH = 2, 8
 #: Seconds between looks at whether the run is to end.
 LOOK_UP = 0.25
-#: What of an event names the program too.
-NAMED = {
-    **dict.fromkeys(("stage", "progress", "done", "refused", "transfer"), "name"),
-    **{"decision": "what", "warning": "text", "info": "text"},
-}
 
 
 @dataclass(frozen=True)
@@ -88,15 +83,14 @@ def run_all(requests: Sequence[Request], settings: Settings, notify: Notify) -> 
 
 def index_of(folder: Path, requests: Sequence[Request], reports: Sequence[RunReport | Failed]) -> Path:
     """One page that leads to the report of every program."""
-    from goafetch.report.programs import Entry, make_index
+    from goafetch.report.html import Entry, make_index
 
     entries = []
     for request, report in zip(requests, reports, strict=True):
         if isinstance(report, Failed):
             entries.append(Entry(request.target, None, report.failure.found, True))
         else:
-            told = report.conclusion().partition(" Report:")[0]
-            entries.append(Entry(request.target, report.report, told, report.exit_code != 0))
+            entries.append(Entry(request.target, report.report, report.done, report.exit_code != 0))
     return make_index(folder, entries)
 
 
@@ -110,30 +104,15 @@ def _run_one(
             raise
         failure = describe(error)
         if failure is None:
-            notify("fault", trace=traceback.format_exc())
+            notify(Fault(traceback.format_exc()))
             failure = Failure(FAILED, f"unforeseen {type(error).__name__}: {error}")
-        notify("refused", name=request.target, reason=failure.found)
+        notify(Refusal(request.target, failure.found))
         return Failed(request.target, failure)
 
 
 def by_name(program: str, notify: Notify) -> Notify:
-    """A notify that says of which program an event is: in its group, and where that begins a sentence.
-
-    Programs may have groups and files of one name.
-    """
-
-    def tell(event: str, /, **facts: object) -> None:
-        group = str(facts.get("group") or "")
-        facts["group"] = f"{program}: {group}" if group else program
-        told = NAMED.get(event)
-        if told and (told == "name" or str(facts[told]).startswith(group)) and facts[told] != program:
-            facts[told] = f"{program}: {facts[told]}"
-        if event == "plan":
-            rows = cast("Sequence[Mapping[str, object]]", facts["groups"])
-            facts["groups"] = [{**row, "group": f"{program}: {row['group']}"} for row in rows]
-        notify(event, **facts)
-
-    return tell
+    """A notify that says of which program an event is: programs may have groups and files of one name."""
+    return lambda event: notify(replace(event, program=program))
 
 
 def each_apart(requests: Sequence[Request]) -> list[Request]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goafetch.config import Settings
-from goafetch.events import Notify, silent
+from goafetch.events import Decided, Noted, Notify, Refusal, Warned, silent
 from goafetch.plan.model import LeftOut
 from goafetch.workspace import Workspace
 
@@ -63,15 +63,15 @@ def obtain(
     gathered, report = brought.gathered, brought.report
     _check_withheld(gathered, [name for name, _ in report.withheld])
     found = sum(role == SOUGHT for role in gathered.roles.values())
-    notify("decision", what=f"{found} files of {criteria.program}", reason=f"archive query {gathered.query}")
+    notify(Decided(f"{found} files of {criteria.program}", f"archive query {gathered.query}"))
     _tell(gathered.association, notify)
     for name, reason in report.changed:
-        notify("warning", text=f"{name}: {reason}")
+        notify(Warned(f"{name}: {reason}"))
     missing = [
         LeftOut(workspace.playdata / n, why, failed=True) for n, why in (*report.withheld, *report.failed)
     ]
     for what, why in gathered.association.shortcomings:
-        notify("refused", name=what, reason=why)
+        notify(Refusal(what, why))
         missing.append(LeftOut(workspace.playdata / what, why, failed=True))
     if before and (before.archive, before.criteria) == (client.base_url, criteria):
         missing += _lost(client, before, gathered, workspace, notify)
@@ -89,7 +89,7 @@ def _check_withheld(gathered: Gathered, withheld: Sequence[str], notify: Notify 
     if not science or not {record.name for record in science} <= set(withheld):
         return
     for record in science:
-        notify("refused", name=record.name, reason=withheld_reason(record))
+        notify(Refusal(record.name, withheld_reason(record)))
     days = sorted({str(record.release) for record in science if record.release})
     until = f": proprietary until {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""
     count = "the only science file is" if len(science) == 1 else f"all {len(science)} science files are"
@@ -121,7 +121,7 @@ def _lost(
             else "the archive no longer finds it by this query"
         )
         reason = f"{why}, though an earlier run fetched it; to use what is in {path.parent}, run that folder"
-        notify("refused", name=file.name, reason=reason)
+        notify(Refusal(file.name, reason))
         found.append(LeftOut(path, reason, failed=True))
     return found
 
@@ -132,6 +132,6 @@ def _tell(calibrations: Association, notify: Notify) -> None:
         names = [name for name, its_kind in calibrations.kinds.items() if its_kind == kind]
         why = dict.fromkeys(calibrations.reasons.get(name, "") for name in names)
         files = "1 file" if len(names) == 1 else f"{len(names)} files"
-        notify("decision", what=f"{files} of kind {kind}", reason="; ".join(filter(None, why)))
+        notify(Decided(f"{files} of kind {kind}", "; ".join(filter(None, why))))
     for record, reason in calibrations.rejected:
-        notify("info", text=f"not fetched {record.name}: {reason}")
+        notify(Noted(f"not fetched {record.name}: {reason}"))

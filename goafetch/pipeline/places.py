@@ -15,7 +15,7 @@ from goafetch.config import Settings
 from goafetch.engine.cluster import Cluster, ClusterError
 from goafetch.engine.pool import Desk, Pool, available_cores
 from goafetch.errors import UsageError
-from goafetch.events import Notify
+from goafetch.events import Decided, Notify
 from goafetch.folders import kernels_note, scratch
 from goafetch.plan.keys import code_version
 from goafetch.workspace import Workspace
@@ -59,7 +59,7 @@ def open_pool(settings: Settings, notify: Notify) -> Pool:
         return Cluster(settings.cluster, settings.workers, notify, MODULES)
     if place := kernels_note():
         why = "neither this program's folder nor your cache can be written to"
-        notify("decision", what=f"compiled kernels are kept in {place}", reason=why)
+        notify(Decided(f"compiled kernels are kept in {place}", why))
     workers = settings.workers or affordable(memory_of(settings))
     share_of(settings, workers)
     return Pool(workers, notify, MODULES, cold=not _mark().exists())

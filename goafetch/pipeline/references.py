@@ -11,7 +11,7 @@ from typing import Any
 from goafetch import catalog
 from goafetch.catalog import MAGNITUDES, POSITIONS, SERVER
 from goafetch.errors import UsageError
-from goafetch.events import Notify
+from goafetch.events import Decided, Event, Notify
 from goafetch.plan.model import SCIENCE, STANDARD, Stack
 from goafetch.workspace import Workspace, md5_of, write_atomically
 
@@ -72,7 +72,7 @@ class References:
     made: dict[Stack, tuple[Path, str]] = field(default_factory=dict)
     _standards: tuple[Stack, ...] = ()
     _places: dict[Stack, Place | None] = field(default_factory=dict)
-    _said: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    _said: list[Event] = field(default_factory=list)
     _thread: threading.Thread | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -144,13 +144,10 @@ class References:
         ]
         if missing and (trouble := catalog.why_not_reachable(self.server)):
             reason = f"{trouble}; files given with --catalog and --phot-catalog do as well"
-            self._said.append(("decision", {"what": "no catalogue of stars was fetched", "reason": reason}))
+            self._said.append(Decided("no catalogue of stars was fetched", reason))
             return
         for names, place in missing:
-            catalog.fetch(names, *place, self._folder, self._note, self.server)
-
-    def _note(self, event: str, /, **facts: Any) -> None:
-        self._said.append((event, facts))
+            catalog.fetch(names, *place, self._folder, self._said.append, self.server)
 
     def _await(self, notify: Notify) -> None:
         """Wait for the search to end, and say once how it went."""
@@ -158,8 +155,8 @@ class References:
             if self._thread is not None:
                 self._thread.join(LONGEST)
             told, self._said = list(self._said), []
-        for event, facts in told:
-            notify(event, **facts)
+        for event in told:
+            notify(event)
 
 
 def archive_table(workspace: Workspace) -> Path | None:

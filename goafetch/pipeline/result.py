@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +60,19 @@ class RunReport:
     def conclusion(self) -> str:
         """What was done, the report, and last what is missing."""
         missing = f"; {self.missing}" if self.missing else ""
+        return f"{self.done}{f'. Report: {self.report}' if self.report else ''}{missing}"
+
+    @property
+    def done(self) -> str:
+        """What was done, and what could not be."""
+        refused = dict.fromkeys(outcome.name for outcome in self.outcomes if outcome.status == REFUSED)
         if self.report is None:
-            return f"nothing was written: this was a rehearsal{missing}"
-        refused = [outcome.name for outcome in self.outcomes if outcome.status == REFUSED]
-        done = f"{self.redone} products made"
-        if not self.outcomes:
-            done = "nothing was made: no frames here can be reduced, and the report says why of each"
-        elif not self.redone:
-            done = "nothing to do: every product is current"
+            return "nothing was written: this was a rehearsal"
         if refused:
-            done = f"{self.redone} products made; could not be done: {', '.join(dict.fromkeys(refused))}"
-        return f"{done}. Report: {self.report}{missing}"
+            return f"{self.redone} products made; could not be done: {', '.join(refused)}"
+        if not self.outcomes:
+            return "nothing was made: no frames here can be reduced, and the report says why of each"
+        return f"{self.redone} products made" if self.redone else "nothing to do: every product is current"
 
     @property
     def missing(self) -> str:
@@ -90,7 +92,7 @@ class RunReport:
     def as_document(self) -> dict[str, Any]:
         """Everything as plain values, for JSON."""
         return {
-            **asdict(self.summary),
+            **self.summary.as_document(),
             "workspace": str(self.workspace.root),
             "report": str(self.report) if self.report else None,
             "exit_code": self.exit_code,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calstore.associate import Calibration
 from goafetch.errors import GoafetchError
-from goafetch.events import Notify
+from goafetch.events import Decided, Event, Made, Notify, Refusal, Reused, listener
 from goafetch.pipeline import products
 from goafetch.pipeline.products import Ledger
 from goafetch.pipeline.references import Choices, Given, References
@@ -98,9 +98,9 @@ def make_flat(group: Group, work: Work, notify: Notify) -> Outcome:
     if products.is_current(product, key, work.verified):
         products.keep_as_calibration(product, work.workspace.calibrations)
         if product in work.early:
-            notify("made", path=product)
+            notify(Made(product))
             return work.early[product]
-        notify("reused", path=product)
+        notify(Reused(product))
         return Outcome(group.name, FLAT, REUSED, (product,))
     previous = previous_flat(promise(group, work.workspace.playground), work.stored)
     refused.clear()
@@ -130,7 +130,7 @@ def reduce_visit(group: Group, work: Work, notify: Notify) -> Outcome:
     for product in done:
         work.keys[product] = key
         if exposure_name(product) not in {exposure_name(f) for f in todo}:
-            notify("reused", path=product)
+            notify(Reused(product))
     work.on_target[group] = tuple(p for p in done if p.stem.endswith("_skyCorrected"))
     return Outcome(group.name, group.kind, MADE if todo else REUSED, done, redone=len(todo))
 
@@ -139,7 +139,7 @@ def make_stack(stack: Stack, work: Work, notify: Notify) -> Outcome:
     """One image from the sky-subtracted frames of all visits."""
     frames = [path for group in stack.groups for path in work.on_target.get(group, ())]
     if not frames and is_sky(stack, work):
-        notify("decision", what="no stack of these exposures", reason=ONLY_SKY)
+        notify(Decided("no stack of these exposures", ONLY_SKY))
         return Outcome(stack.name, stack.kind, SKY, reason=ONLY_SKY)
     if not frames:
         raise GoafetchError("none of its frames could be reduced", remedy="see the reasons above")
@@ -151,7 +151,7 @@ def make_stack(stack: Stack, work: Work, notify: Notify) -> Outcome:
     refused = dict(work.refused_before.get(key, {})) if made else {}
     status = REUSED if made else MADE
     if made:
-        notify("reused", path=made[0])
+        notify(Reused(made[0]))
     else:
         made = _run(STACK_RECIPE, frames, work, notify, key, refused, parameters=given.parameters)
         products.remember(made, key, work.verified)
@@ -242,21 +242,21 @@ def _run(
 
     given_names = {exposure_name(frame): frame.name for frame in frames}
 
-    def tell(event: str, /, **facts: object) -> None:
-        if event == "refused" and refused is not None:
+    def tell(event: Event, /) -> None:
+        if isinstance(event, Refusal) and refused is not None:
             # A step may know a frame by the name of what it was to become.
-            name = str(facts["name"])
-            facts["name"] = given_names.get(exposure_name(Path(name)), name)
-            refused[str(facts["name"])] = str(facts["reason"])
-        notify(event, **facts)
+            event = replace(event, name=given_names.get(exposure_name(Path(event.name)), event.name))
+            refused[event.name] = event.reason
+        notify(event)
 
     context = Context(
         folder=work.workspace.playground,
-        notify=tell,
+        notify=listener(tell),
         map=work.pool.map,
         raw_md5=md5s(frames, work),
         key=key,
         memory=work.memory,
         **{"parameters": work.parameters, **given},
     )
-    return [ref.path for ref in run_recipe(getattr(recipes, recipe), open_frames(frames, tell), context)]
+    opened = open_frames(frames, context.notify)
+    return [ref.path for ref in run_recipe(getattr(recipes, recipe), opened, context)]

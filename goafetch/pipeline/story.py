@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from goafetch import __version__
 from goafetch.errors import UsageError, WorkspaceError
-from goafetch.events import Notify
+from goafetch.events import (
+    CalibrationChoice,
+    Decided,
+    Event,
+    Notify,
+    Separation,
+    SkyChoice,
+    Warned,
+)
 from goafetch.pipeline.stages import REFUSED, REUSED, Outcome
 from goafetch.plan.model import FLAT, SCIENCE, STANDARD, Group, Plan
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON
 from goafetch.report.model import (
-    Calibration,
-    Decision,
     Exclusion,
     Exposure,
     Product,
@@ -31,6 +36,8 @@ from reducer.headers.same import exposure_name
 if TYPE_CHECKING:
     from goafetch.pipeline.obtain import Obtained
 
+E = TypeVar("E", bound=Event)
+
 #: The report's words for what a product is, by the end of its name.
 KINDS = {"_flat": "flat", "_skyCorrected": "on target", "_flatCorrected": "off target"}
 #: Why a raw file has a role that its header alone decides.
@@ -39,8 +46,6 @@ WHY = {
     LAMP_OFF: "OBJECT is Domeflat OFF",
     STANDARD: "OBSCLASS is partnerCal",
 }
-#: The decision that tells exposures on target from those off target.
-SEPARATED = re.compile(r"\d+ on target, \d+ off target")
 
 
 @dataclass
@@ -49,25 +54,22 @@ class Recorder:
 
     notify: Notify
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    decisions: list[Decision] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    decisions: list[Event] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)
 
-    def __call__(self, event: str, /, **facts: object) -> None:
+    def __call__(self, event: Event, /) -> None:
         """Take one event."""
-        if event == "decision":
-            about = str(facts.get("group", ""))
-            self.decisions.append(Decision(str(facts["what"]), str(facts.get("reason", "")), about))
-        elif event == "warning":
-            self.warnings.append(str(facts["text"]))
-        self.notify(event, **facts)
+        if isinstance(event, Decided | Separation | SkyChoice | CalibrationChoice):
+            self.decisions.append(event)
+        elif isinstance(event, Warned):
+            self.warnings.append(event)
+        self.notify(event)
 
 
-def exposures(
-    plan: Plan, products: Iterable[Path], decisions: Iterable[Decision] = ()
-) -> tuple[Exposure, ...]:
+def exposures(plan: Plan, products: Iterable[Path], decisions: Iterable[Event] = ()) -> tuple[Exposure, ...]:
     """Every raw file that the plan uses, with its role, and why it has this role."""
     off_target = {exposure_name(path) for path in products if path.stem.endswith("_flatCorrected")}
-    told = {decision.about: decision.reason for decision in decisions if SEPARATED.match(decision.what)}
+    told = {each.group: each.reason for each in decisions if isinstance(each, Separation)}
     return tuple(
         _exposure(frame, group, _role(group, number, off_target), told.get(group.name, ""))
         for group in plan.groups()
@@ -85,36 +87,17 @@ def _role(group: Group, number: int, off_target: set[str]) -> str:
 
 def _exposure(frame: Path, group: Group, role: str, separated: str) -> Exposure:
     setup = dict(group.apart).get(frame, group.setup)
-    return Exposure(frame.name, role, group.name, WHY.get(role, separated), str(setup))
+    return Exposure(frame.name, role, group.name, WHY.get(role, separated), str(setup), group.stack)
 
 
-def calibrations(plan: Plan) -> tuple[Calibration, ...]:
-    """Which flat and mask each group uses, and why."""
-    return tuple(
-        Calibration(group.name, kind, path.name, _reason(group, path.name))
-        for group in plan.groups()
-        for kind, path in (("flat", group.flat), ("mask", group.bpm))
-        if path is not None
-    )
-
-
-def _reason(group: Group, name: str) -> str:
-    return next((text.partition(": ")[2] for text in group.reasons if f" {name}: " in text), "")
-
-
-def plan_decisions(plan: Plan) -> list[Decision]:
-    """The plan's choices in the order in which they were taken."""
-    return [Decision(reason, "", group.name) for group in plan.groups() for reason in group.reasons]
-
-
-def not_needed(plan: Plan) -> list[Decision]:
+def not_needed(plan: Plan) -> list[Decided]:
     """The files that are left out without loss, a line for each reason."""
     reasons = dict.fromkeys(left.reason for left in plan.left_out if not left.failed)
     names = {
         why: ", ".join(left.path.name for left in plan.left_out if left.reason == why and not left.failed)
         for why in reasons
     }
-    return [Decision(f"left out {files}", why, "") for why, files in names.items()]
+    return [Decided(f"left out {files}", why) for why, files in names.items()]
 
 
 def kind_of_product(path: Path, group_kind: str) -> str:
@@ -125,17 +108,13 @@ def kind_of_product(path: Path, group_kind: str) -> str:
     return "stack" if group_kind == SCIENCE else group_kind
 
 
-def product(path: Path, root: Path, kind: str, group: str, reused: bool) -> Product:
-    """A product as the summary lists it."""
-    return Product(path.relative_to(root).as_posix(), kind_of_product(path, kind), group, reused)
-
-
 @dataclass(frozen=True)
 class Account:
     """All that a run came to: what the summary and the exit code are made from."""
 
     target: str
     command: str
+    parameters: Mapping[str, Mapping[str, Any]]
     plan: Plan
     outcomes: Sequence[Outcome]
     refused: Mapping[str, Mapping[str, str]]
@@ -154,11 +133,14 @@ def summarise(
 ) -> RunSummary:
     """The story of a run as the report reads it."""
     paths = [path for outcome in account.outcomes for path in outcome.products]
-    obtained = account.obtained
-    decisions = (*told.decisions, *_from_earlier(told.decisions, earlier, account.outcomes))
+    obtained, before = account.obtained, earlier or RunSummary("")
+    # A stack has the name of the first of its visits.
+    stacks = {group.name: group.stack for group in account.plan.groups()}
+    decisions = _with_earlier(told.decisions, before.decisions, account.outcomes)
     return RunSummary(
         program=account.target,
         command=account.command,
+        parameters=account.parameters,
         archive=obtained.archive if obtained else "",
         query=obtained.query if obtained else "",
         started=told.started.isoformat(timespec="seconds"),
@@ -167,15 +149,20 @@ def summarise(
         fetched_bytes=obtained.report.bytes if obtained else 0,
         exposures=exposures(account.plan, paths, decisions),
         decisions=decisions,
-        calibrations=calibrations(account.plan),
         exclusions=_exclusions(account),
         products=tuple(
-            product(path, workspace.root, outcome.kind, outcome.name, outcome.status == REUSED)
+            Product(
+                path.relative_to(workspace.root).as_posix(),
+                kind_of_product(path, outcome.kind),
+                outcome.name,
+                stacks[outcome.name],
+                outcome.status == REUSED,
+            )
             for outcome in account.outcomes
             for path in outcome.products
         ),
         timings=tuple(Timing(f"{o.kind} {o.name}", o.seconds, len(o.products)) for o in account.outcomes),
-        warnings=tuple(told.warnings),
+        warnings=_with_earlier(told.warnings, before.warnings, account.outcomes),
         refused={key: dict(names) for key, names in account.refused.items()},
     )
 
@@ -187,14 +174,10 @@ def _exclusions(account: Account) -> tuple[Exclusion, ...]:
     return (*left_out, *failed, *refused)
 
 
-def _from_earlier(
-    decisions: Sequence[Decision], earlier: RunSummary | None, outcomes: Sequence[Outcome]
-) -> list[Decision]:
-    """What an earlier run decided about the stages that this one reused."""
-    if earlier is None:
-        return []
+def _with_earlier(told: Sequence[E], earlier: Iterable[E], outcomes: Iterable[Outcome]) -> tuple[E, ...]:
+    """What was told, and what an earlier run told of the stages that this one reused."""
     reused = {outcome.name for outcome in outcomes if outcome.status == REUSED}
-    return [d for d in earlier.decisions if d.about in reused and d not in decisions]
+    return (*told, *(event for event in earlier if event.group in reused and event not in told))
 
 
 def earlier_summary(root: Path) -> RunSummary | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT, Calibration, Match, Need, NoMatch, best
+from goafetch.events import CalibrationChoice, Decided
 from goafetch.plan.groups import flat_groups
 from goafetch.plan.model import FLAT, SCIENCE, STANDARD, Group, LeftOut, Plan
 from goafetch.plan.names import two_names
@@ -99,17 +100,17 @@ def _need(group: Group, kind: str) -> Need:
 
 def _with_flat(visit: Group, answer: Match) -> Group:
     chosen = answer.calibration
-    reasons = [f"flat {chosen.name}: {answer.reason}"]
-    reasons += [f"not {lost.calibration.name}: {lost.reason}" for lost in answer.rejected]
-    return replace(visit, flat=Path(chosen.path), reasons=(*visit.reasons, *reasons))
+    choice = CalibrationChoice(FLAT, chosen.name, answer.reason)
+    others = (Decided(f"not {lost.calibration.name}", lost.reason) for lost in answer.rejected)
+    return replace(visit, flat=Path(chosen.path), reasons=(*visit.reasons, choice, *others))
 
 
 def _with_mask(group: Group, masks: Sequence[Calibration]) -> Group:
     answer = best(_need(group, PROCESSED_BPM), masks)
     if isinstance(answer, NoMatch):
-        return replace(group, reasons=(*group.reasons, f"{answer.reason}; {NO_MASK}"))
-    reason = f"mask {answer.calibration.name}: {answer.reason}"
-    return replace(group, bpm=Path(answer.calibration.path), reasons=(*group.reasons, reason))
+        return replace(group, reasons=(*group.reasons, Decided(f"{answer.reason}; {NO_MASK}")))
+    choice = CalibrationChoice(MASK, answer.calibration.name, answer.reason)
+    return replace(group, bpm=Path(answer.calibration.path), reasons=(*group.reasons, choice))
 
 
 def _idle_masks(masks: Sequence[Calibration], groups: Sequence[Group]) -> list[LeftOut]:

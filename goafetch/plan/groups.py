@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from calstore.associate import LAMP_OFF as LAMP_OFF_KIND
 from calstore.associate import Calibration, Match, Need, best, night_of
+from goafetch.events import Decided
 from goafetch.plan.model import FLAT, Group, LeftOut, Setup
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON, Frame, of_role
 from reducer.instruments import KNOWN
@@ -64,12 +65,14 @@ def _flat_group(setup: Setup, lit: list[Frame], off: list[Frame]) -> Group:
         )
         files = tuple(f.path for f in lit)
         reason = f"{len(lit)} lamp-on frames that agree in {SAME}, no lamp-off frames: {why}"
-        return Group(FLAT, "flat", setup, time_of(lit[0]), files, reasons=(reason,), lit=len(lit))
+        return Group(FLAT, "flat", setup, time_of(lit[0]), files, reasons=(Decided(reason),), lit=len(lit))
     reason = f"{len(lit)} lamp-on and {len(off)} lamp-off frames that agree in {SAME}"
     nights = {night_of(time_of(f)) for f in (*lit, *off)}
     apart = "" if len(nights) == 1 else f"; lamp-off frames are {max(nights) - min(nights)} away"
     files = tuple(f.path for f in (*lit, *off))
-    return Group(FLAT, "flat", setup, time_of(lit[0]), files, reasons=(reason + apart,), lit=len(lit))
+    return Group(
+        FLAT, "flat", setup, time_of(lit[0]), files, reasons=(Decided(reason + apart),), lit=len(lit)
+    )
 
 
 def _no_lamp_off(setup: Setup, dark: Iterable[Setup], objection: str) -> str:

@@ -8,7 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from goafetch.events import CalibrationChoice, Decided
 from goafetch.show import table_html
+from goafetch.words import words
 from reducer.headers.descriptors import Region
 from reducer.headers.same import exposure_name
 
@@ -59,7 +61,7 @@ class Group:
     frames: tuple[Path, ...]
     flat: Path | None = None
     bpm: Path | None = None
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Decided | CalibrationChoice, ...] = ()
     visit: int = 1
     program: str = ""
     lit: int = 0
@@ -76,6 +78,11 @@ class Group:
         """A name for people: 'NGC5128 Kshort 60 s'."""
         visit = f", visit {self.visit}" if self.visit > 1 else ""
         return f"{self.target} {self.setup}{visit}"
+
+    @property
+    def stack(self) -> str:
+        """The name of the stack that its frames go into; '' of a flat."""
+        return "" if self.kind == FLAT else f"{self.target} {self.setup}"
 
     @property
     def product(self) -> str:
@@ -139,7 +146,7 @@ class Plan:
 
     def _repr_html_(self) -> str:
         why = [
-            {**row, "why": "; ".join(group.reasons)}
+            {**row, "why": "; ".join(map(words, group.reasons))}
             for row, group in zip(self.table(), self.groups(), strict=True)
         ]
         left_out = [{"file": left.path.name, "reason": left.reason} for left in self.left_out]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from goafetch.events import Decided
 from goafetch.plan.asides import asides, may_be_target, parts
 from goafetch.plan.groups import by, time_of
 from goafetch.plan.model import SCIENCE, Group, LeftOut, Setup, Stack
@@ -93,7 +94,7 @@ def _numbered(found: Sequence[Visit], kind: str) -> Iterator[Group]:
                 setup,
                 time_of(visit.frames[0]),
                 tuple(f.path for f in (*visit.frames, *visit.skies)),
-                reasons=tuple(visit.reasons),
+                reasons=tuple(map(Decided, visit.reasons)),
                 visit=number,
                 program=program,
                 lent=tuple(f.path for f in visit.lent),

@@ -16,7 +16,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from goafetch.events import Notify, silent
+from goafetch.events import Notify, Progressed, StageBegun, StageEnded, silent
 from goafetch.practice import truth as truths
 from goafetch.practice.exposure import troubles
 from goafetch.practice.exposure.detector import Array, make_array, relative_sensitivity
@@ -78,17 +78,17 @@ def build_program(
     folder.mkdir(parents=True, exist_ok=True)
     if truth is not None:
         truth.mkdir(parents=True, exist_ok=True)
-    notify("stage", name="simulate", total=len(program.exposures))
+    notify(StageBegun("simulate", len(program.exposures)))
     with ThreadPoolExecutor(max_workers=workers) as pool:
         studio = _prepare(program, folder, truth, pool)
         records = []
         for done, record in enumerate(pool.map(lambda e: _make_file(studio, e), program.exposures), 1):
             records.append(record)
-            notify("progress", name="simulate", done=done, total=len(program.exposures))
+            notify(Progressed("simulate", done, len(program.exposures)))
     truths.write_json(folder / "holdings.json", records)
     if truth is not None:
         _write_truth(studio, truth)
-    notify("done", name="simulate")
+    notify(StageEnded("simulate"))
     return records
 
 

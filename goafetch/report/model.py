@@ -9,18 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from goafetch.errors import UsageError, WorkspaceError
+from goafetch.events import CalibrationChoice, Event, Warned, as_document, event_of
 from goafetch.workspace import write_atomically
 
 FILE = "playground/run.json"
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Something the program decided: ``about`` names the group, file or stage concerned, if any."""
-
-    what: str
-    reason: str = ""
-    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,8 +27,9 @@ class Exclusion:
 class Exposure:
     """A raw file: its ``role`` ('on target', 'off target', 'standard', 'lamp on', 'lamp off', 'mask', ...).
 
-    ``group`` is the name of the group that uses it, such as 'NGC5128 Kshort 60 s'; ``reason`` why it has
-    this role; ``detail`` what a reader wants to see of it (object, filter, exposure time).
+    ``group`` is the name of the group that uses it, such as 'NGC5128 Kshort 60 s, visit 2', and ``stack``
+    that of the stack which it goes into; ``reason`` why it has this role; ``detail`` what a reader wants to
+    see of it (object, filter, exposure time).
     """
 
     name: str
@@ -44,29 +37,21 @@ class Exposure:
     group: str = ""
     reason: str = ""
     detail: str = ""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Which calibration a group used: ``kind`` ('flat', 'mask', 'standard'), its file and why this one."""
-
-    group: str
-    kind: str
-    name: str
-    reason: str = ""
+    stack: str = ""
 
 
 @dataclass(frozen=True)
 class Product:
     """A file that was made: ``kind`` is 'stack', 'flat', 'standard', 'on target', 'off target' or 'mask'.
 
-    ``path`` is relative to the workspace, with forward slashes. What stands in the product itself is read
-    from there.
+    ``path`` is relative to the workspace, with forward slashes; ``stack`` the name of the stack that it is,
+    or goes into. What stands in the product itself is read from there.
     """
 
     path: str
     kind: str
     group: str = ""
+    stack: str = ""
     reused: bool = False
 
 
@@ -83,13 +68,15 @@ class Timing:
 class RunSummary:
     """All of a run that does not stand in its products.
 
-    ``command`` repeats the run; ``archive`` and ``query`` say where the files came from (empty for a folder
-    of files); ``fetched`` and ``fetched_bytes`` count what was downloaded, ``started`` is UTC in ISO 8601.
+    ``command`` repeats the run; ``parameters``: those that the user set. ``archive`` and ``query`` say where
+    the files came from (empty for a folder of files); ``fetched`` and ``fetched_bytes`` count what was
+    downloaded, ``started`` is UTC in ISO 8601.
     ``refused``: by the key of the products that are missing, the frames that a recipe refused, and why.
     """
 
     program: str
     command: str = ""
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     archive: str = ""
     query: str = ""
     started: str = ""
@@ -98,19 +85,26 @@ class RunSummary:
     fetched: int = 0
     fetched_bytes: int = 0
     exposures: tuple[Exposure, ...] = ()
-    decisions: tuple[Decision, ...] = ()
-    calibrations: tuple[Calibration, ...] = ()
+    decisions: tuple[Event, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
     products: tuple[Product, ...] = ()
     timings: tuple[Timing, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
     refused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    @property
+    def calibrations(self) -> tuple[CalibrationChoice, ...]:
+        """Which calibrations the groups use, and why."""
+        return tuple(event for event in self.decisions if isinstance(event, CalibrationChoice))
 
+    def as_document(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return asdict(self) | {key: [as_document(event) for event in getattr(self, key)] for key in _EVENTS}
+
+
+_EVENTS = ("decisions", "warnings")
 _LISTS: Mapping[str, type[Any]] = {
     "exposures": Exposure,
-    "decisions": Decision,
-    "calibrations": Calibration,
     "exclusions": Exclusion,
     "products": Product,
     "timings": Timing,
@@ -121,7 +115,7 @@ def write_summary(folder: Path, summary: RunSummary) -> Path:
     """Save a run's story in its workspace; returns the file."""
     path = folder / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(asdict(summary), indent=1))
+    write_atomically(path, json.dumps(summary.as_document(), indent=1))
     return path
 
 
@@ -133,7 +127,8 @@ def read_summary(folder: Path) -> RunSummary:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         lists = {key: tuple(_make(kind, item) for item in document[key]) for key, kind in _LISTS.items()}
-        summary: RunSummary = _make(RunSummary, document | lists | {"warnings": tuple(document["warnings"])})
+        told = {key: tuple(_event(item) for item in document[key]) for key in _EVENTS}
+        summary: RunSummary = _make(RunSummary, document | lists | told)
     except FileNotFoundError as error:
         raise WorkspaceError(
             f"{path} is missing",
@@ -146,6 +141,10 @@ def read_summary(folder: Path) -> RunSummary:
             remedy="repeat the run: it remakes this file, and nothing else that is not missing",
         ) from error
     return summary
+
+
+def _event(item: Mapping[str, Any]) -> Event:
+    return event_of(item["event"], {key: value for key, value in item.items() if key != "event"})
 
 
 def _make(kind: type[Any], item: Mapping[str, Any]) -> Any:

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from goafetch.engine.memory import give_back
+from goafetch.events import Event
 from goafetch.report.drawing import figures
 from goafetch.report.drawing.draw import as_data, as_thumbnail
 from goafetch.report.drawing.figures import Figure
 from goafetch.report.drawing.parts import Parts, Submit, begin_parts
-from goafetch.report.model import Decision, Product, RunSummary, read_summary
+from goafetch.report.html import render
+from goafetch.report.model import Product, RunSummary, read_summary
 from goafetch.report.repeat import list_steps
 from goafetch.report.verdict import Verdict, judge
 from goafetch.workspace import write_atomically
 from reducer.errors import BadFile
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-    from markupsafe import Markup
-
-#: An option of a command in a sentence.
-OPTION = re.compile(r"--[a-z]+(-[a-z]+)*( FILE)?")
 
 
 @dataclass(frozen=True)
@@ -114,7 +106,7 @@ def _begin(
     for product, name in sorted(pages.items(), key=lambda entry: entry[1] == "index.html"):
         path = folder / product.path
         parts = begun.get(path) or begin_parts(path, folder / "report", submit)
-        sky = submit(figures.draw_sky, *figures.list_skies(folder, summary, product.group))
+        sky = submit(figures.draw_sky, *figures.list_skies(folder, summary, product.stack))
         if ahead:
             yield ahead
         ahead = Page(product, name, parts, sky)
@@ -122,10 +114,10 @@ def _begin(
         yield ahead
 
 
-def count_left_out(summary: RunSummary, group: str) -> int:
-    """How many exposures of a group were left out, under the names of their raw files or of what was made of
+def count_left_out(summary: RunSummary, stack: str) -> int:
+    """How many exposures of a stack were left out, under the names of their raw files or of what was made of
     them before a step refused it."""
-    used = {_stem(exposure.name) for exposure in summary.exposures if exposure.group == group}
+    used = {_stem(exposure.name) for exposure in summary.exposures if exposure.stack == stack}
     return len(used & {_stem(exclusion.name) for exclusion in summary.exclusions})
 
 
@@ -136,7 +128,7 @@ def _stem(name: str) -> str:
 def _make_page(folder: Path, page: Page, common: dict[str, Any]) -> Entry:
     summary: RunSummary = common["summary"]
     product, view, findings = page.product, page.parts.view.result(), page.parts.findings.result()
-    left_out = count_left_out(summary, product.group)
+    left_out = count_left_out(summary, product.stack)
     corrected = product.kind == "stack"
     verdicts = judge(findings.quality, corrected=corrected, warnings=summary.warnings, left_out=left_out)
     stem = Path(product.path).stem
@@ -160,41 +152,9 @@ def _make_page(folder: Path, page: Page, common: dict[str, Any]) -> Entry:
     return Entry(product, page.name, view.picture, verdicts)
 
 
-def _by_subject(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
+def _by_subject(decisions: Iterable[Event]) -> dict[str, list[Event]]:
     """Decisions by what they are about, each told once, in the order in which they were taken."""
-    found: dict[str, list[Decision]] = {}
+    found: dict[str, list[Event]] = {}
     for decision in dict.fromkeys(decisions):
-        found.setdefault(decision.about or "the whole run", []).append(decision)
+        found.setdefault(decision.group or "the whole run", []).append(decision)
     return found
-
-
-def render(template: str, **facts: Any) -> str:
-    """A page of HTML from its template; names of files that are no text are told in escapes."""
-    page = _environment().get_template(template).render(**facts)
-    return page.encode("utf-8", "backslashreplace").decode()
-
-
-def mark_options(text: str) -> Markup:
-    """Text as HTML in which options of commands, with the file they take, are never broken."""
-    from markupsafe import Markup, escape
-
-    return Markup(OPTION.sub(r'<code class="option">\g<0></code>', str(escape(text))))  # noqa: S704 - escaped
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("goafetch.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["options"] = mark_options
-    files = resources.files("goafetch.report") / "templates"
-    for name in ("style.css", "viewer.js"):
-        key = name.replace(".", "_")
-        environment.globals[key] = (files / name).read_text(encoding="utf-8")
-    return environment

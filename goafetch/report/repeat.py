@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from goafetch.events import SkyChoice
 from goafetch.plan.keys import STEPS_OF
 from goafetch.report.model import Product, RunSummary
+from goafetch.text import file_name
 
 #: What a list holds: raw files, products, or files that an earlier command of DRAGONS has made beside it.
 RAW, MADE, BESIDE = "raw", "made", "beside"
@@ -54,7 +55,7 @@ def list_steps(summary: RunSummary, folder: Path, into: Path | None = None) -> l
     for exposure in summary.exposures:
         raw.setdefault(exposure.group, []).append(exposure.name)
     flats = {product.group for product in summary.products if product.kind == "flat"}
-    parameters = run_parameters(summary.command)
+    parameters = as_typed(summary.parameters)
     ordered = sorted(raw, key=lambda group: group not in flats)
     frames = [_reduce_step(summary, group, raw[group], group in flats, parameters) for group in ordered]
     stacks = [product for product in summary.products if product.path.endswith("_image.fits")]
@@ -94,11 +95,13 @@ def settings(stack: Path, place: Callable[[str], str]) -> list[str]:
     ]
 
 
-def run_parameters(command: str) -> list[str]:
-    """What the user set with -p when the run was made, as STEP:PARAM=VALUE."""
-    words = shlex.split(command)
-    after = [word for flag, word in pairwise(words) if flag in ("-p", "--parameter")]
-    return after + [word.partition("=")[2] for word in words if word.startswith("--parameter=")]
+def as_typed(parameters: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the user set when the run was made, as STEP:PARAM=VALUE."""
+    return [
+        f"{step}:{name}={','.join(map(str, value)) if isinstance(value, tuple | list) else value}"
+        for step, chosen in parameters.items()
+        for name, value in chosen.items()
+    ]
 
 
 def _reduce_step(
@@ -113,13 +116,14 @@ def _reduce_step(
 
 def _offset_sky(summary: RunSummary, group: str) -> str:
     """DRAGONS cannot decide this: it gets what was decided here."""
-    chosen = [d.what for d in summary.decisions if d.about == group and d.what.startswith("offset_sky=")]
-    return f" skyCorrect:{chosen[0]}" if chosen else ""
+    choices = (d for d in summary.decisions if isinstance(d, SkyChoice) and d.group == group)
+    chosen = next(choices, None)
+    return f" skyCorrect:offset_sky={chosen.offset_sky}" if chosen else ""
 
 
 def _stack_step(summary: RunSummary, stack: Product, chosen: Iterable[str]) -> Step:
     group = stack.group
-    listed = FileList(f"{file_name(group)}_stack.lis", MADE, tuple(_on_target(summary, group)))
+    listed = FileList(f"{file_name(group)}_stack.lis", MADE, tuple(_on_target(summary, stack.stack)))
     # DRAGONS aligns by the sources that an earlier command of it has put into the files.
     names = (f"{PurePosixPath(name).name.split('_')[0]}_sourcesDetected.fits" for name in listed.files)
     found = FileList(f"{file_name(group)}_sources.lis", BESIDE, tuple(names))
@@ -134,14 +138,6 @@ def _stack_step(summary: RunSummary, stack: Product, chosen: Iterable[str]) -> S
     )
 
 
-def _on_target(summary: RunSummary, group: str) -> Iterable[str]:
-    """The frames on target of all visits of a group."""
-    for product in summary.products:
-        if product.kind == "on target" and product.group.partition(", visit ")[0] == group:
-            yield product.path
-
-
-def file_name(group: str) -> str:
-    """A group's name as part of a file name: 'NGC5128_Kshort_60s'."""
-    short = re.sub(r"(?<=\d) s\b", "s", group)
-    return re.sub(r"[^\w.+-]+", "_", short).strip("_")
+def _on_target(summary: RunSummary, stack: str) -> Iterable[str]:
+    """The frames on target that go into a stack."""
+    return (each.path for each in summary.products if (each.kind, each.stack) == ("on target", stack))

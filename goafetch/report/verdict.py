@@ -38,7 +38,7 @@ class Verdict:
     remedy: str = ""
 
 
-def judge(quality: Quality, *, corrected: bool, warnings: Sequence[str], left_out: int) -> list[Verdict]:
+def judge(quality: Quality, *, corrected: bool, warnings: Sequence[object], left_out: int) -> list[Verdict]:
     """All judgements of a stack; ``corrected`` says that adaptive optics is expected to have worked."""
     return [
         _judge_exposure(quality, left_out, bool(warnings)),
@@ -267,7 +267,7 @@ def _judge_zeropoint(quality: Quality) -> Verdict:
     return Verdict("Zeropoint", value, GOOD, sentence)
 
 
-def _judge_warnings(warnings: Sequence[str]) -> Verdict:
+def _judge_warnings(warnings: Sequence[object]) -> Verdict:
     if not warnings:
         return Verdict("Warnings", "none", GOOD, "No step had anything to warn about.")
     return Verdict(

@@ -40,9 +40,8 @@ def separateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
             context.notify("decision", what="separated by pointing", reason=reason)
         fraction = parameters.value(context, "separateSky", "frac_FOV")
         roles, reason = _by_pointing(frames, fraction, context)
-    counts = {role: roles.count(role) for role in ("object", "sky", "both")}
-    told = f"{counts['object'] + counts['both']} on target, {counts['sky']} off target"
-    context.notify("decision", what=told, reason=reason)
+    off_target = roles.count("sky")
+    context.notify("separation", on_target=len(roles) - off_target, off_target=off_target, reason=reason)
     separated = [frame.with_(role=role) for frame, role in zip(frames, roles, strict=True)]
     objects = [frame for frame in separated if frame.role != "sky"]
     # A sky of another exposure time is scaled; objects of several times are of several stacks.

@@ -304,8 +304,9 @@ def _correct_group(
     ratios = array_ratios([skies.seen[name] for name in skies.kept()])
     decided = decide(group, shown, ratios, context)
     decision = decided[0]
-    what = f"offset_sky={decision.source == OWN or (decision.source == WEIGHED and decision.blank)}"
-    context.notify("decision", what=what, reason=f"{_named(group)}: {decision.reason}")
+    own = decision.source == OWN or (decision.source == WEIGHED and decision.blank)
+    names = tuple(frame.path.name for frame in group)
+    context.notify("sky", offset_sky=own, frames=names, reason=decision.reason)
     levels = find_levels(group, shown, _sky_levels(group, skies, ratios), ratios, decided, context)
     per_array = [
         {array: level * ratios.get(array, 1.0) for array in seen_one}
@@ -384,11 +385,6 @@ def _sky_levels(group: Sequence[FrameRef], skies: Skies, ratios: Mapping[int, fl
     ordered = sorted(names, key=lambda name: seconds(skies.frames[name]))
     times = np.array([seconds(skies.frames[name]) for name in ordered])
     return times, np.array([frame_level(skies.seen[name], ratios) for name in ordered])
-
-
-def _named(group: Sequence[FrameRef]) -> str:
-    names = [frame.path.name.removesuffix(".fits") for frame in group]
-    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
 def _offsets(

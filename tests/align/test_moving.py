@@ -15,8 +15,10 @@ from told import Told
 from visits import START, build, crowd, moving, skies, visit
 
 from goafetch.api.disco import disco
+from goafetch.events import Decided, Warned
 from goafetch.pipeline import RunReport, run
 from goafetch.practice.pointings import with_target
+from goafetch.words import words
 from reducer.errors import CannotAlign
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.headers.motion import are_tracked, target_motion, tracking_rate
@@ -203,7 +205,7 @@ def test_the_stack_is_made_on_the_target_which_keeps_its_peak_and_light(done: Ru
     expected = np.sum(told["weight"] * shares * clear / told["transparency"])
     assert light == pytest.approx(true_light(raw) * shares[0], rel=0.04)
     assert flux / light == pytest.approx(expected / shares[0], rel=0.015)
-    assert any("moving target" in decision.what for decision in done.summary.decisions)
+    assert any("moving target" in words(decision) for decision in done.summary.decisions)
 
 
 def test_the_stack_says_from_when_to_when_it_was_exposed(done: RunReport, raw: Path) -> None:
@@ -221,7 +223,7 @@ def test_on_request_the_stack_is_made_on_the_stars_and_the_smear_is_said(
     frames, told = sorted(done.workspace.playground.glob("*_skyCorrected.fits")), Told()
     on_stars = [("adjustWCSToReference:method", "sources")]
     smeared = disco(frames, str(tmp_path / "stack"), parameters=on_stars, notify=told)
-    assert any("smeared" in facts["text"] for facts in told.of("warning"))
+    assert any("smeared" in event.text for event in told.of(Warned))
     assert peak_and_flux(smeared, raw)[0] < 0.6 * peak_and_flux(done.stacks[0], raw)[0]
     residuals = fits.getdata(smeared, "RESIDUALS")
     assert np.median(np.hypot(residuals["DX"], residuals["DY"])) < 0.005
@@ -265,7 +267,7 @@ def test_positions_that_drift_while_the_stars_deny_it_are_no_motion(done: RunRep
     told = Told()
     stack = disco(without_rates(done, tmp_path, -1.0), str(tmp_path / "stack"), notify=told)
     assert fits.getheader(stack)["NCOMBINE"] == 4 and "TRKDRIFT" not in fits.getheader(stack)
-    assert any("by the stars the telescope did not" in d.get("reason", "") for d in told.of("decision"))
+    assert any("by the stars the telescope did not" in event.reason for event in told.of(Decided))
 
 
 def test_exposures_tracked_on_the_stars_are_told_apart_from_those_of_a_comet(

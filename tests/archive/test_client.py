@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from quick_archive import QUICK
+from told import Told
 
 from goafetch import network
 from goafetch.archive import query_syntax
@@ -22,7 +23,9 @@ from goafetch.archive.client import ArchiveClient
 from goafetch.archive.connection import USER_AGENT, Patience, seconds_until
 from goafetch.archive.errors import BadAnswer, Blocked, Elsewhere, Gone, OtherLength, Refused, Unreachable
 from goafetch.errors import UsageError
+from goafetch.events import Retry, Wait, Warned
 from goafetch.practice.server import User, serve
+from goafetch.words import words
 
 TOKEN = "dG9rZW4tdG9rZW4="
 
@@ -96,11 +99,9 @@ def test_the_token_travels_as_the_cookie_to_this_machine(scripted) -> None:
 
 def test_the_token_is_not_sent_in_the_clear() -> None:
     told = []
-    client = ArchiveClient(
-        "http://archive.example.org", TOKEN, lambda event, **facts: told.append((event, facts))
-    )
+    client = ArchiveClient("http://archive.example.org", TOKEN, told.append)
     assert not client.has_token
-    assert told[0][0] == "warning" and TOKEN not in str(told)
+    assert isinstance(told[0], Warned) and TOKEN not in str(told)
 
 
 def test_the_token_never_stands_in_words(scripted) -> None:
@@ -227,18 +228,16 @@ def later(status: int, until: str, **headers: str) -> tuple[int, dict[str, str],
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_the_archive_is_left_alone_for_as_long_as_it_wants(scripted, status: int) -> None:
-    server, told = scripted(later(status, "1"), OK), []
+    server, told = scripted(later(status, "1"), OK), Told()
     begun = time.monotonic()
-    client = ArchiveClient(server.url, None, lambda event, **facts: told.append((event, facts)))
+    client = ArchiveClient(server.url, None, told)
     assert client.rows("jsonsummary", ("canonical",)) == []
     assert time.monotonic() - begun >= 1.0 and len(server.seen) == 2
-    waits = [facts["seconds"] for event, facts in told if event == "wait"]
+    waits = [event.seconds for event in told.of(Wait)]
     assert waits[0] == 1 and waits[-1] == 0
-    assert (
-        told[0][0] == "warning"
-        and f"asks us to wait 1 s before /jsonsummary/canonical (status {status})" in (told[0][1]["text"])
-    )
-    assert not [event for event, _ in told if event == "retry"]
+    assert told[0] is told.of(Warned)[0]
+    assert f"asks us to wait 1 s before /jsonsummary/canonical (status {status})" in words(told[0])
+    assert not told.of(Retry)
 
 
 def test_a_moment_to_come_again_is_read_by_the_archives_own_clock() -> None:
@@ -266,8 +265,7 @@ def test_who_says_at_once_again_and_again_is_given_up(scripted) -> None:
 
 def test_whoever_else_asks_waits_too(scripted) -> None:
     server = scripted(later(429, "1"), OK)
-    told: list[str] = []
-    client = ArchiveClient(server.url, None, lambda event, **facts: told.append(event), patience=QUICK)
+    client = ArchiveClient(server.url, None, patience=QUICK)
     with ThreadPoolExecutor(3) as threads:
         first = threads.submit(client.rows, "jsonsummary", ())
         while not client._leave._until:
@@ -444,15 +442,15 @@ def test_the_page_of_the_user_is_read_in_all_its_forms(scripted, item: str, name
 
 
 def test_the_archives_clock_says_what_day_it_is(tiny_folder: Path) -> None:
-    told: list[dict[str, object]] = []
+    told = Told()
     with serve(tiny_folder, faults=["clock"]) as archive:
-        client = ArchiveClient(archive.url, None, lambda event, **facts: told.append({"is": event, **facts}))
+        client = ArchiveClient(archive.url, None, told)
         assert client.today() == datetime.now(UTC).date()
         for _ in range(2):
             client.rows("jsonsummary", ("GS-2017A-Q-29",))
         assert timedelta(days=2) < client.today() - datetime.now(UTC).date() < timedelta(days=4)
-    assert [event["is"] for event in told] == ["warning"]
-    assert "3.0 days ahead of this machine's" in str(told[0]["text"])
+    assert told == told.of(Warned) and len(told) == 1
+    assert "3.0 days ahead of this machine's" in words(told[0])
 
 
 def test_a_full_disk_is_not_the_networks_fault(scripted, tmp_path: Path) -> None:

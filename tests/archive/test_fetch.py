@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import json
 import shutil
 from dataclasses import replace
 from datetime import datetime
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from quick_archive import QUICK, Threads, wrong_files
+from told import Told
 
 from goafetch.archive import download
 from goafetch.archive.associate import associate
@@ -26,7 +26,9 @@ from goafetch.archive.records import Record
 from goafetch.archive.search import search
 from goafetch.archive.unpack import partial_files
 from goafetch.errors import GoafetchError, WorkspaceError
+from goafetch.events import Progressed, StageBegun, StageEnded
 from goafetch.practice.server import Fault, PracticeArchive, serve
+from goafetch.words import words
 from goafetch.workspace import Workspace
 
 NAMES = (
@@ -218,7 +220,7 @@ def test_a_file_replaced_during_the_fetch_is_taken_anew_and_said(
             found,
             tmp_path / "playdata",
             pool=pool,
-            notify=lambda event, **facts: told.append(str(facts.get("text", ""))),
+            notify=lambda event: told.append(words(event)),
         )
         right = present_md5s(archive)
     assert report.exit_code == 0 and len(report.done) == 16 and len(report.renewed) == 3
@@ -450,14 +452,14 @@ def test_two_fetches_into_one_folder_are_kept_apart(
 def test_progress_is_told(
     client: ArchiveClient, records: list[Record], pool: Threads, tmp_path: Path
 ) -> None:
-    told: list[tuple[str, dict[str, object]]] = []
+    told = Told()
     fetch(
         client,
         records,
         tmp_path / "playdata",
         pool=pool,
-        notify=lambda event, /, **facts: told.append((event, json.loads(json.dumps(facts, default=str)))),
+        notify=told,
     )
-    assert told[0] == ("stage", {"name": "fetch", "total": 6}) and told[-1] == ("done", {"name": "fetch"})
-    last = [facts for event, facts in told if event == "progress" and facts["name"] == "fetch"][-1]
-    assert last["done"] == last["total"] == 6
+    assert told[0] == StageBegun("fetch", 6) and told[-1] == StageEnded("fetch")
+    last = [event for event in told.of(Progressed) if event.name == "fetch"][-1]
+    assert last.done == last.total == 6

@@ -113,7 +113,7 @@ def test_without_a_network_auto_gives_up_and_says_so(tmp_path):
         10.0,
         -10.0,
         tmp_path,
-        lambda event, **facts: said.append(event),
+        lambda event: said.append(event.kind),
         "http://127.0.0.1:9",
     )
     assert path is None
@@ -197,9 +197,7 @@ def test_an_excepted_host_is_reached_without_the_proxy(bare):
 def test_what_cannot_lead_to_a_catalogue_is_named(bare, tmp_path, name, value):
     said = []
     bare.setenv(name, value)
-    assert (
-        find_stars(POSITIONS, "auto", *FIELD, tmp_path, lambda _, **facts: said.append(facts["text"])) is None
-    )
+    assert find_stars(POSITIONS, "auto", *FIELD, tmp_path, lambda event: said.append(event.text)) is None
     assert said[0].startswith(f"{name} names {value}")
 
 
@@ -207,6 +205,6 @@ def test_a_networks_page_in_the_place_of_a_catalogue_is_named(bare, tmp_path):
     said = []
     portal = Listener(answer("200 OK", b"<html><title>Guest WiFi</title><body>sign in</body></html>"))
     found = find_positions(
-        "gaia", *FIELD, tmp_path, lambda _, **facts: said.append(facts["text"]), f"http://{portal.place}"
+        "gaia", *FIELD, tmp_path, lambda event: said.append(event.text), f"http://{portal.place}"
     )
     assert found is None and "a web page came instead of Gaia DR3: 'Guest WiFi'" in said

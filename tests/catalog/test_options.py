@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from goafetch.errors import UsageError
+from goafetch.events import silent
 from goafetch.pipeline import run
 from goafetch.pipeline.references import Choices, References
 from goafetch.workspace import Workspace
@@ -62,11 +63,11 @@ def test_without_a_network_it_is_said_once_and_stacks_go_without(references):
     one, two = (hashable(stack("science", name, hour)) for name, hour in (("a", 1), ("b", 2)))
     found, said = references(one, two), []
     for item in (one, two):
-        given = found.of_stack(item, {}, lambda event, **facts: said.append((event, facts)))
+        given = found.of_stack(item, {}, said.append)
         assert given.parameters == {}
         assert given.contents == {}
     assert len(said) == 1
-    assert "cannot be reached" in said[0][1]["reason"]
+    assert "cannot be reached" in said[0].reason
 
 
 def test_a_file_goes_to_the_stack_and_its_content_into_the_key(references, tmp_path):
@@ -74,10 +75,10 @@ def test_a_file_goes_to_the_stack_and_its_content_into_the_key(references, tmp_p
     path.write_text("ra,dec\n100.0,-30.0\n")
     item = hashable(stack("science", "a", 1))
     found = references(item, catalog=str(path), phot_catalog="none")
-    given = found.of_stack(item, {}, lambda *_, **__: None)
+    given = found.of_stack(item, {}, silent)
     assert given.parameters[POSITIONS]["catalog"] == str(path)
     path.write_text("ra,dec\n100.0,-30.1\n")
-    again = found.of_stack(item, {}, lambda *_, **__: None)
+    again = found.of_stack(item, {}, silent)
     assert again.contents != given.contents
 
 
@@ -87,12 +88,10 @@ def test_the_users_own_parameter_wins(references, tmp_path):
         path.write_text(f"ra,dec\n100.0,-30.0{len(path.name)}\n")
     item = hashable(stack("science", "a", 1))
     found = references(item, catalog=str(other), phot_catalog="none")
-    given = found.of_stack(item, {POSITIONS: {"catalog": str(mine)}}, lambda *_, **__: None)
+    given = found.of_stack(item, {POSITIONS: {"catalog": str(mine)}}, silent)
     assert given.parameters[POSITIONS]["catalog"] == str(mine)
     alone = references(item, catalog="none", phot_catalog="none")
-    assert alone.of_stack(item, {POSITIONS: {"catalog": str(mine)}}, lambda *_, **__: None).contents == (
-        given.contents
-    )
+    assert alone.of_stack(item, {POSITIONS: {"catalog": str(mine)}}, silent).contents == (given.contents)
 
 
 def test_science_takes_the_zeropoint_of_the_nearest_standard(references, tmp_path):
@@ -102,7 +101,7 @@ def test_science_takes_the_zeropoint_of_the_nearest_standard(references, tmp_pat
     assert found.standard_of(science) is near
     assert found.standard_of(near) is None
     found.made[near] = (tmp_path / "near_image.fits", "its key")
-    given = found.of_stack(science, {}, lambda *_, **__: None)
+    given = found.of_stack(science, {}, silent)
     assert given.parameters["measureZeropoint"]["standard"].endswith("near_image.fits")
     assert "its key" in given.contents.values()
 
@@ -119,7 +118,7 @@ def test_magnitudes_of_the_archives_records_are_kept_in_the_lock_and_used(refere
     )
     assert Lock.read(tmp_path / "goafetch.lock").files["S1.fits"].standards == (star,)
     item = hashable(stack("standard", "a", 1))
-    given = references(item, catalog="none", phot_catalog="none").of_stack(item, {}, lambda *_, **__: None)
+    given = references(item, catalog="none", phot_catalog="none").of_stack(item, {}, silent)
     table = Path(given.parameters["measureZeropoint"]["archive"])
     found = find_magnitude(read_standards(table), "", 100.0, -30.0, "Kshort", False)
     assert found.value == pytest.approx(12.1 + 0.002 + 0.026 * 0.4)

@@ -11,20 +11,35 @@ from screen import open_screen
 
 from goafetch import console
 from goafetch.errors import ArchiveError, Failure, NothingFound, UsageError
+from goafetch.events import (
+    CalibrationChoice,
+    Decided,
+    Made,
+    Other,
+    Planned,
+    Progressed,
+    Refusal,
+    Reused,
+    StageBegun,
+    StageEnded,
+    StepBegun,
+    Wait,
+    Warned,
+)
 from reducer.errors import BadFile
 
 
 def tell(terminal):
     with terminal as notify:
-        notify("decision", what="sky from 7 exposures", reason="1500 sources an array")
-        notify("stage", name="fetch", total=2)
-        notify("progress", name="fetch", done=1, total=2, bytes=5_000_000)
-        notify("made", path="a.fits")
-        notify("reused", path="b.fits")
-        notify("refused", name="c.fits", reason="filter Unknown")
-        notify("warning", text="no catalogue")
-        notify("done", name="fetch")
-        notify("unheard of", fact=1)
+        notify(Decided("sky from 7 exposures", "1500 sources an array"))
+        notify(StageBegun("fetch", 2))
+        notify(Progressed("fetch", 1, 2, 5_000_000))
+        notify(Made("a.fits"))
+        notify(Reused("b.fits"))
+        notify(Refusal("c.fits", "filter Unknown"))
+        notify(Warned("no catalogue"))
+        notify(StageEnded("fetch"))
+        notify(Other("unheard of", {"fact": 1}))
 
 
 def test_off_a_terminal_the_story_is_plain_lines(capsys):
@@ -44,7 +59,7 @@ def test_off_a_terminal_the_story_is_plain_lines(capsys):
 def test_a_plan_comes_first_in_one_line_a_group(capsys):
     rows = [{"group": "NGC5128 Kshort 60 s", "frames": 16, "becomes": "S1_image.fits"},
             {"group": "NGC5128 Kshort 60 s, visit 2", "frames": 9, "becomes": ""}]  # fmt: skip
-    console.Terminal()("plan", groups=rows)
+    console.Terminal()(Planned(rows))
     assert capsys.readouterr().err.splitlines() == [
         "plan: NGC5128 Kshort 60 s: 16 frames become S1_image.fits",
         "plan: NGC5128 Kshort 60 s, visit 2: 9 frames",
@@ -53,14 +68,14 @@ def test_a_plan_comes_first_in_one_line_a_group(capsys):
 
 def test_stages_side_by_side_are_told_apart(capsys):
     terminal = console.Terminal()
-    terminal("stage", name="frames of A", group="A")
-    terminal("stage", name="frames of B", group="B")
-    terminal("decision", what="offset_sky=True", reason="the field is free", group="A")
-    terminal("decision", what="A: flat x.fits", group="A")
-    terminal("made", path="a.fits", group="A")
-    terminal("made", path="b.fits")
-    terminal("done", name="frames of B", group="B")
-    terminal("done", name="frames of A", group="A")
+    terminal(StageBegun("frames of A", group="A"))
+    terminal(StageBegun("frames of B", group="B"))
+    terminal(Decided("offset_sky=True", "the field is free", group="A"))
+    terminal(CalibrationChoice("flat", "x.fits", group="A"))
+    terminal(Made("a.fits", group="A"))
+    terminal(Made("b.fits"))
+    terminal(StageEnded("frames of B", group="B"))
+    terminal(StageEnded("frames of A", group="A"))
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == ["A: offset_sky=True: the field is free", "A: flat x.fits"]
     assert [line.rsplit(",", 1)[0] for line in lines[2:]] == ["frames of B, 1 made", "frames of A, 1 made"]
@@ -70,17 +85,17 @@ def test_steps_of_two_stages_keep_to_their_own_lines(monkeypatch):
     screen = open_screen(monkeypatch, "stderr", 100)
     with console.Terminal() as terminal:
         for group in "AB":
-            terminal("stage", name=f"frames of {group}", group=group)
+            terminal(StageBegun(f"frames of {group}", group=group))
         for name in ("prepare", "skyCorrect"):
             for group in "AB":
-                terminal("step", name=name, total=3, group=group)
-                terminal("made", path=f"{group}_{name}.fits", group=group)
-                terminal("progress", name="stack", done=2, total=7, group=group)
+                terminal(StepBegun(name, 3, group=group))
+                terminal(Made(f"{group}_{name}.fits", group=group))
+                terminal(Progressed("stack", 2, 7, group=group))
         shown = [task.description for task in terminal._progress.tasks]
         assert shown == ["frames of A: skyCorrect", "frames of B: skyCorrect"]
         assert [task.fields["count"] for task in terminal._progress.tasks] == ["2/7", "2/7"]
         for group in "AB":
-            terminal("done", name=f"frames of {group}", group=group)
+            terminal(StageEnded(f"frames of {group}", group=group))
         assert terminal._progress.tasks == []
     text = "".join(screen.lines())
     assert "frames of A, 2 made" in text and "frames of B, 2 made" in text
@@ -90,9 +105,9 @@ def test_steps_without_a_stage_share_a_line(monkeypatch):
     open_screen(monkeypatch, "stderr", 100)
     with console.Terminal() as terminal:
         for name in ("prepare", "makeFlat"):
-            terminal("step", name=name, total=30)
+            terminal(StepBegun(name, 30))
         assert [task.description for task in terminal._progress.tasks] == ["makeFlat"]
-        terminal("stage", name="report")
+        terminal(StageBegun("report"))
         assert [task.description for task in terminal._progress.tasks] == ["report"]
 
 
@@ -100,9 +115,9 @@ def test_steps_without_a_stage_share_a_line(monkeypatch):
 def test_the_numbers_of_a_stage_with_a_long_name_are_seen(monkeypatch, width):
     screen = open_screen(monkeypatch, "stderr", width)
     with console.Terminal() as terminal:
-        terminal("stage", name="frames of NGC5128 Kshort 60 s", group="A")
-        terminal("step", name="adjustWCSToReference", total=9, group="A")
-        terminal("progress", name="stack", done=17, total=51, bytes=33_500_000, group="A")
+        terminal(StageBegun("frames of NGC5128 Kshort 60 s", group="A"))
+        terminal(StepBegun("adjustWCSToReference", 9, group="A"))
+        terminal(Progressed("stack", 17, 51, 33_500_000, group="A"))
         terminal._progress.refresh()
     text = "".join(screen.lines())
     assert "17/51" in text and "33.5 MB" in text and "frames of NGC5128" in text
@@ -112,7 +127,7 @@ def test_long_names_are_broken_and_never_cut(monkeypatch):
     screen = open_screen(monkeypatch, "stderr", 60)
     name = "GS-2017A-Q-29/" * 9
     with console.Terminal() as terminal:
-        terminal("decision", what="16 files", reason=name)
+        terminal(Decided("16 files", name))
     text = "".join(line.strip() for line in screen.lines())
     assert name in text and "…" not in text
 
@@ -143,11 +158,11 @@ def test_a_terminal_gets_bars_that_fit_and_go_away(monkeypatch, width):
 def test_what_the_archive_wants_us_to_wait_is_counted_down(monkeypatch):
     screen = open_screen(monkeypatch, "stderr", 100)
     with console.Terminal() as notify:
-        notify("wait", seconds=12, total=12)
-        notify("wait", seconds=7, total=12)
+        notify(Wait(12, 12))
+        notify(Wait(7, 12))
         notify._progress.refresh()
         shown = "".join(screen.lines())
-        notify("wait", seconds=0, total=12)
+        notify(Wait(0, 12))
         notify._progress.refresh()
     assert "waiting as the archive asks" in shown and "7 s left" in shown
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from goafetch.engine.pool import Pool
+from goafetch.words import words
 
 #: A file of such a name in the working folder must never be taken for the module.
 NAMES = (
@@ -81,7 +82,7 @@ def test_without_semaphores_tasks_are_done_in_this_process_and_that_is_said(
 
     monkeypatch.setattr(loky, "ProcessPoolExecutor", no_semaphores)
     told: list[str] = []
-    with Pool(2, lambda event, **facts: told.append(str(facts.get("text")))) as pool:
+    with Pool(2, lambda event: told.append(words(event))) as pool:
         assert pool.submit(os.getpid).result() == os.getpid()
         assert pool.workers == 1
     assert len(told) == 1 and "/dev/shm" in told[0]

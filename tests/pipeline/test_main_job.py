@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from told import Told
 
 from goafetch.errors import ArchiveError, NothingFound
+from goafetch.events import Decided, Warned
 from goafetch.pipeline import RunReport, run
 from goafetch.practice.archive import prepare
 from goafetch.practice.server import serve
+from goafetch.words import words
 
 #: Lamp on, lamp off, the standard, four exposures on the target and six off it, and the mask.
 FEW = {f"S20170505S{n:04d}.fits" for n in (30, 31, 32, 60, 61, 62, *range(95, 99), *range(104, 110))}
@@ -30,19 +33,14 @@ def archive() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def told() -> list[tuple[str, dict[str, Any]]]:
-    return []
+def told() -> Told:
+    return Told()
 
 
 @pytest.fixture(scope="module")
-def first(
-    archive: str, told: list[tuple[str, dict[str, Any]]], tmp_path_factory: pytest.TempPathFactory
-) -> RunReport:
-    def tell(event: str, /, **facts: object) -> None:
-        told.append((event, facts))
-
+def first(archive: str, told: Told, tmp_path_factory: pytest.TempPathFactory) -> RunReport:
     return run(
-        PROGRAM, date=DATES, archive=archive, into=tmp_path_factory.mktemp("space") / "ws", notify=tell
+        PROGRAM, date=DATES, archive=archive, into=tmp_path_factory.mktemp("space") / "ws", notify=told
     )
 
 
@@ -66,12 +64,10 @@ def changed(before: dict[str, int], root: Path) -> set[str]:
     return {name for name in after if before.get(name) != after[name]}
 
 
-def test_files_come_by_program_by_association_and_by_type(
-    first: RunReport, told: list[tuple[str, dict[str, Any]]]
-) -> None:
+def test_files_come_by_program_by_association_and_by_type(first: RunReport, told: Told) -> None:
     assert first.exit_code == 0
     assert {path.name for path in first.workspace.playdata.iterdir()} == FEW
-    said = " ".join(str(facts.get("what")) for event, facts in told if event == "decision")
+    said = " ".join(map(words, told.of(Decided)))
     assert f"10 files of {PROGRAM}" in said
 
 
@@ -87,17 +83,15 @@ def test_products_are_those_of_the_tutorial(first: RunReport) -> None:
     assert first.report.read_text().startswith("<!doctype html")
 
 
-def test_exactly_the_three_wrong_pointings_are_repaired(
-    first: RunReport, told: list[tuple[str, dict[str, Any]]]
-) -> None:
+def test_exactly_the_three_wrong_pointings_are_repaired(first: RunReport, told: Told) -> None:
     said = {
         number
-        for event, facts in told
+        for event in (*told.of(Decided), *told.of(Warned))
         for number in ("0105", "0108", "0109")
-        if event in ("decision", "warning") and "WCS" in str(facts) and number in str(facts)
+        if "WCS" in words(event) and number in words(event)
     }
     assert said == {"0105", "0108", "0109"}
-    wrong = [str(facts) for event, facts in told if "WCS" in str(facts) and "S20170505S0095" in str(facts)]
+    wrong = [event for event in told if "WCS" in words(event) and "S20170505S0095" in words(event)]
     assert wrong == []
 
 

@@ -15,6 +15,7 @@ from told import Told
 from goafetch.config import Settings
 from goafetch.console import Terminal
 from goafetch.errors import UsageError
+from goafetch.events import CalibrationChoice, Made, Refusal, StageBegun, StageEnded, Warned
 from goafetch.pipeline import Failed, RunReport, many_requests, read_targets, run, run_many
 from goafetch.pipeline.many import by_name
 from goafetch.pipeline.places import open_pool, share_of, smallest
@@ -83,14 +84,16 @@ def test_one_failing_program_stops_no_other_and_no_line_of_one_stands_under_the_
     assert [a.exit_code, b.exit_code, failed.exit_code] == [0, 1, 3]
     assert len(a.products) == len(b.products) + 1
     assert a.workspace.root.parent == tmp_path / "all"
-    of = {t: [(e, f) for e, f in told if str(f.get("group", "")).startswith(t)] for t in targets}
-    names = {f"{targets[1]}: {name_of(ON_TARGET[-1])}", targets[2]}
-    shared = [event for event, facts in told if "group" not in facts]  # of the workers of both
+    of = {target: [event for event in told if event.program == target] for target in targets}
+    names = {(targets[1], name_of(ON_TARGET[-1])), (targets[2], targets[2])}
+    shared = [event.kind for event in told if not event.program]  # of the workers of both
     assert sum(map(len, of.values())) + len(shared) == len(told)
     assert not {"made", "reused", "stage", "done", "plan", "warning"} & set(shared)
-    counts = [[sum(e == kind for e, _ in of[target]) for kind in ("made", "refused")] for target in targets]
+    counts = [
+        [sum(isinstance(e, kind) for e in of[target]) for kind in (Made, Refusal)] for target in targets
+    ]
     assert counts[:2] == [[len(a.products), 0], [len(b.products), 1]] and counts[2][0] == 0
-    assert {f["name"] for e, f in told if e == "refused"} == names
+    assert {(event.program, event.name) for event in told.of(Refusal)} == names
     page = (tmp_path / "all/report/index.html").read_text()
     for target, report in zip(targets, (a, b), strict=False):
         assert f'<a href="../{report.workspace.root.name}/report/index.html">{target}</a>' in page
@@ -104,14 +107,14 @@ def test_counts_of_programs_at_work_side_by_side_are_each_their_own(
     terminal = Terminal()
     tell = {name: by_name(name, terminal) for name in ("a/raw", "b/raw")}
     for notify in tell.values():
-        notify("stage", name="frames of T", group="T")
-    tell["a/raw"]("made", path="x.fits", group="T")
-    tell["a/raw"]("refused", name="y.fits", reason="it is damaged", group="T")
-    tell["a/raw"]("decision", what="T: flat f.fits", group="T")
-    tell["b/raw"]("warning", text="no standard was observed", group="T")
-    tell["b/raw"]("refused", name="b/raw", reason="no FITS file")
+        notify(StageBegun("frames of T", group="T"))
+    tell["a/raw"](Made(Path("x.fits"), group="T"))
+    tell["a/raw"](Refusal("y.fits", "it is damaged", group="T"))
+    tell["a/raw"](CalibrationChoice("flat", "f.fits", group="T"))
+    tell["b/raw"](Warned("no standard was observed", group="T"))
+    tell["b/raw"](Refusal("b/raw", "no FITS file"))
     for notify in tell.values():
-        notify("done", name="frames of T", group="T")
+        notify(StageEnded("frames of T", group="T"))
     lines = [line.partition(", 0.")[0] for line in capsys.readouterr().err.splitlines()]
     assert lines == [
         "left out a/raw: y.fits: it is damaged",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from quick_archive import QUICK, Threads, wrong_files
@@ -17,6 +16,7 @@ from goafetch.archive.job import Options
 from goafetch.archive.query import Criteria
 from goafetch.config import Settings
 from goafetch.errors import UsageError
+from goafetch.events import Event, Refusal
 from goafetch.pipeline import run
 from goafetch.pipeline.obtain import Obtained, obtain
 from goafetch.practice.archive import prepare
@@ -45,9 +45,9 @@ def archive_of_troubles(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def fetch(archive: PracticeArchive, workspace: Workspace, told: list[str]) -> Obtained:
-    def tell(event: str, /, **facts: Any) -> None:
-        if event == "refused":
-            told.append(str(facts["name"]))
+    def tell(event: Event) -> None:
+        if isinstance(event, Refusal):
+            told.append(event.name)
 
     with Threads() as pool:
         settings = Settings(archive=archive.url)
@@ -79,7 +79,7 @@ def test_flats_that_a_look_up_lost_are_missing(archive_of_troubles: PracticeArch
 def test_a_program_of_which_no_science_is_given_out_ends_with_4_and_leaves_nothing(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
-    told: list[object] = []
+    told: list[Event] = []
     with (
         serve([tiny_folder]) as archive,
         pytest.raises(Withheld, match="withheld") as caught,
@@ -88,10 +88,10 @@ def test_a_program_of_which_no_science_is_given_out_ends_with_4_and_leaves_nothi
             "GS-2026A-Q-78",
             archive=archive.url,
             into=tmp_path / "a/b",
-            notify=lambda event, **facts: told.append(facts["name"]) if event == "refused" else None,
+            notify=told.append,
         )
     assert caught.value.exit_code == 4 and "goafetch login" in caught.value.remedy
-    assert told and list(tmp_path.iterdir()) == []
+    assert any(isinstance(event, Refusal) for event in told) and list(tmp_path.iterdir()) == []
 
 
 def test_a_file_judged_fail_since_the_last_run_is_set_aside_and_one_that_is_gone_is_missing(

@@ -20,8 +20,10 @@ from goafetch.api.reduce import Task, reduce_files
 from goafetch.archive.unpack import unpack
 from goafetch.cli import app
 from goafetch.errors import UsageError
+from goafetch.events import Refusal, Warned
 from goafetch.pipeline import RunReport, run
 from goafetch.pipeline.folder import take_folder
+from goafetch.words import words
 from goafetch.workspace import Workspace
 from reducer.fitsio import read_table
 from reducer.headers.descriptors import describe
@@ -108,22 +110,18 @@ def test_a_run_uses_each_exposure_once_and_names_the_copies(done: RunReport) -> 
     for copy in (*COPIES, f"copy of {name_of(LAMPS_ON[0])}"):
         assert "the same exposure as" in excluded[copy]
         assert copy in done.workspace.log.read_text()
-    assert any(f"again/{FIRST} is passed over" in text for text in done.summary.warnings)
-    assert any(f"{FIRST}.bz2" in decision.reason for decision in done.summary.decisions)
+    assert any(f"again/{FIRST} is passed over" in warned.text for warned in done.summary.warnings)
+    assert any(f"{FIRST}.bz2" in words(decision) for decision in done.summary.decisions)
 
 
 def test_reduce_and_disco_use_each_exposure_once(
     raw: Path, done: RunReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    told: list[str] = []
-
-    def tell(event: str, /, **facts: Any) -> None:
-        told.extend([facts["name"]] if event == "refused" else [])
-
+    told = Told()
     lamps = [*sorted(raw.glob("S20170505S000[1-6].fits")), raw / f"copy of {name_of(LAMPS_ON[0])}"]
-    (flat,) = reduce_files(Task(lamps, folder=tmp_path, workers=1), tell)
-    assert told == [lamps[-1].name]
+    (flat,) = reduce_files(Task(lamps, folder=tmp_path, workers=1), told)
+    assert [event.name for event in told.of(Refusal)] == [lamps[-1].name]
     assert len(read_table(flat, "PROVENANCE")) == 6
     frames = sorted(done.workspace.playground.glob("*_skyCorrected.fits"))
     twice = tmp_path / "copy of it.fits"
@@ -140,7 +138,7 @@ def test_a_packed_file_serves_where_its_plain_one_is_cut_short(raw: Path, tmp_pa
     assert {path.name for path in files} == {path.name for path in folder.glob("*.fits")} and not lost
     (first,) = (path for path in files if path.name == FIRST)
     assert first.read_bytes() == (raw / FIRST).read_bytes()
-    (text,) = (facts["text"] for facts in told.of("warning"))
+    (text,) = (event.text for event in told.of(Warned))
     assert "damaged" in text and FIRST in text
 
 

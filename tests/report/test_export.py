@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from typer.main import get_command
 
 from goafetch.cli import app
 from goafetch.errors import WorkspaceError
+from goafetch.events import CalibrationChoice, SkyChoice
 from goafetch.pipeline.export import export
-from goafetch.report.model import Calibration, Product, write_summary
-from goafetch.report.repeat import file_name, list_steps, run_parameters
+from goafetch.report.model import Product, write_summary
+from goafetch.report.repeat import as_typed, list_steps
+from goafetch.text import file_name
 
 FLAT = "S20170505S0030_flat.fits"
 SLUG = "NGC5128_Kshort_60s"
@@ -29,11 +32,9 @@ def handed_on(tmp_path_factory):
     root = write_workspace(tmp_path_factory.mktemp("a work space") / "night")
     frame = "playground/S20170505S0095_skyCorrected.fits"
     told = story("playground/S20170505S0095_image.fits")
-    write_summary(root, told.__class__(**{
-        **vars(told),
-        "command": "goafetch run X -p skyCorrect:level=first --parameter=prepare:bad_wcs=fix",
-        "products": (*told.products, Product(frame, "on target", GROUP)),
-    }))  # fmt: skip
+    parameters = {"skyCorrect": {"level": "first"}, "prepare": {"bad_wcs": "fix"}}
+    products = (*told.products, Product(frame, "on target", f"{GROUP}, visit 2", GROUP))
+    write_summary(root, replace(told, parameters=parameters, products=products))
     into = root.parent / "steps"
     export(root, into)
     return root, into
@@ -100,7 +101,7 @@ def test_a_stack_is_repeated_with_all_that_it_was_made_with(tmp_path):
         file.append(
             fits.BinTableHDU(np.array(rows, kinds).astype([(n, "S300") for n, _ in kinds]), name="HISTORY")
         )
-    steps = list_steps(told.__class__(**{**vars(told), "products": products}), root, root / "export")
+    steps = list_steps(replace(told, products=products), root, root / "export")
     typed = [step.goafetch for step in steps if "disco" in step.goafetch]
     assert typed[0] == "goafetch disco @9132_Kshort_30s_stack.lis -o 9132_Kshort_30s.fits"
     assert shlex.split(typed[1])[5:] == [
@@ -133,24 +134,20 @@ def test_astrodata_opens_what_is_handed_on(astrodata, handed_on):
 def test_a_missing_calibration_is_named(tmp_path):
     root = write_workspace(tmp_path)
     told = story("playground/S20170505S0095_image.fits")
-    calibration = Calibration(GROUP, "mask", "bpm_20121104.fits")
-    write_summary(root, told.__class__(**{**vars(told), "calibrations": (calibration,)}))
+    calibration = CalibrationChoice("mask", "bpm_20121104.fits", group=GROUP)
+    write_summary(root, replace(told, decisions=(calibration,)))
     with pytest.raises(WorkspaceError, match=r"bpm_20121104\.fits is not in"):
         export(root, tmp_path / "out")
 
 
 def test_offset_sky_is_told_to_dragons_as_it_was_decided(tmp_path):
     told = story("playground/S20170505S0095_image.fits")
-    decided = told.decisions[0].__class__("offset_sky=False", "the target fills the field", GROUP)
-    steps = list_steps(told.__class__(**{**vars(told), "decisions": (decided,)}), tmp_path)
+    decided = SkyChoice(False, ("S20170505S0095.fits",), "the target fills the field", group=GROUP)
+    steps = list_steps(replace(told, decisions=(decided,)), tmp_path)
     assert steps[0].dragons.endswith("-p prepare:bad_wcs=fix skyCorrect:offset_sky=False")
 
 
 def test_names_and_parameters_are_read_from_what_was_typed():
     assert file_name("NGC 5128 / b Kshort 60 s x 2, visit 2") == "NGC_5128_b_Kshort_60s_x_2_visit_2"
-    assert run_parameters("goafetch run X -p a:b=1 -p 'c:d=x y' --parameter e:f=2") == [
-        "a:b=1",
-        "c:d=x y",
-        "e:f=2",
-    ]
+    assert as_typed({"a": {"b": 1, "d": "x y"}, "c": {"e": ("f", "g")}}) == ["a:b=1", "a:d=x y", "c:e=f,g"]
     assert Path(file_name("../../etc/x")).name == file_name("../../etc/x")

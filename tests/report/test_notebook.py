@@ -14,6 +14,7 @@ from goafetch.archive.query import Criteria, build_query
 from goafetch.archive.search import SearchResult
 from goafetch.console.notebook import Cell
 from goafetch.console.terminal import Terminal
+from goafetch.events import CalibrationChoice, Decided, Made, Progressed, Refusal, StageBegun, StageEnded
 from goafetch.plan.model import Group, LeftOut, Plan, Setup
 from goafetch.report import view
 from goafetch.show import MOST_ROWS, table_html
@@ -59,7 +60,7 @@ def test_a_frame_shows_what_it_is(workspace):
 def test_a_plan_shows_its_groups_and_what_it_leaves_out():
     setup = Setup("GSAOI", "Kshort", 60.0, 1, "FOWLER", ())
     group = Group("science", "NGC5128", setup, datetime(2017, 5, 5), (Path("S1.fits"),), Path("S2_flat.fits"),
-                  reasons=("flat S2_flat.fits: the nearest",))  # fmt: skip
+                  reasons=(CalibrationChoice("flat", "S2_flat.fits", "the nearest"),))  # fmt: skip
     text = Plan(visits=(group,), left_out=(LeftOut(Path("S9.fits"), "no lamp-off"),))._repr_html_()
     for word in ("NGC5128 Kshort 60 s", "S2_flat.fits", "the nearest", "S9.fits", "no lamp-off"):
         assert word in text
@@ -71,11 +72,11 @@ def test_a_search_says_what_was_asked():
 
 
 def tell_a_run(notify):
-    notify("stage", name="stack <b>", total=4)
-    notify("progress", name="stack <b>", done=1, total=4)
-    notify("decision", what="offset_sky=False", reason="the target fills the field")
-    notify("refused", name="S9.fits", reason="it is broken")
-    notify("made", path="S1_flat.fits")
+    notify(StageBegun("stack <b>", 4))
+    notify(Progressed("stack <b>", 1, 4))
+    notify(Decided("offset_sky=False", "the target fills the field"))
+    notify(Refusal("S9.fits", "it is broken"))
+    notify(Made("S1_flat.fits"))
 
 
 def test_a_cell_has_a_line_for_what_was_decided_and_a_bar_for_what_runs(monkeypatch):
@@ -95,7 +96,7 @@ def test_a_cell_has_a_line_for_what_was_decided_and_a_bar_for_what_runs(monkeypa
         and "✗ left out S9.fits: it is broken" in text
     )
     assert "S1_flat.fits" not in text
-    cell("done", name="stack <b>")
+    cell(StageEnded("stack <b>"))
     assert "<progress" not in cell.as_html() and "✓ stack &lt;b&gt;" in cell.as_html()
     assert shown[-1] == cell.as_html()
 
@@ -113,8 +114,9 @@ def test_a_notebook_shows_a_run(workspace):
     pytest.importorskip("ipykernel")
     product = str(workspace / "playground/S20170505S0095_image.fits")
     cells = [
-        "from goafetch import view, watch\ntell = watch()\nassert type(tell).__name__ == 'Cell'",
-        "tell('stage', name='stack', total=2)\ntell('decision', what='yes')\ntell('done', name='stack')",
+        "from goafetch import view, watch\nfrom goafetch.events import Decided, StageBegun, StageEnded\n"
+        "tell = watch()\nassert type(tell).__name__ == 'Cell'",
+        "tell(StageBegun('stack', 2))\ntell(Decided('yes'))\ntell(StageEnded('stack'))",
         f"view({product!r})",
     ]
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])

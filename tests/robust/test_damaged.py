@@ -13,6 +13,7 @@ from same_products import differences
 from tiny_program import ON_TARGET, SIDE, name_of
 
 from goafetch.config import Settings
+from goafetch.events import Event, Refusal
 from goafetch.pipeline.job import Request, run_job
 from goafetch.pipeline.products import is_current
 from goafetch.plan.sort import sort_frames, unreadable
@@ -64,10 +65,10 @@ def test_each_damaged_file_is_refused_and_the_rest_reduced(
         (raw / f"{name}.fits").write_bytes(content)
     told = {}
 
-    def tell(event: str, /, **facts: object) -> None:
-        refuse_faults(event, **facts)
-        if event == "refused":
-            told[str(facts["name"]).removesuffix(".fits")] = str(facts["reason"])
+    def tell(event: Event) -> None:
+        refuse_faults(event)
+        if isinstance(event, Refusal):
+            told[event.name.removesuffix(".fits")] = event.reason
 
     report = run_job(Request(str(raw), into=tmp_path / "ws"), Settings(), tell, pool=Here())
     assert report.exit_code == 1

@@ -20,6 +20,7 @@ from goafetch.config import load_settings
 from goafetch.errors import NothingFound, WorkspaceError
 from goafetch.locks import Busy, exclusive, take
 from goafetch.pipeline.folder import take_folder
+from goafetch.words import what, words
 from goafetch.workspace import Workspace, fits_name, held, prepared, write_atomically
 
 
@@ -110,7 +111,7 @@ def test_without_locks_a_run_warns_and_knows_its_own_machine_s_runs(
 
     monkeypatch.setattr(fcntl, "flock", none)
     workspace, told = Workspace(tmp_path).make(), []
-    with held(workspace, lambda event, **facts: told.append(facts["text"])):
+    with held(workspace, lambda event: told.append(words(event))):
         assert len(told) == 1 and "no file locks" in told[0]
         with pytest.raises(WorkspaceError, match="another run works"), held(workspace):
             pass
@@ -142,9 +143,9 @@ def test_without_symbolic_links_raw_files_are_copied_once(
     monkeypatch.setattr(os, "symlink", refuse)
     workspace, told = Workspace(tmp_path / "ws").make(), []
     for _ in range(2):
-        files, _ = take_folder(tiny_night, workspace, lambda event, **facts: told.append(facts), Here())
+        files, _ = take_folder(tiny_night, workspace, lambda event: told.append(what(event)), Here())
         assert len(files) == len(list(tiny_night.iterdir())) and not any(path.is_symlink() for path in files)
-    assert [facts["what"].split(" were ")[0] for facts in told] == [f"{len(files)} raw files"]
+    assert [text.split(" were ")[0] for text in told] == [f"{len(files)} raw files"]
 
 
 def test_a_folder_is_looked_into_but_not_its_environments_hidden_parts_and_workspaces(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_a_folder_is_looked_into_but_not_its_environments_hidden_parts_and_works
     (raw / "night/._S1.fits").write_text("")
     told: list[object] = []
     files, _ = take_folder(
-        raw, Workspace(tmp_path / "ws").make(), lambda event, **facts: told.append(facts["what"]), Here()
+        raw, Workspace(tmp_path / "ws").make(), lambda event: told.append(what(event)), Here()
     )
     assert [path.name for path in files] == ["S.fits", "Snight.fits"]
     assert told == [f"passed over {raw / 'other'}"]

@@ -13,6 +13,7 @@ from shell import Shell
 
 from goafetch.console.failures import DEBUG
 from goafetch.errors import Failure, describe
+from goafetch.events import Noted, Progressed, Transfer, silent
 from goafetch.pipeline.log import logged
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO   |WARNING|ERROR  ) \S.*")
@@ -27,7 +28,8 @@ def test_a_run_leaves_a_log_for_people_and_one_for_machines(tiny_whole: Path) ->
     events = [json.loads(line) for line in (tiny_whole / "playground/events.jsonl").read_text().splitlines()]
     assert all(datetime.fromisoformat(event["time"]).utcoffset() is not None for event in events)
     kinds = {event["event"] for event in events}
-    assert {"plan", "stage", "step", "done", "progress", "decision", "made", "warning", "info"} == kinds
+    decided = {"decision", "separation", "sky", "calibration"}
+    assert kinds == {"plan", "stage", "step", "done", "progress", "made", "warning", "info"} | decided
     page = (Path(__file__).parents[2] / "docs/howto/logs.md").read_text(encoding="utf-8")
     assert all(re.search(rf"^\|.*`{kind}`.*\|.*\|$", page, re.MULTILINE) for kind in kinds)
     made = {Path(event["path"]).name for event in events if event["event"] == "made"}
@@ -37,17 +39,17 @@ def test_a_run_leaves_a_log_for_people_and_one_for_machines(tiny_whole: Path) ->
 def test_lines_are_whole_flushed_and_appended_from_several_threads(tmp_path: Path) -> None:
     log, events = tmp_path / "reduce.log", tmp_path / "events.jsonl"
     for _ in range(2):
-        with logged(lambda event, **facts: None, log, events) as tell:
+        with logged(silent, log, events) as tell:
             threads = [
-                threading.Thread(target=lambda: [tell("info", text="Grüße\n" * 50) for _ in range(50)])
+                threading.Thread(target=lambda: [tell(Noted("Grüße\n" * 50)) for _ in range(50)])
                 for _ in range(4)
             ]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-            tell("transfer", name="a", done=1, total=2)
-            tell("progress", name="a", done=1, total=2)
+            tell(Transfer("a", 1, 2))
+            tell(Progressed("a", 1, 2))
             last = json.loads(events.read_text(encoding="utf-8").splitlines()[-1])  # before it is closed
             assert last["event"] == "progress"
     assert len(log.read_text(encoding="utf-8").splitlines()) == 400

@@ -18,6 +18,7 @@ from goafetch.practice.exposure.night import Exposure
 from goafetch.practice.exposure.scene import Field, Galaxy
 from goafetch.practice.pointings import beside, with_target
 from goafetch.practice.program import PROGRAM, SKY_PLACE, TARGET, sky_field
+from goafetch.words import words
 
 pytestmark = pytest.mark.prove
 
@@ -68,7 +69,7 @@ def off_level(done: RunReport, monkeypatch: pytest.MonkeyPatch) -> dict[str, flo
 
 
 def decisions(done: RunReport) -> str:
-    return " ".join(f"{each.what} {each.reason}" for each in done.summary.decisions)
+    return " ".join(map(words, done.summary.decisions))
 
 
 def second(first: int, steps: Sequence[tuple[float, float]] = DITHER, **facts: Any) -> list[Exposure]:
@@ -171,5 +172,5 @@ def test_two_names_at_one_place_are_joined_in_one_observation_or_told(
     other = second(101, base=(0.0, 0.0), target="Cen A", observation=f"{PROGRAM}-{observation}", field="T")
     done = reduced(tmp_path, [*visit(95), *other], {"T": crowd()})
     assert len(done.stacks) == stacks
-    assert any("two names" in text for text in done.summary.warnings) == (stacks == 2)
+    assert any("two names" in warned.text for warned in done.summary.warnings) == (stacks == 2)
     assert ("taken for one target" in decisions(done)) == (stacks == 1)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from goafetch.events import Event, Fault
+
 SECONDS, MEMORY = 10, 1_500_000_000
 
 
@@ -95,10 +97,10 @@ def time_limit(seconds: int = SECONDS) -> Iterator[None]:
             signal.signal(name, handler)
 
 
-def refuse_faults(event: str, /, **facts: object) -> None:
+def refuse_faults(event: Event, /) -> None:
     """A notify for which an unforeseen error, though survived, is a failure of the test."""
-    if event == "fault":
-        raise Unforeseen(str(facts["trace"]))
+    if isinstance(event, Fault):
+        raise Unforeseen(event.trace)
 
 
 class Unforeseen(BaseException):

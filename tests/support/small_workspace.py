@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
+from goafetch.events import CalibrationChoice, Decided, Warned
 from goafetch.report.model import (
-    Calibration,
-    Decision,
     Exclusion,
     Exposure,
     Product,
@@ -26,6 +25,9 @@ GAP = slice(312, 330)
 SCALE = 0.02 / 3600
 STAR = (200, 150)  # x, y, 0-based: the brightest pixel
 GROUP = "NGC5128 Kshort 60 s"
+FLAT_CHOICE = CalibrationChoice(
+    "flat", "S20170505S0030_flat.fits", "same filter, 0.4 days apart", group=GROUP
+)
 
 
 def primary_header(**more):
@@ -129,21 +131,27 @@ def story(*stacks):
         fetched=51,
         fetched_bytes=1_020_000_000,
         exposures=tuple(
-            Exposure(n, "on target" if i < 9 else "off target", GROUP, "within 0.4 arcsec of the target")
+            Exposure(
+                n,
+                "on target" if i < 9 else "off target",
+                GROUP,
+                "within 0.4 arcsec of the target",
+                stack=GROUP,
+            )
             for i, n in enumerate(names)
         ),
         decisions=(
-            Decision("sky from 7 off-target exposures", "1500 sources an array on target", GROUP),
-            Decision("offset_sky is on", "the sky level drifts by 8 % in half an hour", GROUP),
+            Decided("sky from 7 off-target exposures", "1500 sources an array on target", group=GROUP),
+            Decided("offset_sky is on", "the sky level drifts by 8 % in half an hour", group=GROUP),
+            FLAT_CHOICE,
         ),
-        calibrations=(Calibration(GROUP, "flat", "S20170505S0030_flat.fits", "same filter, 0.4 days apart"),),
         exclusions=(Exclusion("S20170505S0200.fits", "filter <Unknown> & the wheel had not stopped"),),
         products=(
             Product("playground/calibrations/processed_flat/S20170505S0030_flat.fits", "flat"),
-            *(Product(stack, "stack", GROUP) for stack in stacks),
+            *(Product(stack, "stack", GROUP, GROUP) for stack in stacks),
         ),
         timings=(Timing("fetch", 12.5, 51), Timing("reduce", 14.0, 16), Timing("stack", 5.0, 9)),
-        warnings=("no catalogue could be reached: positions are relative",),
+        warnings=(Warned("no catalogue could be reached: positions are relative"),),
     )
 
 

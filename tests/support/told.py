@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
+
+from goafetch.events import Event
+
+E = TypeVar("E", bound=Event)
 
 
-class Told(list[tuple[str, dict[str, Any]]]):
-    """Events with their facts, in order."""
+class Told(list[Event]):
+    """Events in order."""
 
-    def __call__(self, event: str, /, **facts: object) -> None:
-        self.append((event, facts))
+    def __call__(self, event: Event, /) -> None:
+        self.append(event)
 
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        """The facts of one kind of event."""
-        return [facts for event, facts in self if event == kind]
+    def of(self, kind: type[E]) -> list[E]:
+        """The events of one kind."""
+        return [event for event in self if isinstance(event, kind)]

@@ -67,10 +67,10 @@ def _draw_depth(stack: Stack, quality: Quality) -> list[Figure]:
     return [Figure(svg, "The faintest star at five sigma, in an aperture of one FWHM in radius.")]
 
 
-def list_skies(folder: Path, summary: RunSummary, group: str) -> tuple[list[Path], list[Path]]:
-    """The frames of a group that tell the sky's level: those on target, and those off target."""
+def list_skies(folder: Path, summary: RunSummary, stack: str) -> tuple[list[Path], list[Path]]:
+    """The frames of a stack that tell the sky's level: those on target, and those off target."""
     paths = {
-        kind: [folder / p.path for p in summary.products if p.kind == kind and p.group == group]
+        kind: [folder / p.path for p in summary.products if p.kind == kind and p.stack == stack]
         for kind in ("on target", "off target")
     }
     return [p for p in paths["on target"] if p.exists()], [p for p in paths["off target"] if p.exists()]
