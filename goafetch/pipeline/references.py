@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from calstore import associate as calstore
+from calstore.associate import Calibration, Match, Need, NoMatch, best
 from goafetch import catalog
 from goafetch.catalog import MAGNITUDES, POSITIONS, SERVER
 from goafetch.errors import UsageError
@@ -86,16 +88,30 @@ class References:
             self._thread.start()
 
     def standard_of(self, stack: Stack) -> Stack | None:
-        """The standard's stack whose zeropoint a science stack takes: of the same filter, nearest in time."""
-        if stack.kind != SCIENCE:
+        """The standard's stack whose zeropoint a science stack takes, by the store's rule."""
+        answer = self._standard_for(stack)
+        return self._standards[int(answer.calibration.path)] if isinstance(answer, Match) else None
+
+    def _standard_for(self, stack: Stack) -> Match | NoMatch | None:
+        """What the rule says of the standards, by their place in the plan; None where none matters."""
+        if stack.kind != SCIENCE or not self._standards:
             return None
-        fitting = [each for each in self._standards if each.setup.filter == stack.setup.filter]
-        when = stack.groups[0].when
-        return min(fitting, key=lambda each: abs(each.groups[0].when - when), default=None)
+        need = Need(kind=calstore.STANDARD, when=stack.groups[0].when, filter_name=stack.setup.filter)
+        offered = (
+            Calibration(
+                kind=calstore.STANDARD,
+                path=f"{place:06d}",
+                when=standard.groups[0].when,
+                filter_name=standard.setup.filter,
+            )
+            for place, standard in enumerate(self._standards)
+        )
+        return best(need, offered)
 
     def of_stack(self, stack: Stack, parameters: Mapping[str, Mapping[str, Any]], notify: Notify) -> Given:
         """What a stack's steps are given: the files, beside the user's own parameters, which win."""
         self._await(notify)
+        self._tell_far_standards(stack, notify)
         files = self._files(stack)
         own = [parameters.get(step, {}).get(name) for step, name in files]
         contents = {
@@ -112,6 +128,14 @@ class References:
             if path is not None:  # the product tells of them, wherever it is read
                 merged.setdefault(step, {}).setdefault(name, str(path.absolute()))
         return Given(merged, contents)
+
+    def _tell_far_standards(self, stack: Stack, notify: Notify) -> None:
+        """Say which standards of the filter the rule keeps from a stack that gets none."""
+        answer = self._standard_for(stack)
+        for lost in answer.rejected if isinstance(answer, NoMatch) else ():
+            if lost.calibration.filter_name == stack.setup.filter:
+                name = self._standards[int(lost.calibration.path)].name
+                notify(Decided(f"no zeropoint from {name} for {stack.name}", lost.reason))
 
     def _files(self, stack: Stack) -> dict[tuple[str, str], Path | None]:
         place = self._places.get(stack)

@@ -1,6 +1,6 @@
 """What --catalog, --phot-catalog and --standards bring to each stack, before and beside the work."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -104,6 +104,17 @@ def test_science_takes_the_zeropoint_of_the_nearest_standard(references, tmp_pat
     given = found.of_stack(science, {}, silent)
     assert given.parameters["measureZeropoint"]["standard"].endswith("near_image.fits")
     assert "its key" in given.contents.values()
+
+
+def test_a_standard_of_more_than_thirty_days_before_lends_no_zeropoint_and_is_named(references):
+    """The nearest standard once served however old it was: the store's rule, 30 days, was not asked."""
+    science = hashable(stack("science", "a", 5))
+    old = hashable(stack("standard", "s1", 5))
+    old.groups[0].when -= timedelta(days=31)
+    found, said = references(science, old, catalog="none", phot_catalog="none"), []
+    assert found.standard_of(science) is None
+    found.of_stack(science, {}, said.append)
+    assert "s1" in said[0].what and "31.0 days away, at most 30 allowed" in said[0].reason
 
 
 def test_magnitudes_of_the_archives_records_are_kept_in_the_lock_and_used(references, tmp_path):
