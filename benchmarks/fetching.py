@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.download import fetch
+from goafetch.archive.download import Options, fetch
 from goafetch.archive.query import Criteria
 from goafetch.archive.records import Record
 from goafetch.archive.search import search
-from goafetch.archive.unpack import Wanted, expand
+from goafetch.archive.unpack import Expected, decompress
 from goafetch.engine.pool import Pool
 
 SERVE = "import sys; from pathlib import Path; from goafetch.practice.server import serve\n"
@@ -83,8 +83,8 @@ def measure(client: ArchiveClient, records: list[Record], pool: Pool, source: Pa
         return work
 
     def unpack_alone(folder: Path) -> None:
-        tasks = [(str(source / r.filename), str(folder / r.name), Wanted(r.file_md5)) for r in records]
-        for future in [pool.submit(expand, *task) for task in tasks]:
+        tasks = [(str(source / r.filename), str(folder / r.name), Expected(r.file_md5)) for r in records]
+        for future in [pool.submit(decompress, *task) for task in tasks]:
             future.result()
 
     ways: dict[str, Callable[[Path], object]] = {
@@ -92,8 +92,10 @@ def measure(client: ArchiveClient, records: list[Record], pool: Pool, source: Pa
         "client, 1 connection": move(1),
         "curl, 4 connections": curl(urls, 4),
         "client, 4 connections": move(4),
-        "fetch --no-unpack, md5 verified": lambda d: fetch(client, records, d / "p", unpack=False, pool=pool),
-        "fetch, unpacked and verified": lambda d: fetch(client, records, d / "p", pool=pool),
+        "fetch --no-unpack, md5 verified": lambda d: fetch(
+            client, records, d / "p", Options(unpack=False, pool=pool)
+        ),
+        "fetch, unpacked and verified": lambda d: fetch(client, records, d / "p", Options(pool=pool)),
         "unpacking alone, from disk": unpack_alone,
     }
     rounds = [{name: rate(work, size) for name, work in ways.items()} for _ in range(5)]

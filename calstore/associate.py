@@ -265,7 +265,7 @@ def best(
     cannot be used after all; then the next one wins.
     """
     rule = _rule(need.kind)
-    fitting, rejected = _weigh(rule, need, candidates)
+    fitting, rejected = weigh(need, candidates)
     while fitting and (reason := problem(fitting[0])) is not None:
         rejected.append(Rejection(fitting.pop(0), reason))
     if not fitting:
@@ -275,21 +275,15 @@ def best(
     return Match(winner, _why_taken(rule, need, winner, len(losers)), (*losers, *rejected))
 
 
-def suiting(need: Need, candidates: Iterable[Calibration]) -> list[Calibration]:
-    """All candidates that meet the rule's conditions, the best first: what a set of flats is made from."""
-    return _weigh(_rule(need.kind), need, candidates)[0]
-
-
-def _weigh(
-    rule: Rule, need: Need, candidates: Iterable[Calibration]
-) -> tuple[list[Calibration], list[Rejection]]:
-    """Those that meet all conditions, the best first, and the others."""
+def weigh(need: Need, candidates: Iterable[Calibration]) -> tuple[list[Calibration], list[Rejection]]:
+    """The candidates of the need's kind that meet all conditions, the best first, and the others."""
+    conditions = _rule(need.kind).conditions
     fitting: list[Calibration] = []
     rejected: list[Rejection] = []
     for candidate in candidates:
         if candidate.kind != need.kind:
             continue
-        reasons = (condition(need, candidate) for condition in rule.conditions)
+        reasons = (condition(need, candidate) for condition in conditions)
         reason = next(filter(None, reasons), None)
         if reason is None:
             fitting.append(candidate)

@@ -7,7 +7,7 @@ _called_by_m = _name == "-m" and "goafetch" in sys.orig_argv
 if _called_by_m and not sys.flags.safe_path:
     del sys.path[0]  # `python -m goafetch` imports nothing from the folder that one works in
 if _called_by_m or _name.endswith(("/goafetch", "/goafetch/__main__.py")):
-    from goafetch.interrupts import leave_at_once
+    from goafetch.process import leave_at_once
 
     leave_at_once()
 

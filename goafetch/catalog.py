@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from goafetch import network
 from goafetch.errors import UsageError
 from goafetch.events import Noted, Notify, Warned
+from goafetch.workspace import write_atomically
 
 #: VizieR at the CDS (Ochsenbein et al. 2000, A&AS 143, 23).
 SERVER = "https://vizier.cds.unistra.fr"
@@ -86,13 +88,6 @@ def find_stars(
     return found
 
 
-def find_positions(
-    wanted: str, ra: float, dec: float, folder: Path, notify: Notify, server: str = SERVER
-) -> Path | None:
-    """The file with reference stars that ``--catalog`` means, as ``find_stars`` has it."""
-    return find_stars(POSITIONS, wanted, ra, dec, folder, notify, server)
-
-
 def kept(names: tuple[str, ...], ra: float, dec: float, folder: Path) -> Path | None:
     """The stars about a position in degrees that the first of some services gave before, None for none."""
     paths = (place_of(name, ra, dec, folder) for name in names)
@@ -135,11 +130,6 @@ def why_not_reachable(server: str) -> str:
         on_the_way = f": the proxy {network.without_password(proxy)} does not answer" if proxy else ""
         return f"{server} cannot be reached{on_the_way}"
     return ""
-
-
-def is_reachable(server: str) -> bool:
-    """Whether a connection to a server, or to the proxy on the way, opens within ``REACH`` seconds in all."""
-    return not why_not_reachable(server)
 
 
 def _opens(url: str) -> bool:
@@ -204,6 +194,6 @@ def _keep(table: Any, service: Service, path: Path) -> None:
     if service.label == "2MASS":
         table["error_mas"] = ERROR_2MASS
     path.parent.mkdir(parents=True, exist_ok=True)
-    half_made = path.with_suffix(".part")
-    table.write(half_made, format="ascii.ecsv", overwrite=True)
-    half_made.replace(path)
+    text = io.StringIO()
+    table.write(text, format="ascii.ecsv")
+    write_atomically(path, text.getvalue())

@@ -50,7 +50,9 @@ def load_settings(
     """Settings by precedence: what was ``given`` (None counts as not), environment, files, defaults."""
     environment = os.environ if environment is None else environment
     settings = Settings(store=_dragons_store(home or folders.home()))
-    user, own = (_read_toml(path) for path in _files(workspace))
+    folder = folders.configuration()
+    user = _read_toml(folder / "goafetch.toml" if folder else None)
+    own = _read_toml(workspace / "goafetch.toml" if workspace else None)
     if "cluster" in own:
         raise UsageError(
             f"{workspace}/goafetch.toml names a cluster, and would have this machine run what it sends",
@@ -77,12 +79,6 @@ def parse_size(text: str) -> int:
     return int(size)
 
 
-def _files(workspace: Path | None) -> tuple[Path | None, Path | None]:
-    """The user's own configuration, and the workspace's."""
-    user = folders.configuration()
-    return user / "goafetch.toml" if user else None, workspace / "goafetch.toml" if workspace else None
-
-
 def _read_toml(path: Path | None) -> dict[str, Any]:
     if path is None or not folders.is_file(path):
         return {}
@@ -94,12 +90,8 @@ def _read_toml(path: Path | None) -> dict[str, Any]:
 
 
 def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    names = {f"GOAFETCH_{f.name.upper()}": f.name for f in fields(Settings)}
-    return {
-        names[variable]: _convert(names[variable], value, variable)
-        for variable, value in environment.items()
-        if variable in names and value
-    }
+    named = ((f.name, f"GOAFETCH_{f.name.upper()}") for f in fields(Settings))
+    return {key: _convert(key, environment[name], name) for key, name in named if environment.get(name)}
 
 
 def _convert(key: str, value: Any, where: str) -> Any:
@@ -132,25 +124,21 @@ def _expanded(text: str) -> Path:
 
 def _dragons_store(home: Path | None) -> Path | None:
     """The store that DRAGONS' own configuration names: ``dragonsrc`` (3.1 on) before ``rsys.cfg`` (3.0)."""
+    if home is None:
+        return None
     for path, key in (
-        ()
-        if home is None
-        else (
-            (home / ".dragons/dragonsrc", "databases"),
-            (home / ".geminidr/rsys.cfg", "database_dir"),
-        )
+        (home / ".dragons/dragonsrc", "databases"),
+        (home / ".geminidr/rsys.cfg", "database_dir"),
     ):
-        if folders.is_file(path):
-            parser = configparser.ConfigParser(interpolation=None)
-            try:
-                parser.read_string(read_text(path), str(path))
-            except configparser.Error as error:
-                raise UsageError(
-                    f"{path} cannot be read: {error}", remedy="correct it or remove it"
-                ) from error
-            value = parser.get("calibs", key, fallback="").strip().splitlines()
-            if value:
-                return _store_beside(value[0])
+        if not folders.is_file(path):
+            continue
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            parser.read_string(read_text(path), str(path))
+        except configparser.Error as error:
+            raise UsageError(f"{path} cannot be read: {error}", remedy="correct it or remove it") from error
+        if value := parser.get("calibs", key, fallback="").strip().splitlines():
+            return _store_beside(value[0])
     return None
 
 

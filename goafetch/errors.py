@@ -21,8 +21,7 @@ class GoafetchError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        parts = [self.found, f"needed: {self.needed}" if self.needed else "", self.remedy]
-        return "; ".join(part for part in parts if part)
+        return str(Failure(self.exit_code, self.found, self.needed, self.remedy))
 
     def __reduce__(self) -> tuple[type[GoafetchError], tuple[str, str, str]]:
         return type(self), (self.found, self.needed, self.remedy)

@@ -1,11 +1,13 @@
-"""Names of files: in lists as people's editors write them, in any encoding, in sentences, and of groups."""
+"""Text: lists of names as people's editors write them, names of groups, and records as HTML for notebooks."""
 
 from __future__ import annotations
 
 import codecs
+import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from goafetch.errors import UsageError
 
@@ -51,3 +53,19 @@ def _decoded(content: bytes, where: str) -> str:
     if content.startswith(_UTF16):
         raise UsageError(f"{where} is in UTF-16", "text in UTF-8", "save it in that encoding")
     return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+
+
+#: Rows that a notebook shows of a long table.
+MOST_ROWS = 200
+
+
+def table_html(rows: Sequence[Mapping[str, Any]], caption: str) -> str:
+    """Records as an HTML table with a caption; of a long one the first rows, and how many follow."""
+    names = list(rows[0]) if rows else []
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(row[name]))}</td>" for name in names) + "</tr>"
+        for row in rows[:MOST_ROWS]
+    )
+    more = f"<p>and {len(rows) - MOST_ROWS} more</p>" if len(rows) > MOST_ROWS else ""
+    return f"<table><caption>{html.escape(caption)}</caption><tr>{head}</tr>{body}</table>{more}"

@@ -10,9 +10,9 @@ from functools import cache, cached_property
 from typing import Any
 
 from calstore import associate as kinds
-from calstore.associate import Calibration, Match, Need, best, suiting, valid_from
+from calstore.associate import Calibration, Match, Need, best, valid_from, weigh
 from goafetch.archive import calmgr
-from goafetch.archive.calmgr import LAMP_OFF, LAMP_ON, MASK, STANDARD, TYPES, Listed, Settings
+from goafetch.archive.calmgr import LAMP_OFF, LAMP_ON, MASK, STANDARD, TYPES, Associated, Readout
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.records import Record
 from goafetch.text import some
@@ -26,11 +26,11 @@ WORDS = {LAMP_ON: "lamp-on flats", LAMP_OFF: "lamp-off flats", STANDARD: "standa
 class ScienceGroup:
     """Science files that need the same calibrations: of one program, filter and night.
 
-    ``settings``: of the one with the largest region; None where its header is not given out.
+    ``readout``: of the one with the largest region; None where its header is not given out.
     """
 
     records: tuple[Record, ...]
-    settings: Settings | None = field(default_factory=Settings)
+    readout: Readout | None = field(default_factory=Readout)
 
     @property
     def when(self) -> datetime:
@@ -50,7 +50,7 @@ class ScienceGroup:
             kind=kind,
             when=self.when,
             filter_name=first.filter_name or "",
-            region=self.settings.region if self.settings else (),
+            region=self.readout.region if self.readout else (),
             name=self.name,
         )
 
@@ -61,13 +61,13 @@ class CalibrationSet:
 
     kind: str
     records: tuple[Record, ...]
-    settings: Settings
+    readout: Readout
 
     @property
     def name(self) -> str:
         """What it is, for messages."""
         first, n = self.records[0], len(self.records)
-        coadds = f" x {self.settings.coadds}" if self.settings.coadds != 1 else ""
+        coadds = f" x {self.readout.coadds}" if self.readout.coadds != 1 else ""
         exposure = f"{first.exposure_time:g} s" if first.exposure_time is not None else "unknown exposure"
         what = f" of {first.object}" if self.kind == STANDARD else ""
         return f"{n} {WORDS[self.kind]}{what} in {first.filter_name} of {first.night}, {exposure}{coadds}"
@@ -79,10 +79,10 @@ class CalibrationSet:
             kind=kind,
             when=_middle(self.records),
             filter_name=first.filter_name or "",
-            region=self.settings.region,
+            region=self.readout.region,
             exposure_time=first.exposure_time,
-            coadds=self.settings.coadds,
-            read_mode=f"{first.detector_readmode_setting or ''} {self.settings.reads}".strip(),
+            coadds=self.readout.coadds,
+            read_mode=f"{first.detector_readmode_setting or ''} {self.readout.reads}".strip(),
             **more,
         )
 
@@ -110,44 +110,40 @@ class Choice:
         self.rejected.update({record.name: f"{unfit.name}: {reason}" for record in unfit.records})
 
 
-def make_sets(kind: str, records: Iterable[Record], settings: Mapping[str, Settings]) -> list[CalibrationSet]:
+def make_sets(kind: str, records: Iterable[Record], readouts: Mapping[str, Readout]) -> list[CalibrationSet]:
     """Divide files of one type into sets that are uniform in night and read-out (standards: and star)."""
-    groups: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+    groups: dict[tuple[Readout, object], list[Record]] = defaultdict(list)
     for record in records:
-        read = settings.get(record.name, Settings())
+        readout = readouts.get(record.name, Readout())
         exposure = None if record.exposure_time is None else round(record.exposure_time, 2)
         star = record.object if kind == STANDARD else None
-        key = (record.night, record.filter_name, exposure, read, record.detector_readmode_setting, star)
-        groups[key].append(record)
-    return [
-        CalibrationSet(kind, tuple(group), settings.get(group[0].name, Settings()))
-        for group in groups.values()
-    ]
+        key = (record.night, record.filter_name, exposure, record.detector_readmode_setting, star)
+        groups[readout, key].append(record)
+    return [CalibrationSet(kind, tuple(group), readout) for (readout, _), group in groups.items()]
 
 
 def choose_flats(group: ScienceGroup, on: Sequence[CalibrationSet], off: Sequence[CalibrationSet]) -> Choice:
     """The nearest lamp-on set that has a lamp-off set read in the same way, and that lamp-off set."""
     choice = Choice()
     fitting = _fitting(group, kinds.LAMP_ON, on, choice)
-    pairs = [(lit, _dark_for(lit, off)) for lit in fitting]
-    complete = [(lit, dark) for lit, dark in pairs if dark is not None]
-    lit, dark = complete[0] if complete else (fitting[0] if fitting else None, None)
-    if lit is None:
+    partners = [_lamp_off_for(on_set, off) for on_set in fitting]
+    taken = next((i for i, partner in enumerate(partners) if partner), 0)
+    off_set = partners[taken] if partners else None
+    if not fitting:
         choice.warnings.append(f"no lamp-on flats suit {group.name}")
     else:
-        choice.take(lit, _praise(lit, group))
-    if dark is not None and lit is not None:
-        choice.take(dark, f"{_praise(dark, group)}, read as the lamp-on flats")
-    elif lit is not None:
-        choice.warnings.append(f"no lamp-off flats match the {lit.name}")
-    for other, partner in pairs:
-        if other is not lit:
-            lacking = partner is None and dark is not None
-            choice.reject(
-                other, "no lamp-off flats match it" if lacking else f"a nearer set serves {group.name}"
-            )
+        choice.take(fitting[taken], _why_taken(fitting[taken], group))
+    if off_set is not None:
+        choice.take(off_set, f"{_why_taken(off_set, group)}, read as the lamp-on flats")
+    elif fitting:
+        choice.warnings.append(f"no lamp-off flats match the {fitting[taken].name}")
+    for i, (other, partner) in enumerate(zip(fitting, partners, strict=True)):
+        if i != taken:
+            lacking = partner is None and off_set is not None
+            why = "no lamp-off flats match it" if lacking else f"a nearer set serves {group.name}"
+            choice.reject(other, why)
     for other in off:
-        if other is not dark:
+        if other is not off_set:
             choice.reject(other, "not the lamp-off partner of the flats taken")
     return choice
 
@@ -159,7 +155,7 @@ def choose_standards(group: ScienceGroup, sets: Sequence[CalibrationSet]) -> Cho
     nearest = _distance(fitting[0], group) if fitting else 0
     for standard in fitting:
         if _distance(standard, group) == nearest:
-            choice.take(standard, _praise(standard, group))
+            choice.take(standard, _why_taken(standard, group))
         else:
             choice.reject(standard, f"standards of a nearer night serve {group.name}")
     return choice
@@ -171,18 +167,14 @@ def choose_mask(records: Sequence[Record], candidates: Sequence[Record]) -> Choi
     first = records[0]
     usable = []
     for mask in candidates:
-        if None not in (mask.detector_binning, first.detector_binning) and (
-            mask.detector_binning != first.detector_binning
-        ):
+        binnings = {mask.detector_binning, first.detector_binning}
+        if len(binnings - {None}) > 1:
             choice.rejected[mask.name] = f"binning {mask.detector_binning}, needed {first.detector_binning}"
         elif (start := valid_from(mask.name, mask.ut_datetime)) is None:
             choice.rejected[mask.name] = "neither its name nor its record tells from when it is valid"
         else:
             usable.append(Calibration(kind=kinds.PROCESSED_BPM, when=start, path=mask.name))
-    need = Need(kind=kinds.PROCESSED_BPM, when=_middle(records), name=f"data of {first.night}")
-    if not usable:
-        return choice
-    found = best(need, usable)
+    found = best(Need(kind=kinds.PROCESSED_BPM, when=_middle(records), name=f"data of {first.night}"), usable)
     choice.rejected |= {r.calibration.path: r.reason for r in found.rejected}
     if isinstance(found, Match):
         choice.taken[found.calibration.path] = f"bad-pixel mask: {found.reason}"
@@ -193,27 +185,23 @@ def _fitting(
     group: ScienceGroup, kind: str, sets: Sequence[CalibrationSet], choice: Choice
 ) -> list[CalibrationSet]:
     """Sets that meet the rule's conditions, the nearest first; the others are rejected with its words."""
-    need, by_path = group.need(kind), {s.calibration.path: s for s in sets}
+    by_path = {s.calibration.path: s for s in sets}
     offered = [s.calibration for s in sets]
-    if group.settings is None:  # what the science's region asks of a flat cannot be judged
+    if group.readout is None:  # what the science's region asks of a flat cannot be judged
         offered = [replace(calibration, region=()) for calibration in offered]
-    good = [by_path[calibration.path] for calibration in suiting(need, offered)]
-    for rejection in best(need, offered).rejected:
-        unfit = by_path[rejection.calibration.path]
-        if unfit not in good:
-            choice.reject(unfit, rejection.reason)
-    return good
+    good, unfit = weigh(group.need(kind), offered)
+    for rejection in unfit:
+        choice.reject(by_path[rejection.calibration.path], rejection.reason)
+    return [by_path[calibration.path] for calibration in good]
 
 
-def _dark_for(lit: CalibrationSet, off: Sequence[CalibrationSet]) -> CalibrationSet | None:
-    need = lit.traits(Need, kinds.LAMP_OFF, name=lit.name)
-    found = best(need, [s.calibration for s in off])
-    if not isinstance(found, Match):
-        return None
-    return next(s for s in off if s.calibration.path == found.calibration.path)
+def _lamp_off_for(on_set: CalibrationSet, off: Sequence[CalibrationSet]) -> CalibrationSet | None:
+    need = on_set.traits(Need, kinds.LAMP_OFF, name=on_set.name)
+    good, _ = weigh(need, [s.calibration for s in off])
+    return next(s for s in off if s.calibration == good[0]) if good else None
 
 
-def _praise(chosen: CalibrationSet, group: ScienceGroup) -> str:
+def _why_taken(chosen: CalibrationSet, group: ScienceGroup) -> str:
     nights = _distance(chosen, group)
     apart = "same night" if nights == 0 else f"{nights} night{'s' if nights > 1 else ''} apart"
     return f"{WORDS[chosen.kind]}: filter {chosen.records[0].filter_name}, {apart}"
@@ -257,15 +245,15 @@ class Association:
 
 
 @dataclass(frozen=True)
-class _Offer:
-    """What the archive associates: by type and science file, with the records and settings of all of it.
+class _Candidates:
+    """What the archive associates: by type and science file, with the records and readouts of all of it.
 
     ``failed`` as in Association.
     """
 
-    listed: dict[str, dict[str, list[Listed]]]
+    listed: dict[str, dict[str, list[Associated]]]
     known: dict[str, Record]
-    settings: dict[str, Settings]
+    readouts: dict[str, Readout]
     failed: dict[str, list[str]]
 
     @cached_property
@@ -280,7 +268,7 @@ class _Offer:
 
     def sets(self, kind: str, part: Sequence[Record]) -> list[CalibrationSet]:
         """The same, in uniform sets."""
-        return make_sets(kind, self.candidates(kind, part), self.settings)
+        return make_sets(kind, self.candidates(kind, part), self.readouts)
 
 
 def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
@@ -291,12 +279,12 @@ def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
     """
     parts = _parts(records)
     offer = _gather(client, parts)
-    find_masks = cache(lambda instrument: calmgr.masks(client, instrument))
+    find_masks = cache(lambda instrument: calmgr.find_masks(client, instrument))
     choices = [Choice(warnings=_complaints(parts, offer))]
     lost: dict[str, list[str]] = {}
     for part in parts:
         begin = len(choices)
-        group = ScienceGroup(tuple(part), offer.settings.get(_largest(part, client.today()).name))
+        group = ScienceGroup(tuple(part), offer.readouts.get(_largest(part, client.today()).name))
         flats = choose_flats(group, offer.sets(LAMP_ON, part), offer.sets(LAMP_OFF, part))
         standards = choose_standards(group, offer.sets(STANDARD, part))
         choices += [flats, standards]
@@ -337,9 +325,9 @@ def _largest(part: Sequence[Record], today: date) -> Record:
     return max(part, key=lambda record: (not record.proprietary(today), record.data_size or 0, record.name))
 
 
-def _gather(client: ArchiveClient, parts: Sequence[list[Record]]) -> _Offer:
+def _gather(client: ArchiveClient, parts: Sequence[list[Record]]) -> _Candidates:
     """All that has to be asked: associations, the calibrations' own records, and how they were read."""
-    listed: dict[str, dict[str, list[Listed]]] = {kind: {} for kind in TYPES}
+    listed: dict[str, dict[str, list[Associated]]] = {kind: {} for kind in TYPES}
     known: dict[str, Record] = {}
     failures: dict[str, list[str]] = {}
     for part in parts:
@@ -348,20 +336,22 @@ def _gather(client: ArchiveClient, parts: Sequence[list[Record]]) -> _Offer:
             listed[kind] |= found
             if failed:
                 failures.setdefault(kind, []).extend(failed)
-                records = calmgr.nearest(client, part, kind)
+                records = calmgr.find_nearest(client, part, kind)
                 known |= {record.name: record for record in records}
-                same = [Listed(record.name, record.data_label or "", record.file_md5) for record in records]
+                same = [
+                    Associated(record.name, record.data_label or "", record.file_md5) for record in records
+                ]
                 listed[kind] |= dict.fromkeys(failed, same)
     items = [item for answer in listed.values() for found in answer.values() for item in found]
-    known |= calmgr.look_up(client, (item for item in items if item.name not in known))
+    known |= calmgr.find_records(client, (item for item in items if item.name not in known))
     raw = {i.name for kind in (LAMP_ON, LAMP_OFF, STANDARD) for f in listed[kind].values() for i in f}
     asked = [known[name] for name in sorted(raw & set(known))] + [
         _largest(part, client.today()) for part in parts
     ]
-    return _Offer(listed, known, calmgr.settings_of(client, asked), failures)
+    return _Candidates(listed, known, calmgr.find_readouts(client, asked), failures)
 
 
-def _complaints(parts: Sequence[list[Record]], offer: _Offer) -> list[str]:
+def _complaints(parts: Sequence[list[Record]], offer: _Candidates) -> list[str]:
     """Science files that the archive passed over, and calibrations that it lists but does not have."""
     told = {name for answer in offer.listed.values() for name in answer}
     silent = [record.name for part in parts for record in part if record.name not in told]
@@ -382,7 +372,7 @@ def _complaints(parts: Sequence[list[Record]], offer: _Offer) -> list[str]:
     return found
 
 
-def _lost(part: Sequence[Record], offer: _Offer, choices: Sequence[Choice]) -> dict[str, list[str]]:
+def _lost(part: Sequence[Record], offer: _Candidates, choices: Sequence[Choice]) -> dict[str, list[str]]:
     """By type: the files of a part whose look-up failed, where no other way led to anything."""
     had = {offer.kinds.get(name, MASK) for choice in choices for name in choice.taken}
     names = {record.name for record in part}
@@ -390,7 +380,7 @@ def _lost(part: Sequence[Record], offer: _Offer, choices: Sequence[Choice]) -> d
     return {kind: files for kind, files in failed.items() if files and kind not in had}
 
 
-def _sum_up(choices: Sequence[Choice], offer: _Offer, lost: dict[str, list[str]]) -> Association:
+def _sum_up(choices: Sequence[Choice], offer: _Candidates, lost: dict[str, list[str]]) -> Association:
     """What serves any group is taken; a rejection counts only where nothing else needed the file."""
     reasons: dict[str, str] = {}
     rejected: dict[str, str] = {}

@@ -21,29 +21,30 @@ import urllib3
 
 from goafetch import folders, network
 from goafetch.archive.connection import (
-    Later,
-    Leave,
-    Passing,
-    Patience,
+    RetryLater,
+    RetryPolicy,
+    Throttle,
+    TransientError,
+    captive_portal,
     check_status,
-    date_of,
-    is_of_proxy,
-    lost_at_proxy,
+    is_proxy_error,
     open_session,
-    portal,
-    reason_of,
-    untrusted,
+    parse_http_date,
+    proxy_error,
+    root_cause,
+    untrusted_connection,
 )
 from goafetch.archive.errors import BadAnswer, Elsewhere, OtherLength, Unreachable
 from goafetch.archive.query import encode
 from goafetch.config import ARCHIVE
 from goafetch.errors import UsageError, WorkspaceError
 from goafetch.events import Notify, Retry, Warned, silent
+from goafetch.workspace import write_atomically
 
 COOKIE = "gemini_archive_session"
 LARGEST_PAGE = 256 * 10**6
 BLOCK = 1 << 20
-PATIENCE = Patience()
+DEFAULT_POLICY = RetryPolicy()
 #: Clocks that differ by more than this are said to.
 CLOCKS_AGREE = timedelta(hours=1)
 
@@ -64,11 +65,11 @@ class ArchiveClient:
         token: str | None = None,
         notify: Notify = silent,
         *,
-        patience: Patience = PATIENCE,
+        policy: RetryPolicy = DEFAULT_POLICY,
         connections: int = 8,
     ) -> None:
         self.base_url = _checked_address(base_url)
-        self.patience = patience
+        self.policy = policy
         self.notify = notify
         self._cookie = _checked_token(token)
         local = _is_local(self.base_url)
@@ -79,7 +80,7 @@ class ArchiveClient:
         if self.base_url.startswith("https:") and not local:
             network.check_certificates()
         self._session = open_session(connections, direct=local)
-        self._leave = Leave(patience, self._session.over, notify)
+        self._throttle = Throttle(policy, self._session.over, notify)
         self._ahead: timedelta | None = None
         #: Most rows that came in one answer, to open and to closed queries: no shorter one is cut.
         self.rows_given = {False: 0, True: 0}
@@ -95,17 +96,21 @@ class ArchiveClient:
         def read(response: requests.Response) -> list[Any]:
             text = self._text(response)
             if _is_page(response) and not text.lstrip().startswith("["):
-                raise portal(self.base_url, text)
+                raise captive_portal(self.base_url, text)
             return _read_list(text)
 
-        return self._try(f"{feature}/{encode(words)}", read)
+        return self._retry(f"{feature}/{encode(words)}", read)
 
     def page(self, feature: str, *words: str) -> str:
         """The text at ``feature``/``words``, headers of a file for instance."""
-        return self._try("/".join([feature, *map(_quote_path, words)]), self._plain_text)
+        return self._retry("/".join([feature, *map(quote, words)]), self._plain_text)
 
     def download(
-        self, remote: str, target: Path, size: int | None, told: Callable[[int], None] = lambda count: None
+        self,
+        remote: str,
+        target: Path,
+        size: int | None,
+        on_bytes: Callable[[int], None] = lambda count: None,
     ) -> None:
         """Write the stored file ``remote`` ([path/]name) to ``target``, which is begun anew at each attempt.
 
@@ -118,24 +123,24 @@ class ArchiveClient:
         def receive(response: requests.Response) -> None:
             self._check_kind(response)
             if response.headers.get("Content-Type", "").startswith("text/"):
-                raise Passing(f"text instead of a file ({response.headers['Content-Type']})")
+                raise TransientError(f"text instead of a file ({response.headers['Content-Type']})")
             announced = response.headers.get("Content-Length", "")
             if size is not None and announced.isdigit() and int(announced) != size:
                 others.append(f"{announced} bytes announced, {size} expected")
-                raise OtherLength(others[0], f"{size} bytes") if others[1:] else Passing(others[0])
+                raise OtherLength(others[0], f"{size} bytes") if others[1:] else TransientError(others[0])
             with target.open("wb") as stream:
-                self._receive(response, stream.write, size, told)
+                self._receive(response, stream.write, size, on_bytes)
 
-        self._try(f"file/{_quote_path(remote)}", receive, wait=self.patience.file)
+        self._retry(f"file/{quote(remote)}", receive, wait=self.policy.file)
 
     def whoami(self) -> str | None:
         """The user that the archive connects with the token; None if it knows none.
 
         Accounts of ORCID and NOIRLab have no user name: their identifier stands for it.
         """
-        page = self._try("whoami", self._text)
+        page = self._retry("whoami", self._text)
         if "whoami" not in page:
-            raise portal(self.base_url, page)
+            raise captive_portal(self.base_url, page)
         words = html.unescape(re.sub(r"<[^>]*>", "\n", page))
         if "Not logged in" in words:
             return None
@@ -161,55 +166,55 @@ class ArchiveClient:
         """Tell of a fault that may pass, and wait before asking again after so many attempts."""
         if not self._session.over.is_set():
             self.notify(Retry(path, reason, attempt + 1))
-            self._session.over.wait(self.patience.pause * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))  # noqa: S311
+            self._session.over.wait(self.policy.pause * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))  # noqa: S311
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         """Ask no more, and wait for no answer: those who do in other threads get Unreachable at once."""
-        self._session.hang_up()
+        self._session.abort()
 
-    def _try(self, path: str, read: Callable[[requests.Response], T], wait: float | None = None) -> T:
+    def _retry(self, path: str, read: Callable[[requests.Response], T], wait: float | None = None) -> T:
         """Ask, read, and ask again after faults that may pass; never after a refusal."""
         reason, attempt, waits, since = "", 0, 0, 0.0
-        while attempt < self.patience.attempts:
+        while attempt < self.policy.attempts:
             if attempt and reason:
                 self.pause(path, reason, attempt)
-            self._leave.wait()
+            self._throttle.wait()
             if self._session.over.is_set():
                 raise Unreachable("the archive is asked no more", remedy="the same command goes on from here")
             try:
-                with self._ask(path, wait or self.patience.answer) as response:
+                with self._request(path, wait or self.policy.answer) as response:
                     return read(response)
-            except Later as later:
+            except RetryLater as asked:
                 since, reason = since or time.monotonic(), ""
-                self._leave.grant(later, path, waits, since)
+                self._throttle.obey(asked, path, waits, since)
                 waits += 1
-            except Passing as error:
+            except TransientError as error:
                 reason, attempt = str(error), attempt + 1
         raise Unreachable(
             f"the archive at {self.base_url} did not answer /{path[:200]} properly in "
-            f"{self.patience.attempts} attempts; the last: {reason}",
+            f"{self.policy.attempts} attempts; the last: {reason}",
             remedy="try again later; what has been fetched is kept",
         )
 
     @contextmanager
-    def _ask(self, path: str, wait: float) -> Iterator[requests.Response]:
+    def _request(self, path: str, wait: float) -> Iterator[requests.Response]:
         """One request. Faults that may pass become ``Passing``, refusals the errors that say so."""
         try:
-            with self._follow(f"{self.base_url}/{path}", wait) as response:
-                check_status(response, self._arriving(response, self.patience.window))
+            with self._get(f"{self.base_url}/{path}", wait) as response:
+                check_status(response, self._chunks(response, self.policy.window))
                 yield response
         except requests.exceptions.SSLError as error:
-            raise untrusted(self.base_url, error) from error
+            raise untrusted_connection(self.base_url, error) from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             if isinstance(error, OSError) and not isinstance(
                 error, requests.RequestException | ConnectionError
             ):
                 raise  # the disk, not the network
-            if self._proxy and is_of_proxy(error, self._proxy):
-                raise lost_at_proxy(self.base_url, self._proxy, reason_of(error)) from error
-            raise Passing(reason_of(error)) from error
+            if self._proxy and is_proxy_error(error, self._proxy):
+                raise proxy_error(self.base_url, self._proxy, root_cause(error)) from error
+            raise TransientError(root_cause(error)) from error
 
-    def _follow(self, url: str, wait: float) -> requests.Response:
+    def _get(self, url: str, wait: float) -> requests.Response:
         """Redirects stay on the archive's own host, or the token and the data would go astray."""
         headers = {"Cookie": f"{COOKIE}={self._cookie}"} if self._cookie else {}
         for _ in range(3):
@@ -218,7 +223,7 @@ class ArchiveClient:
                 headers=headers,
                 stream=True,
                 allow_redirects=False,
-                timeout=(self.patience.connect, wait),
+                timeout=(self.policy.connect, wait),
             )
             self._read_clock(response.headers.get("Date"))
             if response.status_code not in (301, 302, 303, 307, 308):
@@ -235,7 +240,7 @@ class ArchiveClient:
 
     def _read_clock(self, stated: str | None) -> None:
         """Learn how far the archive's clock is ahead of ours, and say so once where that is much."""
-        moment = date_of(stated)
+        moment = parse_http_date(stated)
         if moment is None:
             return
         first, self._ahead = self._ahead is None, moment - datetime.now(UTC)
@@ -250,21 +255,21 @@ class ArchiveClient:
         response: requests.Response,
         write: Callable[[bytes], object],
         size: int | None,
-        told: Callable[[int], None],
+        on_bytes: Callable[[int], None],
     ) -> None:
         """Pass the body on as it comes; too short, too long and too slow are faults."""
         announced = response.headers.get("Content-Length", "")
         expected = int(announced) if size is None and announced.isdigit() else size
         limit = LARGEST_PAGE if expected is None else expected
         count = 0
-        for block in self._arriving(response, self.patience.window):
+        for block in self._chunks(response, self.policy.window):
             count += len(block)
             if count > limit:
-                raise Passing(f"more than the {limit} bytes expected")
+                raise TransientError(f"more than the {limit} bytes expected")
             write(block)
-            told(count)
+            on_bytes(count)
         if expected is not None and count != expected:
-            raise Passing(f"ended after {count} of {expected} bytes")
+            raise TransientError(f"ended after {count} of {expected} bytes")
 
     def _plain_text(self, response: requests.Response) -> str:
         """The whole body of an answer that is no page for people."""
@@ -274,12 +279,12 @@ class ArchiveClient:
     def _check_kind(self, response: requests.Response) -> None:
         """A page for people comes from somebody else, such as a network that wants a login."""
         if _is_page(response):
-            raise portal(self.base_url, self._text(response))
+            raise captive_portal(self.base_url, self._text(response))
 
     def _text(self, response: requests.Response) -> str:
         """The whole body as text."""
         parts, count = [], 0
-        for block in self._arriving(response, self.patience.answer):
+        for block in self._chunks(response, self.policy.answer):
             count += len(block)
             if count > LARGEST_PAGE:
                 raise BadAnswer(
@@ -288,21 +293,21 @@ class ArchiveClient:
             parts.append(block)
         announced = response.headers.get("Content-Length", "")
         if announced.isdigit() and int(announced) != count:
-            raise Passing(f"ended after {count} of {announced} bytes")
+            raise TransientError(f"ended after {count} of {announced} bytes")
         try:
             return b"".join(parts).decode()
         except UnicodeDecodeError as error:
-            raise Passing("an answer that is not text") from error
+            raise TransientError("an answer that is not text") from error
 
-    def _arriving(self, response: requests.Response, window: float) -> Iterator[bytes]:
+    def _chunks(self, response: requests.Response, window: float) -> Iterator[bytes]:
         """The body as it comes; drops of it that never end are a fault too."""
         count, since = 0, time.monotonic()
         while block := response.raw.read1(BLOCK):
             yield block
             count += len(block)
             if time.monotonic() - since > window:
-                if count < self.patience.slowest * window:
-                    raise Passing(f"stalled: {count} bytes in {window:.0f} s")
+                if count < self.policy.slowest * window:
+                    raise TransientError(f"stalled: {count} bytes in {window:.0f} s")
                 count, since = 0, time.monotonic()
 
 
@@ -323,7 +328,7 @@ def _read_list(text: str) -> list[Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Passing(f"an answer that is not whole JSON ({error})") from error
+        raise TransientError(f"an answer that is not whole JSON ({error})") from error
     if not isinstance(found, list):
         raise BadAnswer(f"the archive answered a {type(found).__name__}", "a list of rows")
     return found
@@ -360,10 +365,6 @@ def _checked_token(token: str | None) -> str | None:
 def _is_local(url: str) -> bool:
     host = urlsplit(url).hostname or ""
     return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
-
-
-def _quote_path(path: str) -> str:
-    return quote(path, safe="/")
 
 
 def token_file() -> Path | None:
@@ -433,8 +434,4 @@ def _read_tokens(path: Path | None) -> dict[str, str]:
 def _write_tokens(path: Path, tokens: dict[str, str]) -> None:
     """Never readable by others, not even while it is written."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as stream:
-        stream.write(json.dumps(tokens, indent=1))
-    temporary.replace(path)
+    write_atomically(path, json.dumps(tokens, indent=1), 0o600)

@@ -23,7 +23,7 @@ from goafetch.events import Notify, Wait, Warned
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to wait, and how often to try again.
 
     ``attempts`` in all, with pauses of ``pause`` seconds doubled each time. Seconds to ``connect``, and as
@@ -44,11 +44,11 @@ class Patience:
     longest: float = 600.0
 
 
-class Passing(Exception):
+class TransientError(Exception):
     """A fault that may be gone at the next attempt."""
 
 
-class Later(Exception):
+class RetryLater(Exception):
     """The archive asks to be left alone for so many ``seconds``."""
 
     def __init__(self, status: int, seconds: float) -> None:
@@ -56,7 +56,7 @@ class Later(Exception):
         self.seconds = seconds
 
 
-def date_of(text: str | None) -> datetime | None:
+def parse_http_date(text: str | None) -> datetime | None:
     """The moment that an HTTP header names (UTC), None where it is none."""
     try:
         found = parsedate_to_datetime(text) if text else None
@@ -65,7 +65,7 @@ def date_of(text: str | None) -> datetime | None:
     return found.astimezone(UTC) if found and found.tzinfo else None
 
 
-def seconds_until(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that Retry-After asks for (RFC 9110, 10.2.3), None if it does not.
 
     A moment is compared with the clock of the one who names it.
@@ -73,36 +73,36 @@ def seconds_until(headers: Mapping[str, str]) -> float | None:
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text)
-    moment, now = date_of(text), date_of(headers.get("Date")) or datetime.now(UTC)
+    moment, now = parse_http_date(text), parse_http_date(headers.get("Date")) or datetime.now(UTC)
     return max(0.0, (moment - now).total_seconds()) if moment else None
 
 
-class Leave:
+class Throttle:
     """Keeps all who ask from asking before they may; ``over`` ends every wait."""
 
-    def __init__(self, patience: Patience, over: threading.Event, notify: Notify) -> None:
-        self._patience, self._over, self._notify = patience, over, notify
+    def __init__(self, policy: RetryPolicy, over: threading.Event, notify: Notify) -> None:
+        self._policy, self._over, self._notify = policy, over, notify
         self._until = 0.0
         self._lock = threading.Lock()
 
-    def grant(self, later: Later, path: str, waits: int, since: float) -> None:
+    def obey(self, asked: RetryLater, path: str, waits: int, since: float) -> None:
         """Note how long the archive wants to be left alone, and count it down once, whoever is told.
 
         ``waits``: how often that was told before for this answer, the first time at ``since`` (seconds of the
-        monotonic clock). Raises Unreachable where it is longer than our patience.
+        monotonic clock). Raises Unreachable where it is longer than we are ready to wait.
         """
-        seconds = max(later.seconds, self._patience.pause * 2**waits)
+        seconds = max(asked.seconds, self._policy.pause * 2**waits)
         until = time.monotonic() + seconds
-        if until - since > self._patience.longest:
+        if until - since > self._policy.longest:
             raise Unreachable(
-                f"the archive wants to be left alone for {_length(seconds)} ({later})",
-                f"an answer within {_length(self._patience.longest)}",
+                f"the archive wants to be left alone for {_length(seconds)} ({asked})",
+                f"an answer within {_length(self._policy.longest)}",
                 f"run the same command again in {_length(seconds)}; what has been fetched is kept",
             )
         with self._lock:
             known, self._until = self._until, max(self._until, until)
         if until > known + 1.0:
-            text = f"the archive asks us to wait {_length(seconds)} before /{path[:200]} ({later})"
+            text = f"the archive asks us to wait {_length(seconds)} before /{path[:200]} ({asked})"
             self._notify(Warned(text))
             self._count_down(until, seconds)
         self.wait()
@@ -134,13 +134,13 @@ def check_status(response: requests.Response, blocks: Iterator[bytes]) -> None:
     status = response.status_code
     if status == 200:
         return
-    if status in (429, 503) and (seconds := seconds_until(response.headers)) is not None:
-        raise Later(status, seconds)
+    if status in (429, 503) and (seconds := retry_after(response.headers)) is not None:
+        raise RetryLater(status, seconds)
     if status != 511 and (status >= 500 or status in (408, 429)):
-        raise Passing(f"status {status}")
+        raise TransientError(f"status {status}")
     text = _beginning(blocks).decode("utf-8", "replace")
     if status == 511:  # a network that wants a login (RFC 6585)
-        raise portal(response.url, text)
+        raise captive_portal(response.url, text)
     if status == 403 and "Login Required" in text:
         raise Blocked
     place = urlsplit(response.url).path
@@ -153,7 +153,7 @@ def check_status(response: requests.Response, blocks: Iterator[bytes]) -> None:
     raise Refused(f"the archive refuses {place} (status {status}): {' '.join(text.split())[:200]}")
 
 
-def portal(url: str, page: str) -> Elsewhere:
+def captive_portal(url: str, page: str) -> Elsewhere:
     """The error for a web page in the place of an answer, which names the page."""
     return Elsewhere(
         f"a web page came instead of the archive's answer from {urlsplit(url).netloc}: "
@@ -163,9 +163,9 @@ def portal(url: str, page: str) -> Elsewhere:
     )
 
 
-def untrusted(url: str, error: Exception) -> Elsewhere:
+def untrusted_connection(url: str, error: Exception) -> Elsewhere:
     """No connection that is encrypted and trusted can be had."""
-    reason = reason_of(error)
+    reason = root_cause(error)
     if any(word in reason.upper().replace(" ", "_") for word in PLAIN):
         return Elsewhere(
             f"what answers at {url} does not speak https ({reason})",
@@ -180,7 +180,7 @@ def untrusted(url: str, error: Exception) -> Elsewhere:
     )
 
 
-def lost_at_proxy(url: str, proxy: str, reason: str) -> Elsewhere:
+def proxy_error(url: str, proxy: str, reason: str) -> Elsewhere:
     """The proxy on the way is to blame."""
     variable, shown = network.variable_of(url), network.without_password(proxy)
     return Elsewhere(
@@ -190,9 +190,9 @@ def lost_at_proxy(url: str, proxy: str, reason: str) -> Elsewhere:
     )
 
 
-def is_of_proxy(error: Exception, proxy: str) -> bool:
+def is_proxy_error(error: Exception, proxy: str) -> bool:
     """Whether the proxy is to blame, and not the archive behind it, which may come back."""
-    if "Tunnel connection failed: 5" in reason_of(error):
+    if "Tunnel connection failed: 5" in root_cause(error):
         return False
     not_reached = (requests.exceptions.ConnectionError, requests.exceptions.ConnectTimeout)
     socks = proxy.startswith("socks") and isinstance(error, not_reached)
@@ -207,16 +207,15 @@ def _beginning(blocks: Iterator[bytes], size: int = 4096) -> bytes:
     return found[:size]
 
 
-def reason_of(error: Exception) -> str:
+def root_cause(error: Exception) -> str:
     """The innermost cause in a few words: the outer ones repeat addresses."""
-    while isinstance(inner := error.__cause__ or _context(error), Exception):
-        error = inner
+
+    def inner(outer: Exception) -> BaseException | None:
+        return outer.__cause__ or (None if outer.__suppress_context__ else outer.__context__)
+
+    while isinstance(cause := inner(error), Exception):
+        error = cause
     return (str(error) or type(error).__name__)[:200]
-
-
-def _context(error: Exception) -> BaseException | None:
-    """What was being handled when it was raised, unless it was raised to stand for that."""
-    return None if error.__suppress_context__ else error.__context__
 
 
 #: Our own, so that the archive can tell us from robots and allow us by name.
@@ -254,14 +253,14 @@ class Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: no answer is a redirect."""
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         """Break every connection off, whoever waits for an answer there, and open no other."""
         self.over.set()
         for connection in list(self.open):
-            _break_off(connection.sock)
+            _shut_down(connection.sock)
 
 
-def _punctual(pool: Any, session: Session) -> Any:
+def _with_deadlines(pool: Any, session: Session) -> Any:
     """The pool, of connections whose answers' heads are whole within the time each byte of them may take.
 
     That they are encrypted within the time to connect is the care of Python's ssl.
@@ -288,7 +287,7 @@ def _punctual(pool: Any, session: Session) -> Any:
 def _in_time(seconds: float, connected: Any) -> Iterator[None]:
     """Hang up when it takes longer, though each byte may come in time; TimeoutError then."""
     late: list[bool] = []
-    alarm = threading.Timer(seconds, _hang_up, (connected, late))
+    alarm = threading.Timer(seconds, _abort_late, (connected, late))
     alarm.start()
     try:
         yield
@@ -301,12 +300,12 @@ def _in_time(seconds: float, connected: Any) -> Iterator[None]:
         raise TimeoutError("the head of the answer came in drops") from None
 
 
-def _hang_up(connected: Any, late: list[bool]) -> None:
+def _abort_late(connected: Any, late: list[bool]) -> None:
     late.append(True)
-    _break_off(connected)
+    _shut_down(connected)
 
 
-def _break_off(connected: Any) -> None:
+def _shut_down(connected: Any) -> None:
     if connected is not None:
         with suppress(OSError):  # it was closed meanwhile
             connected.shutdown(2)  # both ways
@@ -321,13 +320,13 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **named: Any) -> None:
         super().init_poolmanager(*args, **named)
-        self._make_punctual(self.poolmanager)
+        self._use_deadlines(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **named: Any) -> Any:
         known = self.proxy_manager.get(proxy)
-        return known or self._make_punctual(super().proxy_manager_for(proxy, **named))
+        return known or self._use_deadlines(super().proxy_manager_for(proxy, **named))
 
-    def _make_punctual(self, manager: Any) -> Any:
-        pools = manager.pool_classes_by_scheme.items()
-        manager.pool_classes_by_scheme = {scheme: _punctual(pool, self._session) for scheme, pool in pools}
+    def _use_deadlines(self, manager: Any) -> Any:
+        known = manager.pool_classes_by_scheme
+        manager.pool_classes_by_scheme = {k: _with_deadlines(p, self._session) for k, p in known.items()}
         return manager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +13,15 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
+from goafetch.archive.associate import Association
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import Blocked, Damaged, Elsewhere, Gone, OtherLength, Refused, Unreachable
 from goafetch.archive.query import Query
 from goafetch.archive.records import Record
 from goafetch.archive.search import find
-from goafetch.archive.unpack import PARTIAL, Wanted, digest, expand, partial_files
-from goafetch.engine.pool import Desk, Pool
-from goafetch.errors import ARCHIVE, DONE, FAILED, WorkspaceError
+from goafetch.archive.unpack import PARTIAL, Expected, check_disk, decompress, md5_of_part, partial_files
+from goafetch.engine.pool import Pool, WorkspacePool
+from goafetch.errors import ARCHIVE, DONE, FAILED
 from goafetch.events import (
     Made,
     Notify,
@@ -98,7 +98,7 @@ def withheld_reason(record: Record) -> str:
     return f"proprietary{until}; with rights to {record.program_id}: goafetch login{wait}"
 
 
-def plan(
+def decide_all(
     records: Sequence[Record],
     folder: Path,
     verified: Verified,
@@ -118,7 +118,7 @@ def plan(
             if first.remote != record.remote:
                 decisions.append(Decision(record, "refused", f"another file of this name: {first.remote}"))
             continue
-        local = look(record, folder, verified)
+        local = find_local(record, folder, verified)
         decision = decide(
             record, local, locked=locked.get(record.name), update=update, has_token=has_token, today=today
         )
@@ -128,7 +128,7 @@ def plan(
     return decisions
 
 
-def look(record: Record, folder: Path, verified: Verified) -> Local:
+def find_local(record: Record, folder: Path, verified: Verified) -> Local:
     """What is here of a file. A file of another length needs no md5 to be known as another."""
     path = folder / record.name
     md5 = None
@@ -145,6 +145,45 @@ Named = list[tuple[str, str]]
 
 #: Files in a row that the archive could not give, after which it counts as unreachable.
 PATIENCE = 8
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What is to be fetched: records with their roles, the query that was sent, and what could not be had.
+
+    ``unseen``: names that the archive counts among the answers and does not list.
+    """
+
+    records: list[Record]
+    roles: dict[str, str]
+    query: str
+    association: Association
+    warnings: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to fetch: with ``calibrations``, ``unpack`` what comes, ``update`` what changed in the archive.
+
+    ``connections``: files at a time. ``pool``: processes to unpack in, by default ``workers`` of its own.
+    ``on_gathered`` is told what is coming before the first byte is moved, ``on_file``, from a thread, each
+    file that is ready, in the order of the records as far as the network allows.
+    """
+
+    calibrations: bool = True
+    dry_run: bool = False
+    unpack: bool = True
+    update: bool = False
+    connections: int = 4
+    workers: int = 0
+    pool: Pool | WorkspacePool | None = None
+    verified: Verified | None = None
+    on_gathered: Callable[[Gathered], None] = lambda gathered: None
+    on_file: Callable[[Path], None] = lambda path: None
+
+
+DEFAULTS = Options()
 
 
 @dataclass
@@ -185,54 +224,44 @@ def fetch(
     client: ArchiveClient,
     records: Sequence[Record],
     folder: Path,
-    *,
-    dry_run: bool = False,
-    connections: int = 4,
-    workers: int = 0,
-    pool: Pool | Desk | None = None,
-    unpack: bool = True,
-    update: bool = False,
-    exactly: bool = False,
-    locked: Mapping[str, str] | None = None,
-    verified: Verified | None = None,
-    on_file: Callable[[Path], None] = lambda path: None,
+    options: Options = DEFAULTS,
     notify: Notify = silent,
+    *,
+    locked: Mapping[str, str] | None = None,
+    exactly: bool = False,
 ) -> FetchReport:
     """Bring the records' files into ``folder`` as verified FITS files (as stored, without ``unpack``).
 
     ``locked``: md5 of the version fetched before, by file name; another version in the archive is then left
     there unless ``update``. ``exactly``: a version that the archive replaces meanwhile is not wanted
-    otherwise. ``pool``: processes to unpack in, by default ``workers`` of its own. ``on_file``
-    is called, from a thread, with each file that is ready, in the order of the records as far as the network
-    allows. Raises Blocked, and WorkspaceError where the disk is full.
+    otherwise. Raises Blocked, and WorkspaceError where the disk is full.
     """
-    verified = verified or Workspace(folder.parent).verified()
-    decisions = plan(
+    verified = options.verified or Workspace(folder.parent).verified()
+    decisions = decide_all(
         records,
         folder,
         verified,
         locked=locked or {},
-        update=update,
+        update=options.update,
         has_token=client.has_token,
-        unpack=unpack,
+        unpack=options.unpack,
         today=client.today(),
     )
     report = FetchReport(planned=decisions, bytes=sum(d.moved for d in decisions))
     _file_decided(report, decisions, notify)
     todo = [d for d in decisions if d.word in ("fetch", "replace", "unpack")]
-    if dry_run or not todo:
+    if options.dry_run or not todo:
         verified.save()
         return report
-    _check_disk(folder, report.needed)
+    elsewhere = "make room, or choose another folder with --into DIR"
+    check_disk(folder, report.needed, f"{report.needed / 1e9:.2f} GB", elsewhere)
     keep = {d.stored.name for d in todo if d.stored is not None}
     started = time.monotonic()
     with (
-        partial_files(folder, keep) as place,
-        nullcontext(pool) if pool else Pool(workers, notify) as workshop,
+        partial_files(folder, keep) as partial,
+        nullcontext(options.pool) if options.pool else Pool(options.workers, notify) as pool,
     ):
-        _Fetch(client, folder, place, workshop, unpack, exactly, verified, report, on_file, notify).run(
-            todo, connections
-        )
+        _Fetch(client, folder, partial, pool, options, exactly, verified, report, notify).run(todo)
     report.seconds = time.monotonic() - started
     return report
 
@@ -252,57 +281,40 @@ def _file_decided(report: FetchReport, decisions: Sequence[Decision], notify: No
             notify(Refusal(decision.record.name, decision.reason))
 
 
-def _check_disk(folder: Path, needed: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise WorkspaceError(
-            f"{folder} has {free / 1e9:.2f} GB of free disk",
-            f"{needed / 1e9:.2f} GB",
-            "make room, or choose another folder with --into DIR",
-        )
-
-
 class _Stopped(Exception):
     """The fetch has been given up while this file was on its way."""
 
 
+@dataclass
 class _Fetch:
-    """One fetch at work: threads that move files, processes that unpack them."""
+    """One fetch at work: threads that download files, processes that unpack them."""
 
-    def __init__(
-        self,
-        client: ArchiveClient,
-        folder: Path,
-        place: Path,
-        pool: Pool | Desk,
-        unpack: bool,
-        exactly: bool,
-        verified: Verified,
-        report: FetchReport,
-        on_file: Callable[[Path], None],
-        notify: Notify,
-    ) -> None:
-        self.client, self.folder, self.place, self.pool = client, folder, place, pool
-        self.unpack, self.exactly, self.verified, self.report = unpack, exactly, verified, report
-        self.on_file, self.notify = on_file, notify
-        self.stop = threading.Event()
-        self.lock = threading.Lock()
-        self.moved: dict[str, int] = {}
-        self.in_vain = 0
-        self.user: str | None = None
+    client: ArchiveClient
+    folder: Path
+    partial: Path
+    pool: Pool | WorkspacePool
+    options: Options
+    exactly: bool
+    verified: Verified
+    report: FetchReport
+    notify: Notify
+    stop: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    moved: dict[str, int] = field(default_factory=dict)
+    failed_in_row: int = 0
+    user: str | None = None
 
-    def run(self, todo: Sequence[Decision], connections: int) -> None:
+    def run(self, todo: Sequence[Decision]) -> None:
         """Do it all; what was finished when an error or an interrupt comes is kept and remembered."""
         self.notify(StageBegun("fetch", len(todo)))
-        self.slots = threading.Semaphore(max(1, connections))
-        threads = ThreadPoolExecutor(max(1, connections) + 2 * self.pool.workers)
+        connections = max(1, self.options.connections)
+        self.slots = threading.Semaphore(connections)
+        threads = ThreadPoolExecutor(connections + 2 * self.pool.workers)
         try:
-            futures = {threads.submit(self.bring, decision): decision for decision in todo}
-            self.collect(futures)
+            self.collect({threads.submit(self.get_one, decision): decision for decision in todo})
         except (KeyboardInterrupt, _Stopped):
             # Neither an answer that is slow to come nor what is being unpacked is waited for.
-            self.client.hang_up()
+            self.client.abort()
             self.pool.abandon()
             raise
         finally:
@@ -316,9 +328,9 @@ class _Fetch:
         """Enter each file in the report as it ends."""
         waiting, total = set(futures), len(futures)
         while waiting:
-            if self.pool.abandoned:
-                raise _Stopped
             ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            if self.pool.abandoned:  # what ended then was ended by that, and is no finding
+                raise _Stopped
             for future in ended:
                 self.enter(futures[future], future)
             done = total - len(waiting)
@@ -330,7 +342,7 @@ class _Fetch:
         try:
             future.result()
         except Refused:
-            self.file(report.withheld, record, f"{withheld_reason(record)}{self.standing()}")
+            self.file(report.withheld, record, f"{withheld_reason(record)}{self.why_no_rights()}")
         except Gone:
             self.file(report.failed, record, "the archive lists it but does not have it (404)")
         except (Damaged, OtherLength) as error:
@@ -338,21 +350,18 @@ class _Fetch:
         except Unreachable as error:
             self.file(report.failed, record, error.found)
             report.unreachable = True
-            self.in_vain += 1
-            if self.in_vain >= PATIENCE:
+            self.failed_in_row += 1
+            if self.failed_in_row >= PATIENCE:
                 self.stop.set()
         except _Stopped:
             self.file(report.failed, record, "not tried: the archive cannot be reached")
         else:
-            self.in_vain = 0
-            report.done.append((record.name, self.told(record, decision.reason)))
+            self.failed_in_row = 0
+            newer = report.renewed.get(record.name)
+            replaced = f"; the archive replaced it meanwhile, md5 now {newer.data_md5}" if newer else ""
+            report.done.append((record.name, decision.reason + replaced))
 
-    def told(self, record: Record, reason: str) -> str:
-        """The reason why a file was fetched, and whether it was replaced meanwhile."""
-        newer = self.report.renewed.get(record.name)
-        return f"{reason}; the archive replaced it meanwhile, md5 now {newer.data_md5}" if newer else reason
-
-    def standing(self) -> str:
+    def why_no_rights(self) -> str:
         """What to add about the token where a file is refused in spite of it: the archive never says."""
         if not self.client.has_token:
             return ""
@@ -367,14 +376,14 @@ class _Fetch:
         heading.append((record.name, reason))
         self.notify(Refusal(record.name, reason))
 
-    def bring(self, decision: Decision) -> None:
+    def get_one(self, decision: Decision) -> None:
         """One file from the archive to its final name; a damaged one is fetched once more.
 
         One that is not what the archive listed may have been replaced since: then the new version is taken.
         """
         record = decision.record
         try:
-            self.settle(record, self.stored(decision))
+            self.finish(record, decision.stored or self.download(record))
         except (Damaged, OtherLength) as error:
             newer = self.newer(record)
             if newer is None:
@@ -384,7 +393,7 @@ class _Fetch:
             else:
                 self.notify(Warned(f"{record.name} was replaced in the archive during the fetch"))
             fresh = newer or record
-            self.settle(fresh, self.download(fresh))
+            self.finish(fresh, self.download(fresh))
             if newer:
                 self.report.renewed[record.name] = newer
 
@@ -394,15 +403,11 @@ class _Fetch:
         same_place = [each for each in found if each.path == record.path]
         return next((each for each in same_place if each.file_md5 != record.file_md5), None)
 
-    def stored(self, decision: Decision) -> Path:
-        """The stored file: the one that is here already, or a fresh one."""
-        return decision.stored or self.download(decision.record)
-
     def download(self, record: Record) -> Path:
         """The stored file in the hidden folder; not verified yet."""
-        path = self.place / record.filename
+        path = self.partial / record.filename
 
-        def told(count: int) -> None:
+        def on_bytes(count: int) -> None:
             if self.stop.is_set():
                 raise _Stopped
             self.moved[record.name] = count
@@ -412,7 +417,7 @@ class _Fetch:
             if self.stop.is_set():
                 raise _Stopped
             try:
-                self.client.download(record.remote, path, record.file_size, told)
+                self.client.download(record.remote, path, record.file_size, on_bytes)
             except BaseException as error:
                 path.unlink(missing_ok=True)  # the archive cannot go on where it left off
                 if isinstance(error, (Blocked, Elsewhere)):
@@ -420,22 +425,22 @@ class _Fetch:
                 raise
         return path
 
-    def settle(self, record: Record, stored: Path) -> None:
+    def finish(self, record: Record, stored: Path) -> None:
         """Verify, unpack, and only then give the final name. A stored file that is damaged is removed."""
         try:
-            final = self.unpacked(record, stored) if self.unpack else self.kept(record, stored)
+            final = self.unpacked(record, stored) if self.options.unpack else self.kept(record, stored)
         except Damaged:
             stored.unlink(missing_ok=True)
             raise
         self.notify(Made(final))
-        self.on_file(final)
+        self.options.on_file(final)
 
     def unpacked(self, record: Record, stored: Path) -> Path:
         """The FITS file under its final name; the stored one is not kept."""
         # Named by this process: a worker of one that was killed may still be writing for an instant.
-        target, final = self.place / f"{record.name}.{os.getpid()}", self.folder / record.name
-        wanted = Wanted(record.file_md5, record.data_md5, record.data_size)
-        result = self.pool.submit(expand, str(stored), str(target), wanted).result()
+        target, final = self.partial / f"{record.name}.{os.getpid()}", self.folder / record.name
+        wanted = Expected(record.file_md5, record.data_md5, record.data_size)
+        result = self.pool.submit(decompress, str(stored), str(target), wanted).result()
         with self.lock:
             target.replace(final)
             self.verified.remember(final, result.data_md5)
@@ -444,7 +449,7 @@ class _Fetch:
 
     def kept(self, record: Record, stored: Path) -> Path:
         """The stored file itself under its final name."""
-        found = self.pool.submit(digest, str(stored)).result()
+        found = self.pool.submit(md5_of_part, str(stored)).result()
         if found != record.file_md5:
             raise Damaged(f"the stored file has md5 {found}", record.file_md5)
         return stored.replace(self.folder / record.filename)

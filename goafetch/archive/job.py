@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from goafetch.archive.associate import Association, associate
-from goafetch.archive.calmgr import Listed, look_up
+from goafetch.archive.calmgr import Associated, find_records
 from goafetch.archive.client import ArchiveClient, find_token
-from goafetch.archive.download import FetchReport
-from goafetch.archive.download import fetch as move
+from goafetch.archive.download import DEFAULTS, FetchReport, Gathered, Options
+from goafetch.archive.download import fetch as download
 from goafetch.archive.lock import Lock, LockedFile, differences, renewed
 from goafetch.archive.query import Criteria, dated
 from goafetch.archive.query_syntax import read_cone
@@ -19,47 +19,12 @@ from goafetch.archive.records import Record
 from goafetch.archive.search import SearchResult, nothing_found
 from goafetch.archive.search import search as ask
 from goafetch.config import Settings, load_settings
-from goafetch.engine.pool import Desk, Pool
 from goafetch.errors import UsageError
 from goafetch.events import Notify, Warned, silent
-from goafetch.workspace import Verified, Workspace
+from goafetch.workspace import Workspace
 
 #: The role of a file that was searched for; calibrations have the archive's name of their type.
 SOUGHT = "search"
-
-
-@dataclass(frozen=True)
-class Gathered:
-    """What is to be fetched: records with their roles, the query that was sent, and what could not be had.
-
-    ``unseen``: names that the archive counts among the answers and does not list.
-    """
-
-    records: list[Record]
-    roles: dict[str, str]
-    query: str
-    association: Association
-    warnings: list[str] = field(default_factory=list)
-    unseen: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to fetch, as in ``download.fetch``; ``calibrations``: with those that belong to the science.
-
-    ``on_gathered`` is told what is coming before the first byte is moved.
-    """
-
-    calibrations: bool = True
-    dry_run: bool = False
-    unpack: bool = True
-    update: bool = False
-    connections: int = 4
-    workers: int = 0
-    pool: Pool | Desk | None = None
-    verified: Verified | None = None
-    on_gathered: Callable[[Gathered], None] = lambda gathered: None
-    on_file: Callable[[Path], None] = lambda path: None
 
 
 @dataclass(frozen=True)
@@ -111,7 +76,7 @@ def fetch(
     settings = load_settings(
         workspace.root, archive=place, token=token, connections=connections, workers=workers
     )
-    options = replace(options or Options(), connections=settings.connections, workers=settings.workers)
+    options = replace(options or DEFAULTS, connections=settings.connections, workers=settings.workers)
     if locked:
         return bring_locked(connect(settings, notify), workspace, options, notify)
     sought = lock.criteria if lock else make_criteria(program, **criteria)
@@ -160,7 +125,7 @@ def bring(
     client: ArchiveClient,
     workspace: Workspace,
     criteria: Criteria,
-    options: Options = Options(),
+    options: Options = DEFAULTS,
     notify: Notify = silent,
 ) -> Brought:
     """Fill ``workspace.playdata`` with what answers the criteria and its calibrations; renew the lock."""
@@ -172,7 +137,10 @@ def bring(
     now = [*gathered.records, *_fallen_out(client, old, gathered.records)] if old else []
     changed = differences(old, now) if old else []
     options.on_gathered(gathered)
-    report = _fetch(client, workspace, gathered.records, options, old, notify)
+    if not options.dry_run:
+        workspace.make()
+    locked = old.versions if old else {}
+    report = download(client, gathered.records, workspace.playdata, options, notify, locked=locked)
     report.failed += [
         (name, "the archive counts it among the answers, but does not list it") for name in gathered.unseen
     ]
@@ -189,11 +157,11 @@ def _fallen_out(client: ArchiveClient, lock: Lock, records: list[Record]) -> lis
     """What the archive has now of the lock's files that the same search no longer finds: failed ones, say."""
     found = {record.name for record in records}
     gone = (file for name, file in lock.files.items() if name not in found)
-    return list(look_up(client, (Listed(f.name, f.data_label, f.file_md5) for f in gone)).values())
+    return list(find_records(client, (Associated(f.name, f.data_label, f.file_md5) for f in gone)).values())
 
 
 def bring_locked(
-    client: ArchiveClient, workspace: Workspace, options: Options = Options(), notify: Notify = silent
+    client: ArchiveClient, workspace: Workspace, options: Options = DEFAULTS, notify: Notify = silent
 ) -> Brought:
     """Fetch exactly the versions of the lock; what the archive no longer has so is named and not fetched."""
     lock = Lock.read(workspace.lock_file)
@@ -203,9 +171,12 @@ def bring_locked(
             "the lock of an earlier fetch",
             "fetch without --locked first",
         )
-    known = look_up(client, (Listed(f.name, f.data_label, f.file_md5) for f in lock.files.values()))
+    known = find_records(client, (Associated(f.name, f.data_label, f.file_md5) for f in lock.files.values()))
     same = [known[n] for n, f in lock.files.items() if n in known and known[n].data_md5 == f.data_md5]
-    report = _fetch(client, workspace, same, options, lock, notify, exactly=True)
+    if not options.dry_run:
+        workspace.make()
+    locked = lock.versions
+    report = download(client, same, workspace.playdata, options, notify, locked=locked, exactly=True)
     verified = workspace.verified()
     for name in sorted(set(lock.files) - {record.name for record in same}):
         path = workspace.playdata / name
@@ -216,36 +187,6 @@ def bring_locked(
     roles = {name: file.role for name, file in lock.files.items()}
     gathered = Gathered(same, roles, "the versions of goafetch.lock", Association([]))
     return Brought(report, gathered, differences(lock, list(known.values())))
-
-
-def _fetch(
-    client: ArchiveClient,
-    workspace: Workspace,
-    records: list[Record],
-    options: Options,
-    lock: Lock | None,
-    notify: Notify,
-    *,
-    exactly: bool = False,
-) -> FetchReport:
-    if not options.dry_run:
-        workspace.make()
-    return move(
-        client,
-        records,
-        workspace.playdata,
-        dry_run=options.dry_run,
-        connections=options.connections,
-        workers=options.workers,
-        pool=options.pool,
-        unpack=options.unpack,
-        update=options.update,
-        exactly=exactly,
-        locked=lock.versions if lock else {},
-        verified=options.verified or workspace.verified(),
-        on_file=options.on_file,
-        notify=notify,
-    )
 
 
 def _lost(file: LockedFile, now: Record | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,9 @@ class Lock:
         """The lock in a file; None if there is no file. Raises WorkspaceError for one that is damaged."""
         try:
             known = json.loads(path.read_text())
-            files = [_exactly(LockedFile, entry) for entry in known["files"]]
-            criteria = _criteria(known["query"])
+            files = [_locked_file(entry) for entry in known["files"]]
+            near = known["query"].get("near")
+            criteria = Criteria(**{**known["query"], "near": Cone(**near) if near else None})
             return cls(known["archive"], criteria, {f.name: f for f in files}, known["made"])
         except FileNotFoundError:
             return None
@@ -88,11 +89,7 @@ class Lock:
     def write(self, path: Path) -> None:
         """Write it whole or not at all; unchanged versions leave the file as it is."""
         before = Lock.read(path) if path.exists() else None
-        if before and (before.archive, before.criteria, before.files) == (
-            self.archive,
-            self.criteria,
-            self.files,
-        ):
+        if before and replace(before, made=self.made) == self:
             return
         document = {
             "version": VERSION,
@@ -146,18 +143,13 @@ def _changes(old: LockedFile, new: LockedFile) -> str:
     return "; ".join(parts)
 
 
-def _exactly(kind: type[LockedFile], entry: Any) -> LockedFile:
-    plain = [f for f in fields(kind) if f.name != "standards"]
+def _locked_file(entry: Any) -> LockedFile:
+    plain = [f for f in fields(LockedFile) if f.name != "standards"]
     values = {f.name: _typed(entry[f.name], int if f.type == "int" else str) for f in plain}
-    return kind(**values, standards=tuple(_typed(star, dict) for star in entry.get("standards", ())))
+    return LockedFile(**values, standards=tuple(_typed(star, dict) for star in entry.get("standards", ())))
 
 
 def _typed(value: Any, kind: type) -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"{value!r} is not {kind.__name__}")
     return value
-
-
-def _criteria(query: dict[str, Any]) -> Criteria:
-    near = query.get("near")
-    return Criteria(**{**query, "near": Cone(**near) if near else None})

@@ -6,27 +6,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 from urllib.parse import quote
 
 from calstore.associate import night_of
-from goafetch.archive.query_syntax import (
-    CLASSES,
-    INSTRUMENTS,
-    QA_STATES,
-    TYPES,
-    Cone,
-    Identifier,
-    Interval,
-    match_word,
-    object_word,
-    read_dates,
-    read_filter,
-    read_identifier,
-    read_night,
-    read_object,
-    spell_out,
-)
+from goafetch.archive import query_syntax as syntax
 from goafetch.errors import UsageError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,7 +37,7 @@ class Criteria:
     filter: str | None = None
     instrument: str | None = "GSAOI"
     qa: str = "NotFail"
-    near: Cone | None = None
+    near: syntax.Cone | None = None
     filename: str | None = None
     reduction: str | None = "RAW"
 
@@ -62,8 +49,8 @@ class Query:
     ``engineering``: only such frames, rather than none of them. ``notes`` tell how something typed was read.
     """
 
-    identifier: Identifier | None = None
-    interval: Interval | None = None
+    identifier: syntax.Identifier | None = None
+    interval: syntax.Interval | None = None
     night: str | None = None
     observation_class: str | None = None
     observation_type: str | None = None
@@ -71,7 +58,7 @@ class Query:
     filter: str | None = None
     instrument: str | None = None
     qa: str = "NotFail"
-    near: Cone | None = None
+    near: syntax.Cone | None = None
     filename: str | None = None
     reduction: str | None = None
     engineering: bool = False
@@ -100,7 +87,7 @@ class Query:
             "present",
         )
 
-    def during(self, interval: Interval) -> Query:
+    def during(self, interval: syntax.Interval) -> Query:
         """The same search in a part of the time."""
         return replace(self, interval=interval, night=None)
 
@@ -119,7 +106,7 @@ class Query:
 
     def _where(self) -> list[str]:
         if self.near is None:
-            return [f"object={object_word(self.object)}"] if self.object else []
+            return [f"object={syntax.object_word(self.object)}"] if self.object else []
         # The archive ignores an object's name when a position is given: the rows are sifted here instead.
         cone, reach = self.near, self.near.ra_reach
         found = [f"dec={cone.dec:.6f}", f"sr={cone.radius * 3600:.3f}"]
@@ -140,8 +127,8 @@ def dated(criteria: Criteria, now: Callable[[], datetime]) -> Criteria:
     date, night = criteria.date, criteria.night
     return replace(
         criteria,
-        date=date and spell_out(date, lambda: now().date()),
-        night=night and spell_out(night, lambda: night_of(now())),
+        date=date and syntax.resolve_today(date, lambda: now().date()),
+        night=night and syntax.resolve_today(night, lambda: night_of(now())),
     )
 
 
@@ -149,23 +136,23 @@ def build_query(criteria: Criteria) -> Query:
     """Validate every word. Raises UsageError that says what was meant, or what there is to choose from."""
     if criteria.date and criteria.night:
         raise UsageError("both a date and a night were given", "one of them", "leave out --date or --night")
-    identifier = read_identifier(criteria.program) if criteria.program is not None else None
+    identifier = _given(syntax.read_identifier, criteria.program)
     instrument = _read_instrument(criteria.instrument)
-    kind = criteria.observation_type
-    kind = match_word(kind, TYPES, "an observation type") if kind else None
-    chosen = criteria.observation_class
+    kind = _given(syntax.match_word, criteria.observation_type or None, syntax.TYPES, "an observation type")
+    chosen = criteria.observation_class or None
+    night = _given(syntax.read_night, criteria.night or None)
     return Query(
         identifier=identifier,
-        interval=_read_time(criteria),
-        night=read_night(criteria.night).end.strftime("%Y%m%d") if criteria.night else None,
-        observation_class=match_word(chosen, CLASSES, "an observation class") if chosen else None,
+        interval=night or _given(syntax.read_dates, criteria.date),
+        night=night.end.strftime("%Y%m%d") if night else None,
+        observation_class=_given(syntax.match_word, chosen, syntax.CLASSES, "an observation class"),
         observation_type=kind,
-        object=read_object(criteria.object) if criteria.object is not None else None,
-        filter=read_filter(criteria.filter, instrument) if criteria.filter is not None else None,
+        object=_given(syntax.read_object, criteria.object),
+        filter=_given(syntax.read_filter, criteria.filter, instrument),
         instrument=instrument,
-        qa=match_word(criteria.qa, QA_STATES, "a QA word"),
-        near=_checked(criteria.near),
-        filename=_read_filename(criteria.filename) if criteria.filename is not None else None,
+        qa=syntax.match_word(criteria.qa, syntax.QA_STATES, "a QA word"),
+        near=_given(_checked, criteria.near),
+        filename=_given(_read_filename, criteria.filename),
         reduction=criteria.reduction if kind != "BPM" else None,
         notes=_notes(criteria.program, identifier),
     )
@@ -176,16 +163,15 @@ def encode(selection: tuple[str, ...]) -> str:
     return "/".join(quote(word, safe="=*,:()'~") for word in selection)
 
 
-def _read_time(criteria: Criteria) -> Interval | None:
-    if criteria.night:
-        return read_night(criteria.night)
-    return read_dates(criteria.date) if criteria.date is not None else None
+def _given(read: Callable[..., T], text: object, *how: object) -> T | None:
+    """What was given, read; None for nothing."""
+    return read(text, *how) if text is not None else None
 
 
 def _read_instrument(text: str | None) -> str | None:
     if text is None or text.strip().lower() in ("", "any"):
         return None
-    return match_word(text, INSTRUMENTS, "an instrument of the archive")
+    return syntax.match_word(text, syntax.INSTRUMENTS, "an instrument of the archive")
 
 
 def _read_filename(text: str) -> str:
@@ -199,9 +185,7 @@ def _read_filename(text: str) -> str:
     return name
 
 
-def _checked(cone: Cone | None) -> Cone | None:
-    if cone is None:
-        return None
+def _checked(cone: syntax.Cone) -> syntax.Cone:
     if not (0 <= cone.ra < 360 and -90 <= cone.dec <= 90 and 0 < cone.radius <= 10):
         raise UsageError(
             f"a circle of {cone.radius:g} degrees around {cone.ra:g} {cone.dec:g} is not on the sky",
@@ -210,7 +194,7 @@ def _checked(cone: Cone | None) -> Cone | None:
     return cone
 
 
-def _notes(typed: str | None, identifier: Identifier | None) -> tuple[str, ...]:
+def _notes(typed: str | None, identifier: syntax.Identifier | None) -> tuple[str, ...]:
     if typed is None or identifier is None or typed.strip() == identifier.value:
         return ()
     return (f"{typed.strip()} was read as {identifier.value}",)

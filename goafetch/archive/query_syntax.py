@@ -45,14 +45,14 @@ class Interval:
         """The archive's word for it: whole days as dates, anything else as times.
 
         It reads midnight as a date and cannot compare that with a time: such an end is moved outwards by
-        the shortest time there is, and ``reached`` tells which rows that may bring.
+        the shortest time there is, and ``may_include`` tells which rows that may bring.
         """
         if self.start.time() == time.min and self.end.time() == time.min:
             last = self.end - DAY
             return f"{self.start:%Y%m%d}" if last == self.start else f"{self.start:%Y%m%d}-{last:%Y%m%d}"
         return f"{_not_midnight(self.start, -MOMENT)}--{_not_midnight(self.end, MOMENT)}"
 
-    def reached(self, moment: object) -> bool:
+    def may_include(self, moment: object) -> bool:
         """Whether the archive may return a row of this time for ``word``."""
         return isinstance(moment, datetime) and self.start - MOMENT <= moment <= self.end
 
@@ -72,19 +72,19 @@ def _not_midnight(moment: datetime, step: timedelta) -> str:
     return moment.isoformat(timespec="auto" if moment.microsecond else "seconds")
 
 
-def everything() -> Interval:
+def all_time() -> Interval:
     """All the time from which the archive can hold data: from a second after its first midnight on."""
     today = datetime.now(UTC).date()
     return Interval(datetime.combine(FIRST, time(0, 0, 1)), datetime.combine(today + 2 * DAY, time.min))
 
 
-def span_of_night(label: date) -> Interval:
+def night_interval(label: date) -> Interval:
     """The UTC time of the night with this label at Gemini South; it holds that of Gemini North too."""
     start = datetime.combine(label, time.min) + NIGHT_BEGINS
     return Interval(start, start + DAY)
 
 
-def spell_out(text: str, today: Callable[[], date]) -> str:
+def resolve_today(text: str, today: Callable[[], date]) -> str:
     """The text with a date for today and yesterday; ``today`` is asked only where one of them is named."""
     return re.sub(r"\b(today|yesterday)\b", lambda found: f"{today() + _NAMED[found[1]]:%Y%m%d}", text)
 
@@ -111,7 +111,7 @@ def read_dates(text: str) -> Interval:
 
 def read_night(text: str) -> Interval:
     """The UTC time that the night ``text`` (its label, as in file names) covers at Gemini South."""
-    return span_of_night(read_date(text.strip()))
+    return night_interval(read_date(text.strip()))
 
 
 def read_date(text: str) -> date:

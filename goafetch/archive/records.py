@@ -10,16 +10,9 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from calstore.associate import night_of
+from goafetch.archive import query_syntax as syntax
 from goafetch.archive.errors import BadAnswer
 from goafetch.archive.query import Query
-from goafetch.archive.query_syntax import (
-    Interval,
-    admits,
-    matches_loosely,
-    matches_object,
-    object_word,
-    read_dates,
-)
 
 if TYPE_CHECKING:
     from astropy.table import MaskedColumn, Table
@@ -152,13 +145,13 @@ def mismatch(record: Record, query: Query) -> str | None:
         if wanted != found:
             return f"{name} is {found}, not {wanted}"
     interval = _interval_at(record, query)
-    if interval and not interval.reached(record.ut_datetime):
+    if interval and not interval.may_include(record.ut_datetime):
         return f"its UTC time is {record.ut_datetime}, not within {interval.word}"
-    if not admits(query.qa, record.qa_state):
+    if not syntax.admits(query.qa, record.qa_state):
         return f"its QA state is {record.qa_state}, not {query.qa}"
     if query.near is None and query.object:
-        sent = object_word(query.object)
-        if not matches_loosely(sent, record.object):
+        sent = syntax.object_word(query.object)
+        if not syntax.matches_loosely(sent, record.object):
             return f"its object is {record.object}, not {query.object}"
     return _outside_box(record, query)
 
@@ -168,7 +161,7 @@ def answers(record: Record, query: Query) -> bool:
     interval = _interval_at(record, query)
     if interval and record.ut_datetime not in interval:
         return False
-    if query.object and not matches_object(query.object, record.object):
+    if query.object and not syntax.matches_object(query.object, record.object):
         return False
     if query.near is None:
         return True
@@ -199,10 +192,10 @@ def _expected(record: Record, query: Query) -> list[tuple[str, object, object]]:
     return found + [(name, True, value) for name, value in versions if value is not None]
 
 
-def _interval_at(record: Record, query: Query) -> Interval | None:
+def _interval_at(record: Record, query: Query) -> syntax.Interval | None:
     """The time asked for; a night at Gemini North is the UTC date itself."""
     if query.night and record.telescope == "Gemini-North":
-        return read_dates(query.night)
+        return syntax.read_dates(query.night)
     return query.interval
 
 
@@ -263,7 +256,7 @@ def _text(value: object) -> str:
     return value
 
 
-def _truth(value: object) -> bool:
+def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError(value)
     return value
@@ -318,7 +311,7 @@ def _md5(value: object) -> str:
 
 _BY_TYPE: dict[str, Callable[[Any], Any]] = {
     "str": _text,
-    "bool": _truth,
+    "bool": _flag,
     "int": _whole,
     "float": _number,
     "datetime": _moment,
@@ -334,14 +327,9 @@ _NEEDED = _REQUIRED | {
     *("data_label", "telescope", "instrument", "ut_datetime", "observation_type", "observation_class"),
     *("object", "ra", "dec", "filter_name", "exposure_time", "qa_state", "release", "reduction"),
 }
-_READERS = {
-    f.name: _md5 if f.name in _MD5S else _BY_TYPE[str(f.type).removesuffix(" | None")] for f in fields(Record)
-}
-
-
-def read_rows(rows: Sequence[object]) -> list[Record]:
-    """Records of a whole answer."""
-    return [read_record(row) for row in rows]
+#: The type of each column that is known.
+_TYPES = {f.name: str(f.type).removesuffix(" | None") for f in fields(Record)}
+_READERS = {name: _md5 if name in _MD5S else _BY_TYPE[kind] for name, kind in _TYPES.items()}
 
 
 #: astroquery.gemini's columns in its order (astroquery 0.4.11, gemini/core.py).
@@ -379,20 +367,16 @@ def to_table(records: Sequence[Record]) -> Table:
     """A masked astropy table, one row per record; UTC times as datetime64, tags as sorted words."""
     from astropy.table import Table
 
-    kinds = {f.name: str(f.type).removesuffix(" | None") for f in fields(Record)}
-    return Table([_column(name, kinds[name], records) for name in COLUMNS], masked=True)
+    return Table([_column(name, records) for name in COLUMNS], masked=True)
 
 
-def _column(name: str, kind: str, records: Sequence[Record]) -> MaskedColumn:
+def _column(name: str, records: Sequence[Record]) -> MaskedColumn:
     import numpy as np
     from astropy.table import MaskedColumn
 
-    dtype, filler = _DTYPES[kind]
-    values = [_plain(getattr(record, name)) for record in records]
+    dtype, filler = _DTYPES[_TYPES[name]]
+    values = [getattr(record, name) for record in records]
+    values = [" ".join(sorted(value)) if isinstance(value, frozenset) else value for value in values]
     mask = [value is None for value in values]
     data = np.array([filler if value is None else value for value in values], dtype=dtype)
     return MaskedColumn(data, name=name, mask=mask, unit=_UNITS.get(name))
-
-
-def _plain(value: Any) -> Any:
-    return " ".join(sorted(value)) if isinstance(value, frozenset) else value

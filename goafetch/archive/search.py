@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import BadAnswer, Gone, Refused, Unreachable
 from goafetch.archive.query import Criteria, Query, build_query, dated
-from goafetch.archive.query_syntax import DAY, Interval, admits, everything, span_of_night
-from goafetch.archive.records import Record, answers, mismatch, night_in, read_rows, to_table
+from goafetch.archive.query_syntax import DAY, Interval, admits, all_time, night_interval
+from goafetch.archive.records import Record, answers, mismatch, night_in, read_record, to_table
 from goafetch.errors import NothingFound
-from goafetch.show import table_html
+from goafetch.text import table_html
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -55,28 +55,20 @@ def search(client: ArchiveClient, criteria: Criteria) -> SearchResult:
 
     An empty result is not an error; ``nothing_found`` makes one of it.
     """
-    query = build_query(dated(criteria, client.now))
-    found = find(client, query)
-    warnings = list(query.notes)
+    found = find(client, build_query(dated(criteria, client.now)))
     if hidden := [r.name for r in found.records if r.pending_ingest]:
-        warnings.append(f"the archive is about to replace {len(hidden)} of these files: {_names(hidden)}")
+        found.warnings.append(
+            f"the archive is about to replace {len(hidden)} of these files: {_names(hidden)}"
+        )
     if found.unseen:
-        warnings.append(
+        found.warnings.append(
             f"the archive counts {len(found.unseen)} more files among the answers and does not list them: "
             f"{_names(found.unseen)}"
         )
-    return SearchResult(found.records, query, warnings, found.unseen)
+    return found
 
 
-@dataclass(frozen=True)
-class Found:
-    """All records that answer a query, by name; ``unseen`` as in SearchResult."""
-
-    records: list[Record]
-    unseen: list[str]
-
-
-def find(client: ArchiveClient, query: Query) -> Found:
+def find(client: ArchiveClient, query: Query) -> SearchResult:
     """All records that answer a validated query.
 
     Where the archive cuts its answers is a setting of its own, and it does not tell. An answer shorter than
@@ -93,7 +85,8 @@ def find(client: ArchiveClient, query: Query) -> Found:
             found.missing = {key for key, state in counted.items() if admits(query.qa, state)} - found.keys
             _complete(client, query, found)
     records = sorted((r for r in found.records if answers(r, query)), key=lambda record: record.remote)
-    return Found(records, sorted(name.removesuffix(".bz2") for name, _ in found.missing))
+    unseen = sorted(name.removesuffix(".bz2") for name, _ in found.missing)
+    return SearchResult(records, query, list(query.notes), unseen)
 
 
 class _Collected:
@@ -144,7 +137,7 @@ def _complete(client: ArchiveClient, query: Query, found: _Collected) -> None:
         found.settle(_ask(client, replace(query, engineering=True))[0])
     if found.missing and not query.closed:
         # With its dates the same query is a closed one, which has a higher limit.
-        found.add(_ask(client, query.during(everything()))[0])
+        found.add(_ask(client, query.during(all_time()))[0])
     for interval in _runs(found.keys | found.missing, found.missing, client.rows_given[True]):
         part = query.during(interval & (query.interval or interval))
         if part.interval and part.interval.start < part.interval.end:
@@ -165,7 +158,7 @@ def _night(key: Key) -> date | None:
 
 def _within(key: Key, interval: Interval) -> bool:
     night = _night(key)
-    return night is not None and span_of_night(night).start in interval
+    return night is not None and night_interval(night).start in interval
 
 
 def _runs(keys: Collection[Key], missing: Collection[Key], limit: int) -> Iterator[Interval]:
@@ -176,7 +169,7 @@ def _runs(keys: Collection[Key], missing: Collection[Key], limit: int) -> Iterat
     for night in [*sorted(counts), date.max]:
         full = night == date.max or sum(counts[each] for each in run) + counts[night] > limit
         if full and wanted & set(run):
-            yield Interval(span_of_night(run[0]).start, span_of_night(run[-1]).end)
+            yield Interval(night_interval(run[0]).start, night_interval(run[-1]).end)
         run = [night] if full else [*run, night]
 
 
@@ -204,7 +197,7 @@ def _ask(client: ArchiveClient, query: Query) -> tuple[list[Record], bool]:
 
     A row that was not asked for means that the archive dropped a word.
     """
-    records = read_rows(client.rows("jsonsummary", query.words))
+    records = [read_record(row) for row in client.rows("jsonsummary", query.words)]
     for record in records:
         if (reason := mismatch(record, query)) is not None:
             raise BadAnswer(
@@ -219,7 +212,7 @@ def _ask(client: ArchiveClient, query: Query) -> tuple[list[Record], bool]:
 
 def _by_halves(client: ArchiveClient, query: Query, rows: Sequence[Record]) -> list[Record]:
     """Ask for each half of the time, and for the halves of those that may be cut, until all are whole."""
-    interval = query.interval or everything()
+    interval = query.interval or all_time()
     if interval.end - interval.start <= SHORTEST:
         raise BadAnswer(
             f"it cannot be shown that the archive's answer of {len(rows)} rows for {interval.word} is whole",

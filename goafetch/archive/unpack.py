@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import json
 import os
 import re
 import shutil
 import tarfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -17,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from goafetch.archive.errors import Damaged, NoTar, Unsafe
 from goafetch.archive.records import LARGEST_FILE
-from goafetch.engine.pool import Desk, Pool
+from goafetch.engine.pool import Pool, WorkspacePool
 from goafetch.errors import DONE, FAILED, UsageError, WorkspaceError
 from goafetch.events import Decided, Made, Notify, Progressed, Refusal, StageBegun, StageEnded, Warned, silent
-from goafetch.locks import Busy, exclusive
-from goafetch.workspace import Verified, Workspace, fits_name, write_atomically
+from goafetch.workspace import Busy, Verified, Workspace, exclusive, fits_name, read_json, write_atomically
 from reducer.errors import BadFile
 from reducer.headers.same import RAW_NAME, needless
 
@@ -40,18 +41,18 @@ def partial_files(folder: Path, keep: Collection[str] = ()) -> Iterator[Path]:
 
     It disappears at the end unless something worth keeping for the next run is in it.
     """
-    place = folder / PARTIAL
-    place.mkdir(parents=True, exist_ok=True)
+    partial = folder / PARTIAL
+    partial.mkdir(parents=True, exist_ok=True)
     try:
-        with exclusive(place / _LOCK):
-            for leftover in _content(place):
+        with exclusive(partial / _LOCK):
+            for leftover in _content(partial):
                 if leftover.name not in keep:
                     leftover.unlink()
             try:
-                yield place
+                yield partial
             finally:
-                if not _content(place):
-                    (place / _LOCK).unlink(missing_ok=True)
+                if not _content(partial):
+                    (partial / _LOCK).unlink(missing_ok=True)
     except Busy as error:
         raise WorkspaceError(
             f"another process is fetching or unpacking into {folder}", "one at a time", "wait for it to end"
@@ -59,21 +60,22 @@ def partial_files(folder: Path, keep: Collection[str] = ()) -> Iterator[Path]:
     finally:
         # Only now is the lock's file closed, and gone on network file systems too.
         with suppress(OSError):  # something is in it, or another process has begun
-            place.rmdir()
+            partial.rmdir()
 
 
-def _content(place: Path) -> list[Path]:
-    return [p for p in place.iterdir() if p.name != _LOCK and not p.name.startswith(_REMOVED)]
+def _content(partial: Path) -> list[Path]:
+    return [p for p in partial.iterdir() if p.name != _LOCK and not p.name.startswith(_REMOVED)]
 
 
 BLOCK = 1 << 20
+BZIP2 = b"BZh"
 
 #: Without the archive's word for it no exposure or mask is larger than this when decompressed.
 LARGEST_UNLISTED = 10**9
 
 
 @dataclass(frozen=True)
-class Expanded:
+class Checksums:
     """md5s (hex) of a stored file and of the FITS file in it, and the latter's size in bytes."""
 
     file_md5: str
@@ -82,7 +84,7 @@ class Expanded:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Expected:
     """What the archive says of a file: md5s in hex, bytes when decompressed; None where it says nothing."""
 
     file_md5: str | None = None
@@ -90,74 +92,63 @@ class Wanted:
     data_size: int | None = None
 
 
-def expand(stored: str, target: str, wanted: Wanted) -> Expanded:
+def decompress(stored: str, target: str, expected: Expected) -> Checksums:
     """Decompress ``stored`` (or copy it, if it is plain FITS) into ``target`` and verify both.
 
     Raises Damaged where an md5 or the length differs, the compression is broken, or it is no FITS file;
     there is no target then. A file that grows beyond its listed size is stopped there.
     """
     try:
-        return _expand(stored, target, wanted)
+        file_md5 = md5_of_part(stored)
+        if expected.file_md5 not in (None, file_md5):
+            raise Damaged(f"the stored file has md5 {file_md5}", f"{expected.file_md5}")
+        limit = LARGEST_UNLISTED if expected.data_size is None else expected.data_size
+        data_md5, size = _write(_fits_content(stored), target, limit)
+        if expected.data_size not in (None, size):
+            raise Damaged(f"{size} bytes came out of it", f"{expected.data_size}")
+        if expected.data_md5 not in (None, data_md5):
+            raise Damaged(f"the FITS file has md5 {data_md5}", f"{expected.data_md5}")
+        return Checksums(file_md5, data_md5, size)
     except BaseException:
         Path(target).unlink(missing_ok=True)
         raise
 
 
-def _expand(stored: str, target: str, wanted: Wanted) -> Expanded:
-    file_md5 = digest(stored)
-    if wanted.file_md5 not in (None, file_md5):
-        raise Damaged(f"the stored file has md5 {file_md5}", f"{wanted.file_md5}")
-    limit = LARGEST_UNLISTED if wanted.data_size is None else wanted.data_size
-    data_md5, size = _write(_blocks(stored), target, limit)
-    if wanted.data_size not in (None, size):
-        raise Damaged(f"{size} bytes came out of it", f"{wanted.data_size}")
-    if wanted.data_md5 not in (None, data_md5):
-        raise Damaged(f"the FITS file has md5 {data_md5}", f"{wanted.data_md5}")
-    return Expanded(file_md5, data_md5, size)
-
-
-def expand_slice(source: str, offset: int, size: int, stored: str, target: str, wanted: Wanted) -> Expanded:
+def decompress_part(
+    source: str, offset: int, size: int, stored: str, target: str, expected: Expected
+) -> Checksums:
     """The same for ``size`` bytes from ``offset`` of a larger file, by way of a copy named ``stored``."""
-    with Path(source).open("rb") as stream, Path(stored).open("wb") as copy:
-        stream.seek(offset)
-        for block in _read(stream, size):
-            copy.write(block)
+    with Path(stored).open("wb") as copy:
+        copy.writelines(_blocks(source, offset, size))
     try:
-        return expand(stored, target, wanted)
+        return decompress(stored, target, expected)
     finally:
         Path(stored).unlink()
 
 
-def digest(path: str, offset: int = 0, size: int | None = None) -> str:
+def md5_of_part(path: str, offset: int = 0, size: int | None = None) -> str:
     """md5 of a file, or of a part of it."""
     found = hashlib.md5(usedforsecurity=False)
-    with Path(path).open("rb") as stream:
-        stream.seek(offset)
-        for block in _read(stream, size):
-            found.update(block)
+    for block in _blocks(path, offset, size):
+        found.update(block)
     return found.hexdigest()
 
 
-def data_digest(path: str, offset: int, size: int) -> str:
+def md5_of_content(path: str, offset: int, size: int) -> str:
     """md5 of the FITS file that a part of a file holds, compressed or not."""
     found, count = hashlib.md5(usedforsecurity=False), 0
-    with Path(path).open("rb") as stream:
-        stream.seek(offset)
-        packed = stream.read(3) == b"BZh"
-        stream.seek(offset)
-        blocks = _read(stream, size)
-        for block in _unpacked(blocks) if packed else blocks:
-            count += len(block)
-            if count > LARGEST_UNLISTED:
-                raise Damaged(f"more than {LARGEST_UNLISTED} bytes come out of it", "an exposure or a mask")
-            found.update(block)
+    blocks = _blocks(path, offset, size)
+    packed = next(_blocks(path, offset, size), b"").startswith(BZIP2)
+    for block in _bunzip2(blocks) if packed else blocks:
+        count += len(block)
+        if count > LARGEST_UNLISTED:
+            raise Damaged(f"more than {LARGEST_UNLISTED} bytes come out of it", "an exposure or a mask")
+        found.update(block)
     return found.hexdigest()
 
 
-def _unpacked(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _bunzip2(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """Decompress bz2, of one stream or several after each other."""
-    import bz2
-
     unpacker = bz2.BZ2Decompressor()
     for packed in blocks:
         rest = packed
@@ -189,13 +180,11 @@ def _write(blocks: Iterator[bytes], target: str, limit: int) -> tuple[str, int]:
     return found.hexdigest(), count
 
 
-def _blocks(stored: str) -> Iterator[bytes]:
+def _fits_content(stored: str) -> Iterator[bytes]:
     """The FITS file's content in pieces; rapidgzip's bz2 takes 0.8 of the standard library's time."""
-    with Path(stored).open("rb") as stream:
-        if stream.read(3) != b"BZh":
-            stream.seek(0)
-            yield from _read(stream, None)
-            return
+    if not next(_blocks(stored), b"").startswith(BZIP2):
+        yield from _blocks(stored)
+        return
     import rapidgzip
 
     try:
@@ -203,6 +192,13 @@ def _blocks(stored: str) -> Iterator[bytes]:
             yield from _read(unpacked, None)
     except (RuntimeError, ValueError, EOFError) as error:
         raise Damaged(f"its compression is broken ({error})", "a whole bz2 file") from error
+
+
+def _blocks(path: str, offset: int = 0, size: int | None = None) -> Iterator[bytes]:
+    """``size`` bytes of a file from ``offset``, all that follow if None, in blocks."""
+    with Path(path).open("rb") as stream:
+        stream.seek(offset)
+        yield from _read(stream, size)
 
 
 def _read(stream: Any, size: int | None) -> Iterator[bytes]:
@@ -226,7 +222,7 @@ _WITHHELD = "because they are proprietary data that you do not have access to:"
 
 
 @dataclass(frozen=True)
-class Source:
+class StoredFile:
     """A FITS file, packed or not, in ``size`` bytes from ``offset`` of the file ``path``.
 
     ``name``: as it will be called; ``member``: as it is called there; ``file_md5``: of these bytes, if known.
@@ -246,23 +242,23 @@ class Source:
 
 
 @dataclass
-class Listing:
+class TarContents:
     """What a tar holds, and what it says is missing from it: names with reasons."""
 
-    sources: list[Source] = field(default_factory=list)
+    sources: list[StoredFile] = field(default_factory=list)
     missing: list[tuple[str, str]] = field(default_factory=list)
     withheld: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
-def list_file(path: Path) -> Listing:
+def list_file(path: Path) -> TarContents:
     """The contents of a tar, a .fits.bz2 or a .fits file, also as browsers name second copies.
 
     Raises Unsafe for a tar that could do harm, NoTar for what is none of them.
     """
     name = fits_name(path.name)
     if name is not None:
-        return Listing([Source(path, 0, path.stat().st_size, name, path.name)])
+        return TarContents([StoredFile(path, 0, path.stat().st_size, name, path.name)])
     try:
         return _list_tar(path)
     except tarfile.ReadError as error:
@@ -272,8 +268,8 @@ def list_file(path: Path) -> Listing:
         ) from error
 
 
-def _list_tar(path: Path) -> Listing:
-    listing, texts = Listing(), dict[str, str]()
+def _list_tar(path: Path) -> TarContents:
+    listing, texts = TarContents(), dict[str, str]()
     with tarfile.open(path, "r:") as tar:
         members = _members(tar)
         for member in members:
@@ -284,13 +280,13 @@ def _list_tar(path: Path) -> Listing:
                 texts[base] = stream.read().decode("utf-8", "replace") if stream else ""
             elif member.isfile() and _PLAIN.fullmatch(base):
                 name = base.removesuffix(".bz2")
-                listing.sources.append(Source(path, member.offset_data, member.size, name, member.name))
+                listing.sources.append(StoredFile(path, member.offset_data, member.size, name, member.name))
     _notice_end(path, members, listing)
     _compare(path, listing, texts)
     return listing
 
 
-def _notice_end(path: Path, members: Sequence[tarfile.TarInfo], listing: Listing) -> None:
+def _notice_end(path: Path, members: Sequence[tarfile.TarInfo], listing: TarContents) -> None:
     """A whole tar has an empty block after its last member; a cut one ends in a member or without it."""
     end = members[-1].offset_data + members[-1].size if members else 0
     with path.open("rb") as stream:
@@ -339,11 +335,11 @@ def _refuse_hostile(path: Path, member: tarfile.TarInfo) -> None:
         )
 
 
-def _compare(path: Path, listing: Listing, texts: dict[str, str]) -> None:
+def _compare(path: Path, listing: TarContents, texts: dict[str, str]) -> None:
     """Hold the tar against its own lists: they come last, so without them it may have been cut short."""
     sums = dict(_read_sums(texts.get(SUMS, "")))
     listing.sources = [
-        Source(s.path, s.offset, s.size, s.name, s.member, sums.get(PurePosixPath(s.member).name))
+        StoredFile(s.path, s.offset, s.size, s.name, s.member, sums.get(PurePosixPath(s.member).name))
         for s in listing.sources
     ]
     here = {PurePosixPath(s.member).name for s in listing.sources}
@@ -373,15 +369,6 @@ def _withheld(texts: dict[str, str]) -> list[str]:
     return [line.strip().removesuffix(".bz2") for line in names.splitlines() if found and line.strip()]
 
 
-def by_name(listings: Iterable[Listing]) -> dict[str, Sequence[Source]]:
-    """All sources of each file, in the order in which they were met."""
-    found: dict[str, list[Source]] = {}
-    for listing in listings:
-        for source in listing.sources:
-            found.setdefault(source.name, []).append(source)
-    return dict(found)
-
-
 #: Room for one file of unknown size: a full frame of four arrays in float32 has 67 MB.
 ROOM = 10**8
 
@@ -406,43 +393,27 @@ class UnpackReport:
         return FAILED if self.failed or self.withheld else DONE
 
 
-class _Memory:
-    """Which FITS file (md5) came out of which stored file (md5): a repetition need not decompress again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder.parent / "playground" / "unpacked.json"
-        try:
-            known = json.loads(self.path.read_text())
-        except (FileNotFoundError, ValueError):
-            known = {}
-        self.known: dict[str, str] = known if isinstance(known, dict) else {}
-
-    def save(self) -> None:
-        """Write what was learnt, where there is a playground to keep it in."""
-        if self.path.parent.is_dir():
-            write_atomically(self.path, json.dumps(self.known, indent=0, sort_keys=True))
-
-
 def unpack(
     paths: Sequence[Path],
     folder: Path,
     *,
-    wanted: Mapping[str, Wanted] | None = None,
     workers: int = 0,
-    pool: Pool | Desk | None = None,
+    pool: Pool | WorkspacePool | None = None,
     verified: Verified | None = None,
     notify: Notify = silent,
 ) -> UnpackReport:
     """Unpack tars, .fits.bz2 and .fits files into ``folder``, each as NAME.fits.
 
-    ``wanted``: by name, what the archive says of a file. ``pool``: processes to work in, by default
-    ``workers`` of its own. Raises UsageError for a file that is not there and, before anything is written,
-    Unsafe for a tar with absolute paths, '..', links or devices, or two different files of one name.
+    ``pool``: processes to work in, by default ``workers`` of its own. Raises UsageError for a file that is
+    not there and, before anything is written, Unsafe for a tar with absolute paths, '..', links or devices,
+    or two different files of one name.
     """
     _must_be_there(paths)
     report = UnpackReport()
     listings = _list_all(paths, report, notify)
-    sources = by_name(listings)
+    sources: dict[str, list[StoredFile]] = defaultdict(list)
+    for source in (source for listing in listings for source in listing.sources):
+        sources[source.name].append(source)
     for name, same in sources.items():
         _refuse_different(name, same)
     for listing in listings:
@@ -451,16 +422,18 @@ def unpack(
         report.withheld += listing.withheld
         report.failed += [item for item in listing.missing if item[0] not in sources]
     verified = verified or Workspace(folder.parent).verified()
-    memory = _Memory(folder)
-    todo = [
-        same[0] for same in sources.values() if not _is_present(same[0], folder, verified, memory, report)
-    ]
+    # Which FITS file (md5) came out of which stored file (md5): a repetition need not decompress again.
+    cache = folder.parent / "playground" / "unpacked.json"
+    known: dict[str, str] = read_json(cache)
+    todo = [same[0] for same in sources.values() if not _is_present(same[0], folder, verified, known, report)]
     if todo:
-        _check_room(folder, todo)
-        with partial_files(folder) as place, nullcontext(pool) if pool else Pool(workers, notify) as workshop:
-            _Unpacking(folder, place, workshop, verified, memory, report, notify).run(todo, wanted or {})
+        room = sum(s.size if s.member.endswith(".fits") else max(4 * s.size, s.size + 1) for s in todo)
+        check_disk(folder, room, f"about {room / 1e9:.2f} GB", "make room")
+        with partial_files(folder) as partial, nullcontext(pool) if pool else Pool(workers, notify) as used:
+            _Unpacking(folder, partial, used, verified, known, report, notify).run(todo)
         _remove_copies(folder, report, notify)
-        memory.save()
+        if cache.parent.is_dir():
+            write_atomically(cache, json.dumps(known, indent=0, sort_keys=True))
     verified.save()
     return report
 
@@ -472,7 +445,7 @@ def _must_be_there(paths: Sequence[Path]) -> None:
             raise UsageError(f"{path} {what}", "tars, .fits.bz2 or .fits files")
 
 
-def _list_all(paths: Sequence[Path], report: UnpackReport, notify: Notify) -> list[Listing]:
+def _list_all(paths: Sequence[Path], report: UnpackReport, notify: Notify) -> list[TarContents]:
     """What each file holds; among several, one that is neither a tar nor FITS is named and left out."""
     listings = []
     for path in paths:
@@ -489,35 +462,34 @@ def _list_all(paths: Sequence[Path], report: UnpackReport, notify: Notify) -> li
     return listings
 
 
-def _refuse_different(name: str, same: Sequence[Source]) -> None:
+def _refuse_different(name: str, same: Sequence[StoredFile]) -> None:
     """One name, one content: which of two would be the right one nobody can tell."""
     if len(same) < 2:
         return
-    if len({digest(str(s.path), s.offset, s.size) for s in same}) == 1:
+    if len({md5_of_part(str(s.path), s.offset, s.size) for s in same}) == 1:
         return
-    contents = {data_digest(str(s.path), s.offset, s.size) for s in same}
+    contents = {md5_of_content(str(s.path), s.offset, s.size) for s in same}
     if len(contents) > 1:
         places = " and ".join(sorted({f"{s.member} of {s.path.name}" for s in same}))
         raise Unsafe(f"two different files called {name}: {places}", "one content for each name")
 
 
 def _is_present(
-    source: Source, folder: Path, verified: Verified, memory: _Memory, report: UnpackReport
+    source: StoredFile, folder: Path, verified: Verified, known: dict[str, str], report: UnpackReport
 ) -> bool:
     """Whether a file is in the folder already; another content under its name is left alone and reported."""
     final = folder / source.name
     if not final.is_file():
         return False
-    stored = (
-        verified.md5(source.path) if source.whole else digest(str(source.path), source.offset, source.size)
-    )
-    if stored not in memory.known:
+    where = str(source.path), source.offset, source.size
+    stored = verified.md5(source.path) if source.whole else md5_of_part(*where)
+    if stored not in known:
         try:
-            memory.known[stored] = data_digest(str(source.path), source.offset, source.size)
+            known[stored] = md5_of_content(*where)
         except Damaged as error:
             report.failed.append((source.name, f"{source.member} of {source.path.name}: {error}"))
             return True
-    if memory.known[stored] == verified.md5(final):
+    if known[stored] == verified.md5(final):
         report.present.append((source.name, "already there, md5 right"))
     else:
         report.failed.append(
@@ -555,36 +527,30 @@ def _facts(path: Path) -> Descriptors | None:
     return describe(primary, chips, path.name)
 
 
-def _check_room(folder: Path, todo: Sequence[Source]) -> None:
+def check_disk(folder: Path, room: float, needed: str, remedy: str) -> None:
+    """Make the folder; WorkspaceError where its disk has less than ``room`` bytes, ``needed`` in words."""
     folder.mkdir(parents=True, exist_ok=True)
-    needed = sum(s.size if s.member.endswith(".fits") else max(4 * s.size, s.size + 1) for s in todo)
     free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise WorkspaceError(
-            f"{folder} has {free / 1e9:.2f} GB of free disk", f"about {needed / 1e9:.2f} GB", "make room"
-        )
+    if free < room:
+        raise WorkspaceError(f"{folder} has {free / 1e9:.2f} GB of free disk", needed, remedy)
 
 
+@dataclass
 class _Unpacking:
     """One unpacking at work."""
 
-    def __init__(
-        self,
-        folder: Path,
-        place: Path,
-        pool: Pool | Desk,
-        verified: Verified,
-        memory: _Memory,
-        report: UnpackReport,
-        notify: Notify,
-    ) -> None:
-        self.folder, self.place, self.pool = folder, place, pool
-        self.verified, self.memory, self.report, self.notify = verified, memory, report, notify
+    folder: Path
+    partial: Path
+    pool: Pool | WorkspacePool
+    verified: Verified
+    known: dict[str, str]
+    report: UnpackReport
+    notify: Notify
 
-    def run(self, todo: Sequence[Source], wanted: Mapping[str, Wanted]) -> None:
+    def run(self, todo: Sequence[StoredFile]) -> None:
         """Give each source to a worker; what it verified gets its final name here."""
         self.notify(StageBegun("unpack", len(todo)))
-        futures = {self.submit(source, wanted.get(source.name, Wanted())): source for source in todo}
+        futures = {self.submit(source): source for source in todo}
         for done, future in enumerate(as_completed(futures), 1):
             source = futures[future]
             try:
@@ -595,26 +561,26 @@ class _Unpacking:
             self.notify(Progressed("unpack", done, len(todo), self.report.bytes))
         self.notify(StageEnded("unpack"))
 
-    def submit(self, source: Source, wanted: Wanted) -> Future[Expanded]:
+    def submit(self, source: StoredFile) -> Future[Checksums]:
         """A worker's task: a whole file is read where it is, a tar's member through a copy of its own."""
         target = str(self.target(source))
-        wanted = Wanted(source.file_md5 or wanted.file_md5, wanted.data_md5, wanted.data_size)
+        expected = Expected(source.file_md5)
         if source.whole:
-            return self.pool.submit(expand, str(source.path), target, wanted)
+            return self.pool.submit(decompress, str(source.path), target, expected)
         stored = f"{target}.stored"
         return self.pool.submit(
-            expand_slice, str(source.path), source.offset, source.size, stored, target, wanted
+            decompress_part, str(source.path), source.offset, source.size, stored, target, expected
         )
 
-    def target(self, source: Source) -> Path:
+    def target(self, source: StoredFile) -> Path:
         """Where a worker writes; named by this process, as a killed one's worker may still write."""
-        return self.place / f"{source.name}.{os.getpid()}"
+        return self.partial / f"{source.name}.{os.getpid()}"
 
-    def settle(self, source: Source, result: Expanded) -> None:
+    def settle(self, source: StoredFile, result: Checksums) -> None:
         """Give a verified file its final name."""
         final = self.target(source).replace(self.folder / source.name)
         self.verified.remember(final, result.data_md5)
-        self.memory.known[result.file_md5] = result.data_md5
+        self.known[result.file_md5] = result.data_md5
         self.report.done.append((source.name, f"unpacked from {source.path.name}"))
         self.report.bytes += result.data_size
         self.notify(Made(final))

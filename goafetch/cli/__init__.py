@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from goafetch.interrupts import leave_at_once
+from goafetch.process import leave_at_once
 
 
 def __getattr__(name: str) -> Any:
@@ -21,8 +21,8 @@ def __getattr__(name: str) -> Any:
 def main() -> None:
     """The console script."""
     leave_at_once()
-    from goafetch.console.streams import OutputLost, open_missing, silence
-    from goafetch.engine.memory import look_seldom
+    from goafetch.console.output import OutputLost, open_missing, silence
+    from goafetch.process import collect_rarely
 
     open_missing()
     # The work is shared out among processes: threads of the linear algebra would only take their cores.
@@ -30,7 +30,7 @@ def main() -> None:
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     if not os.environ.get("COLUMNS", "80").strip("0"):
         del os.environ["COLUMNS"]  # of a terminal without a size
-    look_seldom()
+    collect_rarely()
     from goafetch.cli.commands import app
 
     try:

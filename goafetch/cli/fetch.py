@@ -60,7 +60,7 @@ def fetch(
 
     Repeating it fetches only what is missing. Dates are UTC; a night is the date in file names.
     """
-    from goafetch.archive.job import Options
+    from goafetch.archive.download import Options
     from goafetch.archive.job import fetch as work
     from goafetch.errors import UsageError
 

@@ -1,23 +1,91 @@
-"""Results on standard output and messages on standard error, for people and for pipes."""
+"""Results on standard output, messages on standard error, and errors as the user sees them."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
+import inspect
 import io
 import json
 import math
 import os
 import sys
+import tempfile
+import traceback
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from goafetch.console.streams import write_message, write_result
-from goafetch.errors import UsageError
+from goafetch.errors import FAILED, INTERRUPTED, Failure, UsageError, describe
+from goafetch.process import raise_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+class OutputLost(Exception):
+    """A result could not be written to standard output; ``code`` is what a shell is to get."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"standard output cannot be written to: {error.strerror}")
+        self.code = READER_GONE if isinstance(error, BrokenPipeError) else 1
+
+
+#: What a shell gets where the reader of a pipe has gone: 128 and the number of SIGPIPE.
+READER_GONE = 141
+
+
+def open_missing() -> None:
+    """Open closed standard streams to nowhere: a file that is opened later must not take their place."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def write_result(text: str) -> None:
+    """Write to standard output; raises OutputLost."""
+    try:
+        _write(sys.stdout, text)
+    except OSError as error:
+        silence(sys.stdout)
+        raise OutputLost(error) from error
+
+
+def write_message(text: str) -> None:
+    """Write to standard error; where nobody can read it the work goes on."""
+    try:
+        _write(sys.stderr, text)
+    except OSError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """Write nothing more to a stream that was lost, not even what is left in it as the process ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Names of files go out with the bytes that they have; no message dies of an accent."""
+    encoding = stream.encoding or "utf-8"
+    try:
+        content = text.encode(encoding, "surrogateescape")
+    except UnicodeEncodeError:
+        content = text.encode(encoding, "backslashreplace")
+    stream.flush()
+    raw: Any = getattr(stream, "buffer", None)
+    if raw is None:  # a notebook's
+        stream.write(content.decode(encoding, "replace"))
+    else:
+        raw.write(content)
+    stream.flush()
+
 
 #: Columns of a terminal that the widest column of a table needs at least.
 NARROWEST = 24
@@ -171,3 +239,121 @@ def _draw_values(
         for name, cell in zip(names, row, strict=True):
             if cell:
                 console.print(Text(f"{name:>{label}}  ", style="dim").append(cell, style="not dim"))
+
+
+#: With this set in the environment, as --debug does, every error shows its traceback.
+DEBUG = "GOAFETCH_DEBUG"
+
+
+def fail(failure: Failure, *, json: bool = False) -> None:
+    """Show a failure: a panel on a terminal, plain lines elsewhere; with ``json`` as ``{"error": {...}}``."""
+    if json:
+        emit_json({"error": failure})
+    elif is_terminal(sys.stderr):
+        _draw_panel(failure)
+    else:
+        for label, text in _lines(failure):
+            say(f"{label}: {text}")
+
+
+def handled(command: Callable[..., Any]) -> Callable[..., None]:
+    """Make a command end in words and an exit code, never in a traceback.
+
+    The command may return its exit code (None is 0). Whether its errors are JSON is read from its own
+    parameters: ``json`` or ``as_json`` true, or ``format`` (or ``format_``) equal to ``json``. Every command
+    gets the option ``--debug``.
+    """
+
+    @functools.wraps(command)
+    def run(*args: Any, debug: bool = False, **options: Any) -> None:
+        if debug:
+            os.environ[DEBUG] = "1"
+        json = bool(options.get("json") or options.get("as_json"))
+        json = json or "json" in (options.get("format"), options.get("format_"))
+        code = run_to_exit_code(lambda: command(*args, **options), json=json)
+        if code:
+            raise SystemExit(code)
+
+    signature = inspect.signature(command, eval_str=True)
+    parameters = [*signature.parameters.values(), _debug_parameter()]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {**command.__annotations__, "debug": bool}
+    return run
+
+
+def _debug_parameter() -> inspect.Parameter:
+    """The option that all commands have, as typer reads it from a signature."""
+    import typer
+
+    option = typer.Option(False, "--debug", help="Show the traceback of any error.")
+    return inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=option, annotation=bool)
+
+
+def run_to_exit_code(work: Callable[[], int | None], *, json: bool = False) -> int:
+    """Do the work and return its exit code, having shown the error where there was one."""
+    raise_errors()
+    try:
+        return work() or 0
+    except KeyboardInterrupt:
+        failure = Failure(
+            INTERRUPTED,
+            "interrupted",
+            remedy="everything finished so far is kept; the same command goes on from there",
+        )
+    except OutputLost as lost:
+        return lose(lost)
+    except Exception as error:  # noqa: BLE001 - the last resort: everything ends in words
+        if os.environ.get(DEBUG):
+            say("".join(traceback.format_exception(error)))
+        failure = describe(error) or _describe_unforeseen(error)
+    try:
+        fail(failure, json=json)
+    except OutputLost as lost:
+        lose(lost)
+    return failure.exit_code
+
+
+def lose(lost: OutputLost) -> int:
+    """Say that results could not be written, unless their reader has seen enough (`... | head`)."""
+    if lost.code != READER_GONE:
+        say(f"error: {lost}")
+    return lost.code
+
+
+def _lines(failure: Failure) -> list[tuple[str, str]]:
+    label = "interrupted" if failure.exit_code == INTERRUPTED else "error"
+    lines = [(label, failure.found), ("needed", failure.needed), ("what to do", failure.remedy)]
+    if failure.exit_code == INTERRUPTED:
+        return [(label, failure.remedy)]
+    return [(name, text) for name, text in lines if text]
+
+
+def _draw_panel(failure: Failure) -> None:
+    from rich.panel import Panel
+    from rich.text import Text
+
+    interrupted = failure.exit_code == INTERRUPTED
+    colour = "yellow" if interrupted else "red"
+    body = Text()
+    for row, (label, text) in enumerate(_lines(failure)):
+        lead = "" if row == 0 else f"\n{label}: "
+        body.append(lead, style="dim").append(text, style="bold" if row == 0 and not interrupted else "")
+    title = Text("interrupted" if interrupted else "error", style=colour)
+    console_on(sys.stderr).print(Panel(body, title=title, title_align="left", border_style=colour))
+
+
+def _describe_unforeseen(error: Exception) -> Failure:
+    found = f"sorry, this was not foreseen: {type(error).__name__}: {error}"
+    story = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="goafetch-error-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(story)
+    except OSError:
+        return Failure(FAILED, found, remedy="everything finished so far is kept; --debug shows the details")
+    return Failure(
+        FAILED,
+        found,
+        remedy=f"everything finished so far is kept; {file.name} has the details for a report of the fault",
+    )

@@ -12,8 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from goafetch.engine.pool import ENVIRONMENT, Desk, Pool, WorkersLost, name_task
-from goafetch.engine.worker import begin, visit, work_in
+from goafetch.engine.pool import (
+    ENVIRONMENT,
+    Pool,
+    WorkersLost,
+    WorkspacePool,
+    name_task,
+    start_worker,
+    work_in,
+    work_in_once,
+)
 from goafetch.errors import GoafetchError, UsageError
 from goafetch.events import Notify, Retry, Warned, silent
 from goafetch.folders import environment, set_environment
@@ -60,9 +68,9 @@ class Cluster(Pool):
         inner.add_done_callback(lambda done: _pass_on(done, outer))
         return outer
 
-    def at(self, lock: Path) -> Desk:
+    def at(self, lock: Path) -> WorkspacePool:
         """The cluster for work in one workspace; workers that outlive the run hold its lock by the task."""
-        return Desk(self, lock.absolute(), work_in if self._cluster is not None else visit)
+        return WorkspacePool(self, lock.absolute(), work_in if self._cluster is not None else work_in_once)
 
     def everywhere(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
         """What ``function(*args)`` gives on each worker, by the worker's address."""
@@ -182,7 +190,7 @@ def _own_worker(parent: int, modules: tuple[str, ...]) -> Any:
         name = "goafetch"
 
         def setup(self, worker: Any) -> None:
-            begin(parent, modules)
+            start_worker(parent, modules)
 
     return OwnWorker()
 

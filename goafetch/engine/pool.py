@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
+import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -15,10 +18,65 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from goafetch.engine.worker import begin, work_in
 from goafetch.errors import GoafetchError
 from goafetch.events import Notify, Retry, Warned, silent
 from goafetch.folders import environment
+from goafetch.process import collect_rarely, trim_memory
+from goafetch.workspace import share
+
+#: Seconds between looks at the parent.
+POLL = 0.25
+#: The workspaces that this process has said it works in; the lock lasts as long as the open file.
+_shared: dict[str, Any] = {}
+#: Process numbers of whom this process is a worker: a task may also be done where the user began.
+_parents: list[int] = []
+
+
+def start_worker(parent: int, modules: Sequence[str]) -> None:
+    """Make this process a worker of ``parent``; ``modules`` are imported before the first task comes."""
+    watch(parent)
+    _parents.append(parent)
+    collect_rarely()
+    for module in modules:
+        importlib.import_module(module)
+
+
+def watch(parent: int) -> None:
+    """End at once when the parent is gone, even in the middle of a task; never rename a file after it."""
+
+    def stop(event: str, _: tuple[Any, ...]) -> None:
+        if event == "os.rename" and os.getppid() != parent:
+            os._exit(1)
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL)
+        os._exit(1)
+
+    sys.addaudithook(stop)
+    threading.Thread(target=look, daemon=True).start()
+
+
+def work_in(lock: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Do a task in a workspace, whose lock this process shares, if it is a worker, as long as it lives."""
+    if not _parents:
+        return work_in_once(lock, function, *args)
+    if lock not in _shared:
+        _shared[lock] = share(Path(lock))
+    try:
+        return function(*args)
+    finally:
+        trim_memory()
+
+
+def work_in_once(lock: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Do a task in a workspace and share its lock meanwhile: for workers that outlive a run."""
+    with share(Path(lock)):
+        try:
+            return function(*args)
+        finally:
+            trim_memory()
+
 
 #: What workers are started with. Nothing is imported from the folder that one works in: a random.py of the
 #: user's there would be taken for Python's. Threads inside a worker would compete with the others. Memory
@@ -76,13 +134,30 @@ class Pool:
         self._send(outer, function, args)
         return outer
 
-    def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
-        """Results of ``function(task)`` in the order of the tasks."""
-        return self.map_with(self.submit, function, tasks)
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        tasks: Iterable[Any],
+        submit: Callable[..., Future[Any]] | None = None,
+    ) -> Iterator[Any]:
+        """Results of ``function(task)`` in the order of the tasks; ``submit`` may add something to each."""
+        waiting: deque[Future[Any]] = deque()
+        try:
+            for task in tasks:
+                waiting.append((submit or self.submit)(function, task))
+                if self._is_first(function):
+                    waiting[-1].exception()
+                while len(waiting) >= AHEAD * self.workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
-    def at(self, lock: Path) -> Desk:
+    def at(self, lock: Path) -> WorkspacePool:
         """The same pool for work in one workspace, whose lock the workers then share."""
-        return Desk(self, lock)
+        return WorkspacePool(self, lock)
 
     def close(self, *, at_once: bool = False) -> None:
         """End the workers, ``at_once`` in the middle of their tasks."""
@@ -110,24 +185,6 @@ class Pool:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(at_once=kind is not None)
-
-    def map_with(
-        self, submit: Callable[..., Future[Any]], function: Callable[[Any], Any], tasks: Iterable[Any]
-    ) -> Iterator[Any]:
-        """``map`` by way of a ``submit`` that adds something to each task."""
-        waiting: deque[Future[Any]] = deque()
-        try:
-            for task in tasks:
-                waiting.append(submit(function, task))
-                if self._is_first(function):
-                    waiting[-1].exception()
-                while len(waiting) >= AHEAD * self.workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
     def _is_first(self, function: Callable[..., Any]) -> bool:
         """Whether a task of this kind was never done and its kernels are still to be compiled."""
@@ -226,7 +283,7 @@ class Pool:
                 max_workers=self.workers,
                 context=get_context("loky"),
                 env=ENVIRONMENT,
-                initializer=begin,
+                initializer=start_worker,
                 initargs=(os.getpid(), self._modules),
             )
         except OSError as error:
@@ -236,7 +293,7 @@ class Pool:
             return _OneThread(1)
 
 
-class Desk:
+class WorkspacePool:
     """A pool at work in one workspace: ``submit`` and ``map`` of the pool, under the workspace's lock."""
 
     def __init__(self, pool: Pool, lock: Path, wrapper: Callable[..., Any] = work_in) -> None:
@@ -254,18 +311,18 @@ class Desk:
         return future
 
     def when_idle(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
-        """Run ``function(*args)`` once tasks end and leave a worker with nothing to do, or at ``hasten``."""
+        """Run ``function(*args)`` once a worker has nothing else to do, or at ``start_waiting``."""
         outer: Future[Any] = Future()
         self._spare.append((outer, function, args))
         return outer
 
-    def hasten(self) -> None:
+    def start_waiting(self) -> None:
         """Begin all that waits for idle workers: it is needed now."""
         self._begin_spare(len(self._spare))
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         """Results of ``function(task)`` in the order of the tasks."""
-        return self.pool.map_with(self.submit, function, tasks)
+        return self.pool.map(function, tasks, self.submit)
 
     @property
     def abandoned(self) -> bool:
@@ -338,7 +395,7 @@ def available_cores() -> int:
 
 def name_task(function: Callable[..., Any], args: tuple[Any, ...]) -> str:
     """What to call a task: its function, and the file that it is about where one is named."""
-    if function.__module__ == begin.__module__:  # a task in a workspace: its lock, then the task itself
+    if function in (work_in, work_in_once):  # a task in a workspace: its lock, then the task itself
         _, function, *rest = args
         args = tuple(rest)
     parts = [part for arg in args for part in (arg if isinstance(arg, tuple) else (arg,))]

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from goafetch.archive.job import SOUGHT, Gathered
+from goafetch.archive.download import Gathered
+from goafetch.archive.job import SOUGHT
 from goafetch.events import Event, Made, Notify
 from goafetch.pipeline.stages import MADE, Work, make_flat
 from goafetch.plan.decide import plan_flats

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
-from goafetch.engine.memory import give_back
 from goafetch.errors import describe
 from goafetch.events import Fault, Notify, Refusal, StageBegun, StageEnded
 from goafetch.pipeline.places import MODULES
 from goafetch.pipeline.stages import REFUSED, Outcome, Work, hash_ahead, make_flat, make_stack, reduce_visit
 from goafetch.plan.model import FLAT, SCIENCE, Group, Plan, Stack
+from goafetch.process import trim_memory
 
 #: Stages at work at a time: what one does in a single process is done beside the tasks of the others.
 SIDE_BY_SIDE = 3
@@ -98,7 +98,7 @@ def _attempt(stage: Stage, needed: Sequence[Future[Outcome]], work: Work) -> Out
     tell(StageEnded(stage.title))
     work.verified.save()
     work.ledger.save()
-    give_back()
+    trim_memory()
     return replace(outcome, seconds=time.perf_counter() - begun)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from goafetch.engine.pool import Desk
+from goafetch.engine.pool import WorkspacePool
 from goafetch.errors import NothingFound, UsageError, WorkspaceError
 from goafetch.events import Decided, Notify, Refusal, Warned
 from goafetch.plan.model import LeftOut
@@ -36,7 +36,7 @@ def check_folder(folder: Path) -> None:
 
 
 def take_folder(
-    folder: Path, workspace: Workspace, notify: Notify, pool: Desk, *, dry_run: bool = False
+    folder: Path, workspace: Workspace, notify: Notify, pool: WorkspacePool, *, dry_run: bool = False
 ) -> tuple[list[Path], list[LeftOut]]:
     """The raw files of a folder as paths in playdata/, linked or unpacked there unless they live there.
 
@@ -147,7 +147,7 @@ def _is_packed(path: Path) -> bool:
 
 
 def _bring_in(
-    files: Sequence[Path], workspace: Workspace, lost: list[LeftOut], notify: Notify, pool: Desk
+    files: Sequence[Path], workspace: Workspace, lost: list[LeftOut], notify: Notify, pool: WorkspacePool
 ) -> list[Path]:
     packed = [path for path in files if _is_packed(path)]
     names = {path: str(fits_name(path.name)) for path in files}

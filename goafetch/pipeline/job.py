@@ -249,7 +249,7 @@ def _raw_frames(
 
 def _fetch(request: Request, work: Work, settings: Settings) -> Obtained:
     """Fetch the raw files of a program. Master flats begin as soon as their frames are here."""
-    from goafetch.archive.job import Options
+    from goafetch.archive.download import Options
     from goafetch.archive.query import Criteria
     from goafetch.pipeline.early import EarlyFlats
     from goafetch.pipeline.obtain import obtain
@@ -280,7 +280,7 @@ def _report(work: Work, outcomes: Sequence[Outcome]) -> Path:
     from goafetch.report import make_report
 
     work.notify(StageBegun("report"))
-    work.pool.hasten()
+    work.pool.start_waiting()
     page = make_report(work.workspace.root, work.pool.submit, work.drawn)
     work.notify(StageEnded("report"))
     return page

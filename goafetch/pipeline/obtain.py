@@ -15,8 +15,7 @@ from goafetch.workspace import Workspace
 if TYPE_CHECKING:
     from goafetch.archive.associate import Association
     from goafetch.archive.client import ArchiveClient
-    from goafetch.archive.download import FetchReport
-    from goafetch.archive.job import Gathered, Options
+    from goafetch.archive.download import FetchReport, Gathered, Options
     from goafetch.archive.lock import Lock
     from goafetch.archive.query import Criteria
 
@@ -44,7 +43,7 @@ def obtain(
 
     client = connect(settings, notify)
     if options.pool is not None:
-        options.pool.on_abandon(client.hang_up)  # a search that waits for an answer in a thread ends too
+        options.pool.on_abandon(client.abort)  # a search that waits for an answer in a thread ends too
     before = Lock.read(workspace.lock_file)
 
     def gathered_now(gathered: Gathered) -> None:
@@ -104,11 +103,11 @@ def _lost(
     client: ArchiveClient, before: Lock, gathered: Gathered, workspace: Workspace, notify: Notify
 ) -> list[LeftOut]:
     """What an earlier run fetched for the same question, and the archive no longer answers it with."""
-    from goafetch.archive.calmgr import Listed, look_up
+    from goafetch.archive.calmgr import Associated, find_records
     from goafetch.archive.job import SOUGHT
 
     gone = [f for n, f in before.files.items() if f.role == SOUGHT and n not in gathered.roles]
-    known = look_up(client, (Listed(f.name, f.data_label, f.file_md5) for f in gone)) if gone else {}
+    known = find_records(client, (Associated(f.name, f.data_label, f.file_md5) for f in gone)) if gone else {}
     found = []
     for file in gone:
         record, path = known.get(file.name), workspace.playdata / file.name

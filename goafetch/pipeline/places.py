@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from goafetch.config import Settings
 from goafetch.engine.cluster import Cluster, ClusterError
-from goafetch.engine.pool import Desk, Pool, available_cores
+from goafetch.engine.pool import Pool, WorkspacePool, available_cores
 from goafetch.errors import UsageError
 from goafetch.events import Decided, Notify
 from goafetch.folders import kernels_note, scratch
@@ -31,7 +31,7 @@ PART, MOST = 4, 2_000_000_000
 LARGEST_TASK = 300_000_000
 
 
-class InThisProcess(Desk):
+class InThisProcess(WorkspacePool):
     """A desk without workers: each task is done when its result is asked for."""
 
     abandoned = False

@@ -85,7 +85,7 @@ class RunReport:
         return "; ".join(f"missing {some(names)}: {reason}" for reason, names in by_reason.items())
 
     def _repr_html_(self) -> str:
-        from goafetch.show import table_html
+        from goafetch.text import table_html
 
         return table_html(self.table(), self.conclusion())
 

@@ -22,7 +22,7 @@ from goafetch.workspace import Verified, Workspace, md5_of
 from reducer.headers.same import exposure_name
 
 if TYPE_CHECKING:
-    from goafetch.engine.pool import Desk
+    from goafetch.engine.pool import WorkspacePool
     from goafetch.report.drawing.parts import Parts
 
 Parameters = Mapping[str, Mapping[str, Any]]
@@ -66,7 +66,7 @@ class Work:
     """
 
     workspace: Workspace
-    pool: Desk
+    pool: WorkspacePool
     notify: Notify
     parameters: Parameters
     verified: Verified

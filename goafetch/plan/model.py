@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from goafetch.events import CalibrationChoice, Decided
-from goafetch.show import table_html
+from goafetch.text import table_html
 from goafetch.words import words
 from reducer.headers.descriptors import Region
 from reducer.headers.same import exposure_name

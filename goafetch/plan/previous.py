@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from calstore.associate import PROCESSED_FLAT, Calibration, Need, Traits, suiting
+from calstore.associate import PROCESSED_FLAT, Calibration, Need, Traits, weigh
 
 
 def previous_flat(made: Traits, stored: Iterable[Calibration]) -> Path | None:
     """The stored flat of the same filter, taken before the frames of a new one; None without any."""
     need = Need(kind=PROCESSED_FLAT, when=made.when, filter_name=made.filter_name, region=made.region)
-    fitting = suiting(need, [known for known in stored if known.when < made.when])
+    fitting = weigh(need, [known for known in stored if known.when < made.when])[0]
     return Path(max(fitting, key=lambda known: known.when).path) if fitting else None

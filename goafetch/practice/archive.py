@@ -11,7 +11,7 @@ from goafetch import __version__
 from goafetch.errors import UsageError
 from goafetch.events import Notify, silent
 from goafetch.folders import scratch
-from goafetch.locks import exclusive
+from goafetch.workspace import exclusive
 
 #: What can be simulated; known here too, so that a start from the cache loads nothing heavy.
 PROGRAMS = ("tutorial", "harder")

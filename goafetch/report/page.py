@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from goafetch.engine.memory import give_back
 from goafetch.events import Event
+from goafetch.process import trim_memory
 from goafetch.report.drawing import figures
 from goafetch.report.drawing.draw import as_data, as_thumbnail
 from goafetch.report.drawing.figures import Figure
@@ -148,7 +148,7 @@ def _make_page(folder: Path, page: Page, common: dict[str, Any]) -> Entry:
         **common,
     )
     write_atomically(folder / "report" / page.name, text)
-    give_back()
+    trim_memory()
     return Entry(product, page.name, view.picture, verdicts)
 
 

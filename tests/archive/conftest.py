@@ -35,7 +35,7 @@ def archive(tiny_folder: Path) -> Iterator[PracticeArchive]:
 
 @pytest.fixture
 def client(archive: PracticeArchive) -> ArchiveClient:
-    return ArchiveClient(archive.url, patience=QUICK)
+    return ArchiveClient(archive.url, policy=QUICK)
 
 
 @pytest.fixture
@@ -45,6 +45,6 @@ def troubled(tiny_folder: Path) -> Callable[..., object]:
     @contextmanager
     def start(*faults: object, **options: object) -> Iterator[tuple[PracticeArchive, ArchiveClient]]:
         with serve(tiny_folder, faults=faults, **options) as running:
-            yield running, ArchiveClient(running.url, patience=QUICK)
+            yield running, ArchiveClient(running.url, policy=QUICK)
 
     return start

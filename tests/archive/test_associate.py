@@ -95,7 +95,7 @@ def test_the_returned_addresses_are_not_followed(
 
 def test_a_look_up_that_failed_once_is_repeated(tiny_folder: Path, science: list[Record]) -> None:
     with serve(tiny_folder, faults=[Fault("association-error", times=1)]) as archive:
-        found = associate(ArchiveClient(archive.url, patience=QUICK), science)
+        found = associate(ArchiveClient(archive.url, policy=QUICK), science)
     assert len(found.files) == 35 and not found.failed and not found.warnings and not found.lost
 
 
@@ -104,7 +104,7 @@ def test_where_look_ups_fail_calibrations_are_searched_for_and_it_is_said(
 ) -> None:
     """The archive's 'error' is not 'there is nothing': flats were dropped without a word."""
     with serve(tiny_folder, faults=["association-error"]) as archive:
-        found = associate(ArchiveClient(archive.url, patience=QUICK), science)
+        found = associate(ArchiveClient(archive.url, policy=QUICK), science)
         asked = [request.path.split("/")[1:3] for request in archive.requests]
     assert len(found.files) == 35 and not found.lost
     assert asked.count(["jsoncalmgr", "domeflat"]) == 3
@@ -117,7 +117,7 @@ def test_where_look_ups_fail_calibrations_are_searched_for_and_it_is_said(
 def test_what_was_lost_with_a_failed_look_up_is_known(tiny_folder: Path, science: list[Record]) -> None:
     with serve(tiny_folder, faults=["association-error"]) as archive:
         archive.holdings[:] = [h for h in archive.holdings if h.row["object"] != "Domeflat OFF"]
-        found = associate(ArchiveClient(archive.url, patience=QUICK), science)
+        found = associate(ArchiveClient(archive.url, policy=QUICK), science)
     assert found.lost == {LAMP_OFF: [record.name for record in science]}
     [(what, why)] = found.shortcomings
     assert what == "lamp-off flats" and f"{science[0].name} and 15 more" in why
@@ -129,7 +129,7 @@ def test_flats_of_one_filter_do_not_hide_that_those_of_another_are_lost(tiny_fol
         science = [h for h in archive.holdings if h.row["program_id"] == "GS-2017A-Q-29"]
         for holding in science[10:]:
             holding.row["filter_name"] = "J"
-        client = ArchiveClient(archive.url, patience=QUICK)
+        client = ArchiveClient(archive.url, policy=QUICK)
         found = associate(client, search(client, Criteria(program="GS-2017A-Q-29")).records)
     names = sorted(holding.name for holding in science[10:])
     assert found.lost == dict.fromkeys((LAMP_ON, LAMP_OFF, STANDARD), names)

@@ -17,7 +17,7 @@ from goafetch.archive.associate import (
     choose_standards,
     make_sets,
 )
-from goafetch.archive.calmgr import LAMP_OFF, LAMP_ON, STANDARD, Settings, read_settings
+from goafetch.archive.calmgr import LAMP_OFF, LAMP_ON, STANDARD, Readout, parse_fullheader
 from goafetch.archive.records import Record, read_record
 
 CENTRAL = tuple((number, 512, 1536, 512, 1536) for number in range(1, 5))
@@ -45,7 +45,7 @@ def frames(science: Record, first: int, count: int, *, days: float = 0, **change
     return [replace(science, name=name, ut_datetime=when, **usual) for name in names]
 
 
-def sets(kind: str, records: list[Record], **settings: Settings) -> list[CalibrationSet]:
+def sets(kind: str, records: list[Record], **settings: Readout) -> list[CalibrationSet]:
     return make_sets(kind, records, {r.name: settings["all"] for r in records} if settings else {})
 
 
@@ -62,15 +62,15 @@ def test_the_nearest_night_wins(science: Record, group: ScienceGroup) -> None:
 @pytest.mark.parametrize(
     ("changes", "settings"),
     [
-        ({"exposure_time": 20.0}, Settings()),
-        ({}, Settings(coadds=4)),
-        ({}, Settings(reads="8")),
-        ({}, Settings(region=CENTRAL)),
+        ({"exposure_time": 20.0}, Readout()),
+        ({}, Readout(coadds=4)),
+        ({}, Readout(reads="8")),
+        ({}, Readout(region=CENTRAL)),
     ],
     ids=["exposure", "coadds", "reads", "region"],
 )
 def test_lamp_off_must_be_read_as_lamp_on(
-    science: Record, group: ScienceGroup, changes: dict[str, object], settings: Settings
+    science: Record, group: ScienceGroup, changes: dict[str, object], settings: Readout
 ) -> None:
     lit = frames(science, 1, 3)
     wrong, right = frames(science, 21, 3, **changes), frames(science, 31, 3, days=2)
@@ -111,7 +111,7 @@ def test_another_filter_never_serves(science: Record, group: ScienceGroup) -> No
 
 
 def test_a_flats_region_must_hold_the_sciences(science: Record) -> None:
-    small, whole = Settings(region=CENTRAL), Settings(region=WHOLE)
+    small, whole = Readout(region=CENTRAL), Readout(region=WHOLE)
     lit, dark = frames(science, 1, 3), frames(science, 21, 3)
     central = sets(LAMP_ON, lit, all=small), sets(LAMP_OFF, dark, all=small)
     assert not choose_flats(ScienceGroup((science,), whole), *central).taken
@@ -121,7 +121,7 @@ def test_a_flats_region_must_hold_the_sciences(science: Record) -> None:
 
 def test_a_region_that_is_not_known_rules_out_no_flat(science: Record) -> None:
     lit, dark = frames(science, 1, 3), frames(science, 21, 3)
-    central = Settings(region=CENTRAL)
+    central = Readout(region=CENTRAL)
     sets_of = sets(LAMP_ON, lit, all=central), sets(LAMP_OFF, dark, all=central)
     assert len(choose_flats(ScienceGroup((science,), None), *sets_of).taken) == 6
 
@@ -179,5 +179,5 @@ def test_settings_come_from_the_headers() -> None:
             ),
         ]
     )
-    assert read_settings(page) == Settings(4, "8", CENTRAL)
-    assert read_settings("nothing of use") == Settings()
+    assert parse_fullheader(page) == Readout(4, "8", CENTRAL)
+    assert parse_fullheader("nothing of use") == Readout()

@@ -20,7 +20,7 @@ from told import Told
 from goafetch import network
 from goafetch.archive import query_syntax
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.connection import USER_AGENT, Patience, seconds_until
+from goafetch.archive.connection import USER_AGENT, RetryPolicy, retry_after
 from goafetch.archive.errors import BadAnswer, Blocked, Elsewhere, Gone, OtherLength, Refused, Unreachable
 from goafetch.errors import UsageError
 from goafetch.events import Retry, Wait, Warned
@@ -80,7 +80,7 @@ OK = (200, {"Content-Type": "application/json"}, b"[]")
 
 
 def ask(url: str, token: str | None = None) -> list[object]:
-    return ArchiveClient(url, token, patience=QUICK).rows("jsonsummary", ("canonical",))
+    return ArchiveClient(url, token, policy=QUICK).rows("jsonsummary", ("canonical",))
 
 
 def test_the_user_agent_is_our_own_and_versioned(scripted) -> None:
@@ -106,7 +106,7 @@ def test_the_token_is_not_sent_in_the_clear() -> None:
 
 def test_the_token_never_stands_in_words(scripted) -> None:
     server = scripted((500, {}, b""))
-    client = ArchiveClient(server.url, TOKEN, patience=QUICK)
+    client = ArchiveClient(server.url, TOKEN, policy=QUICK)
     with pytest.raises(Unreachable) as caught:
         client.rows("jsonsummary", ("canonical",))
     assert TOKEN not in str(caught.value) + repr(client) + repr(caught.value)
@@ -132,7 +132,7 @@ def test_redirects_to_no_address_are_refused(scripted, place: str) -> None:
     """The library that we send with would parse the place by itself and end in an error of its own."""
     server = scripted((302, {"Location": place}, b""))
     with pytest.raises(Elsewhere, match="elsewhere"):
-        ArchiveClient(server.url, patience=QUICK).rows("jsonsummary", ("canonical",))
+        ArchiveClient(server.url, policy=QUICK).rows("jsonsummary", ("canonical",))
 
 
 def test_redirects_on_the_same_host_are_followed(scripted) -> None:
@@ -211,14 +211,14 @@ def test_a_file_of_another_length_is_not_accepted(scripted, tmp_path: Path, othe
     fits = {"Content-Type": "application/fits"}
     server = scripted((200, fits, other), (200, fits, b"1234567890"))
     target = tmp_path / "stored"
-    ArchiveClient(server.url, patience=QUICK).download("X.fits.bz2", target, 10)
+    ArchiveClient(server.url, policy=QUICK).download("X.fits.bz2", target, 10)
     assert target.read_bytes() == b"1234567890" and len(server.seen) == 2
 
 
 def test_a_file_that_keeps_another_length_is_said_to(scripted, tmp_path: Path) -> None:
     server = scripted((200, {"Content-Type": "application/fits"}, b"12345"))
     with pytest.raises(OtherLength, match="5 bytes announced, 10 expected"):
-        ArchiveClient(server.url, patience=QUICK).download("X.fits.bz2", tmp_path / "stored", 10)
+        ArchiveClient(server.url, policy=QUICK).download("X.fits.bz2", tmp_path / "stored", 10)
     assert len(server.seen) == 2
 
 
@@ -242,10 +242,10 @@ def test_the_archive_is_left_alone_for_as_long_as_it_wants(scripted, status: int
 
 def test_a_moment_to_come_again_is_read_by_the_archives_own_clock() -> None:
     date, until = "Wed, 01 Jan 2020 00:00:00 GMT", "Wed, 01 Jan 2020 00:00:40 GMT"
-    assert seconds_until({"Retry-After": until, "Date": date}) == 40.0
-    assert seconds_until({"Retry-After": until}) == 0.0
-    assert seconds_until({"Retry-After": "12"}) == 12.0
-    assert [seconds_until({"Retry-After": bad}) for bad in ("", "soon", "-1", "1e9", "²")] == [None] * 5
+    assert retry_after({"Retry-After": until, "Date": date}) == 40.0
+    assert retry_after({"Retry-After": until}) == 0.0
+    assert retry_after({"Retry-After": "12"}) == 12.0
+    assert [retry_after({"Retry-After": bad}) for bad in ("", "soon", "-1", "1e9", "²")] == [None] * 5
 
 
 def test_who_wants_to_be_left_alone_for_hours_is_not_waited_for(scripted) -> None:
@@ -257,18 +257,18 @@ def test_who_wants_to_be_left_alone_for_hours_is_not_waited_for(scripted) -> Non
 
 def test_who_says_at_once_again_and_again_is_given_up(scripted) -> None:
     server = scripted(later(429, "0"))
-    patience = Patience(pause=0.05, longest=1.0)
+    patience = RetryPolicy(pause=0.05, longest=1.0)
     with pytest.raises(Unreachable, match="left alone"):
-        ArchiveClient(server.url, patience=patience).rows("jsonsummary", ())
+        ArchiveClient(server.url, policy=patience).rows("jsonsummary", ())
     assert 3 <= len(server.seen) <= 6
 
 
 def test_whoever_else_asks_waits_too(scripted) -> None:
     server = scripted(later(429, "1"), OK)
-    client = ArchiveClient(server.url, None, patience=QUICK)
+    client = ArchiveClient(server.url, None, policy=QUICK)
     with ThreadPoolExecutor(3) as threads:
         first = threads.submit(client.rows, "jsonsummary", ())
-        while not client._leave._until:
+        while not client._throttle._until:
             time.sleep(0.01)
         others = [threads.submit(client.rows, "jsonsummary", ()) for _ in range(2)]
         time.sleep(0.3)
@@ -381,7 +381,7 @@ def test_a_proxy_that_wants_a_login_is_final_and_one_that_is_busy_is_not(bare) -
         proxy = Proxy(b"HTTP/1.1 %d no\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
         bare.setenv("HTTPS_PROXY", proxy.place)
         with pytest.raises((Elsewhere, Unreachable)):
-            ArchiveClient(REMOTE, patience=QUICK).rows("jsonsummary", ())
+            ArchiveClient(REMOTE, policy=QUICK).rows("jsonsummary", ())
         assert [line[:35] for line in proxy.heard] == [b"CONNECT archive.example.org:443 HTT"] * count
         proxy.socket.close()
 
@@ -391,7 +391,7 @@ def test_socks_proxies_are_spoken_to_as_such(bare) -> None:
     proxy = Proxy(b"")
     bare.setenv("ALL_PROXY", f"socks5h://{proxy.place}")
     with pytest.raises((Elsewhere, Unreachable)):
-        ArchiveClient(REMOTE, patience=QUICK).rows("jsonsummary", ())
+        ArchiveClient(REMOTE, policy=QUICK).rows("jsonsummary", ())
     assert proxy.heard[0][:1] == b"\x05"
 
 
@@ -456,7 +456,7 @@ def test_the_archives_clock_says_what_day_it_is(tiny_folder: Path) -> None:
 def test_a_full_disk_is_not_the_networks_fault(scripted, tmp_path: Path) -> None:
     server = scripted((200, {"Content-Type": "application/fits"}, b"1234567890"))
     with pytest.raises(FileNotFoundError):
-        ArchiveClient(server.url, patience=QUICK).download("X.fits", tmp_path / "nowhere" / "stored", 10)
+        ArchiveClient(server.url, policy=QUICK).download("X.fits", tmp_path / "nowhere" / "stored", 10)
     assert len(server.seen) == 1
 
 
@@ -504,10 +504,10 @@ DRIPS = {
 @pytest.mark.parametrize("what", DRIPS)
 def test_an_answer_in_drops_is_given_up(dripping: Callable[[bytes, bytes], str], what: str) -> None:
     """Each byte comes well within its time, and all of them never."""
-    patience = Patience(attempts=2, pause=0.0, connect=2.0, answer=0.3, file=0.3, window=0.3)
+    patience = RetryPolicy(attempts=2, pause=0.0, connect=2.0, answer=0.3, file=0.3, window=0.3)
     begun = time.monotonic()
     with pytest.raises(Unreachable, match=r"stalled|drops"):
-        ArchiveClient(dripping(*DRIPS[what]), patience=patience).rows("jsonsummary", ("canonical",))
+        ArchiveClient(dripping(*DRIPS[what]), policy=patience).rows("jsonsummary", ("canonical",))
     assert time.monotonic() - begun < 5
 
 
@@ -515,12 +515,12 @@ def test_an_answer_in_drops_is_given_up(dripping: Callable[[bytes, bytes], str],
 def test_who_waits_for_an_answer_is_told_when_we_hang_up(
     dripping: Callable[[bytes, bytes], str], sent: bytes
 ) -> None:
-    client = ArchiveClient(dripping(sent, b""), patience=Patience(pause=9.0))
+    client = ArchiveClient(dripping(sent, b""), policy=RetryPolicy(pause=9.0))
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(client.rows, "jsonsummary", ())
         time.sleep(0.3)
         begun = time.monotonic()
-        client.hang_up()
+        client.abort()
         with pytest.raises(Unreachable, match="asked no more"):
             waiting.result(timeout=30)
     assert time.monotonic() - begun < 5
@@ -534,22 +534,22 @@ def test_a_greeting_that_never_ends_is_given_up(
     dripping: Callable[[bytes, bytes], str], words: tuple[bytes, bytes]
 ) -> None:
     """The connection stands, and is not encrypted for as long as one likes to wait."""
-    patience = Patience(attempts=2, pause=0.0, connect=0.4, answer=9.0, file=9.0)
+    patience = RetryPolicy(attempts=2, pause=0.0, connect=0.4, answer=9.0, file=9.0)
     begun = time.monotonic()
     with pytest.raises(Unreachable, match="timed out") as caught:
-        ArchiveClient(dripping(*words).replace("http:", "https:"), patience=patience).rows("jsonsummary", ())
+        ArchiveClient(dripping(*words).replace("http:", "https:"), policy=patience).rows("jsonsummary", ())
     assert time.monotonic() - begun < 5
     assert "try again later" in caught.value.remedy
 
 
 def test_a_file_in_drops_is_given_up(dripping: Callable[[bytes, bytes], str], tmp_path: Path) -> None:
     head = HEAD.replace(b"application/json", b"application/octet-stream")
-    patience = Patience(attempts=2, pause=0.0, connect=2.0, answer=9.0, file=0.3, window=0.3)
+    patience = RetryPolicy(attempts=2, pause=0.0, connect=2.0, answer=9.0, file=0.3, window=0.3)
     with pytest.raises(Unreachable, match="stalled"):
-        ArchiveClient(dripping(head, b"x"), patience=patience).download("a.fits", tmp_path / "a", 1000)
+        ArchiveClient(dripping(head, b"x"), policy=patience).download("a.fits", tmp_path / "a", 1000)
 
 
 def test_a_slow_answer_that_keeps_coming_is_waited_for(dripping: Callable[[bytes, bytes], str]) -> None:
-    patience = Patience(attempts=1, connect=2.0, answer=0.3, slowest=100.0)
+    patience = RetryPolicy(attempts=1, connect=2.0, answer=0.3, slowest=100.0)
     head = HEAD.replace(b"1000", b"1002") + b"[]"
-    assert ArchiveClient(dripping(head, b" " * 50), patience=patience).rows("jsonsummary", ("a",)) == []
+    assert ArchiveClient(dripping(head, b" " * 50), policy=patience).rows("jsonsummary", ("a",)) == []

@@ -15,7 +15,7 @@ from quick_archive import QUICK
 from typer.testing import CliRunner, Result
 
 from goafetch.archive.client import ArchiveClient, find_token, forget_token, store_token, token_file
-from goafetch.archive.job import Options
+from goafetch.archive.download import Options
 from goafetch.cli import fetch, login, search, unpack
 from goafetch.errors import UsageError, WorkspaceError
 from goafetch.practice.server import PracticeArchive, serve

@@ -17,9 +17,9 @@ from told import Told
 from goafetch.archive import download
 from goafetch.archive.associate import associate
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.download import FetchReport, fetch
+from goafetch.archive.download import FetchReport, Options, fetch
 from goafetch.archive.errors import Blocked, Elsewhere
-from goafetch.archive.job import Options, bring, bring_locked
+from goafetch.archive.job import bring, bring_locked
 from goafetch.archive.lock import Lock
 from goafetch.archive.query import Criteria
 from goafetch.archive.records import Record
@@ -52,7 +52,7 @@ def test_files_arrive_verified_and_unpacked(
     client: ArchiveClient, records: list[Record], pool: Threads, tmp_path: Path, truth: dict[str, str]
 ) -> None:
     folder, seen = tmp_path / "playdata", []
-    report = fetch(client, records, folder, pool=pool, on_file=seen.append)
+    report = fetch(client, records, folder, Options(pool=pool, on_file=seen.append))
     assert sorted(name for name, _ in report.done) == [r.name for r in records]
     assert sorted(p.name for p in folder.iterdir()) == [r.name for r in records]
     assert wrong_files(folder, truth) == [] and report.exit_code == 0
@@ -63,9 +63,9 @@ def test_files_arrive_verified_and_unpacked(
 def test_a_repetition_moves_nothing(
     archive: PracticeArchive, client: ArchiveClient, records: list[Record], pool: Threads, tmp_path: Path
 ) -> None:
-    fetch(client, records, tmp_path / "playdata", pool=pool)
+    fetch(client, records, tmp_path / "playdata", Options(pool=pool))
     archive.requests.clear()
-    report = fetch(client, records, tmp_path / "playdata", pool=pool)
+    report = fetch(client, records, tmp_path / "playdata", Options(pool=pool))
     assert len(report.present) == 6 and report.bytes == 0 and archive.requests == []
 
 
@@ -73,7 +73,7 @@ def test_only_what_is_missing_or_damaged_is_fetched(
     archive: PracticeArchive, client: ArchiveClient, records: list[Record], pool: Threads, tmp_path: Path
 ) -> None:
     folder = tmp_path / "playdata"
-    fetch(client, records, folder, pool=pool)
+    fetch(client, records, folder, Options(pool=pool))
     (folder / records[0].name).unlink()
     damaged = folder / records[1].name
     content = bytearray(damaged.read_bytes())
@@ -81,7 +81,7 @@ def test_only_what_is_missing_or_damaged_is_fetched(
     damaged.write_bytes(content)
     (folder / records[2].name).write_bytes(b"SIMPLE  =")
     archive.requests.clear()
-    report = fetch(client, records, folder, pool=pool)
+    report = fetch(client, records, folder, Options(pool=pool))
     assert sorted(delivered(archive)) == [r.filename for r in records[:3]]
     assert len(report.done) == 3 and len(report.present) == 3
     assert "md5 is not the archive's" in dict(report.done)[records[1].name]
@@ -91,7 +91,7 @@ def test_a_dry_run_tells_and_touches_nothing(
     archive: PracticeArchive, client: ArchiveClient, records: list[Record], tmp_path: Path
 ) -> None:
     archive.requests.clear()
-    report = fetch(client, records, tmp_path / "playdata", dry_run=True)
+    report = fetch(client, records, tmp_path / "playdata", Options(dry_run=True))
     assert [d.word for d in report.planned] == ["fetch"] * 6
     assert report.bytes == sum(r.file_size for r in records)
     assert report.needed == sum(r.data_size or 0 for r in records)
@@ -107,9 +107,9 @@ def test_another_version_in_the_archive_is_left_there_until_updated(
     (folder / one.name).write_bytes(old.ljust(one.data_size or 0))
     version = download.Verified(tmp_path / "v.json").md5(folder / one.name)
     locked = {one.name: version}
-    report = fetch(client, [one], folder, pool=pool, locked=locked)
+    report = fetch(client, [one], folder, Options(pool=pool), locked=locked)
     assert dict(report.changed) and "--update" in report.changed[0][1]
-    report = fetch(client, [one], folder, pool=pool, locked=locked, update=True)
+    report = fetch(client, [one], folder, Options(pool=pool, update=True), locked=locked)
     assert report.done == [(one.name, "changed in the archive")]
 
 
@@ -117,11 +117,11 @@ def test_as_stored_and_unpacked_later_without_fetching_again(
     archive: PracticeArchive, client: ArchiveClient, records: list[Record], pool: Threads, tmp_path: Path
 ) -> None:
     folder = tmp_path / "playdata"
-    fetch(client, records, folder, pool=pool, unpack=False)
+    fetch(client, records, folder, Options(pool=pool, unpack=False))
     assert sorted(p.name for p in folder.iterdir()) == [r.filename for r in records]
     archive.requests.clear()
-    assert len(fetch(client, records, folder, pool=pool, unpack=False).present) == 6
-    report = fetch(client, records, folder, pool=pool)
+    assert len(fetch(client, records, folder, Options(pool=pool, unpack=False)).present) == 6
+    report = fetch(client, records, folder, Options(pool=pool))
     assert len(report.done) == 6 and archive.requests == []
     assert sorted(p.name for p in folder.iterdir()) == [r.name for r in records]
 
@@ -132,7 +132,7 @@ def test_a_file_stored_plain(
     found = search(client, Criteria(date="20170601-20170630", qa="AnyQA")).records
     plain = [r for r in found if not r.compressed]
     assert plain
-    report = fetch(client, plain, tmp_path / "playdata", pool=pool)
+    report = fetch(client, plain, tmp_path / "playdata", Options(pool=pool))
     assert len(report.done) == len(plain) and wrong_files(tmp_path / "playdata", truth) == []
 
 
@@ -140,7 +140,7 @@ def test_two_files_of_one_name_cannot_both_be_had(
     client: ArchiveClient, records: list[Record], pool: Threads, tmp_path: Path
 ) -> None:
     twin = replace(records[0], path="elsewhere")
-    report = fetch(client, [records[0], twin], tmp_path / "playdata", pool=pool)
+    report = fetch(client, [records[0], twin], tmp_path / "playdata", Options(pool=pool))
     assert len(report.done) == 1 and "another file of this name" in report.failed[0][1]
 
 
@@ -149,7 +149,7 @@ def test_withheld_files_are_named_with_their_release(
 ) -> None:
     found = search(client, Criteria(program="GS-2026A-Q-77")).records
     archive.requests.clear()
-    report = fetch(client, found, tmp_path / "playdata", pool=pool)
+    report = fetch(client, found, tmp_path / "playdata", Options(pool=pool))
     assert [name for name, _ in report.withheld] == ["S20260410S0003.fits", "S20260410S0004.fits"]
     assert "2099-01-01" in report.withheld[0][1] and "goafetch login" in report.withheld[0][1]
     assert len(archive.requests) == 2 and report.exit_code == 1
@@ -160,20 +160,20 @@ def test_a_token_opens_what_it_may_and_a_bad_one_is_exposed(
 ) -> None:
     with serve(tiny_folder, token="good-token-123") as archive:
         for token, done in (("good-token-123", 4), ("not-a-token-at-all", 2)):
-            client = ArchiveClient(archive.url, token, patience=QUICK)
+            client = ArchiveClient(archive.url, token, policy=QUICK)
             found = search(client, Criteria(program="GS-2026A-Q-77")).records
-            report = fetch(client, found, tmp_path / token, pool=pool)
+            report = fetch(client, found, tmp_path / token, Options(pool=pool))
             assert len(report.done) == done
         assert "does not accept the token" in report.withheld[0][1]
         assert token not in str(report)
 
 
 def _run(archive: PracticeArchive, folder: Path, pool: Threads) -> FetchReport | GoafetchError:
-    client = ArchiveClient(archive.url, patience=QUICK)
+    client = ArchiveClient(archive.url, policy=QUICK)
     try:
         found = search(client, Criteria(program="GS-2017A-Q-29")).records
         calibrations = associate(client, found).files
-        return fetch(client, [*calibrations, *found], folder, pool=pool)
+        return fetch(client, [*calibrations, *found], folder, Options(pool=pool))
     except GoafetchError as error:
         return error
 
@@ -213,13 +213,13 @@ def test_a_file_replaced_during_the_fetch_is_taken_anew_and_said(
 ) -> None:
     told: list[str] = []
     with serve(tiny_folder, faults=["re-ingest"]) as archive:
-        client = ArchiveClient(archive.url, patience=QUICK)
+        client = ArchiveClient(archive.url, policy=QUICK)
         found = search(client, Criteria(program="GS-2017A-Q-29")).records
         report = fetch(
             client,
             found,
             tmp_path / "playdata",
-            pool=pool,
+            Options(pool=pool),
             notify=lambda event: told.append(words(event)),
         )
         right = present_md5s(archive)
@@ -236,7 +236,7 @@ def test_the_lock_keeps_the_version_that_came_and_locked_ones_stay(
 ) -> None:
     workspace = Workspace(tmp_path)
     with serve(tiny_folder, faults=["re-ingest"]) as archive:
-        client = ArchiveClient(archive.url, patience=QUICK)
+        client = ArchiveClient(archive.url, policy=QUICK)
         options = Options(pool=pool, calibrations=False)
         bring(client, workspace, Criteria(program="GS-2017A-Q-29"), options)
         right = present_md5s(archive)
@@ -245,20 +245,20 @@ def test_the_lock_keeps_the_version_that_came_and_locked_ones_stay(
         assert {name: file.data_md5 for name, file in lock.files.items()} == {n: right[n] for n in lock.files}
     shutil.rmtree(workspace.playdata)
     with serve(tiny_folder) as archive:
-        locked = bring_locked(ArchiveClient(archive.url, patience=QUICK), workspace, options).report
+        locked = bring_locked(ArchiveClient(archive.url, policy=QUICK), workspace, options).report
     assert len(locked.done) == 13 and len(locked.failed) == 3 and locked.exit_code == 1
     shutil.rmtree(workspace.playdata)
     workspace.lock_file.unlink()
     with serve(tiny_folder) as archive:
         bring(
-            ArchiveClient(archive.url, patience=QUICK),
+            ArchiveClient(archive.url, policy=QUICK),
             workspace,
             Criteria(program="GS-2017A-Q-29"),
             replace(options, dry_run=False),
         )
     shutil.rmtree(workspace.playdata)
     with serve(tiny_folder, faults=["re-ingest"]) as archive:
-        locked = bring_locked(ArchiveClient(archive.url, patience=QUICK), workspace, options).report
+        locked = bring_locked(ArchiveClient(archive.url, policy=QUICK), workspace, options).report
     assert len(locked.done) == 13 and len(locked.failed) == 3
     assert all("replaced it by another version" in reason for _, reason in locked.failed)
 
@@ -280,7 +280,7 @@ def test_today_is_by_the_archives_clock_and_a_lock_keeps_the_date(
     workspace, options = Workspace(tmp_path), Options(pool=pool, calibrations=False)
     with serve(tiny_folder, now=datetime.fromisoformat(f"{now}+00:00")) as archive:
         archive.holdings[:] = [h for h in archive.holdings if h.row["program_id"] == "GS-2017A-Q-29"]
-        client = ArchiveClient(archive.url, patience=QUICK)
+        client = ArchiveClient(archive.url, policy=QUICK)
         report = bring(client, workspace, Criteria(**asked), options).report
     assert len(report.withheld) == finds[1]  # until November
     lock = Lock.read(workspace.lock_file)
@@ -293,7 +293,7 @@ def test_a_file_that_failed_or_went_since_the_last_fetch_is_told(
     workspace, criteria = Workspace(tmp_path), Criteria(program="GS-2017A-Q-29")
     options = Options(pool=pool, calibrations=False)
     with serve(tiny_folder) as archive:
-        client = ArchiveClient(archive.url, patience=QUICK)
+        client = ArchiveClient(archive.url, policy=QUICK)
         assert bring(client, workspace, criteria, options).differences == []
         archive.holdings[2].row["qa_state"] = "Fail"
         gone = archive.holdings.pop(5).name
@@ -325,9 +325,9 @@ def test_a_network_that_wants_a_login_in_the_middle_ends_the_fetch(
     records: list[Record], tiny_folder: Path, pool: Threads, tmp_path: Path
 ) -> None:
     with serve(tiny_folder, faults=["captive-portal"]) as archive:
-        client = ArchiveClient(archive.url, patience=QUICK)
+        client = ArchiveClient(archive.url, policy=QUICK)
         with pytest.raises(Elsewhere, match="please sign in"):
-            fetch(client, records, tmp_path / "playdata", connections=1, pool=pool)
+            fetch(client, records, tmp_path / "playdata", Options(connections=1, pool=pool))
         assert len(archive.requests) <= 2
 
 
@@ -348,11 +348,10 @@ def test_the_robot_page_in_the_middle_ends_the_fetch_at_once(
     with serve(tiny_folder, faults=["robot-page"]) as archive:
         with pytest.raises(Blocked):
             fetch(
-                ArchiveClient(archive.url, patience=QUICK),
+                ArchiveClient(archive.url, policy=QUICK),
                 records,
                 tmp_path / "playdata",
-                connections=1,
-                pool=pool,
+                Options(connections=1, pool=pool),
             )
         assert len(archive.requests) <= 2
 
@@ -361,8 +360,8 @@ def test_an_archive_that_cannot_be_reached_is_given_up(
     client: ArchiveClient, pool: Threads, tmp_path: Path
 ) -> None:
     found = search(client, Criteria(date="20170504-20170505")).records
-    nobody = ArchiveClient("http://127.0.0.1:9", patience=replace(QUICK, attempts=2))
-    report = fetch(nobody, found, tmp_path / "playdata", pool=pool)
+    nobody = ArchiveClient("http://127.0.0.1:9", policy=replace(QUICK, attempts=2))
+    report = fetch(nobody, found, tmp_path / "playdata", Options(pool=pool))
     assert report.exit_code == 4 and len(report.failed) == len(found) and report.done == []
     assert any("not tried" in reason for _, reason in report.failed)
 
@@ -422,7 +421,7 @@ def test_what_was_moved_before_a_break_is_not_moved_again(
     (place / wrong.filename).write_bytes(bz2.compress(b"no") + content[len(bz2.compress(b"no")) :])
     (place / f"{half.name}.unpacked").write_bytes(b"half")
     archive.requests.clear()
-    report = fetch(client, records[:3], tmp_path / "playdata", pool=pool)
+    report = fetch(client, records[:3], tmp_path / "playdata", Options(pool=pool))
     assert len(report.done) == 3
     assert sorted(delivered(archive)) == sorted([half.filename, wrong.filename])
     assert not place.exists()
@@ -435,7 +434,7 @@ def test_too_little_disk_is_said_before_a_byte_is_moved(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     archive.requests.clear()
     with pytest.raises(WorkspaceError, match="free disk"):
         fetch(client, records, tmp_path / "playdata")
@@ -446,7 +445,7 @@ def test_two_fetches_into_one_folder_are_kept_apart(
     client: ArchiveClient, records: list[Record], pool: Threads, tmp_path: Path
 ) -> None:
     with partial_files(tmp_path / "playdata"), pytest.raises(WorkspaceError, match="another process"):
-        fetch(client, records, tmp_path / "playdata", pool=pool)
+        fetch(client, records, tmp_path / "playdata", Options(pool=pool))
 
 
 def test_progress_is_told(
@@ -457,7 +456,7 @@ def test_progress_is_told(
         client,
         records,
         tmp_path / "playdata",
-        pool=pool,
+        Options(pool=pool),
         notify=told,
     )
     assert told[0] == StageBegun("fetch", 6) and told[-1] == StageEnded("fetch")

@@ -14,7 +14,7 @@ import pytest
 from quick_archive import QUICK, Threads, wrong_files
 
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.download import fetch
+from goafetch.archive.download import Options, fetch
 from goafetch.archive.query import Criteria
 from goafetch.archive.search import search
 from goafetch.practice.server import Fault, PracticeArchive, serve
@@ -23,13 +23,14 @@ FETCH = """
 import sys
 from pathlib import Path
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.download import fetch
+from goafetch.archive.download import Options, fetch
 from goafetch.archive.query import Criteria
 from goafetch.archive.search import search
 client = ArchiveClient(sys.argv[1])
 records = search(client, Criteria(date="20170504-20170505")).records
 print("begun", flush=True)
-fetch(client, records, Path(sys.argv[2]), workers=1, on_file=lambda path: print(path.name, flush=True))
+tell = lambda path: print(path.name, flush=True)
+fetch(client, records, Path(sys.argv[2]), Options(workers=1, on_file=tell))
 """
 
 
@@ -89,9 +90,9 @@ def prove(
             verified = here
         time.sleep(1.0)  # by then the workers of the killed process have ended too
         before = len(archive.requests)
-        client = ArchiveClient(archive.url, patience=QUICK)
+        client = ArchiveClient(archive.url, policy=QUICK)
         records = search(client, Criteria(date="20170504-20170505")).records
-        report = fetch(client, records, folder, pool=pool)
+        report = fetch(client, records, folder, Options(pool=pool))
         assert report.exit_code == 0 and len(report.done) + len(report.present) == 50
         assert wrong_files(folder, truth) == []
         assert {path.name for path in folder.iterdir()} == {record.name for record in records}

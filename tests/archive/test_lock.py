@@ -11,7 +11,8 @@ from quick_archive import Threads
 
 from goafetch.archive import download, job
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.job import Options, bring, bring_locked
+from goafetch.archive.download import Options
+from goafetch.archive.job import bring, bring_locked
 from goafetch.archive.lock import Lock, LockedFile, differences
 from goafetch.archive.query import Criteria
 from goafetch.archive.query_syntax import Cone
@@ -27,7 +28,11 @@ PROGRAM = Criteria(program="GS-2017A-Q-29")
 def _threads(pool: Threads, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fetches of a job unpack in threads here."""
     original = download.fetch
-    monkeypatch.setattr(job, "move", lambda *args, **options: original(*args, **{**options, "pool": pool}))
+
+    def in_threads(client, records, folder, options, *args, **named):
+        return original(client, records, folder, replace(options, pool=pool), *args, **named)
+
+    monkeypatch.setattr(job, "download", in_threads)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tiny_archive import build_tiny_archive
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import BadAnswer, Gone
 from goafetch.archive.query import Criteria, Query, build_query
-from goafetch.archive.query_syntax import Cone, Interval, everything, span_of_night
+from goafetch.archive.query_syntax import Cone, Interval, all_time, night_interval
 from goafetch.archive.records import answers, mismatch
 from goafetch.archive.search import SHORTEST, find, nothing_found, search
 from goafetch.errors import NothingFound
@@ -86,7 +86,7 @@ class Widened(ArchiveClient):
     ],
 )
 def test_a_widened_answer_is_an_error(archive: PracticeArchive, drops: str, criteria: dict[str, str]) -> None:
-    client = Widened(archive.url, patience=QUICK)
+    client = Widened(archive.url, policy=QUICK)
     client.drops = drops
     with pytest.raises(BadAnswer, match="widened"):
         search(client, Criteria(**criteria))
@@ -121,11 +121,11 @@ def test_answers_are_whole_whatever_the_archives_limits(
     tiny_folder: Path, limits: Limits, criteria: dict[str, str], count: int
 ) -> None:
     with serve(tiny_folder, limits=limits) as archive:
-        assert len(names(ArchiveClient(archive.url, patience=QUICK), **criteria)) == count
+        assert len(names(ArchiveClient(archive.url, policy=QUICK), **criteria)) == count
 
 
 def test_a_whole_answer_costs_one_request_more_and_shorter_ones_none(archive: PracticeArchive) -> None:
-    client = ArchiveClient(archive.url, patience=QUICK)
+    client = ArchiveClient(archive.url, policy=QUICK)
     names(client, night="20170505")
     assert asked(archive) == 2
     names(client, program="GS-2017A-Q-29")
@@ -146,7 +146,7 @@ def test_many_days_cost_few_requests(tmp_path: Path) -> None:
         made.append({**model, **stated, "data_label": f"GS-2017A-Q-29-40-{number:03d}"})
     (tmp_path / "holdings.json").write_text(json.dumps(made))
     with serve(tmp_path, limits=Limits(10, 20)) as archive:
-        client = ArchiveClient(archive.url, patience=QUICK)
+        client = ArchiveClient(archive.url, policy=QUICK)
         assert len(names(client, program="GS-2017A-Q-29")) == 300
         assert asked(archive) <= 18
         assert len(names(ArchiveClient(archive.url), object="NGC5128")) == 300
@@ -166,7 +166,7 @@ class Poorer(ArchiveClient):
 def test_answers_are_made_whole_without_the_list_of_states(
     narrow: PracticeArchive, criteria: dict[str, str], count: int
 ) -> None:
-    assert len(names(Poorer(narrow.url, patience=QUICK), **criteria)) == count
+    assert len(names(Poorer(narrow.url, policy=QUICK), **criteria)) == count
 
 
 class Stricter(ArchiveClient):
@@ -185,7 +185,7 @@ def test_failed_and_engineering_frames_are_rightly_missing(
     tiny_folder: Path, kind: type[ArchiveClient], limits: Limits
 ) -> None:
     with serve(tiny_folder, limits=limits) as archive:
-        found = search(kind(archive.url, patience=QUICK), Criteria(program="GS-2017A-Q-30"))
+        found = search(kind(archive.url, policy=QUICK), Criteria(program="GS-2017A-Q-30"))
     assert len(found.records) == 4 and found.unseen == []
 
 
@@ -197,7 +197,7 @@ def test_what_the_archive_counts_and_does_not_list_is_named(archive: PracticeArc
             rows = super().rows(feature, words)
             return [row for row in rows if feature == "jsonqastate" or row["name"] != hidden]
 
-    found = search(Forgetful(archive.url, patience=QUICK), Criteria(program="GS-2017A-Q-29"))
+    found = search(Forgetful(archive.url, policy=QUICK), Criteria(program="GS-2017A-Q-29"))
     assert len(found.records) == 15 and found.unseen == [hidden]
     assert hidden in found.warnings[-1]
 
@@ -228,7 +228,7 @@ def test_of_two_versions_that_older_archives_do_not_mark_the_later_one_is_taken(
         stale = {**older.row, "file_md5": "0" * 32, "lastmod": "2016-01-01 00:00:00+00:00"}
         archive.holdings[:0] = [replace(older, row=stale)]
         archive.holdings.append(replace(older, row=stale))
-        found = search(ArchiveClient(archive.url, patience=QUICK), Criteria(program="GS-2017A-Q-29")).records
+        found = search(ArchiveClient(archive.url, policy=QUICK), Criteria(program="GS-2017A-Q-29")).records
     assert len(found) == 16 and found[3].file_md5 == older.row["file_md5"]
     assert found[3].present is None and found[3].canonical is None
 
@@ -255,7 +255,7 @@ def test_the_archive_understands_every_part_that_a_search_can_be_divided_into(
         part = part.split(part.start + place * (part.end - part.start))[second]
         if part.end - part.start <= SHORTEST:
             break
-    check_word(part & span_of_night(part.start.date()))
+    check_word(part & night_interval(part.start.date()))
 
 
 def check_word(part: Interval) -> None:
@@ -264,12 +264,12 @@ def check_word(part: Interval) -> None:
     [(kind, word)] = parse([part.word], datetime(2026, 11, 22)).criteria.items()
     period = (day_period if kind == "date" else range_period)(str(word), datetime(2026, 11, 22))
     assert period[0] <= part.start and part.end <= period[1]
-    assert part.reached(period[0]) and part.reached(period[1] - timedelta(microseconds=1))
+    assert part.may_include(period[0]) and part.may_include(period[1] - timedelta(microseconds=1))
 
 
 def test_all_the_time_there_is_can_be_asked_for() -> None:
-    check_word(everything())
-    for half in everything().split(datetime(1999, 1, 1, 12)):
+    check_word(all_time())
+    for half in all_time().split(datetime(1999, 1, 1, 12)):
         check_word(half)
 
 

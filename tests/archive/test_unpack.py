@@ -13,7 +13,7 @@ import pytest
 from quick_archive import Threads, wrong_files
 
 from goafetch.archive.errors import Damaged, Unsafe
-from goafetch.archive.unpack import Wanted, expand, unpack
+from goafetch.archive.unpack import Expected, decompress, unpack
 from goafetch.errors import UsageError
 from goafetch.practice.server import PracticeArchive
 
@@ -137,7 +137,7 @@ def test_a_bomb_stops_at_its_listed_size(tmp_path: Path) -> None:
     bomb.write_bytes(bz2.compress(FITS + bytes(50_000_000)))
     target = tmp_path / "out"
     with pytest.raises(Damaged, match="more than 2880 bytes"):
-        expand(str(bomb), str(target), Wanted(data_size=2880))
+        decompress(str(bomb), str(target), Expected(data_size=2880))
     assert not target.exists()
 
 
@@ -230,7 +230,7 @@ def test_what_is_there_with_other_content_is_left_alone(pool: Threads, tmp_path:
 def test_several_streams_in_one_file_are_one_file(tmp_path: Path) -> None:
     stored = tmp_path / "S1.fits.bz2"
     stored.write_bytes(bz2.compress(FITS) + bz2.compress(OTHER))
-    result = expand(str(stored), str(tmp_path / "out"), Wanted())
+    result = decompress(str(stored), str(tmp_path / "out"), Expected())
     assert result.data_md5 == md5(FITS + OTHER).hexdigest()
 
 

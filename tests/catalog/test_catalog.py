@@ -13,7 +13,7 @@ from astropy.io.votable import from_table, writeto
 from astropy.table import Table
 
 from goafetch import catalog, network
-from goafetch.catalog import POSITIONS, find_positions, find_stars, is_reachable
+from goafetch.catalog import POSITIONS, find_stars, why_not_reachable
 from reducer.align.references import read_references
 from reducer.photometry.standards import read_standards
 
@@ -127,7 +127,7 @@ def test_a_name_server_that_does_not_answer_is_given_up_in_two_seconds(monkeypat
 
     monkeypatch.setattr(socket, "create_connection", never)
     begun = time.monotonic()
-    assert not is_reachable("https://nowhere.invalid")
+    assert why_not_reachable("https://nowhere.invalid")
     assert time.monotonic() - begun < catalog.REACH + 1.0
 
 
@@ -188,7 +188,7 @@ def test_an_excepted_host_is_reached_without_the_proxy(bare):
         f"https://{direct.place}"
     )
     bare.setenv("NO_PROXY", "127.0.0.1")
-    assert is_reachable(f"https://{direct.place}")
+    assert not why_not_reachable(f"https://{direct.place}")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_what_cannot_lead_to_a_catalogue_is_named(bare, tmp_path, name, value):
 def test_a_networks_page_in_the_place_of_a_catalogue_is_named(bare, tmp_path):
     said = []
     portal = Listener(answer("200 OK", b"<html><title>Guest WiFi</title><body>sign in</body></html>"))
-    found = find_positions(
-        "gaia", *FIELD, tmp_path, lambda event: said.append(event.text), f"http://{portal.place}"
+    found = find_stars(
+        POSITIONS, "gaia", *FIELD, tmp_path, lambda event: said.append(event.text), f"http://{portal.place}"
     )
     assert found is None and "a web page came instead of Gaia DR3: 'Guest WiFi'" in said

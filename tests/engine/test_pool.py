@@ -12,9 +12,9 @@ import pytest
 from chores import die, die_first, double, fill_and_free, rename_after
 from told import Told
 
-from goafetch.engine.memory import KEPT, resident
 from goafetch.engine.pool import Pool, WorkersLost
 from goafetch.errors import WorkspaceError
+from goafetch.process import KEPT, resident
 from goafetch.workspace import Workspace, held
 
 
@@ -45,7 +45,7 @@ def test_what_waits_for_idle_workers_is_done_when_other_tasks_leave_them_idle(tm
         assert [spare[0].result(10), spare[2].result(10)] == [0, 4]
         failing = desk.when_idle(double, None)
         assert not failing.done()  # no task has ended since
-        desk.hasten()
+        desk.start_waiting()
         with pytest.raises(TypeError):
             failing.result(10)
 

@@ -11,8 +11,8 @@ from quick_archive import QUICK, Threads, wrong_files
 from tiny_program import LAMPS_OFF, LAMPS_ON, ON_SKY, name_of, write_program
 
 from goafetch.archive.client import ArchiveClient
+from goafetch.archive.download import Options
 from goafetch.archive.errors import Withheld
-from goafetch.archive.job import Options
 from goafetch.archive.query import Criteria
 from goafetch.config import Settings
 from goafetch.errors import UsageError

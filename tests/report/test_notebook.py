@@ -17,7 +17,7 @@ from goafetch.console.terminal import Terminal
 from goafetch.events import CalibrationChoice, Decided, Made, Progressed, Refusal, StageBegun, StageEnded
 from goafetch.plan.model import Group, LeftOut, Plan, Setup
 from goafetch.report import view
-from goafetch.show import MOST_ROWS, table_html
+from goafetch.text import MOST_ROWS, table_html
 from reducer.errors import BadFile
 from reducer.fitsio import open_frame
 

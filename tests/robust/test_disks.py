@@ -18,10 +18,9 @@ from caged import Here
 from goafetch.archive.unpack import partial_files
 from goafetch.config import load_settings
 from goafetch.errors import NothingFound, WorkspaceError
-from goafetch.locks import Busy, exclusive, take
 from goafetch.pipeline.folder import take_folder
 from goafetch.words import what, words
-from goafetch.workspace import Workspace, fits_name, held, prepared, write_atomically
+from goafetch.workspace import Busy, Workspace, exclusive, fits_name, held, prepared, take, write_atomically
 
 
 def test_a_lock_is_taken_on_a_file_that_can_be_read_and_written(

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from shell import Shell
 
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.connection import Patience
+from goafetch.archive.connection import RetryPolicy
 from goafetch.archive.query import Criteria
 from goafetch.archive.search import search
 from goafetch.archive.unpack import unpack
 from goafetch.errors import GoafetchError
 
-AT_ONCE = Patience(attempts=2, pause=0.0, connect=2.0, answer=2.0, file=2.0, window=1.0)
+AT_ONCE = RetryPolicy(attempts=2, pause=0.0, connect=2.0, answer=2.0, file=2.0, window=1.0)
 ODD: tuple[Any, ...] = (
     *(
         None,
@@ -127,7 +127,7 @@ def answers(draw: st.DrawFn, rows: list[dict[str, Any]]) -> tuple[int, dict[str,
 def ask(url: str, asked: Criteria) -> None:
     """Search; what comes back must answer the query, errors must be ours."""
     try:
-        found = search(ArchiveClient(url, patience=AT_ONCE), asked)
+        found = search(ArchiveClient(url, policy=AT_ONCE), asked)
     except GoafetchError:
         return
     for record in found.records:
@@ -177,7 +177,7 @@ def test_two_hundred_changed_answers_on_the_command_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "goafetch.archive.job.ArchiveClient", lambda *args: ArchiveClient(*args, patience=AT_ONCE)
+        "goafetch.archive.job.ArchiveClient", lambda *args: ArchiveClient(*args, policy=AT_ONCE)
     )
 
     @seed(3)

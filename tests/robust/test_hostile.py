@@ -48,7 +48,7 @@ def self_signed() -> Iterator[str]:
 
 def test_a_certificate_that_nobody_vouches_for_is_refused_and_explained(self_signed: str) -> None:
     with pytest.raises(Elsewhere, match="certificate") as caught:
-        ArchiveClient(self_signed, TOKEN, patience=QUICK).rows("jsonsummary", ("canonical",))
+        ArchiveClient(self_signed, TOKEN, policy=QUICK).rows("jsonsummary", ("canonical",))
     assert "cannot be switched off" in caught.value.remedy and "REQUESTS_CA_BUNDLE" in caught.value.remedy
     assert caught.value.exit_code == 4
     assert TOKEN not in str(caught.value)
@@ -101,9 +101,9 @@ def test_a_bomb_is_given_up_without_filling_the_memory(
     bomb = tmp_path / "a.fits.bz2"
     bomb.write_bytes(b"".join(parts))
     with memory_limit(300_000_000), pytest.raises(Damaged, match="more than"):
-        unpack.data_digest(str(bomb), 0, bomb.stat().st_size)
+        unpack.md5_of_content(str(bomb), 0, bomb.stat().st_size)
     with memory_limit(500_000_000), pytest.raises(Damaged, match="more than"):
-        unpack.expand(str(bomb), str(tmp_path / "a.fits"), unpack.Wanted())
+        unpack.decompress(str(bomb), str(tmp_path / "a.fits"), unpack.Expected())
     assert not (tmp_path / "a.fits").exists()
 
 

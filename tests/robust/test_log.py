@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from shell import Shell
 
-from goafetch.console.failures import DEBUG
+from goafetch.console.output import DEBUG
 from goafetch.errors import Failure, describe
 from goafetch.events import Noted, Progressed, Transfer, silent
 from goafetch.pipeline.log import logged

@@ -46,7 +46,7 @@ class Here:
     def close(self) -> None:
         pass
 
-    start = abandon = hasten = close
+    start = abandon = start_waiting = close
 
     def __enter__(self) -> Here:
         return self

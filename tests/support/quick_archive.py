@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import md5
 from pathlib import Path
 
-from goafetch.archive.connection import Patience
+from goafetch.archive.connection import RetryPolicy
 
-QUICK = Patience(pause=0.01, window=0.4, connect=5, answer=10, file=5)
+QUICK = RetryPolicy(pause=0.01, window=0.4, connect=5, answer=10, file=5)
 
 
 class Threads(ThreadPoolExecutor):

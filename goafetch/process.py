@@ -1,14 +1,36 @@
-"""Give freed memory back where the C library would keep it (glibc), and seldom look for lost memory."""
+"""What a process sets for itself: how Ctrl-C ends it, and how it keeps to little memory."""
 
 from __future__ import annotations
 
 import atexit
-import ctypes
 import gc
 import os
+import signal
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from types import FrameType
+
+#: What a shell gets; this module is the first to be imported, and imports nothing that takes time.
+CODE = 130
+
+
+def leave_at_once() -> None:
+    """Let Ctrl-C end this process from now on, unless it was begun deaf to it."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+
+
+def raise_errors() -> None:
+    """Let Ctrl-C be an error that a command tells in words from now on."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    os.write(2, b"\ninterrupted\n")
+    os._exit(CODE)
+
 
 #: Bytes that a process may have before what it freed is given back: to get them anew costs time.
 KEPT = 340_000_000
@@ -17,13 +39,13 @@ KEPT = 340_000_000
 LOOKS = (5000, 20, 10)
 
 
-def look_seldom() -> None:
+def collect_rarely() -> None:
     """Look for objects that only refer to each other less often, and not at all as the process ends."""
     gc.set_threshold(*LOOKS)
     atexit.register(gc.freeze)
 
 
-def give_back() -> None:
+def trim_memory() -> None:
     """Give back what was freed, if the process has become large."""
     if resident() > KEPT and (trim := _trim()) is not None:
         trim(0)
@@ -40,4 +62,6 @@ def resident() -> int:
 @lru_cache(maxsize=1)
 def _trim() -> Callable[[int], int] | None:
     """``malloc_trim`` of glibc; None where the C library is another."""
+    import ctypes
+
     return getattr(ctypes.CDLL(None), "malloc_trim", None)
