@@ -15,6 +15,7 @@ from told import Told
 
 from goafetch.config import Settings
 from goafetch.engine.cluster import Cluster, ClusterError
+from goafetch.events import Retry, Warned
 from goafetch.pipeline import RunReport, run_many
 from goafetch.pipeline.job import Request, run_job
 
@@ -29,8 +30,8 @@ def test_workers_lost_three_times_cost_only_their_tasks(tmp_path: Path) -> None:
         (array,) = desk.map(fill, [(2000, 2000)])
         array += 1.0  # what comes back may be written to
         assert np.all(array == 2.5)
-    assert len(told.of("warning")) == 3
-    again = {facts["path"].partition("(")[0] for facts in told.of("retry")}
+    assert len(told.of(Warned)) == 3
+    again = {event.path.partition("(")[0] for event in told.of(Retry)}
     # The scheduler may not yet have let go of an earlier result that the lost worker held.
     assert {"die_first"} <= again <= {"die_first", "double"}
 

@@ -14,6 +14,7 @@ from told import Told
 
 from goafetch.engine.pool import Pool, WorkersLost
 from goafetch.errors import WorkspaceError
+from goafetch.events import Retry, Warned
 from goafetch.process import KEPT, resident
 from goafetch.workspace import Workspace, held
 
@@ -56,9 +57,9 @@ def test_a_killed_worker_costs_a_new_pool_and_its_unfinished_tasks(tmp_path: Pat
         for first in (0, 4, 8):
             tasks = [(str(tmp_path), number) for number in range(first, first + 4)]
             assert list(pool.map(die_first, tasks)) == list(range(first, first + 4))
-    warnings = [facts["text"] for facts in told.of("warning")]
+    warnings = [event.text for event in told.of(Warned)]
     assert warnings[2:] == ["a worker process was lost (SIGKILL(-9)), replaced 3 of at most 3 times"]
-    assert any(facts["path"].startswith("die_first") for facts in told.of("retry"))
+    assert any(event.path.startswith("die_first") for event in told.of(Retry))
 
 
 def test_workers_lost_a_fourth_time_are_a_clear_error() -> None:
