@@ -47,6 +47,10 @@ SOURCE = np.dtype(
 #: Mesh of the background in pixels: for sharp images, and for stars blurred by natural seeing.
 SHARP_MESH, BLURRED_MESH = 96, 384
 BLURRED_FWHM = 11.0
+#: How many sharp stars, of what signal to noise, ellipticity and spread of widths, tell that a wide source is
+#: a galaxy (hits of particles are neither round nor alike), beyond how many of its widths, where no clumps
+#: of its own are.
+FEW, STRONG, ROUND, ALIKE, LIT = 4, 20.0, 0.2, 0.2, 3.0
 #: No star is narrower, pixels: the diffraction limit at 1.2 micron, widened by the pixels.
 LEAST_FWHM = 2.2
 #: The share of the centring window that masked pixels may hold; they are filled with the window's shape.
@@ -85,9 +89,17 @@ def _mask_sharp(mask: U16, sources: Table) -> U16:
 
 
 def is_blurred(sources: Table) -> bool:
-    """Whether the brightest real source is as wide as natural seeing makes it."""
+    """Whether the brightest real source is as wide as natural seeing makes it, and is no galaxy among sharp
+    stars: round ones of one width, outside of its light."""
     real = sources[(sources["flags"] & (NOT_CENTRED | TOO_SHARP)) == 0]
-    return bool(len(real) and real["fwhm"][np.argmax(real["flux"][:, -1])] > BLURRED_FWHM)
+    if not len(real):
+        return False
+    first = real[np.argmax(real["flux"][:, -1])]
+    away = np.hypot(real["x"] - first["x"], real["y"] - first["y"]) > LIT * first["fwhm"]
+    strong = real["flux"][:, 0] > STRONG * real["flux_error"][:, 0]
+    sharp = real["fwhm"][away & strong & (real["fwhm"] < BLURRED_FWHM) & (real["ellipticity"] < ROUND)]
+    alike = np.abs(sharp - np.median(sharp)) < ALIKE * np.median(sharp) if len(sharp) else sharp
+    return bool(first["fwhm"] > BLURRED_FWHM and np.count_nonzero(alike) < FEW)
 
 
 def _detect(data: F32, variance: F32, mask: U16, threshold: float, mesh: int, widened: float = 1.0) -> Table:

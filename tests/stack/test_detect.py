@@ -5,7 +5,14 @@ import pytest
 from scipy.spatial import cKDTree
 
 from reducer import dq
-from reducer.sources.detection import AT_EDGE, IS_SATURATED, NO_POSITION, TOO_SHARP, detect_sources
+from reducer.sources.detection import (
+    AT_EDGE,
+    IS_SATURATED,
+    NO_POSITION,
+    TOO_SHARP,
+    detect_sources,
+    is_blurred,
+)
 
 
 def image_of(stars, fwhm, noise, rng, size=512):
@@ -69,6 +76,31 @@ def test_masked_pixels_do_not_pull_the_centre():
     best = found[np.argmax(found["flux"][:, -1])]
     assert np.hypot(best["x"] - 200.3, best["y"] - 220.6) < 0.1
     assert not best["flags"] & NO_POSITION
+
+
+def test_a_galaxy_among_sharp_stars_is_no_star_blurred_by_seeing():
+    """Stars of S/N 100, 20 pixels apart, were one blurred source wherever a galaxy was brightest."""
+    rng = np.random.default_rng(5)
+    stars = [(60 + 20 * (k % 2), 60 + 70 * (k // 2), 2e4 * (1 + k % 2)) for k in range(12)]
+    data, variance, mask = image_of(stars, 4.5, 20.0, rng)
+    galaxy, extra, _ = image_of([(300, 250, 3e6)], 60.0, 0.0, rng)
+    found = detect_sources(data + galaxy, variance + extra, mask)
+    places = cKDTree(np.column_stack([found["x"], found["y"]]))
+    assert (places.query([star[:2] for star in stars])[0] < 0.5).all()
+    assert not is_blurred(found)
+
+
+def test_a_blurred_star_stays_one_beside_hits_of_particles_and_few_faint_stars():
+    rng = np.random.default_rng(6)
+    data, variance, mask = image_of([(250, 250, 3e6), (100, 400, 6e4), (420, 90, 4e4)], 30.0, 20.0, rng)
+    for _ in range(40):
+        x, y, length = rng.integers(5, 500), rng.integers(5, 500), rng.integers(1, 6)
+        data[y, x : x + length] += rng.uniform(300, 20000)
+        data[y + 1, x : x + length] += rng.uniform(0, 5000)
+    found = detect_sources(data, variance, mask)
+    assert is_blurred(found)
+    best = found[np.argmax(found["flux"][:, -1])]
+    assert np.hypot(best["x"] - 250, best["y"] - 250) < 1.0
 
 
 def test_what_is_no_good_star_is_flagged():
