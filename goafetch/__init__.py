@@ -25,7 +25,7 @@ _PLACES = {
     "search": "goafetch.archive.job",
     "fetch": "goafetch.archive.job",
     "view": "goafetch.report",
-    "watch": "goafetch.console.notebook",
+    "watch": "goafetch.console.terminal",
 }
 
 

@@ -1,7 +1,9 @@
-"""The running commentary of a job on standard error: bars on a terminal, plain lines elsewhere."""
+"""The running commentary of a job: bars and lines on a terminal, and in a notebook's cell."""
 
 from __future__ import annotations
 
+import html
+import importlib
 import sys
 import threading
 import time
@@ -10,25 +12,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from goafetch import events
 from goafetch.console.output import as_text, console_on, is_terminal, say
-from goafetch.events import (
-    CalibrationChoice,
-    Decided,
-    Event,
-    Made,
-    Planned,
-    Progressed,
-    Refusal,
-    Reused,
-    Separation,
-    SkyChoice,
-    StageBegun,
-    StageEnded,
-    StepBegun,
-    Transfer,
-    Wait,
-    Warned,
-)
 from goafetch.words import about, as_row, words
 
 if TYPE_CHECKING:
@@ -53,12 +38,15 @@ class _Stage:
 
 #: How events that have no bar are shown: the mark, its colour, whether with --quiet too, whether with
 #: --verbose alone.
-MARKS: Mapping[type[Event], tuple[str, str, bool, bool]] = {
-    **dict.fromkeys((Decided, Separation, SkyChoice, CalibrationChoice), ("→", "cyan", False, False)),
-    Made: ("+", "dim", False, True),
-    Reused: ("=", "dim", False, True),
-    Refusal: ("✗", "yellow", True, False),
-    Warned: ("!", "yellow", True, False),
+MARKS: Mapping[type[events.Event], tuple[str, str, bool, bool]] = {
+    **dict.fromkeys(
+        (events.Decided, events.Separation, events.SkyChoice, events.CalibrationChoice),
+        ("→", "cyan", False, False),
+    ),
+    events.Made: ("+", "dim", False, True),
+    events.Reused: ("=", "dim", False, True),
+    events.Refusal: ("✗", "yellow", True, False),
+    events.Warned: ("!", "yellow", True, False),
 }
 
 
@@ -90,59 +78,56 @@ class Terminal:
         with self._lock:
             if self._progress is not None:
                 for stage in (*self._stages.values(), *self._transfers.values()):
-                    if stage.task is not None:
-                        self._progress.remove_task(stage.task)
+                    self._remove(stage)
                 self._progress.stop()
                 self._progress = None
             self._stages.clear()
             self._transfers.clear()
 
-    def __call__(self, event: Event, /) -> None:
+    def __call__(self, event: events.Event, /) -> None:
         """Take one event."""
         with self._lock:
             match event:
-                case Planned():
+                case events.Planned():
                     for group in event.groups:
-                        self._line(
-                            "▸", as_row({**group, "group": _of(event.program, group["group"])}), "bold"
-                        )
-                case StageBegun():
+                        row = {**group, "group": _of(event.program, group["group"])}
+                        self._line("▸", as_row(row), "bold")
+                case events.StageBegun():
                     self._begin(event)
-                case StepBegun():
+                case events.StepBegun():
                     self._begin_step(event)
-                case Progressed():
+                case events.Progressed():
                     self._move(event)
-                case StageEnded():
+                case events.StageEnded():
                     self._close(event)
-                case Transfer():
-                    self._show_transfer(event)
-                case Wait():
-                    self._show_wait(event)
+                case events.Transfer():
+                    self._show_transfer(event.name, as_text(event.name), event.done, event.total)
+                case events.Wait():
+                    title, left = "waiting as the archive asks", f"{event.seconds:g} s left"
+                    self._show_transfer("", title, event.total - event.seconds, event.total, left)
                 case _:
                     self._say(event)
 
-    def _say(self, event: Event) -> None:
+    def _say(self, event: events.Event) -> None:
         """What has no bar: a line, where it is to be shown, and its place among the counts of its stage."""
-        if isinstance(event, Made | Reused | Refusal):
+        if isinstance(event, events.Made | events.Reused | events.Refusal):
             self._count(event)
-        if isinstance(event, Refusal):
-            self._end_transfer(event.name)
+        if isinstance(event, events.Refusal):
+            self._remove(self._transfers.pop(event.name, None))
         mark, style, always, verbose = MARKS.get(type(event), ("·", "dim", False, True))
         if self.verbose or not verbose:
             self._line(mark, sentence(event), style, always=always)
 
-    def _begin(self, event: StageBegun) -> None:
+    def _begin(self, event: events.StageBegun) -> None:
         self._end(_of(event.program, event.group), "")
         name, total = _of(event.program, event.name), event.total
         stage = _Stage(as_text(name), total, _of(event.program, event.group))
         self._stages[stage.group, event.name] = stage
-        if self._progress is not None:
-            count = "" if total is None else f"0/{total}"
-            stage.task = self._progress.add_task(stage.title, total=total, amount="", count=count)
-        elif self.verbose:
+        self._open(stage, stage.title, total, "" if total is None else f"0/{total}")
+        if self._progress is None and self.verbose:
             self._line("…", name if total is None else f"{name} ({total})", "")
 
-    def _begin_step(self, event: StepBegun) -> None:
+    def _begin_step(self, event: events.StepBegun) -> None:
         """A step of a recipe is told in the line of its stage; one without a stage has a line that it shares
         with the steps that follow."""
         group, name, total = _of(event.program, event.group), event.name, event.total
@@ -153,12 +138,12 @@ class Terminal:
         stage = self._stage_of(group)
         if stage is None:
             stage = self._stages[group, ""] = _Stage(as_text(group), None, group)
-            stage.task = self._progress.add_task("", total=None, amount="", count="")
+            self._open(stage, "", None)
         assert stage.task is not None
         words = f"{stage.title}: {as_text(name)}" if stage.title else as_text(name)
         self._progress.reset(stage.task, description=words, total=total, count="", amount="")
 
-    def _move(self, event: Progressed) -> None:
+    def _move(self, event: events.Progressed) -> None:
         group, done, total = _of(event.program, event.group), event.done, event.total
         stage = self._stages.get((group, event.name)) or self._stage_of(group)
         if self._progress is not None and stage is not None and stage.task is not None:
@@ -177,50 +162,41 @@ class Terminal:
     def _end(self, group: str, name: str) -> _Stage | None:
         """Take the line of a stage away."""
         stage = self._stages.pop((group, name), None)
-        if stage is not None and stage.task is not None and self._progress is not None:
-            self._progress.remove_task(stage.task)
+        self._remove(stage)
         return stage
 
-    def _show_transfer(self, event: Transfer) -> None:
-        """A file on its way has a bar of its own until it has arrived; off a terminal nothing is said."""
-        if self._progress is None:
-            return
-        stage = self._transfers.setdefault(event.name, _Stage(as_text(event.name), None))
-        if stage.task is None:
-            title = f"  {stage.title}"
-            stage.task = self._progress.add_task(title, total=event.total, amount="", count="")
-        flow = _flow(event.done, time.monotonic() - stage.started)
-        self._progress.update(stage.task, completed=event.done, amount=flow)
-        if event.done >= event.total:
-            self._end_transfer(event.name)
+    def _open(self, stage: _Stage, title: str, total: float | None, count: str = "") -> None:
+        """Give a stage a bar, where there are any."""
+        if self._progress is not None:
+            stage.task = self._progress.add_task(title, total=total, amount="", count=count)
 
-    def _show_wait(self, event: Wait) -> None:
-        """How long the archive wants to be left alone is counted down on a terminal."""
-        if self._progress is None:
-            return
-        stage = self._transfers.setdefault("", _Stage("waiting as the archive asks", None))
-        if stage.task is None:
-            title = f"  {stage.title}"
-            stage.task = self._progress.add_task(title, total=event.total, amount="", count="")
-        left = f"{event.seconds:g} s left"
-        self._progress.update(stage.task, completed=event.total - event.seconds, amount=left)
-        if event.seconds <= 0:
-            self._end_transfer("")
-
-    def _end_transfer(self, name: str) -> None:
-        stage = self._transfers.pop(name, None)
+    def _remove(self, stage: _Stage | None) -> None:
+        """Take the bar of a stage away."""
         if stage is not None and stage.task is not None and self._progress is not None:
             self._progress.remove_task(stage.task)
 
-    def _close(self, event: StageEnded) -> None:
+    def _show_transfer(self, name: str, title: str, done: float, total: float, amount: str = "") -> None:
+        """A file on its way, or a wait, has a bar of its own until it ends; elsewhere nothing is said."""
+        if self._progress is None:
+            return
+        stage = self._transfers.setdefault(name, _Stage(title, None))
+        if stage.task is None:
+            self._open(stage, f"  {title}", total)
+        assert stage.task is not None
+        amount = amount or _flow(done, time.monotonic() - stage.started)
+        self._progress.update(stage.task, completed=done, amount=amount)
+        if done >= total:
+            self._remove(self._transfers.pop(name, None))
+
+    def _close(self, event: events.StageEnded) -> None:
         stage = self._end(_of(event.program, event.group), event.name)
         if stage is None:
             return
         counts = "".join(f", {number} {word}" for word, number in stage.counts.items())
-        mark, style = ("!", "yellow") if Refusal.kind in stage.counts else ("✓", "green")
+        mark, style = ("!", "yellow") if events.Refusal.kind in stage.counts else ("✓", "green")
         self._line(mark, f"{stage.title}{counts}, {_duration(time.monotonic() - stage.started)}", style)
 
-    def _count(self, event: Event) -> None:
+    def _count(self, event: events.Event) -> None:
         """Add to the stage of that group; of what is about none, to the stage that began last."""
         group = _of(event.program, event.group)
         stage = self._stage_of(group) if group else next(reversed(self._stages.values()), None)
@@ -269,12 +245,12 @@ def _bars() -> Progress:
     )
 
 
-def sentence(event: Event) -> str:
+def sentence(event: events.Event) -> str:
     """An event as a line shows it: a file has its own name, anything else that of its group before it."""
     text = as_text(words(event))
-    if not isinstance(event, Made | Reused | Refusal):
+    if not isinstance(event, events.Made | events.Reused | events.Refusal):
         text = _of(about(event), text)
-    return f"warning: {text}" if isinstance(event, Warned) else text
+    return f"warning: {text}" if isinstance(event, events.Warned) else text
 
 
 def _of(name: str, text: str) -> str:
@@ -300,3 +276,90 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.2f} GB"
+
+
+#: Seconds between two pictures of the same cell: a browser need not draw every block of rows.
+EVERY = 0.2
+
+
+def watch(*, verbose: bool = False) -> events.Notify:
+    """What to pass as ``notify``: bars in a notebook's cell, plain lines on standard error elsewhere.
+
+    >>> run("GS-2017A-Q-29", date="20170504-20170505", notify=watch())  # doctest: +SKIP
+    """
+    return Cell(verbose=verbose) if in_notebook() else Terminal(verbose=verbose)
+
+
+def in_notebook() -> bool:
+    """Whether a notebook's kernel runs this: IPython is there, and it has a front end."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+@dataclass
+class Cell:
+    """One cell of a notebook: a line for each decision, warning and finished stage, a bar for what runs."""
+
+    verbose: bool = False
+    lines: list[str] = field(default_factory=list)
+    bars: dict[str, tuple[float, float | None]] = field(default_factory=dict)
+    steps: dict[str, str] = field(default_factory=dict)
+    _shown: Any = None
+    _last: float = 0.0
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __call__(self, event: events.Event, /) -> None:
+        """Take one event, and draw the cell again if it is time."""
+        with self._lock:
+            self._take(event)
+            now = time.monotonic()
+            if isinstance(event, events.StageEnded) or now - self._last > EVERY:
+                self._last = now
+                self._draw()
+
+    def _take(self, event: events.Event) -> None:
+        match event:
+            case events.StageBegun():
+                self.bars[_name(event)] = (0, event.total)
+            case events.StepBegun():
+                self.steps[about(event)] = ": ".join(filter(None, (as_text(about(event)), event.name)))
+            case events.Progressed() if _name(event) in self.bars:
+                self.bars[_name(event)] = (event.done, event.total or self.bars[_name(event)][1])
+            case events.StageEnded() if _name(event) in self.bars:
+                del self.bars[_name(event)]
+                self.steps.pop(about(event), None)
+                self._say("✓", _name(event))
+            case _:
+                mark, _, _, verbose = MARKS.get(type(event), ("·", "", False, True))
+                if not verbose or (self.verbose and isinstance(event, events.Made | events.Reused)):
+                    self._say(mark, sentence(event))
+
+    def _say(self, mark: str, text: str) -> None:
+        self.lines.append(f"{mark} {text}")
+
+    def as_html(self) -> str:
+        """The cell as it stands."""
+        bars = "".join(_bar(name, done, total) for name, (done, total) in self.bars.items())
+        lines = "".join(f"<div>{html.escape(line)}</div>" for line in self.lines)
+        steps = "".join(f"<div>· {html.escape(step)}</div>" for step in self.steps.values())
+        return f"<div>{lines}{bars}{steps}</div>"
+
+    def _draw(self) -> None:
+        display = importlib.import_module("IPython.display")
+        page = display.HTML(self.as_html())
+        if self._shown is None:
+            self._shown = display.display(page, display_id=True)
+        else:
+            self._shown.update(page)
+
+
+def _name(event: events.StageBegun | events.Progressed | events.StageEnded) -> str:
+    return ": ".join(filter(None, (event.program, as_text(event.name))))
+
+
+def _bar(name: str, done: float, total: float | None) -> str:
+    """A bar as browsers draw it; one without a known end says only that something runs."""
+    if total is None:
+        return f"<div><progress></progress> {html.escape(name)}</div>"
+    words = f"{html.escape(name)} {done:g}/{total:g}"
+    return f'<div><progress value="{done:g}" max="{total:g}"></progress> {words}</div>'

@@ -12,8 +12,7 @@ from matplotlib.image import imread
 from goafetch import watch
 from goafetch.archive.query import Criteria, build_query
 from goafetch.archive.search import SearchResult
-from goafetch.console.notebook import Cell
-from goafetch.console.terminal import Terminal
+from goafetch.console.terminal import Cell, Terminal
 from goafetch.events import CalibrationChoice, Decided, Made, Progressed, Refusal, StageBegun, StageEnded
 from goafetch.plan.model import Group, LeftOut, Plan, Setup
 from goafetch.report import view
