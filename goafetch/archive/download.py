@@ -148,7 +148,7 @@ PATIENCE = 8
 
 
 @dataclass(frozen=True)
-class Gathered:
+class Selection:
     """What is to be fetched: records with their roles, the query that was sent, and what could not be had.
 
     ``unseen``: names that the archive counts among the answers and does not list.
@@ -167,7 +167,7 @@ class Options:
     """How to fetch: with ``calibrations``, ``unpack`` what comes, ``update`` what changed in the archive.
 
     ``connections``: files at a time. ``pool``: processes to unpack in, by default ``workers`` of its own.
-    ``on_gathered`` is told what is coming before the first byte is moved, ``on_file``, from a thread, each
+    ``on_selection`` is told what is coming before the first byte is moved, ``on_file``, from a thread, each
     file that is ready, in the order of the records as far as the network allows.
     """
 
@@ -179,7 +179,7 @@ class Options:
     workers: int = 0
     pool: Pool | WorkspacePool | None = None
     verified: Verified | None = None
-    on_gathered: Callable[[Gathered], None] = lambda gathered: None
+    on_selection: Callable[[Selection], None] = lambda selection: None
     on_file: Callable[[Path], None] = lambda path: None
 
 

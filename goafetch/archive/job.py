@@ -10,7 +10,7 @@ from typing import Any
 from goafetch.archive.associate import Association, associate
 from goafetch.archive.calmgr import Associated, find_records
 from goafetch.archive.client import ArchiveClient, find_token
-from goafetch.archive.download import DEFAULTS, FetchReport, Gathered, Options
+from goafetch.archive.download import DEFAULTS, FetchReport, Options, Selection
 from goafetch.archive.download import fetch as download
 from goafetch.archive.lock import Lock, LockedFile, differences, renewed
 from goafetch.archive.query import Criteria, dated
@@ -24,15 +24,15 @@ from goafetch.events import Notify, Warned, silent
 from goafetch.workspace import Workspace
 
 #: The role of a file that was searched for; calibrations have the archive's name of their type.
-SOUGHT = "search"
+SEARCHED = "search"
 
 
 @dataclass(frozen=True)
-class Brought:
+class FetchResult:
     """What a fetch came to; ``differences``: what the archive has otherwise than the lock, by name."""
 
     report: FetchReport
-    gathered: Gathered
+    selection: Selection
     differences: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -64,7 +64,7 @@ def fetch(
     options: Options | None = None,
     notify: Notify = silent,
     **criteria: Any,
-) -> Brought:
+) -> FetchResult:
     """Fetch what a search finds, with calibrations, into the workspace ``into`` (default: its name).
 
     Without anything to search for, the query of the workspace's lock is asked again; with ``locked`` its
@@ -78,9 +78,9 @@ def fetch(
     )
     options = replace(options or DEFAULTS, connections=settings.connections, workers=settings.workers)
     if locked:
-        return bring_locked(connect(settings, notify), workspace, options, notify)
+        return fetch_locked(connect(settings, notify), workspace, options, notify)
     sought = lock.criteria if lock else make_criteria(program, **criteria)
-    return bring(connect(settings, notify), workspace, sought, options, notify)
+    return fetch_criteria(connect(settings, notify), workspace, sought, options, notify)
 
 
 def connect(settings: Settings, notify: Notify = silent) -> ArchiveClient:
@@ -106,7 +106,7 @@ def _asks(program: str | None, given: Mapping[str, Any]) -> bool:
     return program is not None or bool(known - {"instrument", "qa"})
 
 
-def gather(client: ArchiveClient, criteria: Criteria, *, calibrations: bool = True) -> Gathered:
+def select_files(client: ArchiveClient, criteria: Criteria, *, calibrations: bool = True) -> Selection:
     """Search, and associate calibrations with the science found. Raises NothingFound for an empty result."""
     found = ask(client, criteria)
     if not found.records:
@@ -116,41 +116,41 @@ def gather(client: ArchiveClient, criteria: Criteria, *, calibrations: bool = Tr
     added = [record for record in linked.files if record.name not in sought]
     # Calibrations first: the reduction begins with the flats while the science is still on its way.
     records = [*added, *found.records]
-    roles = {record.name: linked.kinds.get(record.name, SOUGHT) for record in records}
+    roles = {record.name: linked.kinds.get(record.name, SEARCHED) for record in records}
     warnings = found.warnings + linked.warnings
-    return Gathered(records, roles, str(found.query), linked, warnings, found.unseen)
+    return Selection(records, roles, str(found.query), linked, warnings, found.unseen)
 
 
-def bring(
+def fetch_criteria(
     client: ArchiveClient,
     workspace: Workspace,
     criteria: Criteria,
     options: Options = DEFAULTS,
     notify: Notify = silent,
-) -> Brought:
+) -> FetchResult:
     """Fill ``workspace.playdata`` with what answers the criteria and its calibrations; renew the lock."""
     criteria = dated(criteria, client.now)
     old = Lock.read(workspace.lock_file)
-    gathered = gather(client, criteria, calibrations=options.calibrations)
-    for text in gathered.warnings:
+    selection = select_files(client, criteria, calibrations=options.calibrations)
+    for text in selection.warnings:
         notify(Warned(text))
-    now = [*gathered.records, *_fallen_out(client, old, gathered.records)] if old else []
+    now = [*selection.records, *_fallen_out(client, old, selection.records)] if old else []
     changed = differences(old, now) if old else []
-    options.on_gathered(gathered)
+    options.on_selection(selection)
     if not options.dry_run:
         workspace.make()
     locked = old.versions if old else {}
-    report = download(client, gathered.records, workspace.playdata, options, notify, locked=locked)
+    report = download(client, selection.records, workspace.playdata, options, notify, locked=locked)
     report.failed += [
-        (name, "the archive counts it among the answers, but does not list it") for name in gathered.unseen
+        (name, "the archive counts it among the answers, but does not list it") for name in selection.unseen
     ]
     if not options.dry_run:
         got = [name for name, _ in report.done]
-        gathered.records[:] = [report.renewed.get(record.name, record) for record in gathered.records]
+        selection.records[:] = [report.renewed.get(record.name, record) for record in selection.records]
         got += [n for n, _ in report.present if options.update or old is None or n not in old.files]
-        roles = [(record, gathered.roles[record.name]) for record in gathered.records]
+        roles = [(record, selection.roles[record.name]) for record in selection.records]
         renewed(old, client.base_url, criteria, roles, got).write(workspace.lock_file)
-    return Brought(report, gathered, changed)
+    return FetchResult(report, selection, changed)
 
 
 def _fallen_out(client: ArchiveClient, lock: Lock, records: list[Record]) -> list[Record]:
@@ -160,9 +160,9 @@ def _fallen_out(client: ArchiveClient, lock: Lock, records: list[Record]) -> lis
     return list(find_records(client, (Associated(f.name, f.data_label, f.file_md5) for f in gone)).values())
 
 
-def bring_locked(
+def fetch_locked(
     client: ArchiveClient, workspace: Workspace, options: Options = DEFAULTS, notify: Notify = silent
-) -> Brought:
+) -> FetchResult:
     """Fetch exactly the versions of the lock; what the archive no longer has so is named and not fetched."""
     lock = Lock.read(workspace.lock_file)
     if lock is None:
@@ -185,8 +185,8 @@ def bring_locked(
         else:
             report.failed.append((name, _lost(lock.files[name], known.get(name))))
     roles = {name: file.role for name, file in lock.files.items()}
-    gathered = Gathered(same, roles, "the versions of goafetch.lock", Association([]))
-    return Brought(report, gathered, differences(lock, list(known.values())))
+    selection = Selection(same, roles, "the versions of goafetch.lock", Association([]))
+    return FetchResult(report, selection, differences(lock, list(known.values())))
 
 
 def _lost(file: LockedFile, now: Record | None) -> str:

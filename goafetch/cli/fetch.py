@@ -21,7 +21,7 @@ from goafetch.cli.search import (
 )
 
 if TYPE_CHECKING:
-    from goafetch.archive.job import Brought
+    from goafetch.archive.job import FetchResult
 
 Connections = Annotated[int | None, typer.Option(min=1, max=8, help="Files fetched at a time (4).")]
 COLUMNS = ("name", "status", "reason", "bytes")
@@ -69,7 +69,7 @@ def fetch(
     options = Options(not no_calibrations, dry_run, not no_unpack, update)
     root = into or Path((program or "").strip().upper() or ".")
     with console.Terminal(verbose=verbose, quiet=quiet) as terminal:
-        brought = work(
+        result = work(
             program,
             into=root,
             locked=locked,
@@ -88,25 +88,25 @@ def fetch(
             qa=qa,
             near=None if near is None else (near, radius),
         )
-    _show(brought, root, dry_run=dry_run, format="json" if json else format, quiet=quiet)
-    return brought.report.exit_code or (1 if brought.gathered.association.lost else 0)
+    _show(result, root, dry_run=dry_run, format="json" if json else format, quiet=quiet)
+    return result.report.exit_code or (1 if result.selection.association.lost else 0)
 
 
-def _show(brought: Brought, root: Path, *, dry_run: bool, format: str, quiet: bool) -> None:
+def _show(result: FetchResult, root: Path, *, dry_run: bool, format: str, quiet: bool) -> None:
     """One row a file; the sum of it on standard error."""
-    report = brought.report
-    rows = _planned(brought) if dry_run else _rows(brought)
+    report = result.report
+    rows = _planned(result) if dry_run else _rows(result)
     if format == "json":
         console.emit_json(
             {
                 "folder": root,
-                "query": brought.gathered.query,
+                "query": result.selection.query,
                 "bytes": report.bytes,
                 "seconds": report.seconds,
                 "disk": report.needed,
-                "warnings": brought.gathered.warnings,
-                "association_failed": brought.gathered.association.failed,
-                "differences": [{"name": n, "what": what} for n, what in brought.differences],
+                "warnings": result.selection.warnings,
+                "association_failed": result.selection.association.failed,
+                "differences": [{"name": n, "what": what} for n, what in result.differences],
                 "files": rows,
             }
         )
@@ -114,20 +114,20 @@ def _show(brought: Brought, root: Path, *, dry_run: bool, format: str, quiet: bo
     console.show_table(rows, COLUMNS, format=format)
     if quiet:
         return
-    for name, what in brought.differences:
+    for name, what in result.differences:
         console.say(f"the archive differs from goafetch.lock: {name}: {what}")
-    console.say(_sum(brought, root, dry_run=dry_run))
+    console.say(_sum(result, root, dry_run=dry_run))
 
 
-def _planned(brought: Brought) -> list[dict[str, Any]]:
+def _planned(result: FetchResult) -> list[dict[str, Any]]:
     return [
         {"name": d.record.name, "status": d.word, "reason": d.reason, "bytes": d.moved}
-        for d in brought.report.planned
+        for d in result.report.planned
     ]
 
 
-def _rows(brought: Brought) -> list[dict[str, Any]]:
-    report = brought.report
+def _rows(result: FetchResult) -> list[dict[str, Any]]:
+    report = result.report
     sizes = {d.record.name: d.moved for d in report.planned}
     headings = {
         "fetched": report.done,
@@ -143,9 +143,9 @@ def _rows(brought: Brought) -> list[dict[str, Any]]:
     ]
 
 
-def _sum(brought: Brought, root: Path, *, dry_run: bool) -> str:
-    report = brought.report
-    lost = "".join(f"; missing {what}: {why}" for what, why in brought.gathered.association.shortcomings)
+def _sum(result: FetchResult, root: Path, *, dry_run: bool) -> str:
+    report = result.report
+    lost = "".join(f"; missing {what}: {why}" for what, why in result.selection.association.shortcomings)
     if dry_run:
         size, disk = report.bytes / 1e6, report.needed / 1e6
         return f"would fetch {size:.1f} MB; {disk:.1f} MB of disk needed in {root}{lost}"

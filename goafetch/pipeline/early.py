@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from goafetch.archive.download import Gathered
-from goafetch.archive.job import SOUGHT
+from goafetch.archive.download import Selection
+from goafetch.archive.job import SEARCHED
 from goafetch.events import Event, Made, Notify
 from goafetch.pipeline.stages import MADE, Work, make_flat
 from goafetch.plan.decide import plan_flats
@@ -35,10 +35,10 @@ class EarlyFlats:
         self._thread = ThreadPoolExecutor(1)
         self._running: Future[None] | None = None
 
-    def expect(self, gathered: Gathered) -> None:
+    def expect(self, selection: Selection) -> None:
         """Note which calibrations are coming."""
         folder = self.work.workspace.playdata
-        names = [name for name, role in gathered.roles.items() if role != SOUGHT]
+        names = [name for name, role in selection.roles.items() if role != SEARCHED]
         self._calibrations = [folder / name for name in names]
         self._missing = {path.name for path in self._calibrations if not path.exists()}
 

@@ -31,7 +31,7 @@ from reducer.headers.sky import SEPARATE
 
 if TYPE_CHECKING:
     from goafetch.engine.pool import Pool
-    from goafetch.pipeline.obtain import Obtained
+    from goafetch.pipeline.raw_files import RawFiles
     from reducer.headers.descriptors import Descriptors
 
 
@@ -144,7 +144,7 @@ def perform(
     check_cluster(pool, workspace)
     pool.start()  # they import what they need beside the planning
     with fetching:
-        facts, missing, obtained = _raw_frames(request, work, settings)
+        facts, missing, raw_files = _raw_frames(request, work, settings)
     plan = plan_files(facts, workspace, settings, request.wanted, tell, missing)
     outcomes = execute(plan, work)
     if any(outcome.redone for outcome in outcomes):
@@ -152,7 +152,7 @@ def perform(
     add_to_store(store_of(workspace, settings), plan, outcomes, workspace)
     verified.save()
     account = story.Account(
-        request.target, request.command, request.parameters, plan, outcomes, work.refused, obtained
+        request.target, request.command, request.parameters, plan, outcomes, work.refused, raw_files
     )
     summary = story.summarise(account, workspace, tell, earlier)
     summary = replace(summary, seconds=time.perf_counter() - begun)
@@ -177,9 +177,9 @@ def rehearse(request: Request, workspace: Workspace, settings: Settings, notify:
         refused_before=before,
         choices=request.choices,
     )
-    facts, missing, obtained = _raw_frames(request, work, settings)
+    facts, missing, raw_files = _raw_frames(request, work, settings)
     plan = plan_files(facts, workspace, settings, request.wanted, tell, missing)
-    account = story.Account(request.target, request.command, request.parameters, plan, [], {}, obtained)
+    account = story.Account(request.target, request.command, request.parameters, plan, [], {}, raw_files)
     summary = story.summarise(account, workspace, tell, None)
     code = FAILED if any(left.failed for left in missing) else DONE
     return RunReport(workspace, plan, tuple(forecast(plan, work)), summary, None, code)
@@ -233,26 +233,26 @@ def survey(
 
 def _raw_frames(
     request: Request, work: Work, settings: Settings
-) -> tuple[Sequence[tuple[Path, Descriptors]], Sequence[LeftOut], Obtained | None]:
+) -> tuple[Sequence[tuple[Path, Descriptors]], Sequence[LeftOut], RawFiles | None]:
     """The raw frames of a folder, or of a program, and what could not be had or read."""
     files: Sequence[Path]
     missing: Sequence[LeftOut]
     if request.is_program:
-        obtained = _fetch(request, work, settings)
-        files, missing = obtained.files, obtained.left_out
+        raw_files = _fetch(request, work, settings)
+        files, missing = raw_files.files, raw_files.left_out
     else:
-        folder, obtained = Path(request.target), None
+        folder, raw_files = Path(request.target), None
         files, missing = take_folder(folder, work.workspace, work.notify, work.pool, dry_run=request.dry_run)
     facts, unreadable = survey(files, work.notify)
-    return facts, (*missing, *unreadable), obtained
+    return facts, (*missing, *unreadable), raw_files
 
 
-def _fetch(request: Request, work: Work, settings: Settings) -> Obtained:
+def _fetch(request: Request, work: Work, settings: Settings) -> RawFiles:
     """Fetch the raw files of a program. Master flats begin as soon as their frames are here."""
     from goafetch.archive.download import Options
     from goafetch.archive.query import Criteria
     from goafetch.pipeline.early import EarlyFlats
-    from goafetch.pipeline.obtain import obtain
+    from goafetch.pipeline.raw_files import fetch_raw_files
 
     criteria = Criteria(
         program=request.target,
@@ -266,10 +266,10 @@ def _fetch(request: Request, work: Work, settings: Settings) -> Obtained:
             dry_run=request.dry_run,
             pool=work.pool,
             verified=work.verified,
-            on_gathered=early.expect,
+            on_selection=early.expect,
             on_file=early.arrived,
         )
-        return obtain(criteria, work.workspace, settings, work.notify, options)
+        return fetch_raw_files(criteria, work.workspace, settings, work.notify, options)
 
 
 def _report(work: Work, outcomes: Sequence[Outcome]) -> Path:

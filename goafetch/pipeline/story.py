@@ -34,7 +34,7 @@ from goafetch.workspace import Workspace
 from reducer.headers.same import exposure_name
 
 if TYPE_CHECKING:
-    from goafetch.pipeline.obtain import Obtained
+    from goafetch.pipeline.raw_files import RawFiles
 
 E = TypeVar("E", bound=Event)
 
@@ -118,7 +118,7 @@ class Account:
     plan: Plan
     outcomes: Sequence[Outcome]
     refused: Mapping[str, Mapping[str, str]]
-    obtained: Obtained | None = None
+    raw_files: RawFiles | None = None
 
     @property
     def shortcomings(self) -> list[str]:
@@ -133,7 +133,7 @@ def summarise(
 ) -> RunSummary:
     """The story of a run as the report reads it."""
     paths = [path for outcome in account.outcomes for path in outcome.products]
-    obtained, before = account.obtained, earlier or RunSummary("")
+    raw_files, before = account.raw_files, earlier or RunSummary("")
     # A stack has the name of the first of its visits.
     stacks = {group.name: group.stack for group in account.plan.groups()}
     decisions = _with_earlier(told.decisions, before.decisions, account.outcomes)
@@ -141,12 +141,12 @@ def summarise(
         program=account.target,
         command=account.command,
         parameters=account.parameters,
-        archive=obtained.archive if obtained else "",
-        query=obtained.query if obtained else "",
+        archive=raw_files.archive if raw_files else "",
+        query=raw_files.query if raw_files else "",
         started=told.started.isoformat(timespec="seconds"),
         version=__version__,
-        fetched=len(obtained.report.done) if obtained else 0,
-        fetched_bytes=obtained.report.bytes if obtained else 0,
+        fetched=len(raw_files.report.done) if raw_files else 0,
+        fetched_bytes=raw_files.report.bytes if raw_files else 0,
         exposures=exposures(account.plan, paths, decisions),
         decisions=decisions,
         exclusions=_exclusions(account),

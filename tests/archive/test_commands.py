@@ -186,8 +186,8 @@ def test_the_same_jobs_from_python(archive: PracticeArchive, tmp_path: Path) -> 
     assert len(found.to_table()) == 16
     assert len(goafetch.search(near=("201.36 -43.03", "0.1d"), archive=archive.url).records) == 30
     one = {"into": tmp_path / "w", "archive": archive.url, "workers": 1}
-    brought = goafetch.fetch("GS-2017A-Q-29-32-001", options=Options(calibrations=False), **one)
-    assert [name for name, _ in brought.report.done] == ["S20170505S0095.fits"]
+    result = goafetch.fetch("GS-2017A-Q-29-32-001", options=Options(calibrations=False), **one)
+    assert [name for name, _ in result.report.done] == ["S20170505S0095.fits"]
     assert goafetch.fetch(locked=True, **one).report.exit_code == 0
     with pytest.raises(UsageError, match="nothing was asked for"):
         goafetch.fetch(into=tmp_path / "empty", archive=archive.url)

@@ -19,7 +19,7 @@ from goafetch.archive.associate import associate
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.download import FetchReport, Options, fetch
 from goafetch.archive.errors import Blocked, Elsewhere
-from goafetch.archive.job import bring, bring_locked
+from goafetch.archive.job import fetch_criteria, fetch_locked
 from goafetch.archive.lock import Lock
 from goafetch.archive.query import Criteria
 from goafetch.archive.records import Record
@@ -238,19 +238,19 @@ def test_the_lock_keeps_the_version_that_came_and_locked_ones_stay(
     with serve(tiny_folder, faults=["re-ingest"]) as archive:
         client = ArchiveClient(archive.url, policy=QUICK)
         options = Options(pool=pool, calibrations=False)
-        bring(client, workspace, Criteria(program="GS-2017A-Q-29"), options)
+        fetch_criteria(client, workspace, Criteria(program="GS-2017A-Q-29"), options)
         right = present_md5s(archive)
         lock = Lock.read(workspace.lock_file)
         assert lock is not None
         assert {name: file.data_md5 for name, file in lock.files.items()} == {n: right[n] for n in lock.files}
     shutil.rmtree(workspace.playdata)
     with serve(tiny_folder) as archive:
-        locked = bring_locked(ArchiveClient(archive.url, policy=QUICK), workspace, options).report
+        locked = fetch_locked(ArchiveClient(archive.url, policy=QUICK), workspace, options).report
     assert len(locked.done) == 13 and len(locked.failed) == 3 and locked.exit_code == 1
     shutil.rmtree(workspace.playdata)
     workspace.lock_file.unlink()
     with serve(tiny_folder) as archive:
-        bring(
+        fetch_criteria(
             ArchiveClient(archive.url, policy=QUICK),
             workspace,
             Criteria(program="GS-2017A-Q-29"),
@@ -258,7 +258,7 @@ def test_the_lock_keeps_the_version_that_came_and_locked_ones_stay(
         )
     shutil.rmtree(workspace.playdata)
     with serve(tiny_folder, faults=["re-ingest"]) as archive:
-        locked = bring_locked(ArchiveClient(archive.url, policy=QUICK), workspace, options).report
+        locked = fetch_locked(ArchiveClient(archive.url, policy=QUICK), workspace, options).report
     assert len(locked.done) == 13 and len(locked.failed) == 3
     assert all("replaced it by another version" in reason for _, reason in locked.failed)
 
@@ -281,7 +281,7 @@ def test_today_is_by_the_archives_clock_and_a_lock_keeps_the_date(
     with serve(tiny_folder, now=datetime.fromisoformat(f"{now}+00:00")) as archive:
         archive.holdings[:] = [h for h in archive.holdings if h.row["program_id"] == "GS-2017A-Q-29"]
         client = ArchiveClient(archive.url, policy=QUICK)
-        report = bring(client, workspace, Criteria(**asked), options).report
+        report = fetch_criteria(client, workspace, Criteria(**asked), options).report
     assert len(report.withheld) == finds[1]  # until November
     lock = Lock.read(workspace.lock_file)
     assert lock is not None and finds[0] in (lock.criteria.date, lock.criteria.night)
@@ -294,12 +294,12 @@ def test_a_file_that_failed_or_went_since_the_last_fetch_is_told(
     options = Options(pool=pool, calibrations=False)
     with serve(tiny_folder) as archive:
         client = ArchiveClient(archive.url, policy=QUICK)
-        assert bring(client, workspace, criteria, options).differences == []
+        assert fetch_criteria(client, workspace, criteria, options).differences == []
         archive.holdings[2].row["qa_state"] = "Fail"
         gone = archive.holdings.pop(5).name
-        brought = bring(client, workspace, criteria, options)
+        result = fetch_criteria(client, workspace, criteria, options)
     failed = archive.holdings[2].name
-    assert brought.differences == [(failed, "QA state Pass became Fail"), (gone, "no longer found")]
+    assert result.differences == [(failed, "QA state Pass became Fail"), (gone, "no longer found")]
 
 
 def test_everything_at_once_still_brings_or_names_every_file(

@@ -12,7 +12,7 @@ from quick_archive import Threads
 from goafetch.archive import download, job
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.download import Options
-from goafetch.archive.job import bring, bring_locked
+from goafetch.archive.job import fetch_criteria, fetch_locked
 from goafetch.archive.lock import Lock, LockedFile, differences
 from goafetch.archive.query import Criteria
 from goafetch.archive.query_syntax import Cone
@@ -48,41 +48,41 @@ def change(archive: PracticeArchive, name: str, **values: object) -> None:
 
 
 def test_a_job_writes_its_versions(client: ArchiveClient, workspace: Workspace) -> None:
-    brought = bring(client, workspace, PROGRAM)
+    result = fetch_criteria(client, workspace, PROGRAM)
     lock = Lock.read(workspace.lock_file)
-    assert lock is not None and len(lock.files) == 51 == len(brought.report.done)
+    assert lock is not None and len(lock.files) == 51 == len(result.report.done)
     assert lock.criteria == PROGRAM and lock.archive == client.base_url
     one = lock.files["S20170505S0030.fits"]
     assert one.role == "domeflat" and len(one.data_md5) == 32 and one.qa_state == "Pass"
-    assert brought.report.planned[0].record.name == "S20170505S0030.fits"  # flats first
+    assert result.report.planned[0].record.name == "S20170505S0030.fits"  # flats first
 
 
 def test_a_repetition_leaves_the_lock_as_it_is(client: ArchiveClient, workspace: Workspace) -> None:
-    bring(client, workspace, PROGRAM)
+    fetch_criteria(client, workspace, PROGRAM)
     before = workspace.lock_file.read_bytes()
-    brought = bring(client, workspace, PROGRAM)
+    result = fetch_criteria(client, workspace, PROGRAM)
     assert workspace.lock_file.read_bytes() == before
-    assert len(brought.report.present) == 51 and brought.differences == []
+    assert len(result.report.present) == 51 and result.differences == []
 
 
 def test_a_dry_run_writes_nothing(client: ArchiveClient, workspace: Workspace) -> None:
-    brought = bring(client, workspace, PROGRAM, Options(dry_run=True))
-    assert len(brought.report.planned) == 51 and not workspace.root.exists()
+    result = fetch_criteria(client, workspace, PROGRAM, Options(dry_run=True))
+    assert len(result.report.planned) == 51 and not workspace.root.exists()
 
 
 def test_without_calibrations(client: ArchiveClient, workspace: Workspace) -> None:
-    assert len(bring(client, workspace, PROGRAM, Options(calibrations=False)).report.done) == 16
+    assert len(fetch_criteria(client, workspace, PROGRAM, Options(calibrations=False)).report.done) == 16
 
 
 def test_nothing_found_is_told(client: ArchiveClient, workspace: Workspace) -> None:
     with pytest.raises(NothingFound):
-        bring(client, workspace, Criteria(program="GS-2017A-Q-9999"))
+        fetch_criteria(client, workspace, Criteria(program="GS-2017A-Q-9999"))
 
 
 def test_locked_versions_are_fetched_again(client: ArchiveClient, workspace: Workspace) -> None:
-    bring(client, workspace, PROGRAM)
+    fetch_criteria(client, workspace, PROGRAM)
     (workspace.playdata / "S20170505S0030.fits").unlink()
-    report = bring_locked(client, workspace).report
+    report = fetch_locked(client, workspace).report
     assert [name for name, _ in report.done] == ["S20170505S0030.fits"]
     assert len(report.present) == 50 and report.exit_code == 0
 
@@ -90,35 +90,35 @@ def test_locked_versions_are_fetched_again(client: ArchiveClient, workspace: Wor
 def test_a_locked_version_that_is_gone_is_named(
     archive: PracticeArchive, client: ArchiveClient, workspace: Workspace
 ) -> None:
-    bring(client, workspace, PROGRAM)
+    fetch_criteria(client, workspace, PROGRAM)
     for name in ("S20170505S0095.fits", "S20170505S0096.fits"):
         change(archive, name, data_md5="0" * 32)
     (workspace.playdata / "S20170505S0095.fits").unlink()
-    brought = bring_locked(client, workspace)
-    assert [name for name, _ in brought.report.failed] == ["S20170505S0095.fits"]
-    assert "another version" in brought.report.failed[0][1] and brought.report.exit_code == 1
-    assert dict(brought.differences)["S20170505S0096.fits"].startswith("new content")
+    result = fetch_locked(client, workspace)
+    assert [name for name, _ in result.report.failed] == ["S20170505S0095.fits"]
+    assert "another version" in result.report.failed[0][1] and result.report.exit_code == 1
+    assert dict(result.differences)["S20170505S0096.fits"].startswith("new content")
 
 
 def test_locked_needs_a_lock(client: ArchiveClient, workspace: Workspace) -> None:
     with pytest.raises(UsageError, match="lock"):
-        bring_locked(client, workspace)
+        fetch_locked(client, workspace)
 
 
 def test_changes_wait_for_update(
     archive: PracticeArchive, client: ArchiveClient, workspace: Workspace
 ) -> None:
-    bring(client, workspace, PROGRAM)
+    fetch_criteria(client, workspace, PROGRAM)
     kept = (workspace.playdata / "S20170505S0095.fits").read_bytes()
     twin = next(h for h in archive.holdings if h.row["name"] == "S20170505S0096.fits").row
     other = {key: twin[key] for key in ("file_md5", "md5", "data_md5", "file_size", "size", "data_size")}
     change(archive, "S20170505S0095.fits", **other)
     change(archive, "S20170505S0097.fits", qa_state="Usable")
-    brought = bring(client, workspace, PROGRAM)
-    assert [name for name, _ in brought.report.changed] == ["S20170505S0095.fits"]
+    result = fetch_criteria(client, workspace, PROGRAM)
+    assert [name for name, _ in result.report.changed] == ["S20170505S0095.fits"]
     assert (workspace.playdata / "S20170505S0095.fits").read_bytes() == kept
-    assert dict(brought.differences).keys() == {"S20170505S0095.fits", "S20170505S0097.fits"}
-    assert "QA state Pass became Usable" in dict(brought.differences)["S20170505S0097.fits"]
+    assert dict(result.differences).keys() == {"S20170505S0095.fits", "S20170505S0097.fits"}
+    assert "QA state Pass became Usable" in dict(result.differences)["S20170505S0097.fits"]
 
 
 def test_damaged_locks_are_named(tmp_path: Path) -> None:

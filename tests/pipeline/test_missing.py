@@ -18,7 +18,7 @@ from goafetch.config import Settings
 from goafetch.errors import UsageError
 from goafetch.events import Event, Refusal
 from goafetch.pipeline import run
-from goafetch.pipeline.obtain import Obtained, obtain
+from goafetch.pipeline.raw_files import RawFiles, fetch_raw_files
 from goafetch.practice.archive import prepare
 from goafetch.practice.goa.faults import Fault
 from goafetch.practice.server import PracticeArchive, serve
@@ -44,14 +44,14 @@ def archive_of_troubles(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> I
         yield practice
 
 
-def fetch(archive: PracticeArchive, workspace: Workspace, told: list[str]) -> Obtained:
+def fetch(archive: PracticeArchive, workspace: Workspace, told: list[str]) -> RawFiles:
     def tell(event: Event) -> None:
         if isinstance(event, Refusal):
             told.append(event.name)
 
     with Threads() as pool:
         settings = Settings(archive=archive.url)
-        return obtain(Criteria(program=PROGRAM), workspace, settings, tell, Options(pool=pool))
+        return fetch_raw_files(Criteria(program=PROGRAM), workspace, settings, tell, Options(pool=pool))
 
 
 def test_a_rehearsal_names_what_is_withheld_and_what_to_do(tiny_folder: Path, tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ from goafetch.workspace import Workspace
 if TYPE_CHECKING:
     from goafetch.archive.associate import Association
     from goafetch.archive.client import ArchiveClient
-    from goafetch.archive.download import FetchReport, Gathered, Options
+    from goafetch.archive.download import FetchReport, Options, Selection
     from goafetch.archive.lock import Lock
     from goafetch.archive.query import Criteria
 
 
 @dataclass(frozen=True)
-class Obtained:
-    """What a program brought: raw files in playdata/, the query that found them, what could not be had."""
+class RawFiles:
+    """What a program result: raw files in playdata/, the query that found them, what could not be had."""
 
     archive: str
     query: str
@@ -31,14 +31,14 @@ class Obtained:
     report: FetchReport
 
 
-def obtain(
+def fetch_raw_files(
     criteria: Criteria, workspace: Workspace, settings: Settings, notify: Notify, options: Options
-) -> Obtained:
+) -> RawFiles:
     """Search the archive, associate calibrations, fetch what is not in playdata/ yet, renew the lock.
 
     Raises Withheld where nothing of the science is given out.
     """
-    from goafetch.archive.job import SOUGHT, bring, connect
+    from goafetch.archive.job import SEARCHED, connect, fetch_criteria
     from goafetch.archive.lock import Lock
 
     client = connect(settings, notify)
@@ -46,45 +46,45 @@ def obtain(
         options.pool.on_abandon(client.abort)  # a search that waits for an answer in a thread ends too
     before = Lock.read(workspace.lock_file)
 
-    def gathered_now(gathered: Gathered) -> None:
+    def select_now(selection: Selection) -> None:
         if not client.has_token:
             today = client.today()
-            held = [r.name for r in gathered.records if r.proprietary(today)]
+            held = [r.name for r in selection.records if r.proprietary(today)]
             _check_withheld(
-                gathered, [name for name in held if not (workspace.playdata / name).exists()], notify
+                selection, [name for name in held if not (workspace.playdata / name).exists()], notify
             )
-        options.on_gathered(gathered)
+        options.on_selection(selection)
 
     chosen = replace(
-        options, connections=settings.connections, workers=settings.workers, on_gathered=gathered_now
+        options, connections=settings.connections, workers=settings.workers, on_selection=select_now
     )
-    brought = bring(client, workspace, criteria, chosen, notify)
-    gathered, report = brought.gathered, brought.report
-    _check_withheld(gathered, [name for name, _ in report.withheld])
-    found = sum(role == SOUGHT for role in gathered.roles.values())
-    notify(Decided(f"{found} files of {criteria.program}", f"archive query {gathered.query}"))
-    _tell(gathered.association, notify)
+    result = fetch_criteria(client, workspace, criteria, chosen, notify)
+    selection, report = result.selection, result.report
+    _check_withheld(selection, [name for name, _ in report.withheld])
+    found = sum(role == SEARCHED for role in selection.roles.values())
+    notify(Decided(f"{found} files of {criteria.program}", f"archive query {selection.query}"))
+    _tell(selection.association, notify)
     for name, reason in report.changed:
         notify(Warned(f"{name}: {reason}"))
     missing = [
         LeftOut(workspace.playdata / n, why, failed=True) for n, why in (*report.withheld, *report.failed)
     ]
-    for what, why in gathered.association.shortcomings:
+    for what, why in selection.association.shortcomings:
         notify(Refusal(what, why))
         missing.append(LeftOut(workspace.playdata / what, why, failed=True))
     if before and (before.archive, before.criteria) == (client.base_url, criteria):
-        missing += _lost(client, before, gathered, workspace, notify)
-    files = (workspace.playdata / record.name for record in gathered.records)
+        missing += _lost(client, before, selection, workspace, notify)
+    files = (workspace.playdata / record.name for record in selection.records)
     present = tuple(file for file in files if file.exists())
-    return Obtained(settings.archive, gathered.query, present, tuple(missing), report)
+    return RawFiles(settings.archive, selection.query, present, tuple(missing), report)
 
 
-def _check_withheld(gathered: Gathered, withheld: Sequence[str], notify: Notify = silent) -> None:
+def _check_withheld(selection: Selection, withheld: Sequence[str], notify: Notify = silent) -> None:
     """Raises Withheld, having named each file, if all science is among the files that are withheld."""
     from goafetch.archive.download import withheld_reason
     from goafetch.archive.errors import Withheld
 
-    science = [r for r in gathered.records if r.observation_class == "science"]
+    science = [r for r in selection.records if r.observation_class == "science"]
     if not science or not {record.name for record in science} <= set(withheld):
         return
     for record in science:
@@ -100,13 +100,13 @@ def _check_withheld(gathered: Gathered, withheld: Sequence[str], notify: Notify 
 
 
 def _lost(
-    client: ArchiveClient, before: Lock, gathered: Gathered, workspace: Workspace, notify: Notify
+    client: ArchiveClient, before: Lock, selection: Selection, workspace: Workspace, notify: Notify
 ) -> list[LeftOut]:
     """What an earlier run fetched for the same question, and the archive no longer answers it with."""
     from goafetch.archive.calmgr import Associated, find_records
-    from goafetch.archive.job import SOUGHT
+    from goafetch.archive.job import SEARCHED
 
-    gone = [f for n, f in before.files.items() if f.role == SOUGHT and n not in gathered.roles]
+    gone = [f for n, f in before.files.items() if f.role == SEARCHED and n not in selection.roles]
     known = find_records(client, (Associated(f.name, f.data_label, f.file_md5) for f in gone)) if gone else {}
     found = []
     for file in gone:
