@@ -1,4 +1,4 @@
-"""The commands as a user types them: output for pipes, exit codes, and a token that stays secret."""
+"""The commands as a user types them, their functions for notebooks, and a token that stays secret."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typer
 from quick_archive import QUICK
 from typer.testing import CliRunner, Result
 
+import goafetch
 from goafetch.archive.client import ArchiveClient, find_token, forget_token, store_token, token_file
 from goafetch.archive.download import Options
 from goafetch.cli import fetch, login, search, unpack
@@ -200,3 +201,13 @@ def test_importing_the_commands_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_search_and_fetch_are_the_commands_as_functions(tiny_folder: Path, tmp_path: Path) -> None:
+    with serve(tiny_folder) as archive:
+        found = goafetch.search("GS-2017A-Q-29", date="20170504-20170505", archive=archive.url)
+        assert len(found.records) == 16
+        result = goafetch.fetch("GS-2017A-Q-29", date="20170504-20170505", into=tmp_path, archive=archive.url)
+    assert result.report.exit_code == 0
+    assert len(list((tmp_path / "playdata").glob("*.fits"))) == 51
+    assert (tmp_path / "goafetch.lock").exists()
