@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cache, cached_property
@@ -18,6 +18,8 @@ from goafetch.archive.records import Record
 from goafetch.text import some
 
 _KINDS = {LAMP_ON: kinds.LAMP_ON, LAMP_OFF: kinds.LAMP_OFF, STANDARD: kinds.STANDARD}
+#: Class, type and instrument of the files for which calibrations are sought.
+SCIENCE = ("science", "OBJECT", "GSAOI")
 #: What the types are called in messages.
 WORDS = {LAMP_ON: "lamp-on flats", LAMP_OFF: "lamp-off flats", STANDARD: "standards", MASK: "bad-pixel masks"}
 
@@ -289,7 +291,7 @@ def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
         standards = choose_standards(group, offer.sets(STANDARD, part))
         choices += [flats, standards]
         stars = [offer.known[name] for name in standards.taken]
-        for night in [part, *_nights(stars)]:
+        for night in [part, *_divide(stars, lambda star: (star.night,))]:
             choice = choose_mask(night, offer.candidates(MASK, part))
             if not choice.taken:
                 masks = find_masks(part[0].instrument)
@@ -305,19 +307,18 @@ def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
 
 def _parts(records: Sequence[Record]) -> list[list[Record]]:
     """Science files that share program, filter and night, for each of which the archive is asked once."""
-    parts: dict[tuple[object, ...], list[Record]] = defaultdict(list)
-    for record in records:
-        science = record.observation_class == "science" and record.observation_type == "OBJECT"
-        if science and record.instrument == "GSAOI":
-            parts[record.program_id, record.filter_name, record.night].append(record)
-    return [group for _, group in sorted(parts.items(), key=lambda item: tuple(map(str, item[0])))]
+    return _divide(
+        (r for r in records if (r.observation_class, r.observation_type, r.instrument) == SCIENCE),
+        lambda record: (record.program_id, record.filter_name, record.night),
+    )
 
 
-def _nights(records: Iterable[Record]) -> list[list[Record]]:
-    nights: dict[object, list[Record]] = defaultdict(list)
+def _divide(records: Iterable[Record], key: Callable[[Record], tuple[object, ...]]) -> list[list[Record]]:
+    """The records of each key, in the order of the keys as they are written."""
+    groups: dict[tuple[object, ...], list[Record]] = defaultdict(list)
     for record in records:
-        nights[record.night].append(record)
-    return list(nights.values())
+        groups[key(record)].append(record)
+    return [groups[each] for each in sorted(groups, key=lambda each: tuple(map(str, each)))]
 
 
 def _largest(part: Sequence[Record], today: date) -> Record:
@@ -384,11 +385,9 @@ def _sum_up(choices: Sequence[Choice], offer: _Candidates, lost: dict[str, list[
     """What serves any group is taken; a rejection counts only where nothing else needed the file."""
     reasons: dict[str, str] = {}
     rejected: dict[str, str] = {}
-    for choice in choices:
-        for name, reason in choice.taken.items():
-            reasons.setdefault(name, reason)
-        for name, reason in choice.rejected.items():
-            rejected.setdefault(name, reason)
+    for choice in reversed(choices):  # of several reasons the first stands
+        reasons |= choice.taken
+        rejected |= choice.rejected
     kinds = {name: offer.kinds.get(name, MASK) for name in reasons}
     order = sorted(reasons, key=lambda name: (TYPES.index(kinds[name]), name))
     return Association(

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -62,26 +61,14 @@ class Local:
     stored: Path | None = None
 
 
-def decide(
-    record: Record,
-    local: Local,
-    *,
-    locked: str | None,
-    update: bool,
-    has_token: bool,
-    today: date | None = None,
-) -> Decision:
-    """What to do with one file.
-
-    ``locked``: md5 of the version that was fetched before, if known. ``today``: the date by the archive's
-    clock, by ours unless given.
-    """
+def decide(record: Record, local: Local, locked: str | None, *, update: bool, withheld: bool) -> Decision:
+    """What to do with one file; ``locked``: md5 of the version that was fetched before, if known."""
     needed = record.data_size or record.file_size
     if local.md5 is not None and local.md5 == (record.data_md5 or locked):
         return Decision(record, "present", "already there, md5 right")
     if local.md5 is not None and local.md5 == locked and not update:
         return Decision(record, "changed", "the archive has another version now; --update fetches it")
-    if record.proprietary(today) and not has_token:
+    if withheld:
         return Decision(record, "withheld", withheld_reason(record))
     if local.stored is not None:
         return Decision(record, "unpack", "fetched before, not yet unpacked", 0, needed, local.stored)
@@ -102,12 +89,9 @@ def decide_all(
     records: Sequence[Record],
     folder: Path,
     verified: Verified,
-    *,
+    options: Options,
     locked: Mapping[str, str],
-    update: bool,
-    has_token: bool,
-    unpack: bool = True,
-    today: date | None = None,
+    withheld: Callable[[Record], bool],
 ) -> list[Decision]:
     """A decision for each record, in their order; of two files with one name only the first can be had."""
     decisions: list[Decision] = []
@@ -119,10 +103,9 @@ def decide_all(
                 decisions.append(Decision(record, "refused", f"another file of this name: {first.remote}"))
             continue
         local = find_local(record, folder, verified)
-        decision = decide(
-            record, local, locked=locked.get(record.name), update=update, has_token=has_token, today=today
-        )
-        if decision.word == "unpack" and not unpack and decision.stored == folder / record.filename:
+        version = locked.get(record.name)
+        decision = decide(record, local, version, update=options.update, withheld=withheld(record))
+        if decision.word == "unpack" and not options.unpack and decision.stored == folder / record.filename:
             decision = Decision(record, "present", "already there as it is stored")
         decisions.append(decision)
     return decisions
@@ -237,16 +220,12 @@ def fetch(
     otherwise. Raises Blocked, and WorkspaceError where the disk is full.
     """
     verified = options.verified or Workspace(folder.parent).verified()
-    decisions = decide_all(
-        records,
-        folder,
-        verified,
-        locked=locked or {},
-        update=options.update,
-        has_token=client.has_token,
-        unpack=options.unpack,
-        today=client.today(),
-    )
+    today = client.today()
+
+    def withheld(record: Record) -> bool:
+        return record.proprietary(today) and not client.has_token
+
+    decisions = decide_all(records, folder, verified, options, locked or {}, withheld)
     report = FetchReport(planned=decisions, bytes=sum(d.moved for d in decisions))
     _file_decided(report, decisions, notify)
     todo = [d for d in decisions if d.word in ("fetch", "replace", "unpack")]
@@ -268,11 +247,8 @@ def fetch(
 
 def _file_decided(report: FetchReport, decisions: Sequence[Decision], notify: Notify) -> None:
     """Put what needs no work under its heading."""
-    headings = {
-        "present": report.present,
-        "changed": report.changed,
-        "withheld": report.withheld,
-        "refused": report.failed,
+    headings = {"refused": report.failed} | {
+        word: getattr(report, word) for word in ("present", "changed", "withheld")
     }
     for decision in decisions:
         if decision.word in headings:
