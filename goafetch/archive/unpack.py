@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -218,6 +218,7 @@ def _read(stream: Any, size: int | None) -> Iterator[bytes]:
 SUMS, README = "md5sums.txt", "README.txt"
 _LARGEST_TEXT = 10**7
 _PLAIN = re.compile(r"[\w][\w.+()=, -]*\.fits(\.bz2)?")
+_SUM = re.compile(r"^[ \t]*([0-9a-f]{32})  ?\*?(\S.*?)[ \t\r]*$", re.MULTILINE)
 _WITHHELD = "because they are proprietary data that you do not have access to:"
 
 
@@ -271,7 +272,10 @@ def list_file(path: Path) -> TarContents:
 def _list_tar(path: Path) -> TarContents:
     listing, texts = TarContents(), dict[str, str]()
     with tarfile.open(path, "r:") as tar:
-        members = _members(tar)
+        members: list[tarfile.TarInfo] = []
+        with suppress(tarfile.ReadError):  # cut in a header: what is listed but missing is named later
+            for member in tar:
+                members.append(member)
         for member in members:
             _refuse_hostile(path, member)
             base = PurePosixPath(member.name).name
@@ -301,17 +305,6 @@ def _notice_end(path: Path, members: Sequence[tarfile.TarInfo], listing: TarCont
         )
 
 
-def _members(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
-    """The members; a tar that is cut off still gives those before the cut."""
-    found = []
-    try:
-        for member in tar:
-            found.append(member)
-    except tarfile.ReadError:
-        pass  # a cut in the middle of a header: what is listed but missing is named later
-    return found
-
-
 def _refuse_hostile(path: Path, member: tarfile.TarInfo) -> None:
     """Nothing of a tar is unpacked that holds anything but plain files and folders below the target."""
     name = member.name
@@ -337,11 +330,9 @@ def _refuse_hostile(path: Path, member: tarfile.TarInfo) -> None:
 
 def _compare(path: Path, listing: TarContents, texts: dict[str, str]) -> None:
     """Hold the tar against its own lists: they come last, so without them it may have been cut short."""
-    sums = dict(_read_sums(texts.get(SUMS, "")))
-    listing.sources = [
-        StoredFile(s.path, s.offset, s.size, s.name, s.member, sums.get(PurePosixPath(s.member).name))
-        for s in listing.sources
-    ]
+    listed = _SUM.finditer(texts.get(SUMS, ""))
+    sums = {PurePosixPath(match[2]).name: match[1] for match in listed}
+    listing.sources = [replace(s, file_md5=sums.get(PurePosixPath(s.member).name)) for s in listing.sources]
     here = {PurePosixPath(s.member).name for s in listing.sources}
     lost = {name for name, _ in listing.missing}
     for stored in sorted(set(sums) - here):
@@ -355,13 +346,6 @@ def _compare(path: Path, listing: TarContents, texts: dict[str, str]) -> None:
         )
     elif SUMS not in texts:
         listing.warnings.append(f"{path.name} has no {SUMS}: whether it is whole cannot be told")
-
-
-def _read_sums(text: str) -> Iterator[tuple[str, str]]:
-    for line in text.splitlines():
-        match = re.fullmatch(r"([0-9a-f]{32})  ?\*?(.+)", line.strip())
-        if match:
-            yield PurePosixPath(match[2]).name, match[1]
 
 
 def _withheld(texts: dict[str, str]) -> list[str]:
