@@ -114,7 +114,7 @@ class ArchiveClient:
     ) -> None:
         """Write the stored file ``remote`` ([path/]name) to ``target``, which is begun anew at each attempt.
 
-        ``size``: its length in bytes, None if unknown; an answer of another length is a fault. ``told``
+        ``size``: its length in bytes, None if unknown; an answer of another length is a fault. ``on_bytes``
         receives the number of bytes that have arrived. The content itself is for the caller to verify.
         Raises Refused (403: not allowed), Gone (404), OtherLength (twice), Blocked, Elsewhere, Unreachable.
         """
