@@ -109,7 +109,9 @@ def report_raw(path: Path, truth: Path) -> None:
         raw = read_chip(frame, index).data
         data, variance, mask, _ = correct(raw, exposure)
         # Of each channel the median of its groups of columns: a streak runs over the border of array 3.
-        offsets = np.median(border_means(raw, Region(0, 2048, 0, 2048), levels).reshape(4, -1), axis=1)
+        offsets = np.median(
+            border_means(raw, Region(0, 2048, 0, 2048), frame.array(index), levels).reshape(4, -1), axis=1
+        )
         data = data - np.repeat(offsets, CHANNEL)
         a0, a1, a2 = levels.linearity
         well = full[index] * (a0 + full[index] * (a1 + full[index] * a2))

@@ -8,8 +8,7 @@ import numpy as np
 from numba import njit
 
 from reducer import dq
-from reducer.instruments import KNOWN
-from reducer.instruments.base import Levels
+from reducer.instruments.base import Array, Levels
 from reducer.region import Region
 from reducer.types import F32, U16
 
@@ -164,9 +163,9 @@ def _divide_noise(data: F32, variance: F32, flat: F32, flat_variance: F32) -> No
         variance[x] = (variance[x] + own) * inverse * inverse
 
 
-def flag_border(mask: U16, region: Region) -> U16:
+def flag_border(mask: U16, region: Region, array: Array) -> U16:
     """Flag, in place, the reference pixels on the edge of the full array that a region holds."""
-    border, (height, width) = KNOWN["GSAOI"].border, KNOWN["GSAOI"].arrays[0].shape
+    border, (height, width) = array.border, array.shape
     first_x, first_y = border - region.x1, border - region.y1
     last_x, last_y = width - border - region.x1, height - border - region.y1
     mask[: max(first_y, 0)] |= dq.UNILLUMINATED

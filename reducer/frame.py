@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from reducer.astrometry.geometry import Geometry
 from reducer.errors import BadInput
 from reducer.instruments import instrument_of
-from reducer.instruments.base import Instrument
+from reducer.instruments.base import Array, Instrument
 from reducer.types import F32, F64, U16, Header, Table
 
 #: Keywords that a frame shows of itself in a notebook.
@@ -123,6 +123,10 @@ class FrameRef:
     def instrument(self) -> Instrument:
         """That of its header."""
         return instrument_of(self.header, self.path.name)
+
+    def array(self, index: int) -> Array:
+        """The array that a chip is of."""
+        return self.instrument.arrays[int(self.chips[index]["EXTVER"]) - 1]
 
     def with_(self, **changes: Any) -> FrameRef:
         """A copy with some fields changed."""

@@ -350,14 +350,16 @@ class Descriptors:
     @property
     def detector_x_offset(self) -> float | None:
         """Offset from the target along the arrays' x axis, pixels."""
-        if self.p_offset is None or not self.pixel_scale:
-            return None
-        return (-1 if self.primary.get("INPORT") == 1 else 1) * self.p_offset / self.pixel_scale
+        return self._detector_offset(0)
 
     @property
     def detector_y_offset(self) -> float | None:
         """Offset from the target along the arrays' y axis, pixels; of the sign that DRAGONS gives it."""
-        return -self.q_offset / self.pixel_scale if self.q_offset is not None and self.pixel_scale else None
+        return self._detector_offset(1)
+
+    def _detector_offset(self, axis: int) -> float | None:
+        offset = self._rules.detector_offset(self.primary)[axis] if self._rules else None
+        return offset / self.pixel_scale if offset is not None and self.pixel_scale else None
 
     # Conditions, guiding, quality ---------------------------------------------------------------------
 
@@ -380,7 +382,7 @@ class Descriptors:
         """The sensors that guided, joined by '&'."""
         keys = {"AOWFS": "AOWFS_ST", "OIWFS": "OIWFS_ST", "PWFS1": "PWFS1_ST", "PWFS2": "PWFS2_ST"}
         names = [name for name, key in keys.items() if self.primary.get(key) == "guiding"]
-        names += ["GEMS"] if "GWFS1CFG" in self.primary else []
+        names += self._rules.guided_by(self.primary) if self._rules else []
         return "&".join(sorted(names)) or None
 
     @property

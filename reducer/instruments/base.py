@@ -30,12 +30,16 @@ class Array:
     """One detector: its number from 1, its name (ARRAYID), its rows and columns.
 
     ``origin``: pixels (x, y) before its first column and row in the mosaic of all arrays (DETSEC).
+    ``corner``: where its first pixel lies in the field, (x, y) in sides of an array from the middle.
+    ``border``: reference pixels along each edge, which see no light.
     """
 
     number: int
     name: str
     shape: tuple[int, int]
     origin: tuple[int, int]
+    corner: tuple[float, float]
+    border: int
 
 
 @dataclass(frozen=True)
@@ -75,18 +79,21 @@ class Filter:
 class Instrument:
     """One instrument.
 
-    ``border``: reference pixels along each edge of an array, which see no light. ``reference_scale``: arcsec
-    per pixel, by which fluxes are defined. ``lit_alone``: filters whose dome flats are often taken with the
-    lamp alone, the dome's own light adding little there. ``coadds_are_summed``: rather than averaged.
+    ``reference_scale``: arcsec per pixel, by which fluxes are defined. ``lit_alone``: filters whose dome
+    flats are often taken with the lamp alone, the dome's own light adding little there.
+    ``coadds_are_summed``: rather than averaged.
 
     Rules. ``filter_name``: the filters of all wheels, joined by '&', 'Unknown' for a wheel that was moving;
     None without. ``read_mode``: by a name, 'Unknown' if it has none. ``levels``: of an array, by its number.
     ``section``: the part of its array that an extension of a raw file truly holds, where it says one.
+    ``guide_windows``: the parts of an array that were read to guide, and may stick out of it.
+    ``guided_by``: what guided beside the telescope's own sensors. ``parity``: of the sky on the arrays, -1
+    where the port mirrors it. ``detector_offset``: arcsec along the arrays' x and y axes, None where the
+    headers do not tell.
     """
 
     name: str
     arrays: tuple[Array, ...]
-    border: int
     reference_scale: float
     filters: Mapping[str, Filter]
     lit_alone: frozenset[str]
@@ -95,6 +102,10 @@ class Instrument:
     read_mode: Callable[[Header], str]
     levels: Callable[[Header, int], Levels]
     section: Callable[[Header, int, dt.date | None], Section | None]
+    guide_windows: Callable[[Header, int], Sequence[Section]]
+    guided_by: Callable[[Header], Sequence[str]]
+    parity: Callable[[Header], float]
+    detector_offset: Callable[[Header], tuple[float | None, float | None]]
     repairs: tuple[Repair, ...]
 
     def numbers(self, chips: Sequence[Header]) -> list[int | None]:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reducer.instruments import KNOWN
-from reducer.instruments.base import Levels
+from reducer.instruments.base import Array, Levels
 from reducer.region import Region
 from reducer.sky.columns import WIDTHS
 from reducer.types import F32, F64
@@ -25,15 +24,14 @@ Offsets = Mapping[int, F32]
 Borders = Mapping[int, F64]
 
 
-def border_means(raw: F32, region: Region, levels: Levels) -> F64:
+def border_means(raw: F32, region: Region, array: Array, levels: Levels) -> F64:
     """The clipped mean of the reference rows for each 64 columns, electrons.
 
-    Empty unless all columns and some of those rows were read, and are numbers. The first and last four rows
-    of the full array see no light (GSAOI's arrays are HAWAII-2RG).
+    Empty unless all columns and some of those rows were read, and are numbers.
     """
     row = np.arange(region.y1, region.y1 + raw.shape[0])
-    height, width = KNOWN["GSAOI"].arrays[0].shape
-    rows = raw[(row < KNOWN["GSAOI"].border) | (row >= height - KNOWN["GSAOI"].border)]
+    height, width = array.shape
+    rows = raw[(row < array.border) | (row >= height - array.border)]
     if not rows.shape[0] or raw.shape[1] != width or not np.isfinite(rows).all():
         return np.empty(0)
     groups = rows.reshape(rows.shape[0], -1, GROUP).swapaxes(0, 1).reshape(-1, rows.shape[0] * GROUP)

@@ -10,6 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from reducer.instruments.base import Array
+from reducer.region import Region
 from reducer.sky.columns import WIDTHS, find_width
 from reducer.sky.objects import BLOCK, scatter
 from reducer.types import F32, F64
@@ -28,21 +30,19 @@ CLIP = 3.0
 FEWEST = 4000.0
 #: Weight of a cell (its free fraction, or less) below which it does not count.
 LEAST = 0.05
-#: Where each array lies in the field, in units of its side.
-CORNERS = {1: (0.0, -1.0), 2: (-1.0, -1.0), 3: (-1.0, 0.0), 4: (0.0, 0.0)}
 
 
 @dataclass(frozen=True)
 class Strips:
     """Free sky of one array in cells: mean electrons and the free fraction of each, (rows, columns).
 
-    ``columns``: of pixels; ``first_column``: the place of the first on the full array.
+    ``where``: the part of the array that they show.
     """
 
     values: F64
     weights: F64
-    columns: int
-    first_column: int
+    where: Region
+    array: Array
 
     def less(self, light: F64 | float) -> Strips:
         """The cells without some light, electrons: of each cell, each column, or all."""
@@ -59,12 +59,12 @@ class Fit:
     residual: Mapping[int, F64]
 
 
-def strips_of(means: F32, free: Bool, columns: int, first_column: int) -> Strips:
+def strips_of(means: F32, free: Bool, where: Region, array: Array) -> Strips:
     """Cells from blocks of 4x4 pixels and which of them are free."""
     shape = (means.shape[0] // CELL_ROWS, means.shape[1] // CELL_COLUMNS)
     values, weights = np.zeros(shape), np.zeros(shape)
     _fill_cells(means, free, values, weights)
-    return Strips(values, weights, columns, first_column)
+    return Strips(values, weights, where, array)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -82,7 +82,7 @@ def _fill_cells(means: F32, free: Bool, values: F64, weights: F64) -> None:
 def channel_width(exposures: Sequence[Mapping[int, Strips]]) -> int:
     """Columns of a channel, 64 or 512: what most arrays of most exposures show."""
     votes = [
-        find_width(_profile(strips), strips.first_column, STEP)
+        find_width(_profile(strips), strips.where.x1, STEP)
         for exposure in exposures
         for strips in exposure.values()
     ]
@@ -144,14 +144,14 @@ def _by_array(cells: F64, exposure: Mapping[int, Strips]) -> dict[int, F64]:
 def _planes(exposure: Mapping[int, Strips]) -> F64:
     """Columns: x and y over the field, and a constant for each array; one row a cell."""
     rows = []
-    for place, (array, strips) in enumerate(exposure.items()):
+    for place, strips in enumerate(exposure.values()):
         height, width = strips.values.shape
-        corner = CORNERS[array]
+        (right, upper), side = strips.array.corner, strips.array.shape[1]
         y, x = np.mgrid[0:height, 0:width]
         constant = np.zeros((strips.values.size, len(exposure)))
         constant[:, place] = 1.0
-        across = corner[0] + (strips.first_column + (x.ravel() + 0.5) * STEP) / 2048.0
-        up = corner[1] + (y.ravel() + 0.5) / height
+        across = right + (strips.where.x1 + (x.ravel() + 0.5) * STEP) / side
+        up = upper + (y.ravel() + 0.5) / height
         rows.append(np.hstack([across[:, None], up[:, None], constant]))
     return np.concatenate(rows)
 
@@ -179,13 +179,13 @@ def covered_channels(strips: Strips, width: int) -> int:
 
 
 def _channel_at(column: NDArray[Any], strips: Strips, width: int) -> NDArray[Any]:
-    return (column + strips.first_column) // width - strips.first_column // width
+    return (column + strips.where.x1) // width - strips.where.x1 // width
 
 
 def over_columns(found: F64, first: int, strips: Strips, width: int) -> F32:
     """The offset of each pixel column, with zero mean, from those of channels that begin at ``first``."""
     last_cell = strips.values.shape[1] * STEP - 1
-    channel = _channel_at(np.minimum(np.arange(strips.columns), last_cell), strips, width)
+    channel = _channel_at(np.minimum(np.arange(strips.where.shape[1]), last_cell), strips, width)
     offsets = found[first + channel]
     centred: F32 = (offsets - offsets.mean()).astype(np.float32)
     return centred

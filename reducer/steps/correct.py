@@ -209,7 +209,7 @@ class Reading:
         """The reading of an array; ``switches``: which corrections to make."""
         place = Place.of(frame, index)
         steps = {name: on for name, on in switches.items() if name != "flat"}
-        levels = frame.instrument.levels(frame.header, place.array)
+        levels = frame.instrument.levels(frame.header, place.array.number)
         exposure = Exposure(levels, describe(frame).coadds, **steps)
         return Reading(place, exposure, switches["flat"])
 
@@ -282,15 +282,16 @@ def _survey(task: tuple[Calibrations, Mapping[str, bool], FrameRef]) -> Survey:
     lost, cells, border, saturated = {}, {}, {}, {}
     for index in range(len(frame.chips)):
         reading = Reading.of(frame, index, switches)
-        array, where, levels = reading.place.array, reading.place.where, reading.exposure.levels
+        place, levels = reading.place, reading.exposure.levels
+        array, where = place.array.number, place.where
         raw = read_counts(calibrations.disk, frame, index)
         lost[array] = raw.size - int(np.count_nonzero(np.isfinite(raw)))
         thin = np.ascontiguousarray(raw[::STEP, ::STEP])
         data, _, mask = View.of(calibrations, reading, variance=False).thinned().correct(thin)
         cells[array] = cells_of(data, mask, thin, reading.noise, where.x1)
-        bits = known_bits(calibrations, reading.place)
+        bits = known_bits(calibrations, place)
         saturated[array] = saturated_pixels(raw, bits, where, levels.saturation)
-        border[array] = border_means(raw, where, levels)
+        border[array] = border_means(raw, where, place.array, levels)
     return Survey(lost, cells, border, Glow.of(frame, saturated))
 
 
@@ -308,7 +309,7 @@ def _judge_blind(
         for survey, time in zip(surveys, times, strict=True)
     ]
     found, sky = find_blind(cells, [int(place) for place in places])
-    for array in range(1, 5):
+    for array in sorted({array for blind in found for array in blind}):
         shares = {
             frame.path.name: float(blind[array].mean())
             for frame, blind in zip(frames, found, strict=True)

@@ -9,13 +9,12 @@ from scipy import ndimage
 
 from reducer.combine import median_of_seen
 from reducer.frame import FrameRef
-from reducer.instruments import KNOWN
-from reducer.region import Region, region
-from reducer.sky.channels import CORNERS
+from reducer.region import region
 from reducer.sky.objects import BLOCK, CELL
+from reducer.steps.masks import index_of
 from reducer.steps.places import positions
 from reducer.steps.skyframes import Seen
-from reducer.types import F64, Header
+from reducer.types import F64
 
 Seens = Mapping[int, Seen]
 
@@ -39,7 +38,7 @@ def common_field(
             rows.append(_shifted(seens[array].cells.astype(float) - sky, moved).ravel())
         maps.append(np.concatenate(rows))
     for array in arrays:
-        places.append(places_of(array, shown[0][array].cells.shape, region(_chip(group[0], array))))
+        places.append(cell_places(group[0], array, shown[0][array].cells.shape))
     return maps, np.concatenate(places)
 
 
@@ -47,14 +46,10 @@ def shift(
     frame: FrameRef, array: int, east: float, north: float, cell: tuple[int, int]
 ) -> tuple[float, float]:
     """The shift (x, y), in cells of so many pixels, that a shift on the sky (arcsec) makes on an array."""
-    header = _chip(frame, array)
+    header = frame.chips[index_of(frame, array)]
     matrix = np.array([[header["CD1_1"], header["CD1_2"]], [header["CD2_1"], header["CD2_2"]]]) * 3600.0
     x, y = np.linalg.solve(matrix, [east, north])
     return float(x) / cell[0], float(y) / cell[1]
-
-
-def _chip(frame: FrameRef, array: int) -> Header:
-    return next(chip for chip in frame.chips if int(chip["EXTVER"]) == array)
 
 
 def _shifted(cells: F64, moved: tuple[float, float]) -> F64:
@@ -65,10 +60,11 @@ def _shifted(cells: F64, moved: tuple[float, float]) -> F64:
     return shifted
 
 
-def places_of(array: int, shape: tuple[int, ...], where: Region) -> F64:
-    """Places of the cells of an array's region in the field, x and y from -1 to 1 over the whole arrays."""
-    right, upper = CORNERS[array]
+def cell_places(frame: FrameRef, array: int, shape: tuple[int, ...]) -> F64:
+    """Places of the cells of an array in the field, x and y in sides of an array from the middle."""
+    index = index_of(frame, array)
+    where, known = region(frame.chips[index]), frame.array(index)
+    (right, upper), (height, width) = known.corner, known.shape
     y, x = (np.mgrid[0 : shape[0], 0 : shape[1]] + 0.5) * (CELL * BLOCK)
-    height, width = KNOWN["GSAOI"].arrays[0].shape
     across, up = (where.x1 + x.ravel()) / width, (where.y1 + y.ravel()) / height
     return np.stack([right + across, upper + up], axis=1)

@@ -12,8 +12,9 @@ from reducer import dq
 from reducer.detector import NO_RESPONSE, Response, flag_border
 from reducer.errors import BadInput
 from reducer.frame import Files, FrameRef
+from reducer.instruments.base import Array
 from reducer.region import Region, region
-from reducer.types import F32, U16, Header
+from reducer.types import F32, U16
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,17 @@ class Place:
     ``windows``: what guide windows leave out, (first row, last, first column, last).
     """
 
-    array: int
+    array: Array
     where: Region
     windows: tuple[tuple[int, int, int, int], ...]
 
     @staticmethod
     def of(frame: FrameRef, index: int) -> Place:
         """The place of an array of a frame."""
-        chip = frame.chips[index]
-        array, where = int(chip["EXTVER"]), region(chip)
+        array, where = frame.array(index), region(frame.chips[index])
         windows = (
-            (rows.start, rows.stop, columns.start, columns.stop)
-            for rows, columns in guide_windows(frame.header, array, where)
+            (max(y1 - where.y1, 0), max(y2 - where.y1, 0), max(x1 - where.x1, 0), max(x2 - where.x1, 0))
+            for x1, x2, y1, y2 in frame.instrument.guide_windows(frame.header, array.number)
         )
         return Place(array, where, tuple(windows))
 
@@ -82,8 +82,8 @@ def _as_of(path: Path | None) -> Dated:
 def _known_bits(disk: Files, bpm: Dated, place: Place) -> U16:
     mask = np.zeros(place.where.shape, np.uint16)
     if bpm is not None:
-        mask |= _static_bits(disk, bpm[0], place.array, place.where)
-    flag_border(mask, place.where)
+        mask |= _static_bits(disk, bpm[0], place.array.number, place.where)
+    flag_border(mask, place.where, place.array)
     for top, bottom, left, right in place.windows:
         mask[top:bottom, left:right] |= dq.BAD
     return mask
@@ -107,7 +107,7 @@ def read_response(
 
     Without variance that of the response is empty.
     """
-    flat, array, where = _as_of(path), place.array, place.where
+    flat, array, where = _as_of(path), place.array.number, place.where
     first, last, _ = (rows or slice(None)).indices(where.shape[0])
     data, mask = _response(disk, flat, array, where)
     noise = _response_noise(disk, flat, array, where, first, last) if variance else NO_RESPONSE.variance
@@ -143,34 +143,3 @@ def forget() -> None:
     _known_bits.cache_clear()
     _response.cache_clear()
     _response_noise.cache_clear()
-
-
-#: The corner of each array that is farthest from the middle of the field, where idle guide windows stand.
-FAR_CORNERS = {1: (2048, 1), 2: (1, 1), 3: (1, 2048), 4: (2048, 2048)}
-#: Pixels by which the headers leave open where a guide window lies.
-UNSURE = 1
-
-
-def guide_windows(primary: Header, array: int, where: Region) -> list[tuple[slice, slice]]:
-    """The hole that an on-detector guide window leaves in an array, as slices of its region.
-
-    GWFSnCFG is 'ODGWm' for a window on array m, GWFSnX and GWFSnY its central pixel (so the cards say), and
-    GWFSnSIZ its side. The side is even, and nothing says on which side of the centre the odd pixel lies, nor
-    whether pixels count from 0: all that this can mean is left out, one pixel more on each side. The windows
-    of the other arrays are read as well, parked in the far corner (Gemini IRAF package, gaprepare).
-    """
-    windows = {}
-    for guider in range(1, 5):
-        name = str(primary.get(f"GWFS{guider}CFG", "")).strip().upper()
-        numbers = [primary.get(f"GWFS{guider}{key}") for key in ("X", "Y", "SIZ")]
-        if name.startswith("ODGW") and all(isinstance(number, int | float) for number in numbers):
-            windows[name[4:]] = [int(number or 0) for number in numbers]
-    if not windows:
-        return []
-    side = next(iter(windows.values()))[2]
-    x, y, side = windows.get(str(array), [*FAR_CORNERS[array], side])
-    rows, columns = (
-        slice(max(low - UNSURE, 0), max(low + side + UNSURE, 0))
-        for low in (y - side // 2 - where.y1, x - side // 2 - where.x1)
-    )
-    return [(rows, columns)]

@@ -217,24 +217,23 @@ def pointing(frame: FrameRef) -> Pointing | None:
         raise BadInput(
             "neither its WCS nor its target and offsets can be read", "one of them", "leave it out"
         )
-    parity = float(np.linalg.det(layout.rotation)) if layout else 1.0 if described.port == 1 else -1.0
-    return Pointing(place, described.position_angle or 0.0, np.sign(parity), layout)
+    parity = np.linalg.det(layout.rotation) if layout else frame.instrument.parity(frame.header)
+    return Pointing(place, described.position_angle or 0.0, float(np.sign(parity)), layout)
 
 
 def right_windows(frame: FrameRef) -> FrameRef:
     """The frame with CRPIX of windows put right where it was reduced by DETSEC's origin, not CCDSEC's.
 
-    In 2018 the central windows of standards have it so: arrays 1, 3 and 4 are off by 2048 pixels. The arrays
-    tell: as they stand they do not fit the focal plane, and with that origin given back they do.
+    In 2018 the central windows of GSAOI's standards have it so. The arrays tell: as they stand they do not
+    fit the focal plane, and with that origin given back they do.
     """
     regions = frame_regions(frame)
     layout = header_layout(frame.chips, regions)
     if layout is None or layout.misfit < LAYOUT_LIMIT:
         return frame
     chips = tuple(chip.copy() for chip in frame.chips)
-    for chip, part in zip(chips, regions, strict=True):
-        origins = frame.instrument.arrays[part.array - 1].origin
-        for key, origin in zip(("CRPIX1", "CRPIX2"), origins, strict=True):
+    for index, chip in enumerate(chips):
+        for key, origin in zip(("CRPIX1", "CRPIX2"), frame.array(index).origin, strict=True):
             if key in chip:
                 chip[key] += origin
     mended, found = header_layout(chips, regions), pointing(frame.with_(chips=chips))

@@ -101,18 +101,18 @@ def look(task: LookTask) -> dict[int, Seen]:
             blocks = blocks.less(read_blocks(task.disk, in_blocks(task.pattern[array]), array))
         known = task.frame.hidden.get(array)
         hidden = unpack(known) if known else None
-        seen[array] = see(blocks, header, not task.pattern, hidden)
+        seen[array] = see(blocks, task.frame, index, not task.pattern, hidden)
     if task.blocks and not task.pattern:
         write_blocks(task.disk, task.blocks, task.frame, made)
     return seen
 
 
-def see(blocks: Blocks, header: Header, local: bool, hidden: Bool | None = None) -> Seen:
-    """Measure one array; ``local`` while the array's own pattern is still in it.
+def see(blocks: Blocks, frame: FrameRef, index: int, local: bool, hidden: Bool | None = None) -> Seen:
+    """Measure one array of a frame; ``local`` while the array's own pattern is still in it.
 
     ``hidden``: blocks that are known to hold objects.
     """
-    means, where = blocks.means, region(header)
+    means = blocks.means
     counts = blocks.counts if hidden is None else np.where(hidden, np.uint16(0), blocks.counts)
     objects = find_objects(means, counts, local)
     known = counts >= BLOCK
@@ -124,7 +124,7 @@ def see(blocks: Blocks, header: Header, local: bool, hidden: Bool | None = None)
         level=median_of(means[free]) if free.any() else float("nan"),
         cells=cells,
         free=float(free.sum() / max(known.sum(), 1)),
-        strips=strips_of(means, dark, where.shape[1], where.x1),
+        strips=strips_of(means, dark, region(frame.chips[index]), frame.array(index)),
         packed=pack(objects if hidden is None else objects | hidden),
     )
 
@@ -156,16 +156,16 @@ class PatternTask:
         return [place for place in range(len(self.frames)) if self.array in self.seen[place]]
 
     @property
-    def first(self) -> tuple[FrameRef, Header]:
-        """The first frame that has the array, and the array's header."""
+    def first(self) -> tuple[FrameRef, int]:
+        """The first frame that has the array, and the array's place among its chips."""
         frame = self.frames[self.places[0]]
-        return frame, frame.chips[index_of(frame, self.array)]
+        return frame, index_of(frame, self.array)
 
 
 def combine_blocks(task: PatternTask) -> Strips:
     """Write the mean of skies in blocks, without levels and objects, and return its cells."""
-    places, (frame, header) = task.places, task.first
-    shape = region(header).shape
+    places, (frame, index) = task.places, task.first
+    shape = region(frame.chips[index]).shape
     masks = [unpack(task.seen[place][task.array].packed) for place in places]
 
     def fill(layer: int, rows: slice, value: F32, noise: F32, mask: U16) -> None:
@@ -178,12 +178,13 @@ def combine_blocks(task: PatternTask) -> Strips:
     mean, noise, used = combine_rows((shape[0] // BLOCK, shape[1] // BLOCK), len(places), fill, dq.UNUSABLE)
     pattern = Blocks(mean, noise, np.where(used > 0, BLOCK * BLOCK, 0).astype(np.uint16))
     write_blocks(task.disk, in_blocks(task.path), frame, {task.array: pattern})
-    return see(pattern, header, local=True).strips
+    return see(pattern, frame, index, local=True).strips
 
 
 def combine_skies(task: PatternTask) -> Path:
     """Write the mean of skies without their levels, channel offsets and objects, for one array."""
-    places, (frame, header) = task.places, task.first
+    places, (frame, index) = task.places, task.first
+    header = frame.chips[index]
     masks = [unpack_bits(task.seen[place][task.array].packed) for place in places]
 
     def fill(layer: int, rows: slice, value: F32, noise: F32, mask: U16) -> None:

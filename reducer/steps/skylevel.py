@@ -12,9 +12,8 @@ from reducer import parameters
 from reducer.combine import median_of_seen
 from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
-from reducer.region import region
 from reducer.sky.level import OFFSETS, Course, Own, background, differences, follow, weigh
-from reducer.steps.field import Seens, common_field, places_of
+from reducer.steps.field import Seens, cell_places, common_field
 from reducer.steps.separate import seconds
 from reducer.types import F64
 
@@ -82,9 +81,8 @@ def own_levels(group: Sequence[FrameRef], shown: Sequence[Seens], ratios: Mappin
     levels = np.array([frame_level(seens, ratios) for seens in shown])
     lights, sigmas = [], []
     for frame, seens, level in zip(group, shown, levels, strict=True):
-        where = {int(chip["EXTVER"]): region(chip) for chip in frame.chips}
         cells = np.concatenate([(p.cells / ratios.get(array, 1.0)).ravel() for array, p in seens.items()])
-        places = np.concatenate([places_of(a, p.cells.shape, where[a]) for a, p in seens.items()])
+        places = np.concatenate([cell_places(frame, array, p.cells.shape) for array, p in seens.items()])
         free = float(np.median([part.free for part in seens.values()]))
         found = background(cells.astype(float), places, level, free)
         lights.append(found.light)

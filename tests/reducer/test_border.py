@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from paper import PAPER
 from raw_exposure import levels
 
+from reducer.instruments import KNOWN
 from reducer.region import Region
 from reducer.sky.border import border_means, judge, weigh_in
 
+ARRAYS = KNOWN["GSAOI"].arrays
 FULL = Region(0, 2048, 0, 2048)
 
 
@@ -28,14 +31,16 @@ def test_reference_rows_show_the_offsets_and_no_outlier_counts() -> None:
     raw = (true / 2.5 + 10.0 * rng.standard_normal((2048, 2048))).astype(np.float32)
     raw[4:-4] += 1500.0
     raw[2, 1000] = 40000.0
-    means = border_means(raw, FULL, levels(1))
+    means = border_means(raw, FULL, ARRAYS[0], levels(1))
     assert np.std((means - true[::64]).reshape(4, 8).mean(axis=1)) < 0.8
     assert np.std(means - true[::64]) < 2.5
 
 
 def test_a_region_without_reference_rows_shows_nothing() -> None:
     region = Region(512, 1536, 512, 1536)
-    assert border_means(np.zeros((1024, 1024), np.float32), region, levels(2)).size == 0
+    assert border_means(np.zeros((1024, 1024), np.float32), region, ARRAYS[1], levels(2)).size == 0
+    everything = np.zeros((96, 128), np.float32)
+    assert border_means(everything, Region(0, 128, 0, 96), PAPER.arrays[0], levels(1)).size == 0
 
 
 def test_reference_pixels_correct_what_the_light_of_a_field_hides() -> None:

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from reducer import dq
+from reducer.instruments import KNOWN
+from reducer.region import Region
 from reducer.sky.channels import channel_width, covered_channels, fit_exposure, strips_of
 from reducer.sky.columns import SAMPLE, Columns, find_width, offsets_against
 from reducer.sky.edges import Band, common_offsets, smooth_light
 from reducer.sky.field import fit_field
 
+ARRAYS, FULL = KNOWN["GSAOI"].arrays, Region(0, 2048, 0, 2048)
 BLOCKS = 512
 
 
@@ -38,7 +41,7 @@ def exposure(rng, width, light=0.0):  # type: ignore[no-untyped-def]
         means = 15 * rng.standard_normal((BLOCKS, BLOCKS)) + slope_x * (x + right) + slope_y * (y + up)
         means += light * np.exp(-np.hypot(x - 1.2, y - 1.2) / 0.5) + true[array].reshape(-1, 4).mean(axis=1)
         free = rng.random(means.shape) > 0.2
-        strips[array] = strips_of(means.astype(np.float32), free, 2048, 0)
+        strips[array] = strips_of(means.astype(np.float32), free, FULL, ARRAYS[array - 1])
     return strips, true
 
 
@@ -75,7 +78,7 @@ def test_shared_offsets_show_in_their_steps() -> None:
     means = (
         5 * rng.standard_normal((BLOCKS, BLOCKS)) + 200 * x * x + 100 * y + true.reshape(-1, 4).mean(axis=1)
     )
-    light = {1: strips_of(means.astype(np.float32), np.ones(means.shape, bool), 2048, 0)}
+    light = {1: strips_of(means.astype(np.float32), np.ones(means.shape, bool), FULL, ARRAYS[0])}
     found = common_offsets(light, 512, 4)[1]
     assert (found - true).std() < 0.3
 
@@ -98,7 +101,7 @@ def test_covered_channels_are_left_alone() -> None:
     free[:, 128:256] = False
     means = (10 * rng.standard_normal(free.shape)).astype(np.float32)
     means[:, 128:256] += 500
-    strips = strips_of(means, free, 2048, 0)
+    strips = strips_of(means, free, FULL, ARRAYS[0])
     assert np.abs(fit_exposure({1: strips}, 512).offsets[1]).max() < 1
     assert covered_channels(strips, 512) == 1
 

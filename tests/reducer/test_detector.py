@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from paper import PAPER
 from raw_exposure import ARRAYS, NUMBERS, READS, counts, expose, levels
 
 from reducer import dq
 from reducer.detector import Exposure, Response, correct, flag_border
+from reducer.instruments import KNOWN
 from reducer.region import Region
 
 MODES = tuple(READS)
+GSAOI = KNOWN["GSAOI"]
 
 
 def mad(values: np.ndarray) -> float:
@@ -80,9 +83,10 @@ def test_pixels_that_are_not_numbers_are_counted_and_channel_offsets_go_off() ->
 
 
 def test_the_border_is_that_of_the_full_array() -> None:
-    whole = flag_border(np.zeros((2048, 2048), np.uint16), Region(0, 2048, 0, 2048))
+    whole = flag_border(np.zeros((2048, 2048), np.uint16), Region(0, 2048, 0, 2048), GSAOI.arrays[0])
     assert (whole == 0).sum() == 2040**2
-    middle = flag_border(np.zeros((1024, 1024), np.uint16), Region(512, 1536, 513, 1537))
+    middle = flag_border(np.zeros((1024, 1024), np.uint16), Region(512, 1536, 513, 1537), GSAOI.arrays[0])
     assert not middle.any()
-    corner = flag_border(np.zeros((100, 100), np.uint16), Region(0, 100, 1948, 2048))
+    corner = flag_border(np.zeros((100, 100), np.uint16), Region(0, 100, 1948, 2048), GSAOI.arrays[0])
     assert (corner == 0).sum() == 96 * 96
+    assert not flag_border(np.zeros((96, 128), np.uint16), Region(0, 128, 0, 96), PAPER.arrays[0]).any()

@@ -16,6 +16,8 @@ from reducer.fitsio import open_frame, read_chip
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.headers.repairs import repair
 from reducer.photometry import nominal
+from reducer.steps.field import cell_places
+from reducer.steps.masks import Place
 
 GSAOI = instruments.KNOWN["GSAOI"]
 
@@ -39,6 +41,9 @@ def test_a_frame_of_another_instrument_is_described_by_its_rules(paper: Path) ->
     assert (facts.filter, facts.read_speed_setting, facts.is_coadds_summed) == ("Y", "Only", True)
     assert facts.regions == ((1, 0, 128, 0, 96),)
     assert (facts.gain, facts.saturation_level) == ([2.0], [40000])
+    assert facts.wavefront_sensor is None
+    assert Place.of(frame, 0).windows == ((90, 99, 0, 5),)
+    assert cell_places(frame, 1, (2, 2)).min(axis=0) == pytest.approx((-0.25, -1 / 6))
 
 
 def test_of_an_unknown_instrument_nothing_is_told_by_the_rules_of_another() -> None:

@@ -15,7 +15,7 @@ from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors
 from reducer.headers.repairs import repair
 from reducer.region import Region, region
-from reducer.steps.masks import guide_windows
+from reducer.steps.masks import Place
 from reducer.steps.places import describe
 from reducer.steps.prepare import prepare
 
@@ -144,17 +144,18 @@ def test_half_a_degree_of_true_rotation_is_no_error(tmp_path: Path) -> None:
 
 
 def test_guide_windows_leave_a_hole_and_idle_ones_their_corner() -> None:
-    header = primary_header(GWFS1CFG="ODGW2", GWFS1X=1000, GWFS1Y=1100, GWFS1SIZ=16)
-    whole = Region(0, 2048, 0, 2048)
-    image = np.zeros((2048, 2048))
-    image[guide_windows(header, 2, whole)[0]] = 1
-    y, x = np.nonzero(image)
+    def windows(array: int, **cards: Any) -> tuple[tuple[int, int, int, int], ...]:
+        chip = {"EXTVER": array, "NAXIS1": 2048, "NAXIS2": 2048}
+        return Place.of(FrameRef(Path("a.fits"), primary_header(**cards), (chip,)), 0).windows
+
+    one = {"GWFS1CFG": "ODGW2", "GWFS1X": 1000, "GWFS1Y": 1100, "GWFS1SIZ": 16}
     # The central pixel from 0 or from 1, the odd one on either side: the first is 991, 992 or 993 from 0.
-    assert (x.min(), x.max(), y.min(), y.max()) == (991, 1008, 1091, 1108)
-    corner = guide_windows(header, 4, whole)[0]
-    assert corner[0].start > 2030
-    assert corner[1].start > 2030
-    assert guide_windows(primary_header(GWFS1CFG="CWFS1"), 2, whole) == []
+    assert windows(2, **one) == ((1091, 1109, 991, 1009),)
+    corners = {array: windows(array, **one)[0] for array in (1, 3, 4)}
+    assert [corners[4][0] > 2030, corners[4][2] > 2030] == [True, True]
+    assert [corners[1][1] < 18, corners[1][2] > 2030] == [True, True]
+    assert [corners[3][0] > 2030, corners[3][3] < 18] == [True, True]
+    assert windows(2, GWFS1CFG="CWFS1") == ()
 
 
 @pytest.mark.parametrize("angle", [0.0, 30.0, 180.0, 250.0])

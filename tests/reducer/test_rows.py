@@ -15,6 +15,8 @@ from goafetch.practice.exposure.night import Night, Program
 from goafetch.practice.program import tutorial
 from reducer import recipes
 from reducer.fitsio import read_chip
+from reducer.instruments import KNOWN
+from reducer.region import Region
 from reducer.sky.channels import strips_of
 from reducer.sky.rows import find_ramps, row_offsets
 
@@ -85,7 +87,8 @@ def strips(
     means += 10.0 * rng.uniform(-1, 1) * y / rows + bend * (y / rows) ** 2
     move = rng.uniform(-20, 20, 2)
     means += light * np.exp(-np.hypot(x - 100 + move[0], y - 300 + move[1]) / 80.0)
-    return strips_of(means.astype(np.float32), rng.random(y.shape) > 0.2, 256, 0)
+    where, array = Region(0, 256, 0, rows), KNOWN["GSAOI"].arrays[1]
+    return strips_of(means.astype(np.float32), rng.random(y.shape) > 0.2, where, array)
 
 
 @pytest.mark.parametrize("rows", [512, 2048])

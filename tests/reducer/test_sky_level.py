@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from reducer.region import Region
+from reducer.frame import FrameRef
 from reducer.sky.level import Course, Own, background, differences, follow, odd_skies, weigh
-from reducer.steps.field import places_of
+from reducer.steps.field import cell_places
 
 STEP = 62.6
 INTERLEAVED = np.array([0, 3, 5, 8, 10, 13, 15]) * STEP
@@ -77,10 +79,15 @@ def test_differences_ignore_galaxy_transparency_and_gradient(slope: float) -> No
 
 
 def test_cells_of_a_region_stand_where_they_are_in_the_field() -> None:
-    whole, central = Region(0, 2048, 0, 2048), Region(768, 1280, 768, 1280)
-    inner = places_of(4, (8, 8), central).reshape(8, 8, 2)
-    assert np.allclose(inner, places_of(4, (32, 32), whole).reshape(32, 32, 2)[12:20, 12:20])
-    assert np.allclose(places_of(2, (8, 8), central).mean(axis=0), (-0.5, -0.5))
+    def frame(side: int, first: int) -> FrameRef:
+        section = f"[{first + 1}:{first + side},{first + 1}:{first + side}]"
+        chips = [{"EXTVER": n, "NAXIS1": side, "NAXIS2": side, "CCDSEC": section} for n in (2, 4)]
+        return FrameRef(Path("a.fits"), {"INSTRUME": "GSAOI"}, tuple(chips))
+
+    whole, central = frame(2048, 0), frame(512, 768)
+    inner = cell_places(central, 4, (8, 8)).reshape(8, 8, 2)
+    assert np.allclose(inner, cell_places(whole, 4, (32, 32)).reshape(32, 32, 2)[12:20, 12:20])
+    assert np.allclose(cell_places(central, 2, (8, 8)).mean(axis=0), (-0.5, -0.5))
 
 
 def random_nights(number: int) -> np.ndarray:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from reducer.instruments.base import Array, Filter, Instrument, read_data
-from reducer.instruments.gsaoi.header import filter_name, repairs, section
-from reducer.instruments.gsaoi.readout import ARRAYS, levels, read_mode
-
-SIDE = 2048
-ORIGINS = ((SIDE, 0), (0, 0), (0, SIDE), (SIDE, SIDE))
+from reducer.instruments.gsaoi.guiding import guide_windows, guided_by
+from reducer.instruments.gsaoi.header import detector_offset, filter_name, parity, repairs, section
+from reducer.instruments.gsaoi.readout import ARRAYS, ORIGINS, SIDE, levels, read_mode
 
 
 def _filters() -> dict[str, Filter]:
@@ -25,10 +23,9 @@ def _filters() -> dict[str, Filter]:
 GSAOI = Instrument(
     name="GSAOI",
     arrays=tuple(
-        Array(number, name, (SIDE, SIDE), origin)
-        for number, (name, origin) in enumerate(zip(ARRAYS, ORIGINS, strict=True), 1)
+        Array(number, name, (SIDE, SIDE), (x, y), (x / SIDE - 1, y / SIDE - 1), border=4)
+        for number, (name, (x, y)) in enumerate(zip(ARRAYS, ORIGINS, strict=True), 1)
     ),
-    border=4,
     reference_scale=0.0197,
     filters=_filters(),
     lit_alone=frozenset({"Z", "J", "HeI1083", "PaG", "PaB", "Jcont", "Hcont"}),
@@ -37,5 +34,9 @@ GSAOI = Instrument(
     read_mode=read_mode,
     levels=levels,
     section=section,
+    guide_windows=guide_windows,
+    guided_by=guided_by,
+    parity=parity,
+    detector_offset=detector_offset,
     repairs=repairs,
 )

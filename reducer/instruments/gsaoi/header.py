@@ -50,6 +50,17 @@ def section(chip: Header, array: int, date: dt.date | None) -> Section | None:
     return (512, 1536, 512 + shift, 1536 + shift)
 
 
+def parity(primary: Header) -> float:
+    """Of the sky on the arrays: 1 on the port that looks up, -1 on those at the side, by a mirror more."""
+    return 1.0 if primary.get("INPORT") == 1 else -1.0
+
+
+def detector_offset(primary: Header) -> tuple[float | None, float | None]:
+    """Arcsec from the target along the arrays' axes, of the signs that DRAGONS gives them."""
+    p, q = read(primary, "POFFSET", float), read(primary, "QOFFSET", float)
+    return None if p is None else -parity(primary) * p, None if q is None else -q
+
+
 # --- repairs -----------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,9 @@ from reducer.types import Header
 _TABLE = read_data("gsaoi", "arrays")
 #: Names of the arrays 1..4 (ARRAYID).
 ARRAYS = tuple(_TABLE["array_properties"])
+SIDE = 2048
+#: Where they lie in the mosaic, (x, y) pixels.
+ORIGINS = ((SIDE, 0), (0, 0), (0, SIDE), (SIDE, SIDE))
 #: Number of reads (LNRS) of each read mode.
 READS = {mode: int(reads) for reads, mode in _TABLE["read_modes_by_LNRS"].items()}
 UNKNOWN = "Unknown"
