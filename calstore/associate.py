@@ -103,7 +103,7 @@ class Calibration(Traits):
 USUAL: dict[str, Any] = {field.name: field.default for field in fields(Calibration)}
 
 
-#: A night at Gemini South is labelled by the UT date at its end; it begins at 18:00 UT (14:00 in Chile).
+#: A night is labelled by the UT date at its end; it begins at 18:00 UT: 14:00 in Chile, 8:00 in Hawaii.
 NIGHT_BEGINS = dt.timedelta(hours=-6)
 #: A condition says in words why a calibration does not suit a need; nothing if it does.
 Condition = Callable[[Need, Calibration], str | None]
@@ -126,7 +126,7 @@ class Rule:
 
 
 def night_of(when: dt.datetime) -> dt.date:
-    """The label of the night at Gemini South in which a UT moment falls: D from D-1 18:00 to D 18:00."""
+    """The label of the night in which a UT moment falls: D from D-1 18:00 to D 18:00."""
     return (when - NIGHT_BEGINS).date()
 
 

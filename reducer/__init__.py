@@ -1,1 +1,1 @@
-"""The workshop: pixels of GSAOI exposures in, calibrated frames and stacks out; no archive, no network."""
+"""The workshop: exposures in, calibrated frames and stacks out; no archive, no network."""

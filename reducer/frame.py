@@ -19,8 +19,8 @@ from reducer.instruments import instrument_of
 from reducer.instruments.base import Array, Instrument
 from reducer.types import F32, F64, U16, Header, Table
 
-#: Keywords that a frame shows of itself in a notebook.
-SHOWN = ("OBJECT", "OBSCLASS", "FILTER1", "FILTER2", "EXPTIME", "COADDS", "DATE-OBS", "UT", "BUNIT")
+#: Keywords that a frame shows of itself in a notebook, beside its filter.
+SHOWN = ("OBJECT", "OBSCLASS", "EXPTIME", "COADDS", "DATE-OBS", "UT", "BUNIT")
 
 
 def ascii_columns(table: Table) -> Table:
@@ -90,8 +90,8 @@ class Source(Protocol):
 class FrameRef:
     """A frame on disk, by path, with its headers, repaired where wrong, and what was learnt about it.
 
-    ``chips`` holds the header of each image array in array order 1..4 (a missing array is left out; the
-    header's EXTVER says which it is). ``md5``: of the raw file. ``role``: 'object', 'sky' or 'both', set
+    ``chips`` holds the header of each image array in order of their numbers (a missing array is left out;
+    the header's EXTVER says which it is). ``md5``: of the raw file. ``role``: 'object', 'sky' or 'both', set
     by separateSky. ``skies``: names of the frames that serve as its sky, set by associateSky. ``hidden``:
     by array, packed masks of objects known from a stack. ``border``: by array, electrons of the reference
     pixels for each 64 columns, from correctDetector. ``sources``, ``geometry`` and ``scale``, with
@@ -135,7 +135,8 @@ class FrameRef:
     def _repr_html_(self) -> str:
         """What a notebook shows: the file, and the keywords by which an astronomer knows it."""
         known = [(key, self.header[key]) for key in SHOWN if key in self.header]
-        facts = [("arrays", len(self.chips)), *known, *(("repaired", text) for text in self.repairs)]
+        known = [("arrays", len(self.chips)), ("filter", self.instrument.filter_name(self.header)), *known]
+        facts = [*known, *(("repaired", text) for text in self.repairs)]
         rows = "".join(
             f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in facts
         )

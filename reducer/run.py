@@ -13,13 +13,14 @@ from reducer.fitsio import Disk, open_frame
 from reducer.frame import Context, Files, FrameRef, Step, StepRecord, tell_nobody
 from reducer.headers.descriptors import describe
 from reducer.headers.same import needless
+from reducer.instruments import KNOWN
 from reducer.provenance import now
 
 
 def open_frames(paths: Iterable[Path], notify: Callable[..., None] = tell_nobody) -> list[FrameRef]:
-    """Open files by their headers; what is no whole GSAOI frame is refused by name, the others go on.
+    """Open files by their headers; what is no whole frame of a known instrument is refused by name.
 
-    So are copies of an exposure that is among them. BadFile if none is left.
+    So are copies of an exposure that is among them; the others go on. BadFile if none is left.
     """
     frames, reasons = [], []
     for path in paths:
@@ -29,7 +30,7 @@ def open_frames(paths: Iterable[Path], notify: Callable[..., None] = tell_nobody
             reasons.append(str(error))
             notify("refused", name=Path(path).name, reason=str(error))
     if reasons and not frames:
-        raise BadFile("; ".join(reasons), "at least one whole GSAOI frame")
+        raise BadFile("; ".join(reasons), f"at least one whole frame of {' or '.join(KNOWN)}")
     doubled = needless([(f.path, describe(f.header, f.chips, f.path.name)) for f in frames])
     for path, (reason, _) in doubled.items():
         notify("refused", name=path.name, reason=reason)
@@ -43,6 +44,7 @@ def run_recipe(recipe: Sequence[Step], frames: Sequence[FrameRef], context: Cont
     """
     if not frames:
         raise BadInput("the list of frames is empty", "at least one frame", "give files")
+    _refuse_several(frames)
     given = [
         (f"{step}:{name}", value)
         for step, found in context.parameters.items()
@@ -56,6 +58,16 @@ def run_recipe(recipe: Sequence[Step], frames: Sequence[FrameRef], context: Cont
         )
     finally:
         shutil.rmtree(context.scratch, ignore_errors=True)
+
+
+def _refuse_several(frames: Sequence[FrameRef]) -> None:
+    """BadInput where frames are of more than one instrument, with which are whose."""
+    names: dict[str, list[str]] = {}
+    for frame in frames:
+        names.setdefault(frame.instrument.name, []).append(frame.path.name)
+    if len(names) > 1:
+        found = " and ".join(f"{', '.join(files)} of {name}" for name, files in names.items())
+        raise BadInput(f"the frames are {found}", "frames of one instrument", "reduce each by itself")
 
 
 def _run_steps(recipe: Sequence[Step], frames: list[FrameRef], context: Context) -> list[FrameRef]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from reducer.errors import BadParameter
 from reducer.fitsio import read_headers
 from reducer.headers.descriptors import MEANINGS, Descriptors, describe
+from reducer.instruments import KNOWN
 from reducer.keywords import parse_date, parse_time, without_id
 
 #: What an expression may name.
@@ -396,7 +397,8 @@ def select_data(
     may only be None or 'gemini_instruments' here.
     """
     if adpkg not in (None, "gemini_instruments"):
-        raise BadParameter(f"adpkg is {adpkg!r}", "None or 'gemini_instruments'", "only GSAOI is known here")
+        known = f"known here: {', '.join(KNOWN)}"
+        raise BadParameter(f"adpkg is {adpkg!r}", "None or 'gemini_instruments'", known)
     tree = expr_parser(expression) if isinstance(expression, str) else expression
     upper, xupper = _upper(tags), _upper(xtags)
     return [path for path in inputs if matches(facts_of(Path(path)), upper, xupper, tree)]

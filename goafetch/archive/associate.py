@@ -18,8 +18,8 @@ from goafetch.archive.records import Record
 from goafetch.text import some
 
 _KINDS = {LAMP_ON: kinds.LAMP_ON, LAMP_OFF: kinds.LAMP_OFF, STANDARD: kinds.STANDARD}
-#: Class, type and instrument of the files for which calibrations are sought.
-SCIENCE = ("science", "OBJECT", "GSAOI")
+#: Class and type of the files for which calibrations are sought.
+SCIENCE = ("science", "OBJECT")
 #: What the types are called in messages.
 WORDS = {LAMP_ON: "lamp-on flats", LAMP_OFF: "lamp-off flats", STANDARD: "standards", MASK: "bad-pixel masks"}
 
@@ -274,7 +274,7 @@ class _Candidates:
 
 
 def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
-    """Flats (lamp on and off), standards and bad-pixel masks for the GSAOI science files among the records.
+    """Flats (lamp on and off), standards and bad-pixel masks for the science files among the records.
 
     Flats and standards are those that the archive associates, of which the nearest uniform sets are taken;
     a mask that it does not associate, as for old data, is searched for by type. Raises as a search does.
@@ -306,10 +306,13 @@ def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
 
 
 def _parts(records: Sequence[Record]) -> list[list[Record]]:
-    """Science files that share program, filter and night, for each of which the archive is asked once."""
+    """Science files of one program, instrument, filter and night, for each of which is asked once."""
+    from reducer.instruments import KNOWN
+
+    ours = (record for record in records if record.instrument in KNOWN)
     return _divide(
-        (r for r in records if (r.observation_class, r.observation_type, r.instrument) == SCIENCE),
-        lambda record: (record.program_id, record.filter_name, record.night),
+        (record for record in ours if (record.observation_class, record.observation_type) == SCIENCE),
+        lambda record: (record.program_id, record.instrument, record.filter_name, record.night),
     )
 
 

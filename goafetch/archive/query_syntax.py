@@ -248,24 +248,7 @@ def admits(qa: str, state: str | None) -> bool:
     return state != "Fail" if states is None else not states or state in states
 
 
-#: Filters of GSAOI as the archive names them, without component numbers (GSAOI instrument pages).
-GSAOI_FILTERS = (
-    *(
-        "Z",
-        "J",
-        "H",
-        "Kprime",
-        "Kshort",
-        "K",
-        "Jcont",
-        "Hcont",
-        "CH4short",
-        "CH4long",
-        "Kcntshrt",
-        "Kcntlong",
-    ),
-    *("HeI1083", "PaG", "PaB", "FeII", "H2O", "HeI-2p2s", "H2(1-0)", "BrG", "H2(2-1)", "CO2360"),
-)
+#: What people call filters.
 _FILTER_ALIASES = {"ks": "Kshort", "k'": "Kprime", "kp": "Kprime", "k(short)": "Kshort", "k(prime)": "Kprime"}
 
 
@@ -284,11 +267,15 @@ def match_word(text: str, known: Iterable[str], what: str) -> str:
 
 
 def read_filter(text: str, instrument: str | None) -> str:
-    """A filter's name as the archive spells it: without component number; known ones only for GSAOI."""
+    """A filter's name as the archive spells it, without component number; a known instrument's own."""
+    from reducer.instruments import KNOWN
+
     name = re.sub(r"_G\d{4}", "", text.strip()).removesuffix("&Clear").removeprefix("Clear&")
-    if instrument == "GSAOI":
-        return match_word(_FILTER_ALIASES.get(name.lower(), name), GSAOI_FILTERS, "a filter of GSAOI")
-    return read_text(name, "filter")
+    if instrument is None or instrument not in KNOWN:
+        return read_text(name, "filter")
+    known = KNOWN[instrument].filters
+    meant = _FILTER_ALIASES.get(name.lower(), name)
+    return match_word(meant if meant in known else name, known, f"a filter of {instrument}")
 
 
 def read_text(text: str, what: str) -> str:

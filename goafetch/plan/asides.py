@@ -13,7 +13,7 @@ from goafetch.plan.groups import by
 from goafetch.plan.names import target_place
 from goafetch.plan.sort import Frame
 from reducer.headers.motion import are_tracked
-from reducer.headers.sky import FIELD, link
+from reducer.headers.sky import link
 
 #: What is added to a target's name for exposures that do not follow what most others of it do.
 MOTIONS = {True: " (followed)", False: " (on the stars)"}
@@ -36,7 +36,7 @@ def asides(visits: Sequence[Sequence[Frame]], frac_fov: float) -> dict[Path, str
     candidates = [f for frames in visits for f in frames if may_be_target(f)]
     usual = Counter(tracked[f.path] for f in candidates if tracked[f.path] is not None).most_common(1)
     motion = {f.path: tracked[f.path] for f in candidates}
-    places = _pointings(candidates, motion, frac_fov * FIELD)
+    places = _pointings(candidates, motion, frac_fov)
     return {
         path: places[path] + (MOTIONS[moves] if moves is not None and moves != usual[0][0] else "")
         for path, moves in motion.items()
@@ -49,7 +49,7 @@ def may_be_target(frame: Frame) -> bool:
 
 
 def _pointings(
-    frames: Sequence[Frame], tracked: Mapping[Path, bool | None], distance: float
+    frames: Sequence[Frame], tracked: Mapping[Path, bool | None], frac_fov: float
 ) -> dict[Path, str]:
     """The name of each exposure's pointing: '' for that nearest to the target, others by the way from it."""
     known = [(frame, way) for frame in frames if (way := _way(frame)) is not None]
@@ -59,7 +59,7 @@ def _pointings(
     first = target_place(known[0][0])
     shifts = [(0.0, 0.0) if tracked[f.path] else _between(first, target_place(f)) for f, _ in known]
     ways = np.array([way for _, way in known]) + np.array(shifts)
-    groups = link(ways[:, 0], ways[:, 1], distance)
+    groups = link(ways[:, 0], ways[:, 1], frac_fov * known[0][0].instrument.field_side)
     middles = {group: np.median(ways[groups == group], axis=0) for group in np.unique(groups)}
     nearest = min(middles, key=lambda group: float(np.hypot(*middles[group])))
     for (frame, _), group in zip(known, groups, strict=True):

@@ -13,7 +13,6 @@ from calstore.associate import Calibration, Match, Need, best, night_of
 from goafetch.events import Decided
 from goafetch.plan.model import FLAT, Group, LeftOut, Setup
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON, Frame, of_role
-from reducer.instruments import KNOWN
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -45,7 +44,7 @@ def flat_groups(frames: Sequence[Frame]) -> tuple[list[Group], list[LeftOut]]:
     sets = by(of_role(lamps, LAMP_ON), lambda f: (f.setup, f.gcal, night_of(time_of(f))))
     for (setup, gcal, _), lit in sets.items():
         off, objection = _lamp_off_for(lit, dark.get((setup, gcal), []))
-        if off or gcal or setup.filter in KNOWN[setup.instrument].lit_alone:
+        if off or gcal or setup.filter in lit[0].instrument.lit_alone:
             groups.append(_flat_group(setup, lit, off))
             used.update(f.path for f in off)
         else:

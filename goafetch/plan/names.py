@@ -11,7 +11,6 @@ from pathlib import Path
 from goafetch.plan.groups import by
 from goafetch.plan.sort import Frame
 from reducer.headers.names import plain
-from reducer.headers.sky import FIELD
 
 #: Arcsec within which targets of different names are at one place: coordinates typed by hand differ by less,
 #: targets that are meant to be two by more.
@@ -63,7 +62,7 @@ def targets(frames: Sequence[Frame]) -> dict[Path, str]:
 
 def _one_field(some: Sequence[Frame], others: Sequence[Frame]) -> bool:
     near = (apart(target_place(a), target_place(b)) for a in some for b in others)
-    return any(away is None or 3600 * away < FIELD for away in near)
+    return any(away is None or 3600 * away < some[0].instrument.field_side for away in near)
 
 
 def _at_one_place(some: Sequence[Frame], others: Sequence[Frame]) -> float | None:
@@ -77,7 +76,8 @@ def _at_one_place(some: Sequence[Frame], others: Sequence[Frame]) -> float | Non
         for b in others
         if not (a.named_sky or b.named_sky)
     )
-    return 3600 * away if any(gap is not None and 3600 * gap < FIELD for gap in looked) else None
+    side = some[0].instrument.field_side
+    return 3600 * away if any(gap is not None and 3600 * gap < side for gap in looked) else None
 
 
 def joined(frames: Sequence[Frame]) -> str:

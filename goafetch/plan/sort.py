@@ -14,6 +14,7 @@ from reducer.headers.names import is_sky, target_of
 from reducer.headers.same import needless
 from reducer.headers.sky import SEPARATE
 from reducer.instruments import KNOWN, find, instrument_of
+from reducer.instruments.base import Instrument
 
 MASK, LAMP_ON, LAMP_OFF = "mask", "lamp on", "lamp off"
 
@@ -38,11 +39,16 @@ class Frame:
     regions: tuple[Region, ...] = ()
 
     @property
+    def instrument(self) -> Instrument:
+        """That of its header."""
+        return instrument_of(self.facts.primary)
+
+    @property
     def setup(self) -> Setup:
         """What it shares with the frames that it is reduced with."""
         facts = self.facts
         return Setup(
-            instrument_of(facts.primary).name,
+            self.instrument.name,
             facts.filter or "?",
             round(facts.exposure_time or 0.0, 3),
             facts.coadds,
@@ -137,7 +143,7 @@ def unreadable(facts: Descriptors) -> str:
     """What a raw frame's header must tell and does not, with what to do; '' if it tells all."""
     needed = {
         "INSTRUME": facts.instrument,
-        "FILTER1 or FILTER2": facts.filter_name,
+        "the filter": facts.filter_name,
         "DATE-OBS and UT": facts.ut_datetime,
         "EXPTIME": facts.exposure_time,
     }

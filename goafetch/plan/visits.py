@@ -14,7 +14,7 @@ from goafetch.plan.model import SCIENCE, Group, LeftOut, Setup, Stack
 from goafetch.plan.names import apart, joined, target_place, targets
 from goafetch.plan.sort import Frame, of_role
 from reducer.headers.names import plain
-from reducer.headers.sky import FIELD, SEPARATE, SHORTEST
+from reducer.headers.sky import SEPARATE, SHORTEST
 
 #: Exposures of a target further apart than this belong to different visits, with skies of their own.
 VISIT_GAP = timedelta(hours=2)
@@ -160,7 +160,7 @@ def _is_blank(visit: Visit, found: Sequence[Visit]) -> bool:
 
 def _is_off_target(frame: Frame) -> bool:
     away = apart(frame.facts.pointing, target_place(frame))
-    return frame.named_sky or (away is not None and 3600 * away > FIELD)
+    return frame.named_sky or (away is not None and 3600 * away > frame.instrument.field_side)
 
 
 def _could_serve(sky: Visit, visit: Visit) -> bool:

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Side of the field of the four arrays, arcsec.
-FIELD = 85.0
 #: Part of an exposure's time that its sky must have at least: below, the sky's noise, scaled, would prevail.
 SHORTEST = 0.25
 #: Part of the field by which pointings that belong together are apart at most.

@@ -79,9 +79,9 @@ class Filter:
 class Instrument:
     """One instrument.
 
-    ``reference_scale``: arcsec per pixel, by which fluxes are defined. ``lit_alone``: filters whose dome
-    flats are often taken with the lamp alone, the dome's own light adding little there.
-    ``coadds_are_summed``: rather than averaged.
+    ``field_side``: of all arrays, arcsec. ``reference_scale``: arcsec per pixel, by which fluxes are defined.
+    ``lit_alone``: filters whose dome flats are often taken with the lamp alone, the dome's own light adding
+    little there. ``coadds_are_summed``: rather than averaged.
 
     Rules. ``filter_name``: the filters of all wheels, joined by '&', 'Unknown' for a wheel that was moving;
     None without. ``read_mode``: by a name, 'Unknown' if it has none. ``levels``: of an array, by its number.
@@ -94,6 +94,7 @@ class Instrument:
 
     name: str
     arrays: tuple[Array, ...]
+    field_side: float
     reference_scale: float
     filters: Mapping[str, Filter]
     lit_alone: frozenset[str]

@@ -17,7 +17,7 @@ from reducer.astrometry.sky import Position, sky_to_plane
 from reducer.errors import BadInput, ReducerError
 from reducer.frame import Context, FrameRef
 from reducer.headers.repairs import has_wcs, repair
-from reducer.headers.sky import FIELD, link
+from reducer.headers.sky import link
 from reducer.headers.stopped import why_stopped
 from reducer.keywords import scale
 from reducer.provenance import file_md5
@@ -124,7 +124,7 @@ def like_most(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """
     lit = [frame for frame in frames if describe(frame).tags & {"FLAT", "DARK"}]
     sky = same_settings([frame for frame in frames if frame not in lit], EVERYWHERE, context)
-    groups = link(*positions(sky), FIELD / 2) if sky else np.array([])
+    groups = link(*positions(sky), sky[0].instrument.field_side / 2) if sky else np.array([])
     kept = same_settings(lit, (*EVERYWHERE, *AT_ONE_PLACE), context)
     for wanted in np.unique(groups):
         here = [frame for frame, group in zip(sky, groups, strict=True) if group == wanted]

@@ -16,7 +16,7 @@ from reducer.errors import MissingCalibration
 from reducer.frame import Context, FrameRef
 from reducer.headers.names import is_sky
 from reducer.headers.same import exposure_name
-from reducer.headers.sky import FIELD, link
+from reducer.headers.sky import link
 from reducer.steps.places import commanded, describe, positions
 from reducer.steps.pointings import poor_pointings
 from reducer.steps.prepare import same_settings
@@ -75,10 +75,11 @@ def leaveOutSkies(frames: Sequence[FrameRef], context: Context) -> list[FrameRef
 
 def _by_pointing(frames: Sequence[FrameRef], fraction: float, context: Context) -> tuple[list[str], str]:
     east, north = positions(frames)
-    groups = link(east, north, fraction * FIELD)
+    apart = fraction * frames[0].instrument.field_side
+    groups = link(east, north, apart)
     named = np.array([is_sky(describe(frame).object or "") for frame in frames])
     if groups.max() == 0:
-        return ["both"] * len(frames), f"all exposures lie within {fraction * FIELD:.0f} arcsec"
+        return ["both"] * len(frames), f"all exposures lie within {apart:.0f} arcsec"
     blank = {group for group in range(groups.max() + 1) if named[groups == group].all()}
     left = [group for group in range(groups.max() + 1) if group not in blank]
     on_target, reason = _on_target(frames, groups, left or sorted(blank), context)
@@ -108,7 +109,8 @@ def _on_target(
         return guided, reason
     distance = {group: _from_target(of_each[group]) for group in guided or left}
     nearest = min(distance.values())
-    near = [group for group, away in distance.items() if away - nearest < FIELD / 2]
+    half = frames[0].instrument.field_side / 2
+    near = [group for group, away in distance.items() if away - nearest < half]
     others = {group: of_each[group] for group in guided if group not in near}
     if not others:
         return near, reason or "the pointings nearest to the target are on target"
@@ -161,7 +163,8 @@ def associateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]
     names = ("time", "distance", "min_skies", "max_skies", "use_all")
     choice = SkyChoice(*(parameters.value(context, "associateSky", name) for name in names))
     east, north = positions(frames)
-    pointing = link(east, north, parameters.value(context, "separateSky", "frac_FOV") * FIELD)
+    fraction = parameters.value(context, "separateSky", "frac_FOV")
+    pointing = link(east, north, fraction * frames[0].instrument.field_side)
     times = np.array([seconds(frame) for frame in frames])
     associated: list[FrameRef] = []
     missing: dict[str, MissingCalibration] = {}

@@ -12,7 +12,7 @@ import numpy as np
 from reducer import parameters
 from reducer.errors import BadParameter
 from reducer.frame import Context, FrameRef
-from reducer.headers.sky import FIELD, link
+from reducer.headers.sky import link
 from reducer.provenance import plan_product, product_name
 from reducer.sky.blocks import pack, unpack
 from reducer.sky.border import Reference, judge, weigh_in
@@ -121,7 +121,7 @@ def _wanted_fields(frames: Sequence[FrameRef], context: Context) -> list[list[Fr
 
 def _fields(objects: Sequence[FrameRef]) -> list[list[FrameRef]]:
     """Object frames by the field they look at."""
-    groups = link(*positions(objects), FIELD / 2)
+    groups = link(*positions(objects), objects[0].instrument.field_side / 2)
     return [
         [frame for frame, group in zip(objects, groups, strict=True) if group == wanted]
         for wanted in np.unique(groups)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -12,6 +13,7 @@ from goafetch.archive.query_syntax import (
     observation_of,
     read_cone,
     read_dates,
+    read_filter,
     read_identifier,
     read_night,
     read_radius,
@@ -19,6 +21,7 @@ from goafetch.archive.query_syntax import (
 )
 from goafetch.errors import UsageError
 from goafetch.practice.goa.words import parse
+from reducer import instruments
 
 ALWAYS = ("RAW", "NotFail", "notengineering", "canonical", "present")
 
@@ -166,6 +169,16 @@ def test_objects_are_sent_as_the_archive_reads_them(typed: str, sent: str) -> No
 )
 def test_filters_are_sent_without_component_numbers(typed: str, sent: str) -> None:
     assert f"filter={sent}" in words(filter=typed)
+
+
+def test_filters_of_another_instrument_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = instruments.KNOWN["GSAOI"]
+    other = replace(known, filters={"Ks": known.filters["Kshort"]})
+    monkeypatch.setattr(instruments, "KNOWN", {"F2": other})
+    assert read_filter("ks_G0804", "F2") == "Ks"
+    with pytest.raises(UsageError, match="'Kshort' is not a filter of F2"):
+        read_filter("Kshort", "F2")
+    assert read_filter("whatever", "NIRI") == "whatever"
 
 
 def test_dates_include_both_ends() -> None:

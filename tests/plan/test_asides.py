@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from frames_on_paper import SCIENCE, frame, planned, tutorial
 from goafetch.plan.model import Plan
 from goafetch.plan.sort import Wanted
 from goafetch.words import words
+from reducer import instruments
 from reducer.headers.descriptors import Descriptors
 
 RA, DEC = 201.37, -43.02
@@ -135,3 +137,11 @@ def test_targets_that_are_meant_to_be_two_are(change: dict[str, Any]) -> None:
     plan = planned([*flats(), *series(95, HERE, OBSID="A-1"), *other])
     assert not any("two names" in text for text in plan.warnings)
     assert not any("taken for one target" in words(why) for group in plan.visits for why in group.reasons)
+
+
+def test_what_is_one_pointing_is_told_by_the_field_of_the_instrument(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = replace(instruments.KNOWN["GSAOI"], field_side=400.0)
+    monkeypatch.setattr(instruments, "KNOWN", {"GSAOI": wide})
+    assert names(planned([*flats(), *series(95, HERE), *series(101, THERE)])) == {
+        "NGC5128 Kshort 60 s": (6, 0)
+    }

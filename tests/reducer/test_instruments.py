@@ -11,13 +11,16 @@ from paper import PAPER
 from raw_exposure import array_header, primary_header
 
 from reducer import instruments
-from reducer.errors import BadFile
+from reducer.errors import BadFile, BadInput
 from reducer.fitsio import open_frame, read_chip
+from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.headers.repairs import repair
 from reducer.photometry import nominal
+from reducer.run import run_recipe
 from reducer.steps.field import cell_places
 from reducer.steps.masks import Place
+from reducer.steps.prepare import prepare
 
 GSAOI = instruments.KNOWN["GSAOI"]
 
@@ -44,6 +47,12 @@ def test_a_frame_of_another_instrument_is_described_by_its_rules(paper: Path) ->
     assert facts.wavefront_sensor is None
     assert Place.of(frame, 0).windows == ((90, 99, 0, 5),)
     assert cell_places(frame, 1, (2, 2)).min(axis=0) == pytest.approx((-0.25, -1 / 6))
+
+
+def test_frames_of_two_instruments_are_refused_by_name(paper: Path, tmp_path: Path) -> None:
+    frames = [FrameRef(tmp_path / "S1.fits", primary_header(), ()), open_frame(paper)]
+    with pytest.raises(BadInput, match=r"S1.fits of GSAOI and paper.fits of PAPER; needed: frames of one"):
+        run_recipe((prepare,), frames, Context(tmp_path))
 
 
 def test_of_an_unknown_instrument_nothing_is_told_by_the_rules_of_another() -> None:

@@ -26,6 +26,7 @@ GSAOI = Instrument(
         Array(number, name, (SIDE, SIDE), (x, y), (x / SIDE - 1, y / SIDE - 1), border=4)
         for number, (name, (x, y)) in enumerate(zip(ARRAYS, ORIGINS, strict=True), 1)
     ),
+    field_side=85.0,
     reference_scale=0.0197,
     filters=_filters(),
     lit_alone=frozenset({"Z", "J", "HeI1083", "PaG", "PaB", "Jcont", "Hcont"}),
