@@ -21,7 +21,7 @@ __version__ = "0.2.0.dev0"
 place_kernels()
 
 _PLACES = {
-    "run": "goafetch.pipeline",
+    "run": "goafetch.pipeline.run",
     "search": "goafetch.archive.job",
     "fetch": "goafetch.archive.job",
     "view": "goafetch.report",

@@ -193,6 +193,9 @@ class Other(Event):
 
 Notify = Callable[[Event], None]
 
+#: What a report tells of a run.
+LASTING = (Decided, Separation, SkyChoice, CalibrationChoice, Warned, Refusal)
+
 TYPES: Mapping[str, type[Event]] = {each.kind: each for each in Event.__subclasses__()}
 
 
@@ -224,3 +227,8 @@ def as_document(event: Event) -> dict[str, Any]:
     facts = {each.name: getattr(event, each.name) for each in fields(event)}
     known = {name: value for name, value in facts.items() if value is not None and value != ""}
     return {"event": event.kind, **known}
+
+
+def from_document(document: Mapping[str, Any]) -> Event:
+    """The event that was stored as a document."""
+    return event_of(document["event"], {key: value for key, value in document.items() if key != "event"})

@@ -13,7 +13,7 @@ from goafetch.api.reduce import Task, reduce_files
 from goafetch.catalog import MAGNITUDES, POSITIONS
 from goafetch.errors import UsageError
 from goafetch.events import Decided, Event, Notify, silent
-from goafetch.pipeline.references import archive_table
+from goafetch.pipeline.catalogues import archive_table
 from goafetch.workspace import Workspace
 
 if TYPE_CHECKING:

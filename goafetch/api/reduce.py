@@ -15,8 +15,7 @@ from goafetch.api.files import expand
 from goafetch.api.recipes import find_recipe, recipe_file
 from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Decided, Notify, listener, silent
-from goafetch.pipeline.calibrations import stored_calibrations
-from goafetch.pipeline.products import keep_as_calibration
+from goafetch.pipeline.cache import keep_as_calibration, stored_calibrations
 from goafetch.plan.previous import previous_flat
 from goafetch.plan.translate import calibration_of, kind_of, need_of
 from reducer.headers.same import exposure_name

@@ -23,7 +23,7 @@ def demo(
     quiet: Quiet = False,
 ) -> int:
     """Run the whole main job without the internet: simulated exposures, a practice archive, one command."""
-    from goafetch.pipeline import run
+    from goafetch.pipeline.run import run
     from goafetch.practice.archive import prepare
     from goafetch.practice.server import serve
 

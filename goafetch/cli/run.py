@@ -12,7 +12,8 @@ import typer
 from goafetch import console
 
 if TYPE_CHECKING:
-    from goafetch.pipeline import Failed, RunReport
+    from goafetch.pipeline.multi_program import Failed
+    from goafetch.pipeline.summary import RunReport
 
 Programs = Annotated[
     list[str], typer.Argument(metavar="PROGRAM...|FOLDER", help="Program IDs, @LIST of them, or a folder.")
@@ -77,8 +78,8 @@ def run(
     """
     import sys
 
-    from goafetch.pipeline import read_targets, run_many
-    from goafetch.pipeline import run as run_main_job
+    from goafetch.pipeline.multi_program import read_targets, run_many
+    from goafetch.pipeline.run import run as run_main_job
 
     targets = read_targets(programs)
     choices: dict[str, Any] = {
@@ -116,7 +117,7 @@ def show(reports: Sequence[RunReport | Failed], *, json: bool, quiet: bool) -> N
         documents = [report.as_document() for report in reports]
         console.emit_json(documents[0] if len(documents) == 1 else documents)
         return
-    from goafetch.pipeline import Failed
+    from goafetch.pipeline.multi_program import Failed
 
     for report in reports:
         if isinstance(report, Failed):

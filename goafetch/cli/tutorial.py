@@ -35,7 +35,7 @@ def tutorial(
 ) -> int:
     """Reproduce the published GSAOI tutorial and compare each published fact with what came out."""
     from goafetch.api.tutorial import DATES, PROGRAM, check
-    from goafetch.pipeline import run
+    from goafetch.pipeline.run import run
 
     if sum(source is not None for source in (folder, archive, practice or None)) > 1:
         raise UsageError("several sources were named", "one of FOLDER, --archive and --practice")

@@ -4,30 +4,50 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import TypeVar
 
+from calstore.associate import Calibration
 from goafetch.errors import describe
-from goafetch.events import Fault, Notify, Refusal, StageBegun, StageEnded
-from goafetch.pipeline.places import MODULES
-from goafetch.pipeline.stages import REFUSED, Outcome, Work, hash_ahead, make_flat, make_stack, reduce_visit
+from goafetch.events import LASTING, Event, Fault, Notify, Refusal, StageBegun, StageEnded
+from goafetch.pipeline.cache import Cache
+from goafetch.pipeline.catalogues import References
+from goafetch.pipeline.resources import MODULES
+from goafetch.pipeline.stages import (
+    MADE,
+    REFUSED,
+    REUSED,
+    Outcome,
+    Tools,
+    foresee_flat,
+    foresee_stack,
+    foresee_visit,
+    make_flat,
+    make_stack,
+    reduce_visit,
+)
 from goafetch.plan.model import FLAT, SCIENCE, Group, Plan, Stack
 from goafetch.process import trim_memory
 
+T = TypeVar("T", Group, Stack)
 #: Stages at work at a time: what one does in a single process is done beside the tasks of the others.
 SIDE_BY_SIDE = 3
+#: Stacks that are drawn while others are made: what was drawn is kept until its page is written.
+DRAWN_AHEAD = 4
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A group or stack, what is done with it, and the stages that must have ended before."""
+    """A group or stack, the stages that must have ended before, and what is done with what they made."""
 
     item: Group | Stack
-    act: Callable[[Any, Work, Notify], Outcome]
-    needs: tuple[Group | Stack, ...] = ()
+    needs: tuple[Group | Stack, ...]
+    act: Callable[[Sequence[Outcome], Notify], Outcome]
 
     @property
     def title(self) -> str:
@@ -37,54 +57,125 @@ class Stage:
         return f"master {self.item.name}" if self.item.kind == FLAT else f"frames of {self.item.name}"
 
 
-def stages(plan: Plan, work: Work) -> list[Stage]:
-    """The stages of a plan, each after those that it needs; a standard's stack is made beside the science."""
-    flats = {work.workspace.playground / group.product: group for group in plan.flats}
-    visits = [
-        Stage(group, reduce_visit, (flats[group.flat],) if group.flat in flats else ())
-        for group in sorted(plan.visits, key=lambda group: group.kind == SCIENCE)
-    ]
-    # A science stack takes its zeropoint from a standard's.
-    last = [
-        Stage(stack, make_stack, (*stack.groups, *filter(None, [work.references.standard_of(stack)])))
-        for stack in sorted(plan.stacks, key=lambda stack: stack.kind == SCIENCE)
-    ]
-    return [*(Stage(group, make_flat) for group in plan.flats), *visits, *last]
+def execute(
+    plan: Plan,
+    tools: Tools,
+    references: References,
+    notify: Notify,
+    stored: Sequence[Calibration] = (),
+    ahead: Mapping[Path, Outcome] | None = None,
+) -> list[Outcome]:
+    """Reduce every group of a plan; one that fails takes only those with it that depend on it.
 
-
-def execute(plan: Plan, work: Work) -> list[Outcome]:
-    """Reduce every group of a plan; one that fails takes only those with it that depend on it."""
+    ``stored``: calibrations that flats may be compared with; ``ahead``: flats that were made already.
+    """
     running: dict[Group | Stack, Future[Outcome]] = {}
-    work.references.begin(plan.stacks)
-    is_new = hash_ahead((frame for group in plan.visits for frame in group.frames), work)
-    items: list[Group | Stack] = [*plan.groups(), *plan.stacks]
+    is_new = tools.cache.read_ahead(frame for group in plan.visits for frame in group.frames)
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
         try:
             if is_new:  # it will be reduced: what does so is imported beside the reading
                 for module in MODULES:
                     threads.submit(import_module, module)
             # In this order a stage that waits for others never keeps them from their turn.
-            for stage in stages(plan, work):
+            for stage in stages(plan, tools, references, stored, ahead or {}):
                 needed = [running[item] for item in stage.needs]
-                running[stage.item] = threads.submit(_attempt, stage, needed, work)
-            return [running[item].result() for item in items]
+                running[stage.item] = threads.submit(_attempt, stage, needed, tools, notify)
+            return [running[item].result() for item in plan.items()]
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
-            work.pool.abandon()
+            tools.pool.abandon()
             raise
 
 
-def _attempt(stage: Stage, needed: Sequence[Future[Outcome]], work: Work) -> Outcome:
+def stages(
+    plan: Plan,
+    tools: Tools,
+    references: References,
+    stored: Sequence[Calibration],
+    ahead: Mapping[Path, Outcome],
+) -> list[Stage]:
+    """The stages of a plan, each after those that it needs; a standard's stack is made beside the science."""
+
+    def flat(group: Group) -> Stage:
+        made = ahead.get(tools.workspace.playground / group.product)
+        return Stage(group, (), lambda _, tell: make_flat(group, tools, tell, stored, made))
+
+    def visit(group: Group) -> Stage:
+        needs = _flat_of(group, plan, tools)
+        return Stage(
+            group, needs, lambda made, tell: reduce_visit(group, tools, tell, next(iter(made), None))
+        )
+
+    def stack(item: Stack) -> Stage:
+        def act(made: Sequence[Outcome], tell: Notify) -> Outcome:
+            visits, standard = made[: len(item.groups)], made[len(item.groups) :]
+            find = partial(references.of_stack, item, tools.parameters, tell, _product_of(standard))
+            outcome = make_stack(item, tools, tell, visits, find)
+            return _drawn(outcome, tools) if item in plan.stacks[:DRAWN_AHEAD] else outcome
+
+        return Stage(item, (*item.groups, *_standard_of(item, references)), act)
+
+    return [
+        *map(flat, plan.flats),
+        *map(visit, _science_last(plan.visits)),
+        *map(stack, _science_last(plan.stacks)),
+    ]
+
+
+def foresee(plan: Plan, tools: Tools, references: References, notify: Notify) -> list[Outcome]:
+    """An outcome for each stage of a plan, as it would be: what is missing or changed, with the reason."""
+    found: dict[Group | Stack, Outcome] = {group: foresee_flat(group, tools) for group in plan.flats}
+    for group in plan.visits:
+        flat = next((found[flat] for flat in _flat_of(group, plan, tools)), None)
+        found[group] = foresee_visit(group, tools, flat)
+    for stack in _science_last(plan.stacks):
+        standard = [found[each] for each in _standard_of(stack, references)]
+        find = partial(references.of_stack, stack, tools.parameters, notify, _product_of(standard))
+        found[stack] = foresee_stack(stack, tools, [found[group] for group in stack.groups], find)
+    return [found[item] for item in plan.items()]
+
+
+def _science_last(items: Sequence[T]) -> list[T]:
+    """A science stack takes its zeropoint from a standard's."""
+    return sorted(items, key=lambda item: item.kind == SCIENCE)
+
+
+def _flat_of(group: Group, plan: Plan, tools: Tools) -> tuple[Group, ...]:
+    """The master flat of a visit, where the plan makes it."""
+    return tuple(flat for flat in plan.flats if tools.workspace.playground / flat.product == group.flat)
+
+
+def _standard_of(stack: Stack, references: References) -> tuple[Stack, ...]:
+    standard = references.standard_of(stack)
+    return (standard,) if standard else ()
+
+
+def _product_of(standard: Sequence[Outcome]) -> tuple[Path, str] | None:
+    """The stack of a standard, and its key, where it was made."""
+    return next(((made.products[0], made.key) for made in standard if made.products and made.key), None)
+
+
+def _drawn(outcome: Outcome, tools: Tools) -> Outcome:
+    """A stack that was made, drawn for the report by workers that have nothing else to do."""
+    if outcome.status != MADE:
+        return outcome
+    from goafetch.report.drawing.parts import begin_parts
+
+    parts = begin_parts(outcome.products[0], tools.workspace.report, tools.pool.when_idle)
+    return replace(outcome, drawn=parts)
+
+
+def _attempt(stage: Stage, needed: Sequence[Future[Outcome]], tools: Tools, notify: Notify) -> Outcome:
     """Run one stage; whatever goes wrong in it is told, and refuses it alone."""
-    for future in needed:
-        future.result()
+    made = [future.result() for future in needed]
     item, begun = stage.item, time.perf_counter()
-    tell = _about(item, work.notify)
+    told: list[Event] = []
+    tell = about(item, notify)
     tell(StageBegun(stage.title))
     try:
-        outcome = stage.act(item, work, tell)
+        outcome = with_told(stage.act(made, noted(told, tell)), told, tools.cache)
     except Exception as error:  # told in full, and ends as a refusal with exit code 1
-        if work.pool.abandoned:
+        if tools.pool.abandoned:
             raise
         failure = describe(error)
         reason = str(failure)
@@ -92,16 +183,36 @@ def _attempt(stage: Stage, needed: Sequence[Future[Outcome]], work: Work) -> Out
             reason = f"unforeseen {type(error).__name__}: {error}; the details are in reduce.log"
             tell(Fault(traceback.format_exc()))
         tell(Refusal(stage.title, reason))
-        outcome = Outcome(item.name, item.kind, REFUSED, reason=reason)
-        if isinstance(item, Group):
-            work.failed[work.workspace.playground / item.product] = reason
+        refused = Outcome(item.name, item.kind, REFUSED, reason=reason)
+        outcome = with_told(refused, told, tools.cache)
     tell(StageEnded(stage.title))
-    work.verified.save()
-    work.ledger.save()
+    tools.cache.save()
     trim_memory()
     return replace(outcome, seconds=time.perf_counter() - begun)
 
 
-def _about(item: Group | Stack, notify: Notify) -> Notify:
+def about(item: Group | Stack, notify: Notify) -> Notify:
     """A notify that adds to each event the group that it is about."""
     return lambda event: notify(replace(event, group=event.group or item.name))
+
+
+def noted(told: list[Event], notify: Notify) -> Notify:
+    """A notify that also notes, in ``told``, what a report tells."""
+
+    def tell(event: Event, /) -> None:
+        if isinstance(event, LASTING):
+            told.append(event)
+        notify(event)
+
+    return tell
+
+
+def with_told(outcome: Outcome, told: Sequence[Event], cache: Cache) -> Outcome:
+    """An outcome with what was told while its products were made: now, or when they were."""
+    if outcome.status == REUSED:
+        told = cache.told(outcome.key)
+    elif outcome.told:
+        told = outcome.told
+    elif outcome.status == MADE:
+        cache.keep(outcome.key, told)
+    return replace(outcome, told=tuple(replace(event, group=outcome.name) for event in told))

@@ -1,16 +1,25 @@
-"""Raw files from the archive for a run, with every choice told."""
+"""Raw files from the archive for a run, with every choice told; master flats made while science arrives."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
+from calstore.associate import Calibration
+from goafetch.archive.job import SEARCHED
 from goafetch.config import Settings
-from goafetch.events import Decided, Noted, Notify, Refusal, Warned, silent
-from goafetch.plan.model import LeftOut
+from goafetch.events import Decided, Event, Made, Noted, Notify, Refusal, Warned, silent
+from goafetch.pipeline.execute import about, noted, with_told
+from goafetch.pipeline.stages import MADE, Outcome, Tools, make_flat
+from goafetch.plan.decide import plan_flats
+from goafetch.plan.model import Group, LeftOut
 from goafetch.workspace import Workspace
+from reducer.errors import ReducerError
 
 if TYPE_CHECKING:
     from goafetch.archive.associate import Association
@@ -18,11 +27,14 @@ if TYPE_CHECKING:
     from goafetch.archive.download import FetchReport, Options, Selection
     from goafetch.archive.lock import Lock
     from goafetch.archive.query import Criteria
+    from reducer.headers.descriptors import Descriptors
+
+Survey = Callable[[list[Path]], "list[tuple[Path, Descriptors]]"]
 
 
 @dataclass(frozen=True)
 class RawFiles:
-    """What a program result: raw files in playdata/, the query that found them, what could not be had."""
+    """What a program has: raw files in playdata/, the query that found them, what could not be had."""
 
     archive: str
     query: str
@@ -38,7 +50,7 @@ def fetch_raw_files(
 
     Raises Withheld where nothing of the science is given out.
     """
-    from goafetch.archive.job import SEARCHED, connect, fetch_criteria
+    from goafetch.archive.job import connect, fetch_criteria
     from goafetch.archive.lock import Lock
 
     client = connect(settings, notify)
@@ -104,7 +116,6 @@ def _lost(
 ) -> list[LeftOut]:
     """What an earlier run fetched for the same question, and the archive no longer answers it with."""
     from goafetch.archive.calmgr import Associated, find_records
-    from goafetch.archive.job import SEARCHED
 
     gone = [f for n, f in before.files.items() if f.role == SEARCHED and n not in selection.roles]
     known = find_records(client, (Associated(f.name, f.data_label, f.file_md5) for f in gone)) if gone else {}
@@ -134,3 +145,64 @@ def _tell(calibrations: Association, notify: Notify) -> None:
         notify(Decided(f"{files} of kind {kind}", "; ".join(filter(None, why))))
     for record, reason in calibrations.rejected:
         notify(Noted(f"not fetched {record.name}: {reason}"))
+
+
+class FlatPrefetch:
+    """Waits for the last calibration and makes the master flats then; use it as a context manager.
+
+    Archives send calibrations first, so that the workers have work long before all science is here.
+    ``made``: what became of them, by product, once it has ended.
+    """
+
+    def __init__(self, tools: Tools, stored: Sequence[Calibration], survey: Survey, notify: Notify) -> None:
+        self.tools, self.stored, self.survey, self.notify = tools, stored, survey, notify
+        self.made: dict[Path, Outcome] = {}
+        self._calibrations: list[Path] = []
+        self._missing: set[str] = set()
+        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1)
+        self._running: Future[dict[Path, Outcome]] | None = None
+
+    def expect(self, selection: Selection) -> None:
+        """Note which calibrations are coming."""
+        folder = self.tools.workspace.playdata
+        names = [name for name, role in selection.roles.items() if role != SEARCHED]
+        self._calibrations = [folder / name for name in names]
+        self._missing = {path.name for path in self._calibrations if not path.exists()}
+
+    def arrived(self, path: Path) -> None:
+        """Note that a file is here; begin when it was the last calibration."""
+        with self._lock:
+            if path.name in self._missing:
+                self._missing.remove(path.name)
+                if not self._missing:
+                    self._running = self._thread.submit(self._make)
+
+    def __enter__(self) -> FlatPrefetch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(wait=kind is None)
+        if kind is None and self._running is not None:
+            self.made = self._running.result()
+
+    def _make(self) -> dict[Path, Outcome]:
+        groups = plan_flats(self.survey(self._calibrations))
+        made = {self.tools.workspace.playground / group.product: self._make_one(group) for group in groups}
+        return {path: outcome for path, outcome in made.items() if outcome and outcome.status == MADE}
+
+    def _make_one(self, group: Group) -> Outcome | None:
+        told: list[Event] = []
+        try:
+            outcome = make_flat(group, self.tools, noted(told, _quietly(group, self.notify)), self.stored)
+        except ReducerError:
+            return None  # it is tried again, and told, when it is its turn in the plan
+        return with_told(outcome, told, self.tools.cache)
+
+
+def _quietly(group: Group, notify: Notify) -> Notify:
+    """Events with their group; that the flat is made is told when its turn in the plan comes."""
+    tell = about(group, notify)
+    return lambda event: None if isinstance(event, Made) else tell(event)

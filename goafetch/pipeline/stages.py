@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calstore.associate import Calibration
 from goafetch.errors import GoafetchError
 from goafetch.events import Decided, Event, Made, Notify, Refusal, Reused, listener
-from goafetch.pipeline import products
-from goafetch.pipeline.products import Ledger
-from goafetch.pipeline.references import Choices, Given, References
+from goafetch.pipeline.cache import Cache, keep_as_calibration, of_frame
+from goafetch.pipeline.catalogues import Given
 from goafetch.plan.decide import promise
-from goafetch.plan.keys import facts_of
+from goafetch.plan.keys import facts_of, what_changed
 from goafetch.plan.model import FLAT, Group, Stack
 from goafetch.plan.previous import previous_flat
-from goafetch.workspace import Verified, Workspace, md5_of
+from goafetch.workspace import Workspace
 from reducer.headers.same import exposure_name
 
 if TYPE_CHECKING:
@@ -29,12 +27,24 @@ Parameters = Mapping[str, Mapping[str, Any]]
 
 FLAT_RECIPE, FRAME_RECIPE, STACK_RECIPE = "makeProcessedFlat", "reduce_nostack", "alignAndStack"
 MADE, REUSED, REFUSED, SKY = "made", "reused", "refused", "sky"
+#: Of a rehearsal.
+TO_BE_MADE, CURRENT = "to be made", "current"
 #: What is said where a pointing that could have been a target is empty sky.
 ONLY_SKY = "its pointing proved to be empty sky, which serves the target's"
-#: Stacks that are drawn while others are made: what was drawn is kept until its page is written.
-DRAWN_AHEAD = 4
 #: Bytes for the pixels of one task unless the user's --memory says otherwise.
 TASK_MEMORY = 300_000_000
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What every stage of a run works with: folders, workers, what is known of products, the user's
+    parameters, and bytes for the pixels of one task."""
+
+    workspace: Workspace
+    pool: WorkspacePool
+    cache: Cache
+    parameters: Parameters
+    memory: int = TASK_MEMORY
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,8 @@ class Outcome:
     """What became of a group or stack: 'made', 'reused' or 'refused', its products and the reason; 'sky' for
     the stack of a pointing that proved to be empty sky.
 
-    ``redone`` counts the products that were written in this run.
+    ``redone`` counts the products that were written in this run. ``key``: what the products carry. ``told``:
+    what was told while they were made, in this run or an earlier one. ``drawn``: its figures.
     """
 
     name: str
@@ -52,190 +63,211 @@ class Outcome:
     reason: str = ""
     redone: int = 0
     seconds: float = 0.0
+    key: str = ""
+    told: tuple[Event, ...] = ()
+    drawn: Parts | None = None
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """The frames that the recipe refused, and why."""
+        return {event.name: event.reason for event in self.told if isinstance(event, Refusal)}
+
+    @property
+    def on_target(self) -> tuple[Path, ...]:
+        """The frames of a visit that are stacked."""
+        return tuple(path for path in self.products if path.stem.endswith("_skyCorrected"))
+
+    @property
+    def off_target(self) -> tuple[Path, ...]:
+        """The frames of a visit that served as sky."""
+        return tuple(path for path in self.products if path.stem.endswith("_flatCorrected"))
 
 
-@dataclass
-class Work:
-    """All that carrying out a plan needs, and what became known on the way.
+def make_flat(
+    group: Group, tools: Tools, notify: Notify, stored: Sequence[Calibration], ahead: Outcome | None = None
+) -> Outcome:
+    """A master flat from its lamp-on and lamp-off frames, kept in the calibrations' folder too.
 
-    ``memory``: bytes for the pixels of one task. ``refused``: frame -> reason, of frames that a recipe
-    refused, from earlier runs under the same key too (``refused_before`` maps a key to them). ``keys``:
-    product -> the key that it carries. ``early``: master flats that were made while other files were on
-    their way. ``stored``: what the store held when the work began. ``hashes``: files that idle workers read
-    for their md5. ``drawn``: stacks that they draw for the report.
+    ``stored``: flats that it may be compared with; ``ahead``: what became of it while files were fetched.
     """
-
-    workspace: Workspace
-    pool: WorkspacePool
-    notify: Notify
-    parameters: Parameters
-    verified: Verified
-    memory: int = TASK_MEMORY
-    refused_before: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    refused: dict[str, dict[str, str]] = field(default_factory=dict)
-    keys: dict[Path, str] = field(default_factory=dict)
-    failed: dict[Path, str] = field(default_factory=dict)
-    on_target: dict[Group, tuple[Path, ...]] = field(default_factory=dict)
-    early: dict[Path, Outcome] = field(default_factory=dict)
-    choices: Choices = field(default_factory=Choices)
-    stored: Sequence[Calibration] = ()
-    hashes: dict[Path, Future[str]] = field(default_factory=dict)
-    drawn: dict[Path, Parts] = field(default_factory=dict)
-    ledger: Ledger = field(init=False)
-    references: References = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.ledger = Ledger(self.workspace.ledger)
-        self.references = References(self.choices, self.workspace)
-
-
-def make_flat(group: Group, work: Work, notify: Notify) -> Outcome:
-    """A master flat from its lamp-on and lamp-off frames, kept in the calibrations' folder too."""
-    key = group_key(FLAT_RECIPE, group, work)
-    product = work.workspace.playground / group.product
-    work.keys[product] = key
-    refused = work.refused.setdefault(key, dict(work.refused_before.get(key, {})))
-    if products.is_current(product, key, work.verified):
-        products.keep_as_calibration(product, work.workspace.calibrations)
-        if product in work.early:
-            notify(Made(product))
-            return work.early[product]
+    key, product = flat_key(group, tools), tools.workspace.playground / group.product
+    is_current = tools.cache.is_current(product, key)
+    if is_current and ahead is not None and ahead.key == key:
+        notify(Made(product))
+        return ahead
+    if is_current:
         notify(Reused(product))
-        return Outcome(group.name, FLAT, REUSED, (product,))
-    previous = previous_flat(promise(group, work.workspace.playground), work.stored)
-    refused.clear()
-    (made,) = _run(FLAT_RECIPE, group.frames, work, notify, key, refused, bpm=group.bpm, flat=previous)
-    # It is called after its first frame; where that was left out, still by the name that was planned.
-    made.replace(product)
-    products.remember([product], key, work.verified)
-    products.keep_as_calibration(product, work.workspace.calibrations)
-    return Outcome(group.name, FLAT, MADE, (product,), redone=1)
+    else:
+        previous = previous_flat(promise(group, tools.workspace.playground), stored)
+        (made,) = _run(FLAT_RECIPE, group.frames, tools, notify, key, bpm=group.bpm, flat=previous)
+        # It is called after its first frame; where that was left out, still by the name that was planned.
+        made.replace(product)
+        tools.cache.remember([product], key)
+    keep_as_calibration(product, tools.workspace.calibrations)
+    status = REUSED if is_current else MADE
+    return Outcome(group.name, FLAT, status, (product,), redone=not is_current, key=key)
 
 
-def reduce_visit(group: Group, work: Work, notify: Notify) -> Outcome:
-    """The sky-subtracted frames of one visit and the flat-corrected ones off target."""
-    if group.flat in work.failed:
-        raise GoafetchError(f"its flat {group.flat.name} could not be made", remedy=work.failed[group.flat])
-    key = group_key(FRAME_RECIPE, group, work)
-    refused = dict(work.refused_before.get(key, {}))
-    todo = [f for f in group.frames if f.name not in refused and not current(f, key, work)]
+def reduce_visit(group: Group, tools: Tools, notify: Notify, flat: Outcome | None) -> Outcome:
+    """The sky-subtracted frames of one visit and the flat-corrected ones off target.
+
+    ``flat``: what became of its master flat, where this run makes it.
+    """
+    if flat and flat.status == REFUSED:
+        raise GoafetchError(f"its flat {Path(str(group.flat)).name} could not be made", remedy=flat.reason)
+    key = visit_key(group, flat, tools)
+    todo = _missing(group, key, tools)
     if todo:
-        wanted = frozenset(name.name for frame in todo for name in products.of_frame(frame, work.workspace))
-        calibrations: dict[str, Any] = {"flat": group.flat, "bpm": group.bpm}
-        made = _run(FRAME_RECIPE, group.inputs, work, notify, key, refused, **calibrations, wanted=wanted)
-        made = [product for product in made if product.name in wanted]
-        products.remember(made, key, work.verified)
-    work.refused[key] = refused
-    done = tuple(p for f in group.frames for p in current(f, key, work))
+        wanted = frozenset(name.name for frame in todo for name in of_frame(frame, tools.workspace))
+        calibrations = {"flat": group.flat, "bpm": group.bpm, "wanted": wanted}
+        made = _run(FRAME_RECIPE, group.inputs, tools, notify, key, **calibrations)
+        tools.cache.remember((product for product in made if product.name in wanted), key)
+    done = _done(group, key, tools)
+    new = {exposure_name(frame) for frame in todo}
     for product in done:
-        work.keys[product] = key
-        if exposure_name(product) not in {exposure_name(f) for f in todo}:
+        if exposure_name(product) not in new:
             notify(Reused(product))
-    work.on_target[group] = tuple(p for p in done if p.stem.endswith("_skyCorrected"))
-    return Outcome(group.name, group.kind, MADE if todo else REUSED, done, redone=len(todo))
+    return Outcome(group.name, group.kind, MADE if todo else REUSED, done, redone=len(todo), key=key)
 
 
-def make_stack(stack: Stack, work: Work, notify: Notify) -> Outcome:
-    """One image from the sky-subtracted frames of all visits."""
-    frames = [path for group in stack.groups for path in work.on_target.get(group, ())]
-    if not frames and is_sky(stack, work):
+def make_stack(
+    stack: Stack, tools: Tools, notify: Notify, visits: Sequence[Outcome], find: Callable[[], Given]
+) -> Outcome:
+    """One image from the sky-subtracted frames of all visits, with the files that it finds."""
+    frames = [path for visit in visits for path in visit.on_target]
+    if not frames and is_sky(stack, visits):
         notify(Decided("no stack of these exposures", ONLY_SKY))
         return Outcome(stack.name, stack.kind, SKY, reason=ONLY_SKY)
     if not frames:
         raise GoafetchError("none of its frames could be reduced", remedy="see the reasons above")
-    given = work.references.of_stack(stack, work.parameters, notify)
-    key = stack_key(frames, given, work)
-    # Named by the first exposure that is in it: not always the first, for some cannot be aligned.
-    names = (work.workspace.playground / f"{exposure_name(frame)}_image.fits" for frame in frames)
-    made = [name for name in names if products.is_current(name, key, work.verified)]
-    refused = dict(work.refused_before.get(key, {})) if made else {}
-    status = REUSED if made else MADE
+    given = find()
+    key = stack_key(visits, given, tools)
+    current = next((name for name in _stack_names(frames, tools) if tools.cache.is_current(name, key)), None)
+    if current:
+        notify(Reused(current))
+        return Outcome(stack.name, stack.kind, REUSED, (current,), key=key)
+    made = _run(STACK_RECIPE, frames, tools, notify, key, parameters=given.parameters)
+    tools.cache.remember(made, key)
+    return Outcome(stack.name, stack.kind, MADE, tuple(made), redone=len(made), key=key)
+
+
+# --- what a run would make anew, and why: the stages by their keys alone ------------------------------
+
+
+def foresee_flat(group: Group, tools: Tools) -> Outcome:
+    """What would become of a master flat."""
+    key, product = flat_key(group, tools), tools.workspace.playground / group.product
+    if tools.cache.is_current(product, key):
+        return Outcome(group.name, FLAT, CURRENT, (product,), key=key)
+    return Outcome(group.name, FLAT, TO_BE_MADE, (product,), _why(product, key, tools), key=key)
+
+
+def foresee_visit(group: Group, tools: Tools, flat: Outcome | None) -> Outcome:
+    """What would become of the frames of a visit."""
+    key = visit_key(group, flat, tools)
+    done, todo = _done(group, key, tools), _missing(group, key, tools)
+    if not todo:
+        return Outcome(group.name, group.kind, CURRENT, done, key=key)
+    there = [place for frame in todo for place in of_frame(frame, tools.workspace) if place.exists()]
+    reasons = dict.fromkeys(_why(place, key, tools) for place in there)
+    missing = len(todo) - len({exposure_name(place) for place in there})
+    if missing:
+        reasons[f"{missing} of {len(group.frames)} are not there"] = None
+    return Outcome(group.name, group.kind, TO_BE_MADE, (), "; ".join(reasons), redone=len(todo), key=key)
+
+
+def foresee_stack(
+    stack: Stack, tools: Tools, visits: Sequence[Outcome], find: Callable[[], Given]
+) -> Outcome:
+    """What would become of a stack."""
+    frames = [path for visit in visits for path in visit.on_target]
+    if any(visit.status == TO_BE_MADE for visit in visits):
+        return Outcome(stack.name, stack.kind, TO_BE_MADE, reason="its frames are to be made")
+    if not frames and is_sky(stack, visits):
+        return Outcome(stack.name, stack.kind, CURRENT, reason=ONLY_SKY)
+    if not frames:
+        reason = "none of its frames could be reduced before"
+        return Outcome(stack.name, stack.kind, TO_BE_MADE, reason=reason)
+    key, names = stack_key(visits, find(), tools), _stack_names(frames, tools)
+    made = tuple(name for name in names if tools.cache.is_current(name, key))
     if made:
-        notify(Reused(made[0]))
-    else:
-        made = _run(STACK_RECIPE, frames, work, notify, key, refused, parameters=given.parameters)
-        products.remember(made, key, work.verified)
-        _draw(made[0], work)
-    work.refused[key] = refused
-    work.references.made[stack] = (made[0], key)
-    return Outcome(stack.name, stack.kind, status, tuple(made), redone=len(made) if status == MADE else 0)
+        return Outcome(stack.name, stack.kind, CURRENT, made, key=key)
+    there = next((name for name in names if name.exists()), names[0])
+    return Outcome(stack.name, stack.kind, TO_BE_MADE, (there,), _why(there, key, tools), key=key)
 
 
-def _draw(stack: Path, work: Work) -> None:
-    """Have a stack drawn for the report by workers that have nothing else to do."""
-    from goafetch.report.drawing.parts import begin_parts
+def _why(product: Path, key: str, tools: Tools) -> str:
+    """Why a product is not current: it is missing, damaged, or was made from something else."""
+    from reducer.errors import BadFile
+    from reducer.fitsio import key_of
 
-    if len(work.drawn) < DRAWN_AHEAD:
-        work.drawn[stack] = begin_parts(stack, work.workspace.report, work.pool.when_idle)
+    if not product.exists():
+        return "not there yet"
+    try:
+        old = key_of(product)
+    except BadFile as error:
+        return str(error)
+    if old == key:
+        return "damaged"
+    before, now = tools.cache.facts(old), tools.cache.facts(key)
+    return what_changed(before, now) if before and now else "made by other means"
 
 
 # --- what they share ---------------------------------------------------------------------------------
 
 
-def is_sky(stack: Stack, work: Work) -> bool:
+def is_sky(stack: Stack, visits: Sequence[Outcome]) -> bool:
     """Whether all that was made of a stack's exposures is off target, where another pointing may be on it."""
-    made = [
-        p
-        for group in stack.groups
-        for frame in group.frames
-        for p in products.of_frame(frame, work.workspace)
-    ]
-    off_target = any(path in work.keys and path.stem.endswith("_flatCorrected") for path in made)
-    return off_target and all(group.lent for group in stack.groups)
+    return any(visit.off_target for visit in visits) and all(group.lent for group in stack.groups)
 
 
-def current(frame: Path, key: str, work: Work) -> tuple[Path, ...]:
-    """The products of a raw frame that carry the key: one, or none."""
-    names = products.of_frame(frame, work.workspace)
-    return tuple(name for name in names if products.is_current(name, key, work.verified))
+def flat_key(group: Group, tools: Tools) -> str:
+    """The key of a master flat, by its frames and its mask."""
+    return _group_key(FLAT_RECIPE, group, {}, tools)
 
 
-def group_key(recipe: str, group: Group, work: Work) -> str:
-    """The key of what a recipe makes of a group, by its frames and calibrations."""
-    calibrations = {}
-    if group.flat is not None:
-        calibrations["flat"] = work.keys.get(group.flat) or work.verified.md5(group.flat)
+def visit_key(group: Group, flat: Outcome | None, tools: Tools) -> str:
+    """The key of what is made of a visit, by its frames and calibrations."""
+    if group.flat is None:
+        return _group_key(FRAME_RECIPE, group, {}, tools)
+    content = flat.key if flat else tools.cache.verified.md5(group.flat)
+    return _group_key(FRAME_RECIPE, group, {"flat": content}, tools)
+
+
+def _group_key(recipe: str, group: Group, calibrations: dict[str, str], tools: Tools) -> str:
     if group.bpm is not None:
-        calibrations["bpm"] = work.verified.md5(group.bpm)
-    return work.ledger.enter(facts_of(recipe, md5s(group.inputs, work), calibrations, work.parameters))
+        calibrations["bpm"] = tools.cache.verified.md5(group.bpm)
+    return tools.cache.enter(facts_of(recipe, tools.cache.md5s(group.inputs), calibrations, tools.parameters))
 
 
-def stack_key(frames: Sequence[Path], given: Given, work: Work) -> str:
+def stack_key(visits: Sequence[Outcome], given: Given, tools: Tools) -> str:
     """The key of a stack, by those of its frames and the content of catalogues."""
-    inputs = {path.name: work.keys[path] for path in frames}
-    return work.ledger.enter(facts_of(STACK_RECIPE, inputs, given.contents, work.parameters))
+    inputs = {path.name: visit.key for visit in visits for path in visit.on_target}
+    return tools.cache.enter(facts_of(STACK_RECIPE, inputs, given.contents, tools.parameters))
 
 
-def hash_ahead(files: Iterable[Path], work: Work) -> bool:
-    """Have idle workers read the files whose md5 is not known yet; returns whether there are any."""
-    new = [path for path in files if work.verified.proof(path) is None]
-    work.hashes |= {path: work.pool.when_idle(md5_of, path) for path in new}
-    return bool(new)
+def _stack_names(frames: Sequence[Path], tools: Tools) -> list[Path]:
+    """What a stack may be called: by the first exposure that is in it, for some cannot be aligned."""
+    return [tools.workspace.playground / f"{exposure_name(frame)}_image.fits" for frame in frames]
 
 
-def md5s(files: Sequence[Path], work: Work) -> dict[str, str]:
-    """The md5 of each file by name; those that are not known yet are read by all workers together."""
-    unknown = [path for path in files if work.verified.proof(path) is None]
-    ahead = {path: work.hashes.pop(path) for path in unknown if path in work.hashes}
-    begun = {path: future for path, future in ahead.items() if not future.cancel()}
-    todo = [path for path in unknown if path not in begun]
-    for path, md5 in zip(todo, work.pool.map(md5_of, todo), strict=True):
-        work.verified.remember(path, md5)
-    for path, future in begun.items():
-        work.verified.remember(path, future.result())
-    return {path.name: work.verified.md5(path) for path in files}
+def _done(group: Group, key: str, tools: Tools) -> tuple[Path, ...]:
+    """The products of a visit's frames that carry the key."""
+    places = (place for frame in group.frames for place in of_frame(frame, tools.workspace))
+    return tuple(place for place in places if tools.cache.is_current(place, key))
+
+
+def _missing(group: Group, key: str, tools: Tools) -> list[Path]:
+    """The frames of a visit without a product that carries the key, and that were not refused under it."""
+    done = {exposure_name(product) for product in _done(group, key, tools)}
+    refused = {event.name for event in tools.cache.told(key) if isinstance(event, Refusal)}
+    return [frame for frame in group.frames if exposure_name(frame) not in done and frame.name not in refused]
 
 
 def _run(
-    recipe: str,
-    frames: Sequence[Path],
-    work: Work,
-    notify: Notify,
-    key: str,
-    refused: dict[str, str] | None = None,
-    **given: Any,
+    recipe: str, frames: Sequence[Path], tools: Tools, notify: Notify, key: str, **given: Any
 ) -> list[Path]:
-    """Run a recipe over files; returns the products that it wrote, and notes the frames that it refused."""
+    """Run a recipe over files; returns the products that it wrote."""
     from reducer import recipes
     from reducer.frame import Context
     from reducer.run import open_frames, run_recipe
@@ -243,20 +275,19 @@ def _run(
     given_names = {exposure_name(frame): frame.name for frame in frames}
 
     def tell(event: Event, /) -> None:
-        if isinstance(event, Refusal) and refused is not None:
+        if isinstance(event, Refusal):
             # A step may know a frame by the name of what it was to become.
             event = replace(event, name=given_names.get(exposure_name(Path(event.name)), event.name))
-            refused[event.name] = event.reason
         notify(event)
 
     context = Context(
-        folder=work.workspace.playground,
+        folder=tools.workspace.playground,
         notify=listener(tell),
-        map=work.pool.map,
-        raw_md5=md5s(frames, work),
+        map=tools.pool.map,
+        raw_md5=tools.cache.md5s(frames),
         key=key,
-        memory=work.memory,
-        **{"parameters": work.parameters, **given},
+        memory=tools.memory,
+        **{"parameters": tools.parameters, **given},
     )
     opened = open_frames(frames, context.notify)
     return [ref.path for ref in run_recipe(getattr(recipes, recipe), opened, context)]

@@ -129,6 +129,11 @@ class Plan:
         yield from self.flats
         yield from self.visits
 
+    def items(self) -> Iterator[Group | Stack]:
+        """The groups, and the stacks that are made of them."""
+        yield from self.groups()
+        yield from self.stacks
+
     def table(self) -> list[dict[str, Any]]:
         """A row for each group: its frames, its calibrations, and what it becomes."""
         return [

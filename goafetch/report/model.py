@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from goafetch.errors import UsageError, WorkspaceError
-from goafetch.events import CalibrationChoice, Event, Warned, as_document, event_of
+from goafetch.events import CalibrationChoice, Event, Warned, as_document, from_document
 from goafetch.workspace import write_atomically
 
 FILE = "playground/run.json"
@@ -127,7 +127,7 @@ def read_summary(folder: Path) -> RunSummary:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         lists = {key: tuple(_make(kind, item) for item in document[key]) for key, kind in _LISTS.items()}
-        told = {key: tuple(_event(item) for item in document[key]) for key in _EVENTS}
+        told = {key: tuple(map(from_document, document[key])) for key in _EVENTS}
         summary: RunSummary = _make(RunSummary, document | lists | told)
     except FileNotFoundError as error:
         raise WorkspaceError(
@@ -141,10 +141,6 @@ def read_summary(folder: Path) -> RunSummary:
             remedy="repeat the run: it remakes this file, and nothing else that is not missing",
         ) from error
     return summary
-
-
-def _event(item: Mapping[str, Any]) -> Event:
-    return event_of(item["event"], {key: value for key, value in item.items() if key != "event"})
 
 
 def _make(kind: type[Any], item: Mapping[str, Any]) -> Any:

@@ -16,7 +16,8 @@ from visits import START, build, crowd, moving, skies, visit
 
 from goafetch.api.disco import disco
 from goafetch.events import Decided, Warned
-from goafetch.pipeline import RunReport, run
+from goafetch.pipeline.run import run
+from goafetch.pipeline.summary import RunReport
 from goafetch.practice.pointings import with_target
 from goafetch.words import words
 from reducer.errors import CannotAlign

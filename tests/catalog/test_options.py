@@ -8,8 +8,8 @@ import pytest
 
 from goafetch.errors import UsageError
 from goafetch.events import silent
-from goafetch.pipeline import run
-from goafetch.pipeline.references import Choices, References
+from goafetch.pipeline.catalogues import Choices, References
+from goafetch.pipeline.run import run
 from goafetch.workspace import Workspace
 from reducer.errors import BadFile
 
@@ -29,7 +29,7 @@ class Stack(SimpleNamespace):
 @pytest.fixture
 def references(tmp_path, monkeypatch):
     """Make the references of a run in which some stacks point somewhere, in a place without a network."""
-    monkeypatch.setattr("goafetch.pipeline.references._place_of", lambda stack: (100.0, -30.0))
+    monkeypatch.setattr("goafetch.pipeline.catalogues._place_of", lambda stack: (100.0, -30.0))
     workspace = Workspace(tmp_path)
     workspace.make()
 
@@ -100,8 +100,7 @@ def test_science_takes_the_zeropoint_of_the_nearest_standard(references, tmp_pat
     found = references(science, early, near, catalog="none", phot_catalog="none")
     assert found.standard_of(science) is near
     assert found.standard_of(near) is None
-    found.made[near] = (tmp_path / "near_image.fits", "its key")
-    given = found.of_stack(science, {}, silent)
+    given = found.of_stack(science, {}, silent, (tmp_path / "near_image.fits", "its key"))
     assert given.parameters["measureZeropoint"]["standard"].endswith("near_image.fits")
     assert "its key" in given.contents.values()
 

@@ -16,8 +16,9 @@ from told import Told
 from goafetch.config import Settings
 from goafetch.engine.cluster import Cluster, ClusterError
 from goafetch.events import Retry, Warned
-from goafetch.pipeline import RunReport, run_many
-from goafetch.pipeline.job import Request, run_job
+from goafetch.pipeline.multi_program import run_many
+from goafetch.pipeline.run import Request, run_job
+from goafetch.pipeline.summary import RunReport
 
 
 def test_workers_lost_three_times_cost_only_their_tasks(tmp_path: Path) -> None:

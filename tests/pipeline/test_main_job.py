@@ -14,7 +14,8 @@ from told import Told
 
 from goafetch.errors import ArchiveError, NothingFound
 from goafetch.events import Decided, Warned
-from goafetch.pipeline import RunReport, run
+from goafetch.pipeline.run import run
+from goafetch.pipeline.summary import RunReport
 from goafetch.practice.archive import prepare
 from goafetch.practice.server import serve
 from goafetch.words import words

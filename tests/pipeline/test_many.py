@@ -16,9 +16,10 @@ from goafetch.config import Settings
 from goafetch.console import Terminal
 from goafetch.errors import UsageError
 from goafetch.events import CalibrationChoice, Made, Refusal, StageBegun, StageEnded, Warned
-from goafetch.pipeline import Failed, RunReport, many_requests, read_targets, run, run_many
-from goafetch.pipeline.many import by_name
-from goafetch.pipeline.places import open_pool, share_of, smallest
+from goafetch.pipeline.multi_program import Failed, by_name, many_requests, read_targets, run_many
+from goafetch.pipeline.resources import open_pool, share_of, smallest
+from goafetch.pipeline.run import run
+from goafetch.pipeline.summary import RunReport
 
 
 @pytest.fixture(scope="module")

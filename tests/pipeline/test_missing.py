@@ -17,8 +17,8 @@ from goafetch.archive.query import Criteria
 from goafetch.config import Settings
 from goafetch.errors import UsageError
 from goafetch.events import Event, Refusal
-from goafetch.pipeline import run
 from goafetch.pipeline.raw_files import RawFiles, fetch_raw_files
+from goafetch.pipeline.run import run
 from goafetch.practice.archive import prepare
 from goafetch.practice.goa.faults import Fault
 from goafetch.practice.server import PracticeArchive, serve

@@ -20,7 +20,8 @@ import pytest
 from astropy.io import fits
 from real_headers import REAL, real_headers
 
-from goafetch.pipeline import RunReport, run
+from goafetch.pipeline.run import run
+from goafetch.pipeline.summary import RunReport
 from goafetch.practice.exposure.night import Night
 from goafetch.practice.simulate import build_program
 from reducer.astrometry.sky import plane_to_sky, sky_to_plane

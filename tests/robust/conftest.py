@@ -9,7 +9,7 @@ from caged import Here
 from tiny_program import write_program
 
 from goafetch.config import Settings
-from goafetch.pipeline.job import Request, run_job
+from goafetch.pipeline.run import Request, run_job
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from crashing.sitecustomize import arm
 from same_products import differences, entries, leftovers
 
 from goafetch.config import Settings
-from goafetch.pipeline.job import Request, run_job
+from goafetch.pipeline.run import Request, run_job
 
 GOAFETCH = Path(sys.executable).with_name("goafetch")
 STARTUP = Path(__file__).resolve().parents[1] / "support" / "crashing"

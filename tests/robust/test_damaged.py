@@ -14,8 +14,8 @@ from tiny_program import ON_TARGET, SIDE, name_of
 
 from goafetch.config import Settings
 from goafetch.events import Event, Refusal
-from goafetch.pipeline.job import Request, run_job
-from goafetch.pipeline.products import is_current
+from goafetch.pipeline.cache import is_current
+from goafetch.pipeline.run import Request, run_job
 from goafetch.plan.sort import sort_frames, unreadable
 from goafetch.workspace import Verified
 from reducer.fitsio import key_of

@@ -17,7 +17,7 @@ from same_products import differences, leftovers
 
 from goafetch.config import Settings
 from goafetch.errors import WorkspaceError, describe
-from goafetch.pipeline.job import Request, run_job
+from goafetch.pipeline.run import Request, run_job
 from goafetch.workspace import Workspace
 
 NOBODY = 65534

@@ -24,7 +24,7 @@ RUNS, SECONDS = 25, 60
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks run in this process, so that a case costs no new ones."""
-    monkeypatch.setattr("goafetch.pipeline.job.open_pool", lambda *_: Here())
+    monkeypatch.setattr("goafetch.pipeline.run.open_pool", lambda *_: Here())
 
 
 def type_run(raw: Path, changed: dict[str, bytes], folder: Path) -> None:

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from mutants import changed_headers, damaged_files, header_changes
 from tiny_program import LAMPS_OFF, LAMPS_ON, ON_SKY, ON_TARGET, SIDE, name_of
 
-from goafetch.config import Settings
-from goafetch.pipeline.execute import Work, execute
-from goafetch.pipeline.job import plan_files, survey
+from goafetch.pipeline.cache import Cache
+from goafetch.pipeline.catalogues import Choices, References
+from goafetch.pipeline.execute import execute
+from goafetch.pipeline.run import RawFrames, plan_files, survey
+from goafetch.pipeline.stages import Tools
 from goafetch.plan.model import Plan
 from goafetch.plan.sort import Wanted
 from goafetch.workspace import Workspace
@@ -43,10 +45,14 @@ def reduce_with(raw: Path, changed: dict[str, bytes], folder: Path, reduced: boo
     files = sorted(workspace.playdata.iterdir())
     with time_limit():
         facts, unreadable = survey(files)
-        plan = plan_files(facts, workspace, Settings(), Wanted(), refuse_faults, unreadable)
-        work = Work(workspace, Here(), refuse_faults, {}, workspace.verified())
+        raw = RawFrames(facts, unreadable)
+        plan = plan_files(raw, workspace, (), Wanted(), refuse_faults)
         if reduced:
-            execute(Plan(plan.flats, plan.visits, (), plan.left_out, plan.warnings), work)
+            pool = Here()
+            tools = Tools(workspace, pool, Cache(workspace, pool), {})
+            references = References(Choices("none", "none"), workspace)
+            frames = Plan(plan.flats, plan.visits, (), plan.left_out, plan.warnings)
+            execute(frames, tools, references, refuse_faults)
     return plan
 
 

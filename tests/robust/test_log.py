@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from caged import Here
 from shell import Shell
 
+from goafetch.config import Settings
 from goafetch.console.output import DEBUG
 from goafetch.errors import Failure, describe
-from goafetch.events import Noted, Progressed, Transfer, silent
+from goafetch.events import (
+    CalibrationChoice,
+    Decided,
+    Noted,
+    Progressed,
+    Separation,
+    SkyChoice,
+    Transfer,
+    silent,
+)
 from goafetch.pipeline.log import logged
+from goafetch.pipeline.run import Request, run_job
+from goafetch.report.model import read_summary
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO   |WARNING|ERROR  ) \S.*")
 
@@ -34,6 +48,24 @@ def test_a_run_leaves_a_log_for_people_and_one_for_machines(tiny_whole: Path) ->
     assert all(re.search(rf"^\|.*`{kind}`.*\|.*\|$", page, re.MULTILINE) for kind in kinds)
     made = {Path(event["path"]).name for event in events if event["event"] == "made"}
     assert made >= {path.name for path in (tiny_whole / "playground").glob("*_skyCorrected.fits")}
+
+
+def test_a_run_that_reuses_all_tells_the_same_facts(
+    tiny_night: Path, tiny_whole: Path, tmp_path: Path
+) -> None:
+    """Though the summary of the run that made it is gone: facts are kept with what they are about."""
+    first = read_summary(tiny_whole)
+    assert {type(event) for event in first.decisions} == {Decided, Separation, SkyChoice, CalibrationChoice}
+    assert any(event.group for event in first.warnings)
+    shutil.copytree(tiny_whole, tmp_path / "ws", symlinks=True)
+    (tmp_path / "ws/playground/run.json").unlink()
+    for path in (tmp_path / "ws/playdata").iterdir():
+        path.unlink()
+    report = run_job(Request(str(tiny_night), into=tmp_path / "ws"), Settings(), pool=Here())
+    assert report.redone == 0
+    again = read_summary(tmp_path / "ws")
+    for told in ("decisions", "warnings", "exposures", "exclusions"):
+        assert getattr(again, told) == getattr(first, told)
 
 
 def test_lines_are_whole_flushed_and_appended_from_several_threads(tmp_path: Path) -> None:

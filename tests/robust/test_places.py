@@ -14,7 +14,7 @@ from same_products import differences
 from goafetch.config import Settings
 from goafetch.errors import UsageError
 from goafetch.pipeline.folder import take_folder
-from goafetch.pipeline.job import Request, run_job
+from goafetch.pipeline.run import Request, run_job
 from goafetch.workspace import Verified, Workspace, held
 
 

@@ -13,7 +13,8 @@ import pytest
 from astropy.io import fits
 from visits import DITHER, START, build, crowd, moving, skies, visit
 
-from goafetch.pipeline import RunReport, run
+from goafetch.pipeline.run import run
+from goafetch.pipeline.summary import RunReport
 from goafetch.practice.exposure.night import Exposure
 from goafetch.practice.exposure.scene import Field, Galaxy
 from goafetch.practice.pointings import beside, with_target

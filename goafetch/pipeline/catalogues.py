@@ -63,15 +63,11 @@ class Given:
 
 @dataclass
 class References:
-    """The files for each stack of a plan.
-
-    ``made``: stacks of standards by now: their product and its key.
-    """
+    """The files for each stack of a plan, sought in a thread of its own."""
 
     choices: Choices
     workspace: Workspace
     server: str = SERVER
-    made: dict[Stack, tuple[Path, str]] = field(default_factory=dict)
     _standards: tuple[Stack, ...] = ()
     _places: dict[Stack, Place | None] = field(default_factory=dict)
     _said: list[Event] = field(default_factory=list)
@@ -108,8 +104,17 @@ class References:
         )
         return best(need, offered)
 
-    def of_stack(self, stack: Stack, parameters: Mapping[str, Mapping[str, Any]], notify: Notify) -> Given:
-        """What a stack's steps are given: the files, beside the user's own parameters, which win."""
+    def of_stack(
+        self,
+        stack: Stack,
+        parameters: Mapping[str, Mapping[str, Any]],
+        notify: Notify,
+        standard: tuple[Path, str] | None = None,
+    ) -> Given:
+        """What a stack's steps are given: the files, beside the user's own parameters, which win.
+
+        ``standard``: the stack of the standard and its key.
+        """
         self._await(notify)
         self._tell_far_standards(stack, notify)
         files = self._files(stack)
@@ -119,8 +124,7 @@ class References:
             for ((step, name), path), mine in zip(files.items(), own, strict=True)
             if (mine or path) and Path(str(mine or path)).is_file() and name != "standard"
         }
-        standard = self.made.get(self.standard_of(stack) or stack)
-        if standard and stack.kind == SCIENCE:
+        if standard:
             files["measureZeropoint", "standard"] = standard[0]
             contents["measureZeropoint:standard"] = standard[1]
         merged = {step: dict(values) for step, values in parameters.items()}

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from goafetch.config import Settings
+from goafetch.config import Settings, load_settings, parse_size
 from goafetch.errors import FAILED, Failure, UsageError, describe
-from goafetch.events import Fault, Notify, Refusal
-from goafetch.pipeline.job import Request, run_job
-from goafetch.pipeline.places import open_pool
-from goafetch.pipeline.result import RunReport
+from goafetch.events import Fault, Notify, Refusal, silent
+from goafetch.pipeline.resources import open_pool
+from goafetch.pipeline.run import Request, make_request, run_job
+from goafetch.pipeline.summary import RunReport
 from goafetch.text import read_names
 
 #: Programs at work at a time here, and workers of a cluster for each program more.
@@ -40,6 +40,40 @@ class Failed:
     def as_document(self) -> dict[str, Any]:
         """As plain values, for JSON."""
         return {"program": self.program, "error": asdict(self.failure)}
+
+
+def run_many(
+    targets: Iterable[str | Path],
+    *,
+    into: str | Path | None = None,
+    archive: str | None = None,
+    workers: int | None = None,
+    memory: str | int | None = None,
+    cluster: str | None = None,
+    notify: Notify = silent,
+    **choices: Any,
+) -> list[RunReport | Failed]:
+    """Reduce many programs in the same workers, each below ``into``, with one index for all reports.
+
+    ``targets``: program IDs, folders, or '@FILE' for a list of them; the rest as for ``run``. A program that
+    fails does not stop the others: a Failed stands in its place.
+    """
+    requests = many_requests(read_targets(targets), into, **choices)
+    size = parse_size(memory) if isinstance(memory, str) else memory
+    root = Path(into) if into else None
+    settings = load_settings(root, archive=archive, workers=workers, memory=size, cluster=cluster)
+    reports = run_all(requests, settings, notify)
+    if not requests[0].dry_run and not all(isinstance(report, Failed) for report in reports):
+        index_of(Path(into or "."), requests, reports)
+    return reports
+
+
+def many_requests(targets: Iterable[str], into: str | Path | None, **choices: Any) -> list[Request]:
+    """A request for each target, each once; with ``into`` each has a folder of its own name there."""
+    requests = [make_request(target, **choices) for target in targets]
+    if into is not None:
+        requests = [replace(one, into=Path(into) / one.workspace.root.name) for one in requests]
+    return each_apart(requests)
 
 
 def read_targets(words: Iterable[str | Path]) -> list[str]:

@@ -1,0 +1,151 @@
+"""Products as the cache: which are current, what was told while they were made; calibrations among them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from calstore.associate import PROCESSED_FLAT, Calibration
+from calstore.store import CalStore
+from goafetch.config import Settings
+from goafetch.engine.pool import WorkspacePool
+from goafetch.events import Event, as_document, from_document
+from goafetch.plan.decide import promise
+from goafetch.plan.keys import Facts, product_key
+from goafetch.plan.model import Group
+from goafetch.workspace import Verified, Workspace, link_or_copy, md5_of, read_json, write_atomically
+from reducer.headers.same import exposure_name
+
+
+class Cache:
+    """What is known of a workspace's files and products by their content.
+
+    A product carries the key of all that it was made from; for each key the facts that it stands for are
+    kept, so that a change can be told, and what was told while its products were made. Files whose md5 is
+    not known are read by the workers of ``pool``. May be used from several threads.
+    """
+
+    def __init__(self, workspace: Workspace, pool: WorkspacePool) -> None:
+        self.verified = workspace.verified()
+        self._path, self._pool = workspace.ledger, pool
+        self._entries: dict[str, dict[str, object]] = read_json(self._path)
+        self._under_way: dict[Path, Future[str]] = {}
+        self._lock = threading.Lock()
+
+    def enter(self, facts: Facts) -> str:
+        """Note what products depend on; returns their key."""
+        key = product_key(facts)
+        with self._lock:
+            self._entries.setdefault(key, dict(facts))
+        return key
+
+    def facts(self, key: str | None) -> Facts | None:
+        """What a key stands for, None where that is not known."""
+        return self._entries.get(key or "")
+
+    def told(self, key: str) -> tuple[Event, ...]:
+        """What was told while the products of a key were made."""
+        documents = self._entries.get(key, {}).get("told", ())
+        assert isinstance(documents, Sequence)
+        return tuple(map(from_document, documents))
+
+    def keep(self, key: str, told: Iterable[Event]) -> None:
+        """Note what was told while the products of a key were made."""
+        with self._lock:
+            self._entries[key]["told"] = [as_document(event) for event in told]
+
+    def is_current(self, product: Path, key: str) -> bool:
+        """Whether a product is whole and carries the key."""
+        return is_current(product, key, self.verified)
+
+    def remember(self, made: Iterable[Path], key: str) -> None:
+        """Note the key of products that were just written."""
+        for product in made:
+            self.verified.remember(product, key)
+
+    def read_ahead(self, files: Iterable[Path]) -> bool:
+        """Have idle workers read the files whose md5 is not known yet; returns whether there are any."""
+        new = [path for path in files if self.verified.proof(path) is None]
+        self._under_way |= {path: self._pool.when_idle(md5_of, path) for path in new}
+        return bool(new)
+
+    def md5s(self, files: Sequence[Path]) -> dict[str, str]:
+        """The md5 of each file by name; those that are not known yet are read by all workers together."""
+        unknown = [path for path in files if self.verified.proof(path) is None]
+        ahead = {path: self._under_way.pop(path) for path in unknown if path in self._under_way}
+        begun = {path: future for path, future in ahead.items() if not future.cancel()}
+        todo = [path for path in unknown if path not in begun]
+        for path, md5 in zip(todo, self._pool.map(md5_of, todo), strict=True):
+            self.verified.remember(path, md5)
+        for path, future in begun.items():
+            self.verified.remember(path, future.result())
+        return {path.name: self.verified.md5(path) for path in files}
+
+    def save(self) -> None:
+        """Write what is known."""
+        self.verified.save()
+        with self._lock:
+            write_atomically(self._path, json.dumps(self._entries, indent=0, default=str))
+
+
+def of_frame(frame: Path, workspace: Workspace) -> tuple[Path, Path]:
+    """What a raw frame may become: one of the two, by whether it is on target."""
+    own = workspace.playground / exposure_name(frame)
+    return Path(f"{own}_skyCorrected.fits"), Path(f"{own}_flatCorrected.fits")
+
+
+def is_current(product: Path, key: str, verified: Verified) -> bool:
+    """Whether a product is whole and carries the key: as remembered, else by its header and checksums."""
+    if not product.exists():
+        return False
+    if verified.proof(product) is not None:
+        return verified.proof(product) == key
+    from reducer.errors import BadFile
+    from reducer.fitsio import is_whole, key_of
+
+    try:
+        if key_of(product) != key or not is_whole(product):
+            return False
+    except BadFile:
+        return False  # cut short or overwritten: it is made again
+    verified.remember(product, key)
+    return True
+
+
+def keep_as_calibration(product: Path, calibrations: Path, kind: str = PROCESSED_FLAT) -> Path:
+    """Give a product its second place, such as calibrations/processed_flat/, as DRAGONS does."""
+    kept = calibrations / kind / product.name
+    if not (kept.exists() and kept.samefile(product)):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        temporary = kept.with_name(f".{kept.name}.new")
+        temporary.unlink(missing_ok=True)
+        link_or_copy(product, temporary)
+        temporary.replace(kept)
+    return kept
+
+
+def store_of(workspace: Workspace, settings: Settings) -> CalStore:
+    """The store that settings name, else the workspace's own."""
+    return CalStore(settings.store or workspace.calibrations / "calstore.json")
+
+
+def stored_calibrations(store: CalStore) -> list[Calibration]:
+    """What the store holds and the disk still has."""
+    if not store.exists:
+        return []
+    return [known for known in store.all() if Path(known.path).is_file()]
+
+
+def add_to_store(store: CalStore, flats: Mapping[Group, bool], workspace: Workspace) -> None:
+    """Enter the master flats that were made just now (True), and those that a killed run had made and not
+    entered."""
+    place = workspace.calibrations / PROCESSED_FLAT
+    promised = [(promise(group, place), new) for group, new in flats.items()]
+    store.init()
+    known = {Path(calibration.path).resolve() for calibration in store.all()} if promised else set()
+    missing = [flat for flat, new in promised if new or Path(flat.path).resolve() not in known]
+    if missing:
+        store.add(*missing)

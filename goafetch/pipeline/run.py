@@ -1,0 +1,364 @@
+"""The main job: raw files, a plan, its execution, the report; and the account of it all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calstore.associate import Calibration
+from goafetch.config import Settings, load_settings, parse_size
+from goafetch.errors import DONE, FAILED, UsageError
+from goafetch.events import Decided, Event, Notify, Planned, Refusal, StageBegun, StageEnded, Warned, silent
+from goafetch.pipeline.cache import Cache, add_to_store, store_of, stored_calibrations
+from goafetch.pipeline.catalogues import Choices, References
+from goafetch.pipeline.execute import execute, foresee, noted
+from goafetch.pipeline.folder import check_folder, is_workspace, take_folder
+from goafetch.pipeline.log import logged
+from goafetch.pipeline.resources import InThisProcess, check_cluster, note_compiled, open_pool, share_of
+from goafetch.pipeline.stages import MADE, TASK_MEMORY, Outcome, Tools
+from goafetch.pipeline.summary import RunReport, summarise
+from goafetch.plan.decide import make_plan
+from goafetch.plan.model import LeftOut, Plan
+from goafetch.plan.sort import Wanted
+from goafetch.report.model import write_summary
+from goafetch.workspace import Workspace, held, prepared
+from reducer.errors import ReducerError
+from reducer.headers.sky import SEPARATE
+
+if TYPE_CHECKING:
+    from goafetch.engine.pool import Pool, WorkspacePool
+    from goafetch.pipeline.raw_files import RawFiles
+    from reducer.headers.descriptors import Descriptors
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be run: a program ID or a folder, and the user's limits and choices."""
+
+    target: str
+    date: str | None = None
+    night: str | None = None
+    object: str | None = None
+    filter: str | None = None
+    into: Path | None = None
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    dry_run: bool = False
+    verify: bool = False
+    command: str = ""
+    catalog: str | Path = "auto"
+    phot_catalog: str | Path = "auto"
+    standards: str | Path | None = None
+
+    @property
+    def choices(self) -> Choices:
+        """What positions and magnitudes are to come from."""
+        return Choices(
+            str(self.catalog), str(self.phot_catalog), str(self.standards) if self.standards else None
+        )
+
+    @property
+    def wanted(self) -> Wanted:
+        """The limits that concern frames already here, and what separates their pointings."""
+        fraction = self.parameters.get("separateSky", {}).get("frac_FOV", SEPARATE)
+        return Wanted(self.object or "", self.filter or "", float(fraction))
+
+    @property
+    def is_program(self) -> bool:
+        """Whether the target reads as a program ID, which wins over a folder of that name."""
+        from goafetch.archive.query_syntax import is_identifier
+
+        return is_identifier(self.target)
+
+    @property
+    def workspace(self) -> Workspace:
+        """Where it happens: --into, else the program's name, or the folder itself if it is a workspace."""
+        if self.into is not None:
+            return Workspace(self.into)
+        if self.is_program:
+            return Workspace(Path(self.target.upper()))
+        folder = Path(self.target)
+        return Workspace(folder if is_workspace(folder) else Path(f"{folder.resolve().name}-reduced"))
+
+
+def run(
+    target: str | Path,
+    *,
+    into: str | Path | None = None,
+    archive: str | None = None,
+    workers: int | None = None,
+    memory: str | int | None = None,
+    cluster: str | None = None,
+    notify: Notify = silent,
+    **choices: Any,
+) -> RunReport:
+    """Reduce a program (fetched from the archive) or a folder of raw files to stacked images.
+
+    ``date``: UTC 'YYYYMMDD' or 'YYYYMMDD-YYYYMMDD'; ``night``: the date in file names; ``object``,
+    ``filter``: only these. ``parameters``: 'step:name=value' texts, or a mapping of 'step:name' to values.
+    ``keep``: steps whose frames stay. ``dry_run``: only say what would be done; ``verify``: hash every file
+    again.
+    ``memory``: bytes, or a text such as '1500M'. ``cluster``: address of a dask scheduler, or 'local' (from
+    a script of your own, below ``if __name__ == "__main__":``).
+    ``catalog``: what positions are tied to, 'auto' (Gaia, else 2MASS), 'gaia', '2mass', 'none' or a file;
+    ``phot_catalog``: magnitudes of stars in the field, 'auto', '2mass', 'none' or a file; ``standards``: a
+    file with magnitudes of standard stars. ``notify`` is given events (see ``goafetch.events``).
+    Raises GoafetchError (or an error of the reducer or store) where nothing could be done; what was
+    refused is in the report.
+    """
+    request = make_request(target, into=into, **choices)
+    size = parse_size(memory) if isinstance(memory, str) else memory
+    root = request.workspace.root
+    settings = load_settings(root, archive=archive, workers=workers, memory=size, cluster=cluster)
+    return run_job(request, settings, notify)
+
+
+def make_request(
+    target: str | Path,
+    *,
+    into: str | Path | None = None,
+    parameters: Iterable[str] | Mapping[str, Any] = (),
+    keep: Iterable[str] = (),
+    **choices: Any,
+) -> Request:
+    """A request from what a user gives; ``choices`` are the other fields of Request."""
+    from reducer.parameters import parse
+
+    pairs = parameters.items() if isinstance(parameters, Mapping) else map(_split, parameters)
+    chosen = parse([*pairs, *((f"{step}:write_outputs", True) for step in keep)])
+    return Request(str(target), into=Path(into) if into else None, parameters=chosen, **choices)
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"{text!r} sets nothing", "STEP:PARAM=VALUE, such as skyCorrect:offset_sky=False")
+    return name, value
+
+
+def run_job(
+    request: Request,
+    settings: Settings | None = None,
+    notify: Notify = silent,
+    pool: Pool | None = None,
+    fetching: AbstractContextManager[Any] | None = None,
+) -> RunReport:
+    """Do the main job for one program or folder.
+
+    ``pool``: the workers, by default some of its own. ``fetching`` is entered while files are fetched, so
+    that of several programs one at a time burdens the archive.
+    """
+    request.choices.check()
+    if not request.is_program:
+        check_folder(Path(request.target))
+    settings = settings or load_settings(request.workspace.root)
+    # A cluster's workers start in folders of their own.
+    workspace = Workspace(request.workspace.root.absolute()) if settings.cluster else request.workspace
+    if request.dry_run:
+        return rehearse(Begun(request, workspace, settings, notify))
+    with (
+        prepared(workspace),
+        held(workspace, notify),
+        logged(notify, workspace.log, workspace.events) as tell,
+    ):
+        run = Begun(request, workspace, settings, tell)
+        with nullcontext(pool) if pool else open_pool(settings, run.note) as workers:
+            return perform(run, workers, fetching or nullcontext())
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that has begun: what is asked, where, and whom it tells; ``told``: what its report will tell
+    besides what the stages did."""
+
+    request: Request
+    workspace: Workspace
+    settings: Settings
+    tell: Notify
+    told: list[Event] = field(default_factory=list)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def note(self, event: Event, /) -> None:
+        """Tell an event that is about no stage."""
+        noted(self.told, self.tell)(event)
+
+    def tools(self, pool: WorkspacePool, memory: int = TASK_MEMORY) -> Tools:
+        """What its stages work with."""
+        cache = Cache(self.workspace, pool)
+        return Tools(self.workspace, pool, cache, self.request.parameters, memory)
+
+    def report(
+        self, plan: Plan, outcomes: Sequence[Outcome], fetched: RawFiles | None, seconds: float = 0.0
+    ) -> RunReport:
+        """What it came to, but for its page."""
+        summary = summarise(
+            plan,
+            outcomes,
+            self.told,
+            self.workspace.root,
+            fetched,
+            program=self.request.target,
+            command=self.request.command,
+            parameters=self.request.parameters,
+            started=self.started.isoformat(timespec="seconds"),
+            seconds=seconds,
+        )
+        return RunReport(self.workspace, plan, tuple(outcomes), summary, None, DONE)
+
+
+def perform(run: Begun, pool: Pool, fetching: AbstractContextManager[Any]) -> RunReport:
+    """Fetch or link the raw files, plan, reduce, and report."""
+    begun, workspace, store = time.perf_counter(), run.workspace, store_of(run.workspace, run.settings)
+    tools = run.tools(pool.at(workspace.workers_lock), share_of(run.settings, pool.workers))
+    if run.request.verify:
+        tools.cache.verified.forget()
+    stored = stored_calibrations(store)
+    check_cluster(pool, workspace)
+    pool.start()  # they import what they need beside the planning
+    with fetching:
+        raw = _raw_frames(run, tools, stored)
+    plan = plan_files(raw, workspace, stored, run.request.wanted, run.note)
+    references = References(run.request.choices, workspace)
+    references.begin(plan.stacks)
+    outcomes = execute(plan, tools, references, run.tell, stored, raw.flats)
+    if any(outcome.redone for outcome in outcomes):
+        note_compiled()
+    standing = {flat: made for flat, made in zip(plan.flats, outcomes, strict=False) if made.products}
+    add_to_store(store, {flat: made.status == MADE for flat, made in standing.items()}, workspace)
+    tools.cache.verified.save()
+    report = run.report(plan, outcomes, raw.fetched, seconds=time.perf_counter() - begun)
+    write_summary(workspace.root, report.summary)
+    code = FAILED if report.shortcomings else DONE
+    return replace(report, report=_page(run, tools, outcomes), exit_code=code)
+
+
+def rehearse(run: Begun) -> RunReport:
+    """Say what would be fetched and reduced, and why, and touch nothing.
+
+    What it foretells is no failure of its own; that files cannot be had, or read, is one.
+    """
+    tools = run.tools(InThisProcess())
+    stored = stored_calibrations(store_of(run.workspace, run.settings))
+    raw = _raw_frames(run, tools, stored)
+    plan = plan_files(raw, run.workspace, stored, run.request.wanted, run.note)
+    references = References(run.request.choices, run.workspace)
+    references.begin(plan.stacks, seek=False)
+    outcomes = foresee(plan, tools, references, run.tell)
+    code = FAILED if any(left.failed for left in raw.missing) else DONE
+    # Nothing was made yet that a summary could tell of.
+    summary = run.report(plan, (), raw.fetched).summary
+    return RunReport(run.workspace, plan, tuple(outcomes), summary, None, code)
+
+
+@dataclass(frozen=True)
+class RawFrames:
+    """The raw frames of a run with their descriptors, and what could not be had or read.
+
+    ``fetched``: what came from the archive, None of a folder; ``flats``: master flats made meanwhile.
+    """
+
+    facts: Sequence[tuple[Path, Descriptors]]
+    missing: Sequence[LeftOut] = ()
+    fetched: RawFiles | None = None
+    flats: Mapping[Path, Outcome] = field(default_factory=dict)
+
+
+def plan_files(
+    raw: RawFrames, workspace: Workspace, stored: Sequence[Calibration], wanted: Wanted, notify: Notify
+) -> Plan:
+    """The plan for raw files with their descriptors, told choice by choice.
+
+    ``stored``: calibrations that are at hand. What could not be had or read is told already.
+    """
+    plan = make_plan(raw.facts, workspace.playground, wanted, stored)
+    plan = replace(plan, left_out=(*raw.missing, *plan.left_out))
+    notify(Planned(plan.table()))
+    for group in plan.groups():
+        for reason in group.reasons:
+            notify(replace(reason, group=group.name))
+    spare: dict[str, list[str]] = {}
+    for left in plan.left_out:
+        if not left.failed:
+            spare.setdefault(left.reason, []).append(left.path.name)
+        elif left not in raw.missing:
+            notify(Refusal(left.path.name, left.reason))
+    for why, names in spare.items():
+        notify(Decided(f"left out {', '.join(names)}", why))
+    for text in plan.warnings:
+        notify(Warned(text))
+    return plan
+
+
+def survey(
+    files: Sequence[Path], notify: Notify = silent
+) -> tuple[list[tuple[Path, Descriptors]], list[LeftOut]]:
+    """The descriptors of files by their headers, and the files that have none that can be read."""
+    from reducer.fitsio import read_headers
+    from reducer.headers.descriptors import describe as describe_frame
+
+    facts, unreadable = [], []
+    for path in files:
+        try:
+            primary, chips = read_headers(path)
+            facts.append((path, describe_frame(primary, chips, path.name)))
+        except ReducerError as error:
+            notify(Refusal(path.name, str(error)))
+            unreadable.append(LeftOut(path, str(error), failed=True))
+    return facts, unreadable
+
+
+def _raw_frames(run: Begun, tools: Tools, stored: Sequence[Calibration]) -> RawFrames:
+    """The raw frames of a folder, or of a program, and what could not be had or read."""
+    if run.request.is_program:
+        return _fetch(run, tools, stored)
+    folder, dry_run = Path(run.request.target), run.request.dry_run
+    files, missing = take_folder(folder, run.workspace, run.note, tools.pool, dry_run=dry_run)
+    facts, unreadable = survey(files, run.note)
+    return RawFrames(facts, (*missing, *unreadable))
+
+
+def _fetch(run: Begun, tools: Tools, stored: Sequence[Calibration]) -> RawFrames:
+    """Fetch the raw files of a program. Master flats begin as soon as their frames are here."""
+    from goafetch.archive.download import Options
+    from goafetch.archive.query import Criteria
+    from goafetch.pipeline.raw_files import FlatPrefetch, fetch_raw_files
+
+    asked = run.request
+    criteria = Criteria(
+        program=asked.target, date=asked.date, night=asked.night, object=asked.object, filter=asked.filter
+    )
+    with FlatPrefetch(tools, stored, lambda files: survey(files)[0], run.tell) as flats:
+        options = Options(
+            dry_run=asked.dry_run,
+            pool=tools.pool,
+            verified=tools.cache.verified,
+            on_selection=flats.expect,
+            on_file=flats.arrived,
+        )
+        fetched = fetch_raw_files(criteria, run.workspace, run.settings, run.note, options)
+    facts, unreadable = survey(fetched.files, run.note)
+    return RawFrames(facts, (*fetched.left_out, *unreadable), fetched, flats.made)
+
+
+def _page(run: Begun, tools: Tools, outcomes: Sequence[Outcome]) -> Path:
+    """The page, made again unless nothing was redone since it was, by this run or one that was killed."""
+    page = run.workspace.report / "index.html"
+    if page.exists() and not any(outcome.redone or _is_newer(outcome, page) for outcome in outcomes):
+        return page
+    from goafetch.report.page import make_report
+
+    run.tell(StageBegun("report"))
+    tools.pool.start_waiting()
+    drawn = {outcome.products[0]: outcome.drawn for outcome in outcomes if outcome.drawn}
+    page = make_report(run.workspace.root, tools.pool.submit, drawn)
+    run.tell(StageEnded("report"))
+    return page
+
+
+def _is_newer(outcome: Outcome, page: Path) -> bool:
+    made = page.stat().st_mtime_ns
+    return any(product.stat().st_mtime_ns > made for product in outcome.products if product.exists())
