@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from calstore.associate import PROCESSED_FLAT, Calibration, Match, Need, best
 from reducer.align.kernels import KERNELS
-from reducer.astrometry.distortion import static_map
+from reducer.instruments import KNOWN
 from reducer.sky.level import follow
 from reducer.stack.blocks import sharpness_of
 from reducer.stack.combine import Rejection, Samples, combine
@@ -23,6 +23,7 @@ FOLDER = Path(__file__).parent / "images"
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#666666"
 #: Pixels along a side of the picture of noise, and its exposures.
 SIDE, EXPOSURES = 1200, 16
+MAPS = KNOWN["GSAOI"].field.maps
 
 
 def draw_sky() -> Figure:
@@ -91,7 +92,7 @@ def draw_geometry() -> Figure:
     x, y = (grid.ravel() for grid in np.meshgrid(step, step))
     places, drawn = [], None
     for array in (1, 2, 3, 4):
-        u, v = static_map(array).evaluate(x, y)
+        u, v = MAPS[array - 1].evaluate(x, y)
         design = np.stack([np.ones_like(x), x, y], axis=1)
         fits = [design @ np.linalg.lstsq(design, values, rcond=None)[0] for values in (u, v)]
         arrows.quiver(u, v, u - fits[0], v - fits[1], angles="xy", scale_units="xy", scale=0.02, color=BLUE)
@@ -108,7 +109,7 @@ def draw_geometry() -> Figure:
 
 
 def _areas(array: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    matrices = [static_map(array).jacobian(a, b) for a, b in zip(x, y, strict=True)]
+    matrices = [MAPS[array - 1].jacobian(a, b) for a, b in zip(x, y, strict=True)]
     return np.abs([np.linalg.det(matrix) for matrix in matrices])
 
 

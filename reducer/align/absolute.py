@@ -16,7 +16,7 @@ from reducer.align.layout import is_stack, rotation_error
 from reducer.align.match import Offset, StarList, chance_pairs, is_beyond_chance, offsets, pair_up
 from reducer.align.references import References, read_references
 from reducer.align.solve import DEGREE, FIXED, displacements, prior_sizes
-from reducer.astrometry import distortion
+from reducer.astrometry.distortion import Field, degrees, term_count
 from reducer.astrometry.geometry import Geometry
 from reducer.astrometry.sky import Position, sky_to_plane
 from reducer.errors import BadInput
@@ -29,9 +29,9 @@ from reducer.types import F64
 FOR_ROTATION, FOR_SCALE, PER_COEFFICIENT = 3, 5, 3
 #: Parameters of ``displacements`` up to shift, rotation, scale, all linear terms; then per axis by degree.
 SHIFT, ROTATION, SCALE, LINEAR = 2, 3, 4, 6
-#: Arcsec about the field within which a catalogue's stars count; in units of the tie's rms, how near its star
-#: has to be in the end.
-FIELD_REACH, NEARER = 90.0, 6.0
+#: Half widths of the field within which a catalogue's stars count; in units of the tie's rms, how near its
+#: star has to be in the end.
+REACH, NEARER = 2.07, 6.0
 #: How many of a catalogue's stars, where it tells the bright ones, and of the frames' are used to recognise
 #: the field; and how many there are at most of either where so few matches as there can be prove nothing.
 MOST_LISTED, MOST_SEEN, FEW = 200, 400, 5
@@ -47,8 +47,10 @@ FAR, CENTRE = 5.0, 0.003
 @dataclass(frozen=True)
 class Tie:
     """How the exposures were tied to a catalogue: a turn (radians) about the tangent point, then parameters
-    of ``displacements``; stars, their rms residual and the catalogue's own error, arcsec per axis."""
+    of ``displacements`` over the field; stars, their rms residual and the catalogue's own error, arcsec per
+    axis."""
 
+    field: Field
     parameters: F64
     stars: int
     rms: float
@@ -58,9 +60,8 @@ class Tie:
     def moves(self, u: F64, v: F64) -> F64:
         """How far places on the common plane are moved, (n, 2)."""
         turned = _turn(u, v, self.turn)
-        return np.asarray(
-            turned - np.stack([u, v], axis=1) + _moves(turned[:, 0], turned[:, 1]) @ self.parameters, float
-        )
+        bent = _moves(turned[:, 0], turned[:, 1], self.field) @ self.parameters
+        return np.asarray(turned - np.stack([u, v], axis=1) + bent, float)
 
     @property
     def is_far(self) -> bool:
@@ -122,15 +123,16 @@ def _tell(tie: Tie, name: str, context: Context) -> None:
 def tie_to(frames: Sequence[FrameRef], references: References, context: Context) -> Tie | None:
     """The common displacement that lays the frames' stars on the catalogue; None if too few match, or no more
     than by chance."""
-    u, v = sky_to_plane(references.ra, references.dec, _geometry(frames[0]).tangent)
+    tangent, field = _geometry(frames[0]).tangent, _geometry(frames[0]).field
+    u, v = sky_to_plane(references.ra, references.dec, tangent)
     stars = merge(frames)
     if not len(stars.u):
         context.notify("info", text="no star is seen to be tied to a catalogue: the headers' pointing stands")
         return None
     away = np.hypot(u - np.median(stars.u), v - np.median(stars.v))
-    near = (away < FIELD_REACH) & _is_ahead(references, _geometry(frames[0]).tangent)
+    near = (away < REACH * field.half_width) & _is_ahead(references, tangent)
     if not near.any():
-        context.notify("warning", text=_nothing_near(references, _geometry(frames[0]).tangent))
+        context.notify("warning", text=_nothing_near(references, tangent, REACH * field.half_width))
         return None
     listed, error = StarList(u[near], v[near], references.magnitude[near]), references.error[near]
     radius = float(parameters.value(context, STEP, "first_pass"))
@@ -139,7 +141,7 @@ def tie_to(frames: Sequence[FrameRef], references: References, context: Context)
     tie = None
     for turn in (0.0, *np.radians(TURNS)):
         for offset in recognise(listed, turned(stars, turn), radius):
-            tie = _lay(stars, listed, error, offset, float(turn), tolerance, radius)
+            tie = _lay(stars, listed, error, offset, float(turn), tolerance, radius, field)
             if tie is not None:
                 break
         if tie is not None:
@@ -153,7 +155,7 @@ def tie_to(frames: Sequence[FrameRef], references: References, context: Context)
 
 def _lay(
     stars: StarList, listed: StarList, error: F64, offset: Offset, turn: float, tolerance: float,
-    radius: float,
+    radius: float, field: Field,
 ) -> Tie | None:  # fmt: skip
     """The tie that an offset leads to; None if its matches are no more than chance brings, unless there are
     so few stars that this cannot be told."""
@@ -168,7 +170,7 @@ def _lay(
             return None
         there = np.stack([listed.u, listed.v], axis=1)[index[found]]
         gap = there - place[found]
-        tie = replace(fit_tie(place[found, 0], place[found, 1], gap, error[index[found]]), turn=turn)
+        tie = replace(fit_tie(place[found, 0], place[found, 1], gap, error[index[found]], field), turn=turn)
         moved = np.stack([stars.u, stars.v], axis=1) + tie.moves(stars.u, stars.v)
         # Once tied, a star has to lie much nearer to be the catalogue's.
         reach = min(tolerance, max(NEARER * tie.rms, closest))
@@ -177,7 +179,7 @@ def _lay(
         return tie
     sure = min(closest, tolerance)
     pairs = int(np.sum(pair_up(moved[:, 0], moved[:, 1], listed, sure) >= 0))
-    expected = chance_pairs(moved[:, 0], moved[:, 1], listed, sure)
+    expected = chance_pairs(moved[:, 0], moved[:, 1], listed, sure, field.area)
     return tie if is_beyond_chance(pairs, expected, radius, sure) else None
 
 
@@ -212,8 +214,8 @@ def _is_ahead(references: References, tangent: Position) -> NDArray[np.bool_]:
     return np.asarray(np.sin(d0) * np.sin(d) + np.cos(d0) * np.cos(d) * np.cos(a) > 0, bool)
 
 
-def _nothing_near(references: References, tangent: Position) -> str:
-    """What to say where no star of a catalogue lies in the field."""
+def _nothing_near(references: References, tangent: Position, reach: float) -> str:
+    """What to say where no star of a catalogue lies within ``reach`` arcsec of the field's middle."""
 
     def distance(ra: F64) -> float:
         a, d, d0 = np.radians(ra - tangent[0]), np.radians(references.dec), np.radians(tangent[1])
@@ -221,16 +223,16 @@ def _nothing_near(references: References, tangent: Position) -> str:
         return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)).min()))
 
     text = f"no star of {references.name} lies in this field: the nearest is {distance(references.ra):.2g}"
-    if distance(references.ra * 15.0) < FIELD_REACH / 3600.0:
+    if distance(references.ra * 15.0) < reach / 3600.0:
         text += " degree away, but near it if right ascension is in hours: say so by the column's unit"
         return f"{text}, hourangle; the headers' pointing stands"
     return f"{text} degree away; the headers' pointing stands"
 
 
-def fit_tie(u: F64, v: F64, gap: F64, error: F64) -> Tie:
+def fit_tie(u: F64, v: F64, gap: F64, error: F64, field: Field) -> Tie:
     """The parameters of ``displacements`` that fit gaps (n, 2) in arcsec, of the terms that n carries."""
-    moves = _moves(u, v)
-    priors = tie_priors(len(u), float(np.median(error)))
+    moves = _moves(u, v, field)
+    priors = tie_priors(len(u), float(np.median(error)), field.arrays)
     design, values = moves.reshape(2 * len(u), -1), gap.ravel()
     parameters_ = np.zeros(len(priors))
     parameters_[:2] = np.median(gap, axis=0)
@@ -241,12 +243,13 @@ def fit_tie(u: F64, v: F64, gap: F64, error: F64) -> Tie:
         normal = (design * weights[:, None]).T @ design + np.diag(1.0 / priors**2)
         parameters_ = np.linalg.solve(normal, design.T @ (weights * values))
     left = (values - design @ parameters_).reshape(-1, 2)
-    return Tie(parameters_, len(u), float(1.4826 * np.median(np.abs(left))), float(np.median(error)))
+    return Tie(field, parameters_, len(u), float(1.4826 * np.median(np.abs(left))), float(np.median(error)))
 
 
-def tie_priors(count: int, error: float) -> F64:
+def tie_priors(count: int, error: float, arrays: int) -> F64:
     """Sizes in arcsec that the terms may take: zero for those that so many stars do not carry."""
-    priors = prior_sizes("full")
+    sizes = prior_sizes(arrays)
+    priors = sizes.copy()
     priors[SHIFT] = TURNED
     free = SHIFT
     if count >= FOR_ROTATION:
@@ -257,10 +260,10 @@ def tie_priors(count: int, error: float) -> F64:
         free = LINEAR
     held = np.full(len(priors), True)
     held[:free] = False
-    exponents = [i + j for i, j in distortion.degrees(DEGREE) if i + j >= 2]
+    exponents = [i + j for i, j in degrees(DEGREE) if i + j >= 2]
     for degree in range(2, DEGREE):
-        carried = count >= PER_COEFFICIENT * 2 * distortion.term_count(degree)
-        if carried and error < prior_sizes()[LINEAR + exponents.index(degree)]:
+        carried = count >= PER_COEFFICIENT * 2 * term_count(degree)
+        if carried and error < sizes[LINEAR + exponents.index(degree)]:
             for axis in (0, 1):
                 places = [k for k, total in enumerate(exponents) if total == degree]
                 held[[LINEAR + axis * len(exponents) + k for k in places]] = False
@@ -291,18 +294,19 @@ def merge(frames: Sequence[FrameRef]) -> StarList:
     return known.brightest(len(every))
 
 
-def _moves(u: F64, v: F64) -> F64:
-    xs, ys = u + distortion.FIELD_CENTRE[0], v + distortion.FIELD_CENTRE[1]
-    return displacements(xs, ys, np.zeros(len(u), np.intp))
+def _moves(u: F64, v: F64, field: Field) -> F64:
+    xs, ys = u + field.centre[0], v + field.centre[1]
+    return displacements(xs, ys, np.zeros(len(u), np.intp), field)
 
 
 def _tied(frame: FrameRef, tie: Tie, references: References) -> FrameRef:
     """The frame with the displacement in its geometry: a polynomial of the plane is one of the field."""
     geometry = _geometry(frame)
-    edge = np.linspace(-1.0, 1.0, 13) * distortion.FIELD_HALF_WIDTH
-    xs, ys = (g.ravel() + c for g, c in zip(np.meshgrid(edge, edge), distortion.FIELD_CENTRE, strict=True))
+    field = geometry.field
+    edge = np.linspace(-1.0, 1.0, 13) * field.half_width
+    xs, ys = (g.ravel() + c for g, c in zip(np.meshgrid(edge, edge), field.centre, strict=True))
     u, v = geometry.nominal(xs, ys)
-    terms = distortion.basis(xs, ys, DEGREE)
+    terms = field.basis(xs, ys, DEGREE)
     old = np.zeros((2, terms.shape[1]))
     if geometry.coefficients is not None:
         old[:, : geometry.coefficients.shape[1]] = geometry.coefficients

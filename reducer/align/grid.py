@@ -11,10 +11,6 @@ from reducer.astrometry.geometry import Geometry
 from reducer.astrometry.sky import Position, plane_to_sky, sky_to_plane
 from reducer.types import F64, Header
 
-#: Arcsec per pixel of a stack, as DRAGONS makes it, and of the reference pixel by which fluxes are defined.
-DEFAULT_SCALE = 0.02
-REFERENCE_SCALE = 0.0197
-
 
 @dataclass(frozen=True)
 class Grid:
@@ -52,11 +48,6 @@ class Grid:
         """Right ascension and declination in degrees at 0-based pixels."""
         return plane_to_sky(*self.to_plane(column, row), self.tangent)
 
-    @property
-    def flux_factor(self) -> float:
-        """What surface brightness is multiplied by, so that a star's electrons are right."""
-        return (self.scale / REFERENCE_SCALE) ** 2
-
     def write_wcs(self, header: Header) -> None:
         """Put the grid's TAN WCS into a header, in place of the one that it holds."""
         for key in (
@@ -86,7 +77,7 @@ class Grid:
             header[key] = value
 
 
-def common_grid(geometries: Sequence[Geometry], scale: float = DEFAULT_SCALE, angle: float = 0.0) -> Grid:
+def common_grid(geometries: Sequence[Geometry], scale: float, angle: float = 0.0) -> Grid:
     """The smallest grid that holds every chip of every exposure; y points to position angle ``angle``."""
     tangent = geometries[0].tangent
     bare = Grid(tangent, scale, angle, 0, 0, (0.0, 0.0))

@@ -17,7 +17,6 @@ from reducer.align.match import (
     pair_up,
 )
 from reducer.align.solve import Index, Observations, displacements, fit_to_stars, prior_sizes
-from reducer.astrometry import distortion
 from reducer.astrometry.geometry import Geometry
 from reducer.types import F64
 
@@ -35,8 +34,8 @@ LEVEL = np.radians(0.1)
 FOR_TURN = 12
 #: Where the first exposure of a group lies in it.
 FOUNDER = Offset(0.0, 0.0, 3, "its stars are those of the others")
-#: Rotation is parameter 2 of ``displacements``: arcsec at this distance from the middle.
-ROTATION, LEVER = 2, distortion.FIELD_HALF_WIDTH
+#: Rotation is parameter 2 of ``displacements``: arcsec at the field's edge.
+ROTATION = 2
 
 
 @dataclass(frozen=True)
@@ -52,11 +51,11 @@ class Footprint:
     @classmethod
     def of(cls, geometry: Geometry) -> Footprint:
         """The footprint by an exposure's nominal geometry."""
-        centre = [np.array([value]) for value in distortion.FIELD_CENTRE]
+        centre = [np.array([value]) for value in geometry.field.centre]
         corners = []
         for chip, region in enumerate(geometry.regions):
             x, y = np.array([0.0, region.width - 1.0]), np.array([0.0, region.height - 1.0])
-            corners.append(np.stack(geometry.static(x, y, chip), axis=1) - distortion.FIELD_CENTRE)
+            corners.append(np.stack(geometry.static(x, y, chip), axis=1) - geometry.field.centre)
         ends = np.stack(corners)
         middle = np.concatenate(geometry.nominal(*centre))
         back = np.asarray(np.linalg.inv(geometry.linear), float)
@@ -241,17 +240,18 @@ def _join(
 
 def _lay(own: Observations, stars: StarList, offset: Offset) -> tuple[F64, F64, float] | None:
     """Places of an exposure's sources after a fit to a list, and the rotation that it took, radians."""
-    u, v, parameters = own.u + offset.du, own.v + offset.dv, np.zeros(len(prior_sizes()))
+    priors = prior_sizes(own.field.arrays)
+    u, v, parameters = own.u + offset.du, own.v + offset.dv, np.zeros(len(priors))
     for tolerance in (COARSE, FINE):
         index = pair_up(u, v, stars, tolerance)
         found = index >= 0
         if not found.any():
             return None
         place = np.stack([stars.u[index[found]], stars.v[index[found]]], axis=1)
-        parameters, _ = fit_to_stars(own.select(found), place, prior_sizes())
-        moved = displacements(own.xs, own.ys, own.array) @ parameters
+        parameters, _ = fit_to_stars(own.select(found), place, priors)
+        moved = displacements(own.xs, own.ys, own.array, own.field) @ parameters
         u, v = own.u + moved[:, 0], own.v + moved[:, 1]
-    return u, v, float(parameters[ROTATION] / LEVER)
+    return u, v, float(parameters[ROTATION] / own.field.half_width)
 
 
 def _is_believed(
@@ -264,7 +264,7 @@ def _is_believed(
     found = np.isin(np.arange(len(group.stars.u)), index)
     mine, others = group.covers(u, v), group.owed(footprint)
     shared = max((float(part.mean()) for part in ((index >= 0)[mine], found[others]) if len(part)), default=0)
-    expected = chance_pairs(u, v, group.stars, SURE)
+    expected = chance_pairs(u, v, group.stars, SURE, own.field.area)
     if shared > HARDLY and is_beyond_chance(int(np.sum(index >= 0)), expected, radius, SURE):
         return True
     return not certain and not _can_be_told(own, u, v, group, footprint, radius)
@@ -280,7 +280,7 @@ def _can_be_told(
         (group.stars.u[owed], group.stars.v[owed], StarList(u, v, own.magnitude)),
     )
     return any(
-        is_beyond_chance(int(MOSTLY * len(x)), chance_pairs(x, y, stars, SURE), radius, SURE)
+        is_beyond_chance(int(MOSTLY * len(x)), chance_pairs(x, y, stars, SURE, own.field.area), radius, SURE)
         for x, y, stars in sides
     )
 

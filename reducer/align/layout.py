@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from reducer.astrometry import distortion, refraction
-from reducer.astrometry.geometry import Geometry, Region
+from reducer.astrometry import refraction
+from reducer.astrometry.distortion import StaticMap
+from reducer.astrometry.geometry import ChipRegion, Geometry
 from reducer.astrometry.sky import Position, mean_position, plane_to_sky, read_wcs, sky_to_plane
 from reducer.errors import CannotAlign
 from reducer.frame import FrameRef
@@ -28,10 +29,12 @@ class Layout:
     """How a header's WCS lays the static plane on the sky: a rigid body about the middle of the field.
 
     ``rotation`` (2, 2) takes static arcsec to east and north, parity included; ``middle`` is where the
-    middle of the field lies, degrees. ``misfit``: how far the worst array's middle is from its place, arcsec.
+    middle of the field, ``centre`` in the static plane, lies, degrees. ``misfit``: how far the worst array's
+    middle is from its place, arcsec.
     """
 
     rotation: F64
+    centre: Position
     middle: Position
     misfit: float
 
@@ -55,29 +58,34 @@ class Layout:
 
     def to_sky(self, static: Position) -> Position:
         """Degrees at a place of the static plane, arcsec."""
-        away = self.rotation @ np.subtract(static, distortion.FIELD_CENTRE)
+        away = self.rotation @ np.subtract(static, self.centre)
         return _first(plane_to_sky(away[:1], away[1:], self.middle))
 
 
-def header_layout(chips: Sequence[Header], regions: Sequence[Region]) -> Layout | None:
-    """The layout by the headers of the arrays of a frame; None where none of them has a WCS.
+def header_layout(frame: FrameRef) -> Layout | None:
+    """The layout by the headers of a frame's arrays; None where none of them has a WCS.
 
     Rotation and parity are those of the CD matrices against the static model, the median of the arrays: the
     reference pixels of 2013 and 2014 are turned by 0.7 degree and more. The pixels give the place alone.
     """
-    usable = [pair for pair in zip(chips, regions, strict=True) if read_wcs(pair[0]) is not None]
+    field = frame.instrument.field
+    usable = [
+        (chip, region, field.maps[region.array - 1])
+        for chip, region in zip(frame.chips, frame_regions(frame), strict=True)
+        if read_wcs(chip) is not None
+    ]
     if not usable:
         return None
-    samples = [_sample(chip, region) for chip, region in usable]
-    static = np.concatenate([s[0] for s in samples]) - distortion.FIELD_CENTRE
+    samples = [_sample(*each) for each in usable]
+    static = np.concatenate([s[0] for s in samples]) - field.centre
     ra, dec = np.concatenate([s[1] for s in samples]), np.concatenate([s[2] for s in samples])
     about = mean_position(list(zip(ra, dec, strict=True)))
     sky = np.stack(sky_to_plane(ra, dec, about), axis=1)
     shift = _rigid(static, sky)[1]
-    rotation = _rotation([_matrix(chip) @ np.linalg.inv(_affine(region)) for chip, region in usable])
+    rotation = _rotation([_matrix(chip) @ np.linalg.inv(own.affine[1]) for chip, _, own in usable])
     left = (sky - static @ rotation.T).reshape(len(usable), -1, 2).mean(axis=1)
     misfit = np.hypot(*(left - np.median(left, axis=0)).T).max()
-    return Layout(rotation, _first(plane_to_sky(shift[:1], shift[1:], about)), float(misfit))
+    return Layout(rotation, field.centre, _first(plane_to_sky(shift[:1], shift[1:], about)), float(misfit))
 
 
 def nominal_geometry(frame: FrameRef, tangent: Position | None = None) -> Geometry:
@@ -87,21 +95,21 @@ def nominal_geometry(frame: FrameRef, tangent: Position | None = None) -> Geomet
     ``header_layout``), the rotation with the position angle (see ``Layout.settled``). ``tangent``: see
     ``Geometry``.
     """
-    regions = frame_regions(frame)
+    regions, field = frame_regions(frame), frame.instrument.field
     plane = regions[0].plane
     if plane is not None:
-        return Geometry(regions, np.eye(2), plane.sky, tangent or plane.sky)
-    layout = header_layout(frame.chips, regions)
+        return Geometry(regions, field, np.eye(2), plane.sky, tangent or plane.sky)
+    layout = header_layout(frame)
     if layout is None:
         raise CannotAlign(f"{frame.path.name} has no WCS", "CRPIX, CRVAL and CD in an image extension")
     rotation = layout.settled(_stated_angle(frame)).rotation
     linear = _refraction(frame, layout.middle) @ rotation
-    return Geometry(regions, linear, layout.middle, tangent or layout.middle)
+    return Geometry(regions, field, linear, layout.middle, tangent or layout.middle)
 
 
 def rotation_error(frame: FrameRef) -> float:
     """Degrees to which a frame's headers tell its rotation: by how much two statements in them differ."""
-    layout = header_layout(frame.chips, frame_regions(frame))
+    layout = header_layout(frame)
     return ANGLE_ERROR if layout is None else max(abs(layout.departure(_stated_angle(frame))), ANGLE_ERROR)
 
 
@@ -114,19 +122,19 @@ def is_stack(frame: FrameRef) -> bool:
     return ("STACKFRM" in frame.header or "ALIGN" in frame.header) and len(frame.chips) == 1
 
 
-def frame_regions(frame: FrameRef) -> tuple[Region, ...]:
+def frame_regions(frame: FrameRef) -> tuple[ChipRegion, ...]:
     """What part of which array each chip of a repaired frame is; BadInput if the headers contradict it."""
     if is_stack(frame):
         chip = frame.chips[0]
-        return (Region(1, 0, 0, int(chip["NAXIS1"]), int(chip["NAXIS2"]), read_wcs(chip)),)
+        return (ChipRegion(1, 0, 0, int(chip["NAXIS1"]), int(chip["NAXIS2"]), read_wcs(chip)),)
     parts = [region(chip) for chip in frame.chips]
     return tuple(
-        Region(int(chip["EXTVER"]), part.x1, part.y1, part.x2 - part.x1, part.y2 - part.y1)
+        ChipRegion(int(chip["EXTVER"]), part.x1, part.y1, part.x2 - part.x1, part.y2 - part.y1)
         for chip, part in zip(frame.chips, parts, strict=True)
     )
 
 
-def _sample(chip: Header, region: Region) -> tuple[F64, F64, F64]:
+def _sample(chip: Header, region: ChipRegion, static: StaticMap) -> tuple[F64, F64, F64]:
     """Four points of an array: static arcsec (4, 2), and by the header's WCS degrees of ra and dec.
 
     The header's WCS is linear and stands for the whole array: so does what it is compared with.
@@ -135,19 +143,14 @@ def _sample(chip: Header, region: Region) -> tuple[F64, F64, F64]:
     assert wcs is not None
     x, y = np.meshgrid(np.array([0.25, 0.75]) * region.width, np.array([0.25, 0.75]) * region.height)
     x, y = x.ravel() + 1.0, y.ravel() + 1.0
-    start, matrix = distortion.affine(region.array)
-    static = start + np.stack([x + region.x, y + region.y], axis=1) @ matrix.T
-    return static, *wcs.to_sky(x, y)
+    start, matrix = static.affine
+    return start + np.stack([x + region.x, y + region.y], axis=1) @ matrix.T, *wcs.to_sky(x, y)
 
 
 def _matrix(chip: Header) -> F64:
     wcs = read_wcs(chip)
     assert wcs is not None
     return np.reshape(wcs.matrix, (2, 2)) * 3600.0
-
-
-def _affine(region: Region) -> F64:
-    return distortion.affine(region.array)[1]
 
 
 def _rotation(matrices: Sequence[F64]) -> F64:
@@ -174,7 +177,7 @@ def _refraction(frame: FrameRef, pointing: Position) -> F64:
     if not isinstance(start, datetime):
         return np.eye(2)
     middle = start + timedelta(seconds=float(frame.header.get("EXPTIME") or 0.0) / 2)
-    return refraction.removal_matrix(*pointing, middle)
+    return refraction.removal_matrix(*pointing, middle, frame.instrument.site)
 
 
 def _first(pair: tuple[F64, F64]) -> Position:

@@ -24,9 +24,9 @@ MAGNITUDE_TOLERANCE = 0.75
 VOTERS = (12, 40, 150)
 CHANCE = 0.01
 LIKELY = 0.6
-#: Arcsec about a star within which others tell how often chance brings one as near as a counterpart; square
-#: arcsec of the field, whose mean density is the least; and chance beyond which pairs are not believed.
-AROUND, FIELD, UNBELIEVED = 1.0, 7000.0, 1e-3
+#: Arcsec about a star within which others tell how often chance brings one as near as a counterpart; and
+#: chance beyond which pairs are not believed.
+AROUND, UNBELIEVED = 1.0, 1e-3
 #: Directions in which a search for the best offset and shape can help chance, a factor on the places tried.
 FREEDOM = 10.0
 
@@ -160,13 +160,13 @@ def is_beyond_chance(pairs: int, expected: float, radius: float, tolerance: floa
     return pairs > 1 and float(pdtrc(pairs - 2, expected)) * places < UNBELIEVED
 
 
-def chance_pairs(u: F64, v: F64, stars: StarList, tolerance: float) -> float:
+def chance_pairs(u: F64, v: F64, stars: StarList, tolerance: float, area: float) -> float:
     """How many of some positions have a star within ``tolerance`` arcsec by chance: by the density of stars
-    about each, its own counterpart not counted."""
+    about each, its own counterpart not counted; at least by that of all over ``area``, square arcsec."""
     if not len(u) or not len(stars.u):
         return 0.0
     tree, places = cKDTree(np.stack([stars.u, stars.v], axis=1)), np.stack([u, v], axis=1)
     about = tree.query_ball_point(places, AROUND, return_length=True)
     own = tree.query(places, distance_upper_bound=tolerance)[0] < tolerance
     local = float(np.sum(about - own)) * (tolerance / AROUND) ** 2
-    return max(local, len(u) * len(stars.u) * np.pi * tolerance**2 / FIELD)
+    return max(local, len(u) * len(stars.u) * np.pi * tolerance**2 / area)

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from reducer import parameters
-from reducer.align.grid import REFERENCE_SCALE
-from reducer.astrometry.distortion import FIELD_CENTRE
 from reducer.errors import CannotAlign
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
@@ -96,8 +94,7 @@ def _stands_still(frames: Sequence[FrameRef], path: F64) -> bool:
     geometries = [frame.geometry for frame in frames]
     if None in offsets or any(one is None or one.model == "header offsets" for one in geometries):
         return False
-    middle = [np.array([value]) for value in FIELD_CENTRE]
-    places = np.array([np.ravel(one.placed(*middle)) for one in geometries if one is not None])
+    places = np.array([one.middle for one in geometries if one is not None])
     gone = places - np.array(offsets, float)
     gone -= gone[0]
     return float(np.sum(gone**2)) < float(np.sum((gone - path) ** 2))
@@ -204,4 +201,4 @@ def _fwhm(frames: Sequence[FrameRef]) -> float:
     widths = [table["fwhm"][(table["flags"] & NO_POSITION) == 0] for table in tables]
     every = np.concatenate([*widths, np.zeros(0)])
     every = every[np.isfinite(every)]
-    return float(np.median(every)) * REFERENCE_SCALE if len(every) else SHARP_FWHM
+    return float(np.median(every)) * frames[0].instrument.field.reference_scale if len(every) else SHARP_FWHM

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, cg
 
-from reducer.astrometry import distortion
+from reducer.astrometry.distortion import Field, degrees, term_count
 from reducer.types import F64
 
 #: Degree of each exposure's own smooth distortion.
@@ -33,11 +34,12 @@ Index = NDArray[np.intp]
 class Observations:
     """Sources of all exposures, one row each: where they stand in their exposure and on the common plane.
 
-    ``frame``, ``array`` (0..3): which; ``xs``, ``ys``: static plane; ``u``, ``v``: common plane by the
+    ``frame``, ``array`` (0..): which; ``xs``, ``ys``: static plane; ``u``, ``v``: common plane by the
     nominal geometry; ``error``: of u and v; all arcsec; ``magnitude`` on any common scale; ``strong``: so
     bright that any exposure like its own must show it.
     """
 
+    field: Field
     frame: Index
     array: Index
     xs: F64
@@ -50,7 +52,8 @@ class Observations:
 
     def select(self, index: Index | NDArray[np.bool_]) -> Observations:
         """Some of the rows."""
-        return Observations(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+        rows = {name: column[index] for name, column in vars(self).items() if name != "field"}
+        return replace(self, **rows)
 
 
 @dataclass(frozen=True)
@@ -64,56 +67,53 @@ class Solution:
     weights: F64
 
 
-def prior_sizes(simple: str = "full", order: int = DEGREE) -> F64:
+def prior_sizes(arrays: int, simple: str = "full", order: int = DEGREE) -> F64:
     """The prior's sigma of each parameter in arcsec, for one of the models that ``together`` names.
 
     Terms of a degree above ``order`` are held fast.
     """
-    quadratic_on = [BY_DEGREE[i + j] for i, j in distortion.degrees(DEGREE) if i + j >= 2]
-    sizes = np.array([SHIFT] * 2 + [ROTATION] + [STRETCH] * 3 + quadratic_on * 2 + [ARRAY] * 8)
+    quadratic_on = [BY_DEGREE[i + j] for i, j in degrees(DEGREE) if i + j >= 2]
+    sizes = np.array([SHIFT] * 2 + [ROTATION] + [STRETCH] * 3 + quadratic_on * 2 + [ARRAY] * (2 * arrays))
     free = {"full": len(sizes), "shift+rotation": 3, "shift": 2, "header offsets": 0}[simple]
     sizes[free:] = FIXED
-    beyond = [i + j > order for i, j in distortion.degrees(DEGREE) if i + j >= 2]
+    beyond = [i + j > order for i, j in degrees(DEGREE) if i + j >= 2]
     sizes[6 : 6 + 2 * len(beyond)][beyond * 2] = FIXED
     return sizes
 
 
-def shape_terms(xs: F64, ys: F64, array: Index) -> F64:
+def shape_terms(xs: F64, ys: F64, array: Index, field: Field) -> F64:
     """What moves sources along u and v alike, (n, terms): the Legendre terms, and which array it is."""
-    return np.hstack([distortion.basis(xs, ys, DEGREE), np.eye(4)[array]])
+    return np.hstack([field.basis(xs, ys, DEGREE), np.eye(field.arrays)[array]])
 
 
-def displacements(xs: F64, ys: F64, array: Index) -> F64:
+def displacements(xs: F64, ys: F64, array: Index, field: Field) -> F64:
     """How far each parameter moves a source, (n, 2, parameters): shifts, rotation, stretches, then the rest.
 
     The rest are the Legendre terms of degree 2 and more, first for u then for v, and a shift of each array.
     """
-    terms = shape_terms(xs, ys, array)
-    return np.stack([terms @ mixing for mixing in MIXING], axis=1)
+    terms = shape_terms(xs, ys, array, field)
+    return np.stack([terms @ mixed for mixed in mixing(field.arrays)], axis=1)
 
 
-def to_coefficients(parameters: F64) -> tuple[F64, F64]:
-    """One exposure's parameters as Legendre coefficients (2, terms) and shifts of arrays (2, 4), arcsec."""
-    count = distortion.term_count(DEGREE)
-    mixed = MIXING @ parameters
+def to_coefficients(parameters: F64, arrays: int) -> tuple[F64, F64]:
+    """One exposure's parameters as Legendre coefficients (2, terms) and shifts (2, arrays), arcsec."""
+    count = term_count(DEGREE)
+    mixed = mixing(arrays) @ parameters
     return mixed[:, :count], mixed[:, count:]
 
 
-def _mixing() -> F64:
+@cache
+def mixing(arrays: int) -> F64:
     """What parameters add to the coefficients of ``shape_terms`` of u and v, (2, terms, parameters)."""
-    count = distortion.term_count(DEGREE)
+    count = term_count(DEGREE)
     single = 6 + 2 * (count - 3)
-    mixing = np.zeros((2, count + 4, single + 8))
+    mixed = np.zeros((2, count + arrays, single + 2 * arrays))
     # Shifts; rotation; scale; shears: in the constant and the terms x and y of u, then of v.
-    mixing[0, :3, :6] = [[1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 0], [0, 0, -1, 0, 0, 1]]
-    mixing[1, :3, :6] = [[0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 1], [0, 0, 0, 1, -1, 0]]
-    mixing[:, 3:count, 6:single] = np.eye(single - 6).reshape(2, count - 3, -1)
-    mixing[:, count:, single:] = np.eye(8).reshape(2, 4, 8)
-    return mixing
-
-
-#: See ``_mixing``.
-MIXING = _mixing()
+    mixed[0, :3, :6] = [[1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 0], [0, 0, -1, 0, 0, 1]]
+    mixed[1, :3, :6] = [[0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 1], [0, 0, 0, 1, -1, 0]]
+    mixed[:, 3:count, 6:single] = np.eye(single - 6).reshape(2, count - 3, -1)
+    mixed[:, count:, single:] = np.eye(2 * arrays).reshape(2, arrays, 2 * arrays)
+    return mixed
 
 
 def solve_together(observations: Observations, star: Index, priors: F64, rounds: int = 8) -> Solution:
@@ -156,7 +156,7 @@ def fitted_parameters(own: Observations, weights: F64, priors: F64) -> float:
 
     The trace of the matrix that takes observations to their fitted values.
     """
-    moves = displacements(own.xs, own.ys, own.array).reshape(2 * len(own.u), -1)
+    moves = displacements(own.xs, own.ys, own.array, own.field).reshape(2 * len(own.u), -1)
     normal = (moves * np.repeat(weights, 2)[:, None]).T @ moves
     return float(np.trace(np.linalg.solve(normal + np.diag(1.0 / priors**2), normal)))
 
@@ -164,7 +164,7 @@ def fitted_parameters(own: Observations, weights: F64, priors: F64) -> float:
 def predicted_rms(own: Observations, residuals: F64, weights: F64, shared: Index, priors: F64) -> float:
     """How well one exposure's stars are predicted by a fit to its others, arcsec per axis: rms of residuals
     (n, 2) of stars that are left out in turn; ``shared``: by how many exposures each star is seen."""
-    moves = displacements(own.xs, own.ys, own.array)
+    moves = displacements(own.xs, own.ys, own.array, own.field)
     flat = moves.reshape(2 * len(own.u), -1)
     normal = (flat * np.repeat(weights, 2)[:, None]).T @ flat + np.diag(1.0 / priors**2)
     leverage = weights[:, None, None] * (moves @ np.linalg.solve(normal, moves.transpose(0, 2, 1)))
@@ -178,7 +178,7 @@ def fit_to_stars(own: Observations, place: F64, priors: F64) -> tuple[F64, F64]:
 
     Robust: wrong pairs lose their weight as the scale of the residuals that count is narrowed.
     """
-    moves = displacements(own.xs, own.ys, own.array).reshape(2 * len(own.u), -1)
+    moves = displacements(own.xs, own.ys, own.array, own.field).reshape(2 * len(own.u), -1)
     gap = (place - np.stack([own.u, own.v], axis=1)).ravel()
     parameters = np.zeros(len(priors))
     parameters[:2] = np.where(priors[:2] > FIXED, np.median(gap.reshape(-1, 2), axis=0), 0.0)
@@ -206,9 +206,10 @@ def _robust_weights(residuals: F64, error: F64, freedom: F64) -> F64:
 @dataclass(frozen=True)
 class _Problem:
     """The linear problem, its observations in the order of their exposures: ``terms``, (terms, n) of each
-    exposure; which star each observation is of, its nominal position (2, n), and priors (exposures,
-    parameters)."""
+    exposure, and how parameters are mixed to them; which star each observation is of, its nominal position
+    (2, n), and priors (exposures, parameters)."""
 
+    mixing: F64
     terms: tuple[F64, ...]
     star: Index
     seen: Index
@@ -218,11 +219,10 @@ class _Problem:
     @classmethod
     def build(cls, observations: Observations, star: Index, places: tuple[F64, F64], priors: F64) -> _Problem:
         ends = np.searchsorted(observations.frame, np.arange(1, len(priors)))
-        terms = np.split(shape_terms(*places, observations.array).T, ends, axis=1)
+        terms = np.split(shape_terms(*places, observations.array, observations.field).T, ends, axis=1)
         nominal = np.stack([observations.u, observations.v])
-        return cls(
-            tuple(np.ascontiguousarray(own) for own in terms), star, np.bincount(star), nominal, priors
-        )
+        mixed, own = mixing(observations.field.arrays), tuple(np.ascontiguousarray(each) for each in terms)
+        return cls(mixed, own, star, np.bincount(star), nominal, priors)
 
     @property
     def freedom(self) -> F64:
@@ -231,7 +231,7 @@ class _Problem:
 
     def move(self, parameters: F64) -> F64:
         """How far parameters (exposures, parameters) move each observation, (2, n)."""
-        pairs = [(MIXING @ own, terms) for own, terms in zip(parameters, self.terms, strict=True)]
+        pairs = [(self.mixing @ own, terms) for own, terms in zip(parameters, self.terms, strict=True)]
         return np.stack([np.concatenate([mixed[axis] @ terms for mixed, terms in pairs]) for axis in (0, 1)])
 
     def gather(self, pulls: F64) -> F64:
@@ -239,9 +239,11 @@ class _Problem:
         sums, first = [], 0
         for terms in self.terms:
             last = first + terms.shape[1]
-            sums.append(
-                MIXING[0].T @ (terms @ pulls[0, first:last]) + MIXING[1].T @ (terms @ pulls[1, first:last])
+            u, v = (
+                mixed.T @ (terms @ pull)
+                for mixed, pull in zip(self.mixing, pulls[:, first:last], strict=True)
             )
+            sums.append(u + v)
             first = last
         return np.stack(sums)
 
@@ -274,7 +276,7 @@ class _Problem:
             return np.asarray(self.gather(relative(self.move(parameters))) + held * parameters, float).ravel()
 
         terms = np.concatenate(self.terms, axis=1)
-        common = np.linalg.inv(_mixed(terms, relative(terms)) + np.diag(held.sum(axis=0)))
+        common = np.linalg.inv(self._mixed(terms, relative(terms)) + np.diag(held.sum(axis=0)))
         alone = self._inverse_blocks(weights, held)
 
         def nearly_solve(vector: F64) -> F64:
@@ -298,13 +300,12 @@ class _Problem:
         """Inverse normal matrix of each exposure alone, (exposures, parameters, parameters)."""
         parts = np.split(weights, np.cumsum([terms.shape[1] for terms in self.terms])[:-1])
         blocks = [
-            _mixed(terms, terms * part) + np.diag(own)
+            self._mixed(terms, terms * part) + np.diag(own)
             for terms, part, own in zip(self.terms, parts, held, strict=True)
         ]
         return np.asarray(np.linalg.inv(np.stack(blocks)), float)
 
-
-def _mixed(terms: F64, weighted: F64) -> F64:
-    """The normal matrix of the parameters from ``shape_terms`` (terms, n) and the same, weighted."""
-    normal = terms @ weighted.T
-    return np.asarray(sum(mixing.T @ normal @ mixing for mixing in MIXING), float)
+    def _mixed(self, terms: F64, weighted: F64) -> F64:
+        """The normal matrix of the parameters from ``shape_terms`` (terms, n) and the same, weighted."""
+        normal = terms @ weighted.T
+        return np.asarray(sum(mixed.T @ normal @ mixed for mixed in self.mixing), float)

@@ -23,7 +23,7 @@ from reducer.align.solve import (
     solve_together,
     to_coefficients,
 )
-from reducer.astrometry import distortion
+from reducer.astrometry.distortion import Field
 from reducer.astrometry.geometry import Geometry, common_tangent
 from reducer.errors import CannotAlign
 from reducer.frame import FrameRef
@@ -33,8 +33,8 @@ from reducer.types import F64
 #: Models from the fullest to the simplest; the header's offsets alone come last.
 MODELS = ("full", "shift+rotation", "shift", "header offsets")
 #: What a solution may differ from the static model and the header: scale and shear, rotation in radians,
-#: and anywhere in the frame after shift and rotation, arcsec (3 pixels).
-MOST_STRETCH, MOST_ROTATION, MOST_DEPARTURE = 1e-3, np.radians(0.1), 3 * 0.0197
+#: and anywhere in the frame after shift and rotation, pixels.
+MOST_STRETCH, MOST_ROTATION, MOST_DEPARTURE = 1e-3, np.radians(0.1), 3
 #: Rms in arcsec within which stars that are left out of a fit are foretold by one that is right, however far
 #: it departs: half a pixel; and the part of the matches that the other exposures let expect, by its sources
 #: or by their number, that it needs, for a wrong one may fit those that it happens to bring together.
@@ -45,7 +45,6 @@ SAME_ANGLE = 5.0
 #: which on another exposure like its own must show it too.
 MOST_OBSERVATIONS = 60_000
 LEAST_SIGNAL, STRONG = 8.0, 40.0
-ARCSEC_PER_PIXEL = 0.0197
 #: The part of its coordinates that a fit must leave over for its residuals to say something.
 LEAST_LEFT_OVER = 0.1
 
@@ -126,10 +125,10 @@ def _observe(frames: Sequence[FrameRef], nominal: Sequence[Geometry]) -> Observa
             magnitude = -2.5 * np.log10(np.maximum(flux, 1e-6))
             signal = sources["flux"][:, 0] / sources["flux_error"][:, 0]
             rows.append((ones * number, ones * (geometry.regions[chip].array - 1), xs, ys, u, v,
-                         sources["error"] * ARCSEC_PER_PIXEL, magnitude, signal > STRONG))  # fmt: skip
+                         sources["error"] * geometry.pixel, magnitude, signal > STRONG))  # fmt: skip
     if not rows:
         raise CannotAlign("there are no sources", "detectSources before the alignment")
-    return Observations(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+    return Observations(nominal[0].field, *(np.concatenate(column) for column in zip(*rows, strict=True)))
 
 
 def _refine(
@@ -141,7 +140,7 @@ def _refine(
     for _ in range(2):
         chosen, compact = _seen_twice(star)
         solution = _solve(everything.select(chosen), compact, models, limits)
-        moves = displacements(everything.xs, everything.ys, everything.array)
+        moves = displacements(everything.xs, everything.ys, everything.array, everything.field)
         shift = np.einsum("nkp,np->nk", moves, solution.parameters[everything.frame])
         star = _match_again(everything, shift, solution, limits.tolerance)
     chosen, compact = _seen_twice(star)
@@ -155,7 +154,7 @@ def _solve(observations: Observations, star: Index, models: Sequence[str], limit
     Exposures held to a simpler model are laid on the stars that the others agree on, so that they do not
     drag them along; only where all are simple do they decide together.
     """
-    priors = np.stack([prior_sizes(model, limits.order) for model in models])
+    priors = np.stack([prior_sizes(observations.field.arrays, model, limits.order) for model in models])
     leading = np.array([model == "full" for model in models])[observations.frame]
     if leading.all() or not leading.any():
         return solve_together(observations, star, priors)
@@ -203,18 +202,18 @@ def _guard(
     """
     models, shared = list(models), np.bincount(star)[star]
     matches = np.bincount(observations.frame, minlength=len(models))
-    matching = matches > 0
+    matching, arrays = matches > 0, observations.field.arrays
     share = np.median(matches[matching] / sources[matching])
     few = matches < MATCHED * np.minimum(np.median(matches[matching]), share * sources)
     for _ in range(len(MODELS)):
         wrong = []
         for n, model in enumerate(models):
             rows = observations.frame == n
-            fault = departure(solution.parameters[n]) if rows.any() else ""
+            fault = departure(solution.parameters[n], observations.field) if rows.any() else ""
             if not fault or model == "header offsets":
                 continue
             left = predicted_rms(observations.select(rows), solution.residuals[rows], solution.weights[rows],
-                                 shared[rows], prior_sizes(model, limits.order))  # fmt: skip
+                                 shared[rows], prior_sizes(arrays, model, limits.order))  # fmt: skip
             if left <= FORETOLD and not few[n]:
                 notify("info", text=f"{names[n]}: {fault}, as {matches[n]} stars confirm")
             else:
@@ -227,20 +226,20 @@ def _guard(
     return solution, models
 
 
-def departure(parameters: F64) -> str:
+def departure(parameters: F64, field: Field) -> str:
     """Why an exposure's parameters cannot be believed, or nothing."""
-    lever = distortion.FIELD_HALF_WIDTH
+    lever = field.half_width
     rotation, stretch = parameters[2] / lever, np.abs(parameters[3:6]).max() / lever
     if abs(rotation) > MOST_ROTATION:
         return f"rotated by {np.degrees(rotation):.2f} degree against the header"
     if stretch > MOST_STRETCH:
         return f"scale or shear differs by {stretch:.1e} from the static model"
     edge = np.linspace(-1.0, 1.0, 15) * lever * 0.98
-    xs, ys = (grid.ravel() for grid in np.meshgrid(edge, edge))
-    array = np.where(ys < 0, np.where(xs > 0, 0, 1), np.where(xs > 0, 3, 2))
-    moves = displacements(xs + distortion.FIELD_CENTRE[0], ys + distortion.FIELD_CENTRE[1], array)
+    xs, ys = (grid.ravel() + c for grid, c in zip(np.meshgrid(edge, edge), field.centre, strict=True))
+    moves = displacements(xs, ys, field.nearest(xs, ys), field)
     most = float(least_departure(moves @ parameters, moves[:, :, :3]))
-    return f"departs by {most * 1e3:.0f} mas from the static model" if most > MOST_DEPARTURE else ""
+    far = most > MOST_DEPARTURE * field.reference_scale
+    return f"departs by {most * 1e3:.0f} mas from the static model" if far else ""
 
 
 def least_departure(moved: F64, rigid: F64) -> float:
@@ -284,10 +283,9 @@ def _geometries(
             continue
         parameters = solution.parameters[number].copy()
         parameters[:2] -= anchor
-        coefficients, shifts = to_coefficients(parameters)
-        fitted = fitted_parameters(
-            observations.select(rows), solution.weights[rows], prior_sizes(models[number], limits.order)
-        )
+        coefficients, shifts = to_coefficients(parameters, geometry.field.arrays)
+        priors = prior_sizes(geometry.field.arrays, models[number], limits.order)
+        fitted = fitted_parameters(observations.select(rows), solution.weights[rows], priors)
         over = (1.0 - fitted / (2.0 * rows.sum())) * (1.0 - np.mean(1.0 / shared[rows]))
         rms = _rms(solution.residuals[rows], solution.weights[rows], over)
         found.append(

@@ -1,28 +1,25 @@
-"""The static distortion of the four arrays, and the smooth terms that describe what departs from it."""
+"""The static distortion of an instrument's arrays, and the smooth terms that describe departures from it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 
 import numpy as np
 from numpy.polynomial import legendre
+from numpy.typing import NDArray
 
-from reducer.instruments.base import read_data
 from reducer.types import F64
 
-#: Middle of the field in the static plane and half its width, arcsec: the four arrays lie within it.
-FIELD_CENTRE = (-5.8, -5.5)
-FIELD_HALF_WIDTH = 43.5
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StaticMap:
-    """One array's map from 1-based full-array pixels to arcsec: coefficients [i, j] of x**i * y**j."""
+    """The map of an array of some rows and columns from its 1-based pixels to arcsec: coefficients [i, j] of
+    x**i * y**j."""
 
     x: F64
     y: F64
+    shape: tuple[int, int]
 
     def evaluate(self, x: F64, y: F64) -> tuple[F64, F64]:
         """Arcsec in the static plane at 1-based full-array pixels."""
@@ -43,33 +40,59 @@ class StaticMap:
         )
         return np.array([[east[k] - west[k], up[k] - down[k]] for k in (0, 1)], float)
 
+    @cached_property
+    def affine(self) -> tuple[F64, F64]:
+        """The affine map nearest to this one: arcsec at pixel (0, 0), and (2, 2) arcsec per pixel.
 
-@cache
-def static_map(array: int) -> StaticMap:
-    """The static map of array 1..4 (the instrument scientist's solution, gsaoi/distortion.json)."""
-    document = read_data("gsaoi", "distortion")
-    entry = next(item for item in document["arrays"] if item["extension"] == array)
-    return StaticMap(*(_coefficients(entry["pixel_to_static"][axis]) for axis in "xy"))
+        It is fitted to the whole array, as the observatory's CRPIX and CD are.
+        """
+        rows, columns = self.shape
+        x, y = (side.ravel() for side in np.meshgrid(np.linspace(1, columns, 17), np.linspace(1, rows, 17)))
+        design = np.stack([np.ones_like(x), x, y], axis=1)
+        fit = np.linalg.lstsq(design, np.stack(self.evaluate(x, y), axis=1), rcond=None)[0]
+        return np.asarray(fit[0]), np.asarray(fit[1:].T)
+
+    @cached_property
+    def middle(self) -> F64:
+        """Where the middle of the array lies, arcsec (2,)."""
+        rows, columns = self.shape
+        return np.array(self.evaluate(np.array((columns + 1) / 2), np.array((rows + 1) / 2)))
 
 
-@cache
-def affine(array: int) -> tuple[F64, F64]:
-    """The affine map nearest to an array's static map: arcsec at pixel (0, 0), and (2, 2) arcsec per pixel.
+@dataclass(frozen=True, eq=False)
+class Field:
+    """What an instrument sees at once, in its static plane: arcsec, as on the sky but turned with the arrays.
 
-    It is fitted to the whole array, as the observatory's CRPIX and CD are.
+    ``maps``: of each array, by number. The arrays lie within ``half_width`` of ``centre`` along either axis,
+    and see ``area`` square arcsec. ``reference_scale``: arcsec per pixel, by which fluxes are defined.
     """
-    x, y = (side.ravel() for side in np.meshgrid(np.linspace(1, 2048, 17), np.linspace(1, 2048, 17)))
-    design = np.stack([np.ones_like(x), x, y], axis=1)
-    fit = np.linalg.lstsq(design, np.stack(static_map(array).evaluate(x, y), axis=1), rcond=None)[0]
-    return np.asarray(fit[0]), np.asarray(fit[1:].T)
 
+    maps: tuple[StaticMap, ...]
+    centre: tuple[float, float]
+    half_width: float
+    area: float
+    reference_scale: float
 
-def _coefficients(terms: Mapping[str, float]) -> F64:
-    table = np.zeros((4, 4))
-    for name, value in terms.items():
-        i, j = name[1:].split("_")
-        table[int(i), int(j)] = value
-    return table
+    @property
+    def arrays(self) -> int:
+        """How many there are."""
+        return len(self.maps)
+
+    def nearest(self, xs: F64, ys: F64) -> NDArray[np.intp]:
+        """Which array (0..) each place (n,) lies on, or nearest to."""
+        away = [np.hypot(xs - one.middle[0], ys - one.middle[1]) for one in self.maps]
+        return np.asarray(np.argmin(away, axis=0), np.intp)
+
+    def basis(self, xs: F64, ys: F64, degree: int) -> F64:
+        """Products of Legendre polynomials over the field, (n, terms), at static-plane positions in arcsec.
+
+        Legendre products are nearly orthogonal over the field, so each coefficient is the size in arcsec of
+        its term at the field's edge, and one prior fits all the terms of a degree.
+        """
+        p = (np.asarray(xs, float) - self.centre[0]) / self.half_width
+        q = (np.asarray(ys, float) - self.centre[1]) / self.half_width
+        vp, vq = legendre.legvander(p, degree), legendre.legvander(q, degree)
+        return np.stack([vp[..., i] * vq[..., j] for i, j in degrees(degree)], axis=-1)
 
 
 def degrees(degree: int) -> tuple[tuple[int, int], ...]:
@@ -80,15 +103,3 @@ def degrees(degree: int) -> tuple[tuple[int, int], ...]:
 def term_count(degree: int) -> int:
     """How many terms a two-dimensional polynomial of this total degree has."""
     return (degree + 1) * (degree + 2) // 2
-
-
-def basis(xs: F64, ys: F64, degree: int) -> F64:
-    """Products of Legendre polynomials over the field, (n, terms), at static-plane positions in arcsec.
-
-    Legendre products are nearly orthogonal over the field, so each coefficient is the size in arcsec of
-    its term at the field's edge, and one prior fits all the terms of a degree.
-    """
-    p = (np.asarray(xs, float) - FIELD_CENTRE[0]) / FIELD_HALF_WIDTH
-    q = (np.asarray(ys, float) - FIELD_CENTRE[1]) / FIELD_HALF_WIDTH
-    vp, vq = legendre.legvander(p, degree), legendre.legvander(q, degree)
-    return np.stack([vp[..., i] * vq[..., j] for i, j in degrees(degree)], axis=-1)

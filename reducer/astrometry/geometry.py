@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from reducer.astrometry import distortion
+from reducer.astrometry.distortion import Field, degrees
 from reducer.astrometry.sky import LinearWcs, Position, mean_position, plane_to_sky, sky_to_plane
 from reducer.types import F64
 
@@ -17,8 +17,8 @@ INVERSE_DEGREE = 6
 
 
 @dataclass(frozen=True)
-class Region:
-    """Which array (1..4) a chip is, and the zero-based column and row of the full array where it begins.
+class ChipRegion:
+    """Which array (from 1) a chip is, and the zero-based column and row of the full array where it begins.
 
     The image of a stack, which is free of distortion already, has its linear WCS as ``plane`` instead.
     """
@@ -37,11 +37,12 @@ class Geometry:
 
     pixel -> static plane (array by array) -> ``linear`` (parity, position angle, refraction) about
     ``pointing`` -> sky -> the plane about ``tangent``; then the exposure's own correction is added:
-    ``coefficients`` (2, terms) of ``distortion.basis`` of ``degree``, and ``shifts`` (2, 4), one for each
-    array. Positions are degrees, all else arcsec. ``model`` names what the correction was solved with.
+    ``coefficients`` (2, terms) of ``field.basis`` of ``degree``, and ``shifts`` (2, arrays), one for each.
+    Positions are degrees, all else arcsec. ``model`` names what the correction was solved with.
     """
 
-    regions: tuple[Region, ...]
+    regions: tuple[ChipRegion, ...]
+    field: Field
     linear: F64
     pointing: Position
     tangent: Position
@@ -65,13 +66,13 @@ class Geometry:
         region = self.regions[chip]
         if region.plane is not None:
             dx, dy = region.plane.offsets(np.asarray(x, float) + 1.0, np.asarray(y, float) + 1.0)
-            return dx + distortion.FIELD_CENTRE[0], dy + distortion.FIELD_CENTRE[1]
+            return dx + self.field.centre[0], dy + self.field.centre[1]
         full_x, full_y = np.asarray(x, float) + region.x + 1, np.asarray(y, float) + region.y + 1
-        return distortion.static_map(region.array).evaluate(full_x, full_y)
+        return self.field.maps[region.array - 1].evaluate(full_x, full_y)
 
     def nominal(self, xs: F64, ys: F64) -> tuple[F64, F64]:
         """Arcsec on the common plane at static-plane positions, without the exposure's own correction."""
-        dx, dy = xs - distortion.FIELD_CENTRE[0], ys - distortion.FIELD_CENTRE[1]
+        dx, dy = xs - self.field.centre[0], ys - self.field.centre[1]
         xi = self.linear[0, 0] * dx + self.linear[0, 1] * dy
         eta = self.linear[1, 0] * dx + self.linear[1, 1] * dy
         if self.pointing == self.tangent:
@@ -83,8 +84,19 @@ class Geometry:
         u, v = self.nominal(xs, ys)
         if self.coefficients is None:
             return u, v
-        terms = distortion.basis(xs, ys, self.degree)
+        terms = self.field.basis(xs, ys, self.degree)
         return u + terms @ self.coefficients[0], v + terms @ self.coefficients[1]
+
+    @property
+    def middle(self) -> F64:
+        """Where the middle of the field lies on the common plane, arcsec (2,)."""
+        return np.concatenate(self.placed(*(np.array([value]) for value in self.field.centre)))
+
+    @property
+    def pixel(self) -> float:
+        """Side in arcsec of the pixel whose electrons the frame holds: the reference pixel, a stack's own."""
+        plane = self.regions[0].plane
+        return self.field.reference_scale if plane is None else plane.scale
 
     def area(self, x: F64, y: F64, chip: int) -> F64:
         """Square arcsec of sky on the chip's pixels at 0-based places."""
@@ -116,7 +128,7 @@ class Geometry:
         centre = np.array([(u.min() + u.max()) / 2, (v.min() + v.max()) / 2])
         half = max(np.ptp(u), np.ptp(v)) / 2
         p, q = (u - centre[0]) / half, (v - centre[1]) / half
-        exponents = distortion.degrees(INVERSE_DEGREE)
+        exponents = degrees(INVERSE_DEGREE)
         design = np.stack([p**i * q**j for i, j in exponents], axis=1)
         solution = np.linalg.lstsq(design, np.stack([x.ravel(), y.ravel()], axis=1), rcond=None)[0]
         tables = np.zeros((2, INVERSE_DEGREE + 1, INVERSE_DEGREE + 1))

@@ -49,7 +49,7 @@ def _can_be(key: str, chip: Header) -> bool:
 
 def has_wcs(frame: FrameRef) -> bool:
     """Whether each array's header has a whole tangential WCS, numbers alone, whose matrix can be inverted."""
-    return all(_has_wcs(chip, frame.instrument.reference_scale) for chip in frame.chips)
+    return all(_has_wcs(chip, frame.instrument.field.reference_scale) for chip in frame.chips)
 
 
 def _has_wcs(chip: Header, scale: float) -> bool:

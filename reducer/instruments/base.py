@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from reducer.astrometry.distortion import Field
+from reducer.astrometry.refraction import Site
 from reducer.keywords import Section, parse_section
 from reducer.types import Header
 
@@ -79,9 +81,10 @@ class Filter:
 class Instrument:
     """One instrument.
 
-    ``field_side``: of all arrays, arcsec. ``reference_scale``: arcsec per pixel, by which fluxes are defined.
-    ``lit_alone``: filters whose dome flats are often taken with the lamp alone, the dome's own light adding
-    little there. ``coadds_are_summed``: rather than averaged.
+    ``field_side``: of all arrays, arcsec. ``pupil``: diameter of the telescope's and of what is hidden of it,
+    metres. ``stack_scale``: arcsec per pixel of a stack, unless the user asks for another. ``lit_alone``:
+    filters whose dome flats are often taken with the lamp alone, the dome's own light adding little there.
+    ``coadds_are_summed``: rather than averaged.
 
     Rules. ``filter_name``: the filters of all wheels, joined by '&', 'Unknown' for a wheel that was moving;
     None without. ``read_mode``: by a name, 'Unknown' if it has none. ``levels``: of an array, by its number.
@@ -95,7 +98,10 @@ class Instrument:
     name: str
     arrays: tuple[Array, ...]
     field_side: float
-    reference_scale: float
+    field: Field
+    site: Site
+    pupil: tuple[float, float]
+    stack_scale: float
     filters: Mapping[str, Filter]
     lit_alone: frozenset[str]
     coadds_are_summed: bool

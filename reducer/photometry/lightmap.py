@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from reducer import dq
-from reducer.align.grid import REFERENCE_SCALE, Grid, common_grid
+from reducer.align.grid import Grid, common_grid
 from reducer.align.resample import USELESS
 from reducer.astrometry.geometry import Geometry
 from reducer.frame import Files, FrameRef
@@ -29,7 +29,8 @@ COVERED, GOOD, LOST = 0.98, 0.6, 2.0
 
 @dataclass(frozen=True)
 class LightMap:
-    """``light``: electrons of each node of a lattice, (ny, nx); ``array``: 1..4, 0 where not all is seen."""
+    """``light``: electrons of each node of a lattice, (ny, nx); ``array``: its number, 0 where not all is
+    seen."""
 
     light: F32
     array: NDArray[np.uint8]
@@ -57,7 +58,7 @@ def map_light(task: tuple[Files, FrameRef, Grid, F64]) -> LightMap:
         data, bad = fill_bad(chip.data, (chip.mask & USELESS) != 0, table)
         sums = np.zeros((3, *shape))
         share_out(data, bad, *_coarse_map(frame.geometry, index, points), STEP, sums)
-        full = (points.scale / unit_of(frame.geometry)) ** 2
+        full = (points.scale / frame.geometry.pixel) ** 2
         holes = (sums[1] > COVERED * full) & (sums[2] < GOOD * sums[1])
         seen = (sums[1] > COVERED * full) & ~ndimage.binary_dilation(holes)
         light += sums[0]
@@ -68,19 +69,13 @@ def map_light(task: tuple[Files, FrameRef, Grid, F64]) -> LightMap:
     return LightMap(light, array)
 
 
-def unit_of(geometry: Geometry) -> float:
-    """Side in arcsec of the pixel whose electrons a frame holds: the reference pixel, a stack's own."""
-    plane = geometry.regions[0].plane
-    return REFERENCE_SCALE if plane is None else plane.scale
-
-
 def _coarse_map(geometry: Geometry, chip: int, points: Grid) -> tuple[F64, F64, F64]:
     """Column and row on the lattice, and area in the frame's unit, at every STEP-th pixel of a chip."""
     region = geometry.regions[chip]
     axes = [np.arange(0.0, length + STEP, STEP) for length in (region.width, region.height)]
     x, y = np.meshgrid(*axes)
     column, row = points.to_pixel(*geometry.evaluate(x.ravel(), y.ravel(), chip))
-    area = geometry.area(x.ravel(), y.ravel(), chip) / unit_of(geometry) ** 2
+    area = geometry.area(x.ravel(), y.ravel(), chip) / geometry.pixel**2
     return column.reshape(x.shape), row.reshape(x.shape), area.reshape(x.shape)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from reducer import dq, parameters
-from reducer.align.grid import REFERENCE_SCALE
 from reducer.align.layout import is_stack
 from reducer.astrometry.sky import Position, sky_to_plane
 from reducer.errors import BadInput
@@ -172,7 +171,8 @@ def measure_star(task: tuple[Files, FrameRef, int, Table, Table]) -> Measure | s
         return str(error)
     assert frame.geometry is not None
     # A flat makes surface brightness of light: a sum over pixels is in units of their own area.
-    area = frame.geometry.area(np.array([star["x"]]), np.array([star["y"]]), index)[0] / REFERENCE_SCALE**2
+    place = np.array([star["x"]]), np.array([star["y"]])
+    area = frame.geometry.area(*place, index)[0] / frame.geometry.pixel**2
     light = replace(
         light,
         total=light.total * area,
@@ -209,7 +209,7 @@ def combine_measures(
         "catalogue": magnitude.error,
         "arrays": float(np.sqrt(squares / (count - 1 + PRIOR_WEIGHT) / count)),
     }
-    radius = float(np.mean([m.light.radius for m in measures])) * REFERENCE_SCALE
+    radius = float(np.mean([m.light.radius for m in measures])) * reference.instrument.field.reference_scale
     return Zeropoint(
         value=float(value),
         at_zero=float(each.mean()),

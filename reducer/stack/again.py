@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reducer.align.grid import REFERENCE_SCALE, Grid
+from reducer.align.grid import Grid
 from reducer.astrometry.geometry import Geometry, Inverse
 from reducer.frame import Files, FrameRef
 from reducer.stack.noise import WHITE, Contribution, Correlation, Sampling, correlate
@@ -57,10 +57,9 @@ def samplings(
 
     The distortion of exposures takes every phase; a stack has hardly any left, and correlated pixels.
     """
-    plane = geometry.regions[0].plane
-    if plane is None:
-        one = Sampling(grid.scale / REFERENCE_SCALE)
-        return one, one
+    ratio = grid.scale / geometry.pixel
+    if geometry.regions[0].plane is None:
+        return Sampling(ratio), Sampling(ratio)
     table = files.read_table(frame.path, "NOISE")
     known = table is not None and "correlation" in (table.dtype.names or ())
     before = np.append(1.0, table["correlation"]) if table is not None and known else WHITE
@@ -68,7 +67,6 @@ def samplings(
     along = np.linspace(0.1, 0.9, POINTS)
     columns, rows = np.meshgrid(along * grid.width, along * grid.height)
     x, y = inverse.evaluate(np.rint(columns.ravel()), np.rint(rows.ravel()))
-    ratio = grid.scale / plane.scale
     return Sampling(ratio, x % 1.0, before), Sampling(ratio, y % 1.0, before)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from reducer import parameters
-from reducer.align.grid import DEFAULT_SCALE, Grid, common_grid
+from reducer.align.grid import Grid, common_grid
 from reducer.align.moving import on_target
 from reducer.align.residuals import residual_table
 from reducer.errors import BadParameter
@@ -46,9 +46,10 @@ def resampleToCommonFrame(frames: Sequence[FrameRef], context: Context) -> list[
 
 def output_grid(frames: Sequence[FrameRef], context: Context) -> Grid:
     """The stack's pixels for aligned frames and the user's ``pixel_scale`` and ``pa``."""
-    scale = parameters.value(context, "resampleToCommonFrame", "pixel_scale") or DEFAULT_SCALE
+    scale = parameters.value(context, "resampleToCommonFrame", "pixel_scale")
     angle = parameters.value(context, "resampleToCommonFrame", "pa") or 0.0
-    return common_grid([geometry_of(frame) for frame in on_target(frames)], float(scale), float(angle))
+    scale = float(scale or frames[0].instrument.stack_scale)
+    return common_grid([geometry_of(frame) for frame in on_target(frames)], scale, float(angle))
 
 
 def stackFrames(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:

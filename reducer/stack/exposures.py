@@ -12,7 +12,7 @@ from reducer.astrometry.geometry import Geometry, Inverse
 from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
 from reducer.stack.again import excess_of, samplings
-from reducer.stack.images import StarImage, is_fuzzy, pixel_scale
+from reducer.stack.images import StarImage, is_fuzzy
 from reducer.stack.levels import Level, Survey, lattice, solve_levels, survey_exposure
 from reducer.stack.noise import Sampling
 from reducer.stack.snowballs import find_snowballs
@@ -25,7 +25,7 @@ class Exposure:
 
     ``inverses``: from the stack's pixels to each chip's; ``levels``: residual sky in the exposure's own
     electrons; ``factor`` brings it to the reference's transparency and exposure time; ``weights``
-    (5,): by array number; ``variance``: of a pixel of the sky, so scaled; ``seconds``: EXPTIME x COADDS;
+    by array number from 0; ``variance``: of a pixel of the sky, so scaled; ``seconds``: EXPTIME x COADDS;
     ``width``: FWHM of its stars in its own pixels, the other exposures' where it has none; ``image``: what
     its stars look like. ``samplings``: how it is interpolated along either axis; ``excess``: what its VAR is
     multiplied by, because its pixels are correlated already. ``snowballs``: of each chip, (n, 3): column, row
@@ -94,12 +94,11 @@ def flux_factor(geometry: Geometry, grid: Grid) -> float:
 
     Exposures hold electrons per reference pixel, stacks per pixel of their own.
     """
-    plane = geometry.regions[0].plane
-    return grid.flux_factor if plane is None else (grid.scale / plane.scale) ** 2
+    return (grid.scale / geometry.pixel) ** 2
 
 
 def weigh(survey: Survey, scale: float, peak: float) -> F64:
-    """Weights (5,) by array number: a star's peak brightness over the sky's scaled variance."""
+    """Weights by array number from 0: a star's peak brightness over the sky's scaled variance."""
     weights = peak / (survey.variance * scale**2)
     return np.where(np.isfinite(weights), weights, 0.0)
 
@@ -110,7 +109,7 @@ def sharpness(images: Sequence[StarImage], geometries: Sequence[Geometry]) -> F6
     """
     widths, cores = known_widths(images), np.array([image.core for image in images])
     peaks = (np.median(widths) / widths) ** 2
-    opened = is_fuzzy(cores, widths * [pixel_scale(geometry) for geometry in geometries])
+    opened = is_fuzzy(cores, widths * [geometry.pixel for geometry in geometries])
     if opened.any():
         peaks[opened] = np.minimum(peaks, cores / np.nanmedian(cores))[opened]
     return peaks

@@ -11,8 +11,6 @@ from scipy.spatial import cKDTree
 from scipy.special import j1
 
 from reducer import dq
-from reducer.align.grid import REFERENCE_SCALE
-from reducer.astrometry.geometry import Geometry
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.photometry.width import half_width
@@ -23,8 +21,6 @@ from reducer.types import F64, Table
 MOST_STARS, LEAST_SIGNAL = 12, 30.0
 #: Light of the sources around a star, over its own, above which it does not stand alone.
 MOST_NEIGHBOURS = 1.0
-#: Diameter of the entrance pupil and of what the secondary hides of it, metres (gemini.edu, telescope).
-PUPIL, HIDDEN = 7.9, 1.2
 RADIANS = np.pi / 180.0 / 3600.0
 #: Fewest isolated stars from which a Strehl ratio is told.
 FEWEST_ALONE = 3
@@ -56,7 +52,9 @@ def measure_images(frames: Sequence[FrameRef], context: Context) -> list[StarIma
 def _measure_frame(task: tuple[Files, FrameRef]) -> StarImage:
     files, frame = task
     found = [(np.zeros(0),) * 5]
-    perfect = peak_of_perfect_image(wavelength_of(frame))
+    instrument = frame.instrument
+    pixel = instrument.field.reference_scale
+    perfect = peak_of_perfect_image(wavelength_of(frame), *instrument.pupil, pixel)
     for index, table in enumerate(frame.sources):
         stars = _single_stars(table)
         alone = _is_isolated(stars)
@@ -110,23 +108,23 @@ def _profile(files: Files, frame: FrameRef, index: int, star: Table) -> tuple[fl
     return half_width(cut, bad, *middle, float(star["fwhm"]))
 
 
-def peak_of_perfect_image(wavelength: float) -> float:
+def peak_of_perfect_image(wavelength: float, pupil: float, hidden: float, pixel: float) -> float:
     """The share of a star's light in the middle pixel if only the pupil and the pixel widened its image.
 
-    ``wavelength``: metres. The image of an annular pupil (Born & Wolf, Principles of Optics, 8.6.2), averaged
-    over a square of the reference pixel's size.
+    ``wavelength``, ``pupil``, ``hidden``: metres; ``pixel``: arcsec. The image of an annular pupil (Born &
+    Wolf, Principles of Optics, 8.6.2), averaged over a square of the pixel's size.
     """
-    ratio = HIDDEN / PUPIL
-    middles = (np.arange(21) - 10) / 21.0 * REFERENCE_SCALE * RADIANS
+    ratio = hidden / pupil
+    middles = (np.arange(21) - 10) / 21.0 * pixel * RADIANS
     radius = np.hypot(*np.meshgrid(middles, middles))
-    argument = np.maximum(np.pi * PUPIL * radius / wavelength, 1e-9)
+    argument = np.maximum(np.pi * pupil * radius / wavelength, 1e-9)
 
     def disc(v: F64) -> F64:
         return np.asarray(2.0 * j1(v) / v)
 
     amplitude = (disc(argument) - ratio**2 * disc(ratio * argument)) / (1.0 - ratio**2)
-    collecting = np.pi / 4.0 * PUPIL**2 * (1.0 - ratio**2)
-    return float(np.mean(amplitude**2) * collecting * (REFERENCE_SCALE * RADIANS / wavelength) ** 2)
+    collecting = np.pi / 4.0 * pupil**2 * (1.0 - ratio**2)
+    return float(np.mean(amplitude**2) * collecting * (pixel * RADIANS / wavelength) ** 2)
 
 
 def wavelength_of(frame: FrameRef) -> float:
@@ -139,12 +137,6 @@ def is_fuzzy(cores: F64, widths: F64) -> NDArray[np.bool_]:
     """In which exposures with such cores (n,) and FWHM in arcsec (n,) the loop was open for a time, as the
     others tell: a Strehl ratio cannot, which is wrong by a factor of two in crowds."""
     return np.asarray((cores < FUZZY * _median(cores)) & (_median(widths) < CORRECTED), bool)
-
-
-def pixel_scale(geometry: Geometry) -> float:
-    """Arcsec per pixel of what a geometry is of."""
-    plane = geometry.regions[0].plane
-    return REFERENCE_SCALE if plane is None else plane.scale
 
 
 def _median(values: F64) -> float:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from reducer.align.grid import Grid
 from reducer.align.resample import USELESS
-from reducer.astrometry import distortion
 from reducer.astrometry.geometry import Geometry
 from reducer.frame import Files, FrameRef
 from reducer.types import F32, F64
@@ -24,14 +23,12 @@ MANY, MOST_VALUES = 16, 1_000_000
 CHUNK = 16_384
 #: Electrons within which levels and slopes over half the field are held where no overlap determines them.
 PRIOR = 300.0
-#: Terms of an exposure: a level for each of the four arrays, a slope along x and one along y.
-TERMS = 6
 
 
 @dataclass(frozen=True)
 class Survey:
-    """One exposure on the lattice: mean electrons at each point (NaN: none) and array 1..4, both (ny, nx),
-    and the median variance of a pixel of each array, (5,) by array number (NaN: none)."""
+    """One exposure on the lattice: mean electrons at each point (NaN: none) and number of the array, both
+    (ny, nx), and the median variance of a pixel of each array, by its number from 0 (NaN: none)."""
 
     values: F32
     array: NDArray[np.uint8]
@@ -74,7 +71,7 @@ def survey_exposure(task: tuple[Files, FrameRef, Grid]) -> Survey:
     every = np.arange(points.width, dtype=float), np.arange(points.height, dtype=float)
     values = np.full((points.height, points.width), np.nan, np.float32)
     array = np.zeros(values.shape, np.uint8)
-    variance = np.full(5, np.nan)
+    variance = np.full(geometry.field.arrays + 1, np.nan)
     for index, region in enumerate(geometry.regions):
         chip = files.read_chip(frame, index)
         inverse = geometry.inverse(index, points.to_pixel)
@@ -112,6 +109,7 @@ def solve_levels(
 ) -> list[tuple[Level, ...]]:
     """What to take off each chip of each exposure so that overlapping exposures agree, before scaling.
 
+    Terms of an exposure are a level for each array, a slope along x and one along y of the static plane.
     ``factors`` scale each exposure to the reference. The weighted mean of all levels and slopes stays as it
     is: only differences are solved for. Robust: stars, whose images change, lose their weight.
     """
@@ -119,33 +117,34 @@ def solve_levels(
     if count < 2:
         return [tuple(Level(0.0, 0.0, 0.0) for _ in g.regions) for g in geometries]
     values, terms = _table(surveys, factors, geometries, points)
-    solution = np.zeros(count * TERMS)
+    solution = np.zeros((count, terms.shape[2]))
     for step in range(5):
-        residual = values - np.einsum("npt,nt->np", terms, solution.reshape(count, TERMS))
+        residual = values - np.einsum("npt,nt->np", terms, solution)
         weights = _weights(residual, first=step == 0)
-        solution = _solve(values, terms, weights)
-    found = solution.reshape(count, TERMS) / np.asarray(factors)[:, None]
+        solution = _solve(values, terms, weights).reshape(count, -1)
+    found = solution / np.asarray(factors)[:, None]
     return [_levels(geometry, row) for geometry, row in zip(geometries, found, strict=True)]
 
 
 def _table(
     surveys: Sequence[Survey], factors: Sequence[float], geometries: Sequence[Geometry], points: Grid
 ) -> tuple[F64, F64]:
-    """Scaled values (n, points) where at least two exposures are, and their terms (n, points, TERMS)."""
+    """Scaled values (n, points) where at least two exposures are, and their terms (n, points, terms)."""
     values = np.stack([s.values.ravel() * f for s, f in zip(surveys, factors, strict=True)]).astype(float)
     several = np.isfinite(values).sum(axis=0) >= 2
     index = np.flatnonzero(several)
     index = index[:: max(len(index) * len(surveys) // MOST_VALUES, 1)]
     columns, rows = np.asarray(index % points.width, float), np.asarray(index // points.width, float)
     u, v = points.to_plane(columns, rows)
-    terms = np.zeros((len(surveys), len(index), TERMS))
+    arrays = geometries[0].field.arrays
+    terms = np.zeros((len(surveys), len(index), arrays + 2))
     for number, (survey, geometry) in enumerate(zip(surveys, geometries, strict=True)):
         array = survey.array.ravel()[index].astype(int)
-        terms[number, :, :4] = np.eye(5)[array][:, 1:]
+        terms[number, :, :arrays] = np.eye(arrays + 1)[array][:, 1:]
         # An exposure's plane is about its own middle, wherever the dither has put that.
-        u0, v0 = geometry.placed(*(np.array([centre]) for centre in distortion.FIELD_CENTRE))
+        u0, v0 = geometry.middle
         away = np.linalg.inv(geometry.linear) @ np.stack([u - u0, v - v0])
-        terms[number, :, 4:] = away.T / distortion.FIELD_HALF_WIDTH
+        terms[number, :, arrays:] = away.T / geometry.field.half_width
     return values[:, index], terms
 
 
@@ -186,13 +185,13 @@ def _solve(values: F64, terms: F64, weights: F64) -> F64:
 
 def _levels(geometry: Geometry, row: F64) -> tuple[Level, ...]:
     """The terms of one exposure as a constant and two slopes in each chip's own pixels."""
-    found = []
+    found, field = [], geometry.field
     for index, region in enumerate(geometry.regions):
         middle = np.array([(region.width - 1) / 2, (region.height - 1) / 2])
         columns, rows = middle[0] + np.array([0.0, 1.0, 0.0]), middle[1] + np.array([0.0, 0.0, 1.0])
         at = np.stack(geometry.static(columns, rows, index))
-        slope = row[4:6] @ (at[:, 1:] - at[:, :1]) / distortion.FIELD_HALF_WIDTH
-        here = (at[:, 0] - distortion.FIELD_CENTRE) / distortion.FIELD_HALF_WIDTH
-        constant = row[region.array - 1] + row[4:6] @ here - slope @ middle
+        slope = row[-2:] @ (at[:, 1:] - at[:, :1]) / field.half_width
+        here = (at[:, 0] - field.centre) / field.half_width
+        constant = row[region.array - 1] + row[-2:] @ here - slope @ middle
         found.append(Level(float(constant), float(slope[0]), float(slope[1])))
     return tuple(found)

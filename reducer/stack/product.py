@@ -10,7 +10,6 @@ import numpy as np
 from reducer import parameters
 from reducer.align.grid import Grid
 from reducer.align.layout import is_stack
-from reducer.astrometry.distortion import FIELD_CENTRE
 from reducer.astrometry.geometry import Geometry
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import describe
@@ -27,9 +26,6 @@ from reducer.stack.quality import exposure_table, tell_outliers
 from reducer.stack.sources import Stack, looking
 from reducer.stack.when import time_keywords
 from reducer.types import Header, Table
-
-#: The middle of the field in the static plane.
-FIELD = (np.array(FIELD_CENTRE[:1]), np.array(FIELD_CENTRE[1:]))
 
 
 def write_stack(
@@ -160,8 +156,8 @@ def _contribution(exposure: Exposure, weight: float, grid: Grid, context: Contex
 
 def place_of(geometry: Geometry, grid: Grid) -> tuple[float, float]:
     """Where on a stack's pixels an exposure's middle lies, as its stars have placed it."""
-    u, v = grid.to_pixel(*geometry.placed(*FIELD))
-    return float(u[0]), float(v[0])
+    column, row = grid.to_pixel(*geometry.middle)
+    return float(column), float(row)
 
 
 def sky_names(frame: FrameRef, context: Context) -> tuple[str, ...]:

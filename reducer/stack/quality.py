@@ -10,7 +10,7 @@ from reducer.astrometry.geometry import Geometry
 from reducer.frame import Context, FrameRef
 from reducer.stack.doubled import doubled
 from reducer.stack.exposures import Exposure, geometry_of
-from reducer.stack.images import CORRECTED, StarImage, is_fuzzy, pixel_scale
+from reducer.stack.images import CORRECTED, StarImage, is_fuzzy
 from reducer.types import F64, Table
 
 EXPOSURE = np.dtype(
@@ -49,7 +49,7 @@ def exposure_table(exposures: Sequence[Exposure]) -> Table:
         geometry, header = geometry_of(exposure.frame), exposure.frame.header
         row["filename"], row["model"] = exposure.frame.path.name, geometry.model
         row["ut"] = f"{header.get('DATE-OBS', '')}T{header.get('UT', '')}"
-        row["fwhm"] = exposure.image.width * pixel_scale(geometry)
+        row["fwhm"] = exposure.image.width * geometry.pixel
         row["ellipticity"], row["strehl"] = exposure.image.ellipticity, exposure.image.strehl
         row["core"] = exposure.image.core
         row["sky"] = sky_level(exposure.frame)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reducer.align.layout import frame_regions, header_layout
+from reducer.align.layout import header_layout
 from reducer.astrometry.sky import Position, plane_to_sky, sky_to_plane
 from reducer.frame import FrameRef
 from reducer.headers.descriptors import Descriptors
@@ -32,7 +32,7 @@ def commanded(frame: FrameRef) -> Position | None:
     """Where a frame looked, degrees: by target and offsets, else by its WCS; None if neither tells."""
     known = by_keywords(describe(frame))
     if known is None and has_wcs(frame):
-        layout = header_layout(frame.chips, frame_regions(frame))
+        layout = header_layout(frame)
         return layout.to_sky(ORIGIN) if layout else None
     return known
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from reducer import parameters
 from reducer.align.layout import Layout, frame_regions, header_layout
-from reducer.astrometry import distortion
 from reducer.astrometry.sky import Position, sky_to_plane
 from reducer.errors import BadInput, ReducerError
 from reducer.frame import Context, FrameRef
@@ -211,7 +210,7 @@ def pointing(frame: FrameRef) -> Pointing | None:
     if described.tags & {"FLAT", "DARK", "BPM"} and "TWILIGHT" not in described.tags:
         return None
     readable = has_wcs(frame)
-    layout = header_layout(frame.chips, frame_regions(frame)) if readable else None
+    layout = header_layout(frame) if readable else None
     place = by_keywords(described) or (layout.to_sky(ORIGIN) if layout else None)
     if place is None:
         raise BadInput(
@@ -227,8 +226,7 @@ def right_windows(frame: FrameRef) -> FrameRef:
     In 2018 the central windows of GSAOI's standards have it so. The arrays tell: as they stand they do not
     fit the focal plane, and with that origin given back they do.
     """
-    regions = frame_regions(frame)
-    layout = header_layout(frame.chips, regions)
+    layout = header_layout(frame)
     if layout is None or layout.misfit < LAYOUT_LIMIT:
         return frame
     chips = tuple(chip.copy() for chip in frame.chips)
@@ -236,7 +234,8 @@ def right_windows(frame: FrameRef) -> FrameRef:
         for key, origin in zip(("CRPIX1", "CRPIX2"), frame.array(index).origin, strict=True):
             if key in chip:
                 chip[key] += origin
-    mended, found = header_layout(chips, regions), pointing(frame.with_(chips=chips))
+    tried = frame.with_(chips=chips)
+    mended, found = header_layout(tried), pointing(tried)
     if mended is None or mended.misfit > LAYOUT_LIMIT:
         return frame
     if found and _length(found.excess()) > ABSOLUTE_LIMIT:
@@ -302,7 +301,7 @@ def _why_wrong(frame: FrameRef, found: Pointing, usual: F64, limit: float, turn:
         return f"its arrays lie up to {found.layout.misfit:.0f} arcsec from their places in the focal plane"
     for chip in frame.chips:
         found_scale = scale(chip)
-        if found_scale is None or abs(found_scale / frame.instrument.reference_scale - 1) > SCALE_LIMIT:
+        if found_scale is None or abs(found_scale / frame.instrument.field.reference_scale - 1) > SCALE_LIMIT:
             return f"array {chip['EXTVER']} has a scale of {found_scale} arcsec per pixel"
     turned = _circular(found.turn() - turn)
     return f"it is turned by {turned:.1f} degrees against the others" if abs(turned) > ANGLE_LIMIT else ""
@@ -339,7 +338,7 @@ def rebuild_wcs(frame: FrameRef, found: Pointing, excess: F64, turn: float) -> F
     rotation = np.array([[found.parity * cosine, sine], [-found.parity * sine, cosine]])
     chips = tuple(chip.copy() for chip in frame.chips)
     for chip, part in zip(chips, frame_regions(frame), strict=True):
-        start, matrix = distortion.affine(part.array)
+        start, matrix = frame.instrument.field.maps[part.array - 1].affine
         pixel = np.linalg.solve(matrix, ORIGIN - start) - (part.x, part.y)
         cd = rotation @ matrix / 3600.0
         values = (*pixel, *moved(found.commanded, rotation @ excess), *cd.ravel())

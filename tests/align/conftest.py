@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from reducer.astrometry import distortion
 from reducer.frame import FrameRef
+from reducer.instruments import KNOWN
 from reducer.sources.detection import SOURCE
 
-HALF = distortion.FIELD_HALF_WIDTH
+FIELD = KNOWN["GSAOI"].field
 
 
 @dataclass
@@ -27,10 +27,10 @@ class Exposure:
 
     def to_sky(self, xs, ys):
         """Arcsec east and north of the target at static-plane positions."""
-        p, q = (xs - distortion.FIELD_CENTRE[0]) / HALF, (ys - distortion.FIELD_CENTRE[1]) / HALF
+        p, q = ((s - c) / FIELD.half_width for s, c in zip((xs, ys), FIELD.centre, strict=True))
         terms = np.stack([p * p - 1 / 3, p * q, q * q - 1 / 3], axis=-1)
-        x = xs - distortion.FIELD_CENTRE[0] + terms @ self.own[0]
-        y = ys - distortion.FIELD_CENTRE[1] + terms @ self.own[1]
+        x = xs - FIELD.centre[0] + terms @ self.own[0]
+        y = ys - FIELD.centre[1] + terms @ self.own[1]
         c, s = np.cos(self.turn), np.sin(self.turn)
         return c * x - s * y + self.offset[0], s * x + c * y + self.offset[1]
 
@@ -45,7 +45,7 @@ class Exposure:
 
 def to_pixels(xs, ys, array):
     """0-based pixels of a full array at static-plane positions, by Newton steps on the forward map."""
-    mapping = distortion.static_map(array)
+    mapping = FIELD.maps[array - 1]
     x, y = np.full(len(xs), 1024.0), np.full(len(xs), 1024.0)
     inverse = np.linalg.inv(mapping.jacobian(1024.0, 1024.0))
     for _ in range(12):
@@ -62,7 +62,7 @@ def make_frame(name, exposure, stars, rng, *, header_offset=None, arrays=(1, 2, 
     chips, tables = [], []
     xs, ys = exposure.to_static(stars[:, 0], stars[:, 1])
     for array in arrays:
-        mapping = distortion.static_map(array)
+        mapping = FIELD.maps[array - 1]
         jacobian = mapping.jacobian(1024.5, 1024.5) / 3600
         cx, cy = mapping.evaluate(np.array(1024.5), np.array(1024.5))
         header = fits.Header({"NAXIS1": 2048, "NAXIS2": 2048, "EXTVER": array, "CCDSEC": "[1:2048,1:2048]"})
@@ -70,9 +70,7 @@ def make_frame(name, exposure, stars, rng, *, header_offset=None, arrays=(1, 2, 
         header["CRVAL1"] = 200.0 + offset[0] / 3600 / np.cos(np.radians(dec))
         header["CRVAL2"] = dec + offset[1] / 3600
         # CRPIX such that CRVAL stands at the field's centre.
-        back = np.linalg.solve(
-            jacobian * 3600, [distortion.FIELD_CENTRE[0] - cx, distortion.FIELD_CENTRE[1] - cy]
-        )
+        back = np.linalg.solve(jacobian * 3600, [FIELD.centre[0] - cx, FIELD.centre[1] - cy])
         header["CRPIX1"], header["CRPIX2"] = 1024.5 + back[0], 1024.5 + back[1]
         for i in (0, 1):
             for j in (0, 1):

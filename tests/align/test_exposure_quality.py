@@ -33,7 +33,7 @@ def test_a_perfect_image_holds_nine_hundredths_of_a_star_in_a_pixel_at_2_micron(
     """An open pupil's peak brightness is its area over the wavelength squared; pixels and hole lower it."""
     pixel = 0.0197 * np.pi / 180 / 3600
     opened = np.pi / 4 * (7.9 * pixel / 2.15e-6) ** 2
-    assert 0.9 * opened < peak_of_perfect_image(2.15e-6) < 0.97 * opened
+    assert 0.9 * opened < peak_of_perfect_image(2.15e-6, 7.9, 1.2, 0.0197) < 0.97 * opened
 
 
 def test_exposures_that_stand_out_are_told():

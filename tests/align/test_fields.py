@@ -6,8 +6,10 @@ import pytest
 from reducer.align.identify import Group
 from reducer.align.match import StarList
 from reducer.align.together import align_exposures
-from reducer.astrometry import distortion
 from reducer.frame import tell_nobody
+from reducer.instruments import KNOWN
+
+FIELD = KNOWN["GSAOI"].field
 
 
 def turning(degrees, parity=1.0):
@@ -40,7 +42,7 @@ def disagreement(frames, exposures, geometries, matrices):
             places.append(place)
             gaps.append(place - true @ matrix.T)
     place, gap = np.concatenate(places), np.concatenate(gaps)
-    design = distortion.basis(*(place + distortion.FIELD_CENTRE).T, 3)
+    design = FIELD.basis(*(place + FIELD.centre).T, 3)
     keep = np.ones(len(gap), bool)
     for _ in range(3):
         left = gap - design @ np.linalg.lstsq(design[keep], gap[keep], rcond=None)[0]

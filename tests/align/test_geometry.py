@@ -7,10 +7,15 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from reducer.align.grid import Grid, common_grid
+from reducer.align.grid import common_grid
 from reducer.align.layout import header_layout, nominal_geometry, rotation_error
-from reducer.astrometry import distortion, refraction
+from reducer.astrometry import refraction
 from reducer.astrometry.sky import plane_to_sky, sky_to_plane
+from reducer.instruments import KNOWN
+from reducer.stack.exposures import flux_factor
+
+GSAOI = KNOWN["GSAOI"]
+SITE = GSAOI.site
 
 
 def test_the_projection_is_the_tan_of_the_fits_standard():
@@ -64,7 +69,7 @@ def test_rotation_is_that_of_the_matrices_and_not_of_the_reference_pixels(field)
     turned = nominal_geometry(frames[0])
     angles = [np.degrees(np.arctan2(g.linear[1, 0], g.linear[0, 0])) for g in (right, turned)]
     assert abs(angles[1] - angles[0]) < 0.001
-    assert header_layout(frames[0].chips, turned.regions).misfit < 1.2
+    assert header_layout(frames[0]).misfit < 1.2
     # Its reference point lies 16.7 arcsec north of the middle of the field.
     east, north = sky_to_plane(*np.array([turned.pointing, right.pointing]).T, right.pointing)
     assert (east[0], north[0]) == pytest.approx((-0.04, -16.73), abs=0.1)
@@ -128,12 +133,12 @@ def test_a_region_of_an_array_keeps_its_place(field):
 @pytest.mark.parametrize(("zenith", "low", "high"), [(20.0, 2.0e-4, 2.6e-4), (60.0, 7.0e-4, 9.0e-4)])
 def test_refraction_shrinks_the_field_as_known(zenith, low, high):
     when = datetime(2017, 5, 5, 3, 0)
-    ra = refraction.sidereal_time(when)
-    matrix = refraction.removal_matrix(ra, refraction.LATITUDE + zenith, when)
-    found, angle = refraction.horizon_angles(ra, refraction.LATITUDE + zenith, when)
+    ra = refraction.sidereal_time(when, SITE)
+    matrix = refraction.removal_matrix(ra, SITE.latitude + zenith, when, SITE)
+    found, angle = refraction.horizon_angles(ra, SITE.latitude + zenith, when, SITE)
     assert np.degrees(found) == pytest.approx(zenith, abs=1e-6)
     scales = np.linalg.eigvalsh(matrix) - 1.0
-    assert scales[0] == pytest.approx(refraction.CONSTANT, rel=1e-6)
+    assert scales[0] == pytest.approx(SITE.refraction, rel=1e-6)
     assert low < scales[1] < high
     # On the meridian, north of the zenith, the zenith lies to the south.
     assert abs(abs(angle) - np.pi) < 1e-6
@@ -141,9 +146,9 @@ def test_refraction_shrinks_the_field_as_known(zenith, low, high):
 
 def test_parallactic_angle_east_and_west():
     when = datetime(2017, 5, 5, 3, 0)
-    ra = refraction.sidereal_time(when)
-    _, west = refraction.horizon_angles(ra - 30.0, -30.0, when)
-    _, east = refraction.horizon_angles(ra + 30.0, -30.0, when)
+    ra = refraction.sidereal_time(when, SITE)
+    _, west = refraction.horizon_angles(ra - 30.0, -30.0, when, SITE)
+    _, east = refraction.horizon_angles(ra + 30.0, -30.0, when, SITE)
     assert west == pytest.approx(-east)
     assert np.sin(west) > 0  # west of the meridian the zenith lies to the east
 
@@ -164,9 +169,11 @@ def test_the_grid_holds_every_chip_and_its_wcs_says_the_same(field):
     assert np.allclose(grid.sky_to_pixel(ra, dec), ([10.0, 4000.0], [20.0, 1500.0]), atol=1e-5)
 
 
-def test_star_fluxes_are_counted_per_reference_pixel():
-    assert Grid((0.0, 0.0), 0.0197, 0.0, 9, 9, (0.0, 0.0)).flux_factor == pytest.approx(1.0)
-    assert Grid((0.0, 0.0), 0.02, 0.0, 9, 9, (0.0, 0.0)).flux_factor == pytest.approx(1.0307, abs=1e-4)
+def test_star_fluxes_are_counted_per_reference_pixel(field):
+    frames, _, _ = field(1, 10, 1)
+    geometry = nominal_geometry(frames[0])
+    grids = [common_grid([geometry], scale) for scale in (0.0197, 0.02)]
+    assert [flux_factor(geometry, grid) for grid in grids] == pytest.approx([1.0, 1.0307], abs=1e-4)
 
 
 def test_the_static_model_departs_by_pixels_from_an_affine_map():
@@ -174,6 +181,6 @@ def test_the_static_model_departs_by_pixels_from_an_affine_map():
     design = np.stack([np.ones(x.size), x.ravel(), y.ravel()], axis=1)
     left = []
     for array in (1, 2, 3, 4):
-        xs, _ = distortion.static_map(array).evaluate(x.ravel(), y.ravel())
+        xs, _ = GSAOI.field.maps[array - 1].evaluate(x.ravel(), y.ravel())
         left.append(xs - design @ np.linalg.lstsq(design, xs, rcond=None)[0])
     assert 1.0 < np.std(left) / 0.0197 < 4.0

@@ -6,7 +6,7 @@ import pytest
 
 from reducer.align.solve import Observations, fit_to_stars, predicted_rms, prior_sizes
 from reducer.align.together import MODELS, Limits, align_exposures, departure
-from tests.align.test_together import misplacements, relative_rms
+from tests.align.test_together import FIELD, misplacements, relative_rms
 
 #: The exposure that something is wrong with.
 WRONG = 2
@@ -42,11 +42,11 @@ def test_a_scale_beyond_a_thousandth_is_believed_of_many_stars_alone(field, star
 def test_a_shear_beyond_a_thousandth_is_not_believed():
     parameters = np.zeros(38)
     parameters[4] = 0.9e-3 * 43.5
-    assert "scale or shear" not in departure(parameters)
+    assert "scale or shear" not in departure(parameters, FIELD)
     for term in (3, 4, 5):
         parameters[:] = 0.0
         parameters[term] = 1.1e-3 * 43.5
-        assert "scale or shear" in departure(parameters)
+        assert "scale or shear" in departure(parameters, FIELD)
 
 
 @pytest.mark.parametrize("degrees", [0.2, -1.3])
@@ -70,9 +70,9 @@ def test_three_pixels_at_a_corner_are_not_believed():
     """A quadratic term that moves the middle little and a corner by more than 59 mas."""
     parameters = np.zeros(38)
     parameters[7] = 0.055
-    assert departure(parameters) == ""
+    assert departure(parameters, FIELD) == ""
     parameters[7] = 0.075
-    assert "departs by" in departure(parameters)
+    assert "departs by" in departure(parameters, FIELD)
 
 
 def test_the_next_simpler_model_is_taken_and_said(field):
@@ -93,7 +93,7 @@ def test_a_distortion_of_more_than_three_pixels_that_stars_confirm_is_believed(f
     for exposure in exposures:
         parameters = np.zeros(38)
         parameters[6:9] = exposure.own[0]
-        departures.append(departure(parameters))
+        departures.append(departure(parameters, FIELD))
     assert any(departures)
     found, warnings = align(frames)
     assert warnings == [] and all(geometry.model == "full" for geometry in found.geometries)
@@ -106,7 +106,7 @@ def test_an_exposure_that_shows_fewer_stars_keeps_a_distortion_that_these_confir
     wrong = int(np.argmax([np.abs(exposure.own).max() for exposure in exposures]))
     parameters = np.zeros(38)
     parameters[6:9] = exposures[wrong].own[0]
-    assert departure(parameters)
+    assert departure(parameters, FIELD)
     sources = frames[wrong].sources
     frames[wrong] = frames[wrong].with_(sources=tuple(table[: int(0.55 * len(table))] for table in sources))
     found, warnings = align(frames)
@@ -120,12 +120,12 @@ def test_wrong_pairs_do_not_confirm_a_distortion():
     count = 40
     xs, ys = rng.uniform(-48, 36, (2, count))
     zero, ones = np.zeros(count, int), np.ones(count)
-    own = Observations(zero, zero, xs, ys, xs, ys, ones, ones, ones > 0)
+    own = Observations(FIELD, zero, zero, xs, ys, xs, ys, ones, ones, ones > 0)
     for scatter, shared in ((0.03, 9), (0.0004, 2)):
         gaps = scatter * rng.standard_normal((count, 2))
-        _, residuals = fit_to_stars(own, np.stack([xs, ys], axis=1) + gaps, prior_sizes())
+        _, residuals = fit_to_stars(own, np.stack([xs, ys], axis=1) + gaps, prior_sizes(4))
         weights = np.full(count, scatter**-2)
-        found = predicted_rms(own, residuals, weights, np.full(count, shared), prior_sizes())
+        found = predicted_rms(own, residuals, weights, np.full(count, shared), prior_sizes(4))
         assert found * (1 - 1 / shared) == pytest.approx(scatter, rel=0.45)
         assert found * (1 - 1 / shared) > np.sqrt(np.mean(residuals**2))
 

@@ -225,7 +225,7 @@ def test_the_noise_of_shared_skies_is_where_the_stars_say_not_where_the_header_s
     """By the headers' pointings the dithers were taken for smaller than they are, and NOISE was 8 % high."""
     frames, _, _ = field(2, 5, 7)
     moved = [nominal_geometry(frame).moved(0.4 * k, 0.0) for k, frame in enumerate(frames)]
-    grid = common_grid(moved)
+    grid = common_grid(moved, 0.02)
     places = [place_of(geometry, grid) for geometry in moved]
     bare = [place_of(nominal_geometry(frame), grid) for frame in frames]
     assert places[1][0] - bare[1][0] == pytest.approx(-0.4 / grid.scale)

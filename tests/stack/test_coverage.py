@@ -10,8 +10,9 @@ from astropy.io import fits
 from drawn_standard import REFERENCE, TARGET, Pixels, moffat
 
 from reducer.align.grid import common_grid
-from reducer.astrometry.geometry import Geometry, Region
+from reducer.astrometry.geometry import ChipRegion, Geometry
 from reducer.frame import Chip, Context, FrameRef
+from reducer.instruments import KNOWN
 from reducer.stack.bands import Share, make_share
 from reducer.stack.blocks import rejection_of
 from reducer.stack.exposures import prepare_exposures
@@ -35,8 +36,8 @@ class Files(Pixels):
 def expose(number, rng):
     """One exposure of the grid of stars: a frame with its geometry, and its chip with a sky left in it."""
     offset = STEP * np.array([number % 3 - 1, number // 3 - 1]) + rng.uniform(-0.01, 0.01, 2)
-    region = Region(1, 824, 824, SIZE, SIZE)
-    bare = Geometry((region,), np.eye(2), TARGET, TARGET)
+    region = ChipRegion(1, 824, 824, SIZE, SIZE)
+    bare = Geometry((region,), KNOWN["GSAOI"].field, np.eye(2), TARGET, TARGET)
     middle = np.ravel(bare.evaluate(np.array([SIZE / 2]), np.array([SIZE / 2]), 0))
     geometry = bare.moved(*(offset - middle))
     y, x = np.mgrid[:SIZE, :SIZE]
@@ -61,7 +62,7 @@ def stack(tmp_path_factory):
     frames = [frame for frame, _ in made]
     files = Files({frame.path.name: chip for frame, chip in made})
     context = Context(tmp_path_factory.mktemp("stack"), files=files)
-    grid = common_grid([frame.geometry for frame in frames])
+    grid = common_grid([frame.geometry for frame in frames], 0.02)
     exposures = prepare_exposures(frames, [StarImage(4.3, 0.0, 0.3)] * 9, grid, "keys6", context)
     rejection, operation = rejection_of(exposures, context)
     share = Share(files, exposures, grid.width, 0, grid.height, rejection, operation, "keys6", 10**9)

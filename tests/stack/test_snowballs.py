@@ -10,8 +10,9 @@ from drawn_standard import REFERENCE, TARGET, Pixels, moffat
 
 from reducer import dq
 from reducer.align.grid import common_grid
-from reducer.astrometry.geometry import Geometry, Region
+from reducer.astrometry.geometry import ChipRegion, Geometry
 from reducer.frame import Chip, Context, FrameRef
+from reducer.instruments import KNOWN
 from reducer.sources.detection import detect_sources
 from reducer.stack.bands import Share, make_share
 from reducer.stack.blocks import rejection_of
@@ -42,8 +43,8 @@ def expose(number, ball, way=None):
     ``way``: arcsec that the second star, as bright as the first then, has gone: the exposure is laid on it.
     """
     rng = np.random.default_rng(number)
-    region = Region(1, 874, 874, SIZE, SIZE)
-    bare = Geometry((region,), np.eye(2), TARGET, TARGET)
+    region = ChipRegion(1, 874, 874, SIZE, SIZE)
+    bare = Geometry((region,), KNOWN["GSAOI"].field, np.eye(2), TARGET, TARGET)
     middle = np.ravel(bare.evaluate(np.array([SIZE / 2]), np.array([SIZE / 2]), 0))
     geometry = bare.moved(*(rng.uniform(-0.3, 0.3, 2) - middle))
     y, x = np.mgrid[:SIZE, :SIZE].astype(float)
@@ -73,7 +74,7 @@ def stack_of(folder, ball, rejected=True):
     made = [expose(number, ball and number == 0) for number in range(5)]
     frames = [frame for frame, _ in made]
     context = Context(folder, files=Files({frame.path.name: chip for frame, chip in made}))
-    grid = common_grid([frame.geometry for frame in frames])
+    grid = common_grid([frame.geometry for frame in frames], 0.02)
     exposures = prepare_exposures(frames, [StarImage(4.3, 0.0, 0.3)] * 5, grid, "keys6", context)
     rejection, operation = rejection_of(exposures, context)
     share = Share(context.files, exposures, grid.width, 0, grid.height, rejection, operation, "keys6", 10**9)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from reducer.astrometry.geometry import Geometry, Region
+from reducer.astrometry.geometry import ChipRegion, Geometry
 from reducer.frame import Chip, Context, FrameRef
+from reducer.instruments import KNOWN
 from reducer.sources.detection import detect_sources
 
 TARGET = (100.0, -30.0)
@@ -37,8 +38,8 @@ def moffat(radius, fwhm, power):
 
 def expose(number, magnitude, airmass, rng, *, seconds=30.0, saturated=False):
     """One exposure on array ``number``: a frame with sources and geometry, its chip, its transparency."""
-    region = Region(number, 512, 512, SIZE, SIZE)
-    bare = Geometry((region,), np.eye(2), TARGET, TARGET)
+    region = ChipRegion(number, 512, 512, SIZE, SIZE)
+    bare = Geometry((region,), KNOWN["GSAOI"].field, np.eye(2), TARGET, TARGET)
     x0, y0 = SIZE / 2 + rng.uniform(-60, 60, 2)
     u0, v0 = bare.evaluate(np.array([x0]), np.array([y0]), 0)
     geometry = bare.moved(-float(u0[0]), -float(v0[0]))

@@ -1,16 +1,33 @@
-"""An instrument that exists on paper alone: one small array without a name, no border, no filters known."""
+"""An instrument that exists on paper alone: one small array without a name, no border, no filters known, and
+no distortion."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
+from reducer.astrometry.distortion import Field, StaticMap
+from reducer.astrometry.refraction import Site
 from reducer.instruments import KNOWN
 from reducer.instruments.base import Array, Levels
+
+#: Arcsec per pixel.
+SCALE = 0.1
 
 PAPER = replace(
     KNOWN["GSAOI"],
     name="PAPER",
     arrays=(Array(1, "", (96, 128), (0, 0), (-0.5, -0.5), border=0),),
+    field=Field(
+        maps=(StaticMap(np.array([[-6.0], [SCALE]]), np.array([[-4.5, SCALE]]), (96, 128)),),
+        centre=(0.45, 0.35),
+        half_width=6.4,
+        area=96 * 128 * SCALE**2,
+        reference_scale=SCALE,
+    ),
+    site=Site(0.0, 0.0, 2e-4),
+    stack_scale=0.08,
     filters={},
     coadds_are_summed=True,
     filter_name=lambda primary: primary.get("FILTER"),

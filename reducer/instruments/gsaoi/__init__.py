@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from reducer.astrometry.distortion import Field, StaticMap
+from reducer.astrometry.refraction import Site, air
 from reducer.instruments.base import Array, Filter, Instrument, read_data
 from reducer.instruments.gsaoi.guiding import guide_windows, guided_by
 from reducer.instruments.gsaoi.header import detector_offset, filter_name, parity, repairs, section
 from reducer.instruments.gsaoi.readout import ARRAYS, ORIGINS, SIDE, levels, read_mode
+from reducer.types import F64
 
 
 def _filters() -> dict[str, Filter]:
@@ -20,6 +25,24 @@ def _filters() -> dict[str, Filter]:
     }
 
 
+def _maps() -> tuple[StaticMap, ...]:
+    """The static maps of the arrays: the instrument scientist's solution."""
+    arrays = sorted(read_data("gsaoi", "distortion")["arrays"], key=lambda array: array["extension"])
+    axes = [array["pixel_to_static"] for array in arrays]
+    return tuple(StaticMap(_coefficients(each["x"]), _coefficients(each["y"]), (SIDE, SIDE)) for each in axes)
+
+
+def _coefficients(terms: dict[str, float]) -> F64:
+    table = np.zeros((4, 4))
+    for name, value in terms.items():
+        i, j = name[1:].split("_")
+        table[int(i), int(j)] = value
+    return table
+
+
+#: Gemini South, from the observatory's pages: at 2722 m.
+CERRO_PACHON = Site(-70.73669, -30.24075, air(733.0, 8.0))
+
 GSAOI = Instrument(
     name="GSAOI",
     arrays=tuple(
@@ -27,7 +50,10 @@ GSAOI = Instrument(
         for number, (name, (x, y)) in enumerate(zip(ARRAYS, ORIGINS, strict=True), 1)
     ),
     field_side=85.0,
-    reference_scale=0.0197,
+    field=Field(_maps(), centre=(-5.8, -5.5), half_width=43.5, area=7000.0, reference_scale=0.0197),
+    site=CERRO_PACHON,
+    pupil=(7.9, 1.2),  # gemini.edu, telescope
+    stack_scale=0.02,  # as DRAGONS makes it
     filters=_filters(),
     lit_alone=frozenset({"Z", "J", "HeI1083", "PaG", "PaB", "Jcont", "Hcont"}),
     coadds_are_summed=False,
