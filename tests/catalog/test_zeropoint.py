@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawn_standard import EXTINCTION, ZEROPOINT
+from drawn_standard import EXTINCTION, TARGET, ZEROPOINT
 
-from reducer.photometry.standard import measureZeropoint
+from reducer.astrometry.sky import LinearWcs
+from reducer.photometry.growth import measure_light
+from reducer.photometry.standard import measure_star, measureZeropoint
 from reducer.photometry.zeropoint import PARTS, read_zeropoint
 
 
@@ -74,6 +76,19 @@ def test_science_takes_the_standards_zeropoint_at_its_own_airmass(standard, tmp_
     assert header["PHOTZPER"] > stack.header["PHOTZPER"]
     assert any("transparency" in str(facts) for _, facts in said)
     assert read_zeropoint(header).transparency is None
+
+
+def test_the_light_of_a_stack_is_that_of_its_own_pixels(standard):
+    """It was taken for that of reference pixels: a zeropoint of its own was 0.03 mag too high."""
+    frames, context, _, _ = standard(12.0, 6)
+    frame, chip = frames[0], context.disk.read_chip(frames[0], 0)
+    plane = LinearWcs((1.0, 1.0), TARGET, (-0.02 / 3600, 0.0, 0.0, 0.02 / 3600))
+    regions = (replace(frame.geometry.regions[0], plane=plane),)
+    stack = frame.with_(geometry=replace(frame.geometry, regions=regions))
+    star, others = frame.sources[0][0], frame.sources[0][1:]
+    light = measure_light(chip.data, chip.variance, chip.mask == 0, star, others)
+    measured = measure_star((context.disk, stack, 0, star, others))
+    assert measured.light.total == pytest.approx(light.total, rel=1e-6)
 
 
 @pytest.mark.prove
