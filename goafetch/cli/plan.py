@@ -46,7 +46,7 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Say where a product came from: inputs with md5, steps, parameters, calibrations, versions."""
-    from goafetch.pipeline.provenance import read_provenance
+    from goafetch.report.products import read_provenance
 
     story = read_provenance(product)
     if json:

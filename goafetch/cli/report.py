@@ -23,7 +23,7 @@ def report(
 
     Prints the page's path.
     """
-    from goafetch.report import make_report
+    from goafetch.report.page import make_report
 
     with console.Terminal(verbose=verbose, quiet=quiet) as terminal:
         terminal(StageBegun("report"))
@@ -50,7 +50,7 @@ def export(
     Prints what it wrote: a list for each step, calibrations/, dragonsrc, dragons.sh and goafetch.sh, and
     each stack's catalogue as ds9 regions, ECSV and FITS.
     """
-    from goafetch.pipeline.export import export as hand_on
+    from goafetch.report.export import export as hand_on
 
     files = hand_on(workspace, into or workspace / "export")
     console.show_table([{"file": path} for path in files], format="json" if json else "table")

@@ -14,9 +14,9 @@ from goafetch.report.drawing import figures
 from goafetch.report.drawing.draw import as_data, as_thumbnail
 from goafetch.report.drawing.figures import Figure
 from goafetch.report.drawing.parts import Parts, Submit, begin_parts
+from goafetch.report.export import list_steps
 from goafetch.report.html import render
 from goafetch.report.model import Product, RunSummary, read_summary
-from goafetch.report.repeat import list_steps
 from goafetch.report.verdict import Verdict, judge
 from goafetch.workspace import write_atomically
 from reducer.errors import BadFile

@@ -1,4 +1,4 @@
-"""Read products for the report: pixels, headers and tables, with no data as NaN."""
+"""Read products: pixels, with no data as NaN, headers and tables, and where a product came from."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from goafetch.report.blocks import average
+from goafetch.errors import UsageError
 from reducer import dq, fitsio
 from reducer.types import F32, U16, Header, Table
 
@@ -171,3 +172,69 @@ def as_number(value: object) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
+
+
+def shrink(image: F32, most: int) -> tuple[F32, int]:
+    """Average square blocks until no side exceeds ``most`` pixels; NaN only where a whole block is NaN.
+
+    Returns the smaller image and the side of a block.
+    """
+    factor = max(1, -(-max(image.shape) // most))
+    return (image, 1) if factor == 1 else (average(image, factor), factor)
+
+
+def average(image: F32, side: int) -> F32:
+    """Means of ``side`` x ``side`` pixels, NaN left out; what is left over at an edge is a block too."""
+    lack = [(0, -length % side) for length in image.shape]
+    padded = np.pad(image, lack, constant_values=np.nan) if any(more for _, more in lack) else image
+    known = np.isfinite(padded)
+    total, count = _sum(np.where(known, padded, np.float32(0)), side), _sum(known.view(np.uint8), side)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / count, np.float32)
+
+
+def _sum(plane: NDArray[Any], side: int) -> F32:
+    """Sums of blocks: rows first, whose pixels lie side by side."""
+    rows = plane[::side].astype(np.float32)
+    for first in range(1, side):
+        rows += plane[first::side]
+    total = rows[:, ::side].copy()
+    for first in range(1, side):
+        total += rows[:, first::side]
+    return total
+
+
+Records = list[dict[str, Any]]
+#: Tables of a product and what they are called when shown.
+TABLES = {"PROVENANCE": "inputs and calibrations", "HISTORY": "steps", "VERSIONS": "versions"}
+
+
+def read_provenance(product: Path) -> dict[str, Records]:
+    """What a product is, its inputs with md5, its steps with parameters, and versions, each as rows.
+
+    Raises UsageError for a file that does not tell where it came from, BadFile for one that is not FITS.
+    """
+    from reducer.fitsio import read_headers, read_table
+
+    if not product.is_file():
+        raise UsageError(f"there is no file {product}", "a product of goafetch")
+    primary, _ = read_headers(product)
+    story = {"product": _facts(product, primary)}
+    for name, title in TABLES.items():
+        table = read_table(product, name)
+        if table is not None:
+            story[title] = [dict(zip(table.dtype.names or (), row, strict=True)) for row in table.tolist()]
+    if len(story) == 1:
+        raise UsageError(
+            f"{product.name} does not tell where it came from",
+            "a product of goafetch, such as playground/*_image.fits",
+        )
+    return story
+
+
+def _facts(product: Path, primary: Any) -> Records:
+    known = {"object": "OBJECT", "made": "GEM-TLM", "first input": "ORIGNAME", "key": "GOAFKEY"}
+    rows = [{"fact": "file", "value": product.name}]
+    rows += [{"fact": fact, "value": str(primary[key])} for fact, key in known.items() if key in primary]
+    history = primary.get("HISTORY", ())
+    return rows + [{"fact": "history", "value": str(line)} for line in history]

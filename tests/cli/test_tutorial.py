@@ -17,7 +17,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from goafetch.pipeline.provenance import read_provenance
+from goafetch.report.products import read_provenance
 from reducer.parameters import STEPS
 
 CHAPTER = Path(__file__).parents[2] / "docs" / "python_chapter.py"

@@ -3,7 +3,7 @@
 import pytest
 from small_workspace import write_workspace
 
-from goafetch.report import make_report
+from goafetch.report.page import make_report
 
 
 @pytest.fixture(scope="session")

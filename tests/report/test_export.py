@@ -17,9 +17,8 @@ from typer.main import get_command
 from goafetch.cli import app
 from goafetch.errors import WorkspaceError
 from goafetch.events import CalibrationChoice, SkyChoice
-from goafetch.pipeline.export import export
+from goafetch.report.export import as_typed, export, list_steps
 from goafetch.report.model import Product, write_summary
-from goafetch.report.repeat import as_typed, list_steps
 from goafetch.text import file_name
 
 FLAT = "S20170505S0030_flat.fits"

@@ -15,7 +15,7 @@ from goafetch.archive.search import SearchResult
 from goafetch.console.terminal import Cell, Terminal
 from goafetch.events import CalibrationChoice, Decided, Made, Progressed, Refusal, StageBegun, StageEnded
 from goafetch.plan.model import Group, LeftOut, Plan, Setup
-from goafetch.report import view
+from goafetch.report.drawing.pictures import view
 from goafetch.text import MOST_ROWS, table_html
 from reducer.errors import BadFile
 from reducer.fitsio import open_frame

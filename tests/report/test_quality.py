@@ -11,12 +11,10 @@ import pytest
 from astropy.io import fits
 from small_workspace import SIZE, stack_in_memory, stack_pixels, wcs_header, write_stack
 
-from goafetch.report.blocks import average, shrink
 from goafetch.report.drawing.draw import centre_and_spread
 from goafetch.report.drawing.tiles import SIDE, choose_code, cut_tiles, pack, tell_facts
-from goafetch.report.products import read_stack
-from goafetch.report.quality import measure
-from goafetch.report.tables import tell_made
+from goafetch.report.products import average, read_stack, shrink
+from goafetch.report.quality import measure, tell_made
 from goafetch.report.verdict import BAD, GOOD, LOOK, UNKNOWN, judge
 from reducer.headers.descriptors import describe
 from reducer.photometry import nominal

@@ -7,9 +7,9 @@ import pytest
 from small_workspace import stack_in_memory, stack_pixels, write_stack
 
 from goafetch.report.drawing.figures import draw_growth, draw_residuals
-from goafetch.report.drawing.stars import measure_growth
+from goafetch.report.drawing.graphs import measure_growth
 from goafetch.report.products import read_stack
-from goafetch.report.tables import list_bits, list_exposures
+from goafetch.report.quality import list_bits, list_exposures
 
 SIGMA, LIGHT = 3.0, 5e6
 

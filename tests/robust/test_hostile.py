@@ -129,7 +129,7 @@ def test_names_that_are_no_plain_names_are_refused(tiny_folder: Path, name: str)
 
 
 def test_markup_in_fields_is_text_in_the_report(tmp_path: Path) -> None:
-    from goafetch.report import make_report
+    from goafetch.report.page import make_report
 
     evil = "<script>alert('x')</script><img src=x onerror=alert(1)>"
     left = (Exclusion("a.fits", evil),)

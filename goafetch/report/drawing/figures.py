@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from goafetch.report.drawing import graphs, pictures, stars
-from goafetch.report.drawing.settings import drawn_plainly
+from goafetch.report.drawing import graphs, pictures
+from goafetch.report.drawing.draw import drawn_plainly
 from goafetch.report.model import Product, RunSummary
 from goafetch.report.products import Stack, read_mosaic
 from goafetch.report.quality import Quality
@@ -118,12 +118,12 @@ def draw_residuals(stack: Stack) -> Figure | None:
         "How far the exposures show stars from their mean places. Arrows that point at random are noise; "
         "neighbours that agree would be distortion that was not solved for."
     )
-    return Figure(stars.draw_residuals(table, stack.shape, "residuals"), caption)
+    return Figure(graphs.draw_residuals(table, stack.shape, "residuals"), caption)
 
 
 def draw_growth(stack: Stack, scale: float | None) -> Figure | None:
     """The growth curve of the brightest good star, None without one."""
-    growth = stars.measure_growth(stack)
+    growth = graphs.measure_growth(stack)
     if growth is None:
         return None
     unit = f"{growth.holding(0.5) * scale:.3f} arcsec" if scale else f"{growth.holding(0.5):.1f} pixels"
@@ -131,4 +131,4 @@ def draw_growth(stack: Stack, scale: float | None) -> Figure | None:
         f"Light within a radius of the brightest good star, at x {growth.x:.0f}, y {growth.y:.0f}: "
         f"{growth.light[-1]:.4g} electrons an exposure in all, half of them within {unit}."
     )
-    return Figure(stars.draw_growth(growth, scale, "growth"), caption)
+    return Figure(graphs.draw_growth(growth, scale, "growth"), caption)

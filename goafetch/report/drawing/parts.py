@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from goafetch.report.drawing import figures, pictures
+from goafetch.report.drawing.draw import drawn_plainly
 from goafetch.report.drawing.figures import Figure
-from goafetch.report.drawing.settings import drawn_plainly
 from goafetch.report.drawing.tiles import choose_code, cut_tiles, tell_facts
-from goafetch.report.exchange import write_catalogues
+from goafetch.report.export import write_catalogues
 from goafetch.report.products import Stack, column, read_stack
-from goafetch.report.quality import Quality, measure
-from goafetch.report.tables import list_bits, list_exposures, tell_made
+from goafetch.report.quality import Quality, list_bits, list_exposures, measure, tell_made
 
 #: Begins ``function(*args)``, perhaps in another process.
 Submit = Callable[..., Future[Any]]

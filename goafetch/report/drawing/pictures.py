@@ -1,17 +1,27 @@
-"""Pictures of arrays: the stack on the sky, its maps, the flat as the arrays lie on the focal plane."""
+"""Pictures of products: pixels with axes in RA and Dec, for the page and for a notebook."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+import html
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from goafetch.report.blocks import shrink
-from goafetch.report.drawing.draw import INK, as_png, as_svg, centre_and_spread, new_axes, new_figure
-from goafetch.report.drawing.skyaxes import label_sky
-from goafetch.report.products import Mosaic, Stack
-from reducer.types import F32
+from goafetch.report.drawing.draw import (
+    INK,
+    as_png,
+    as_svg,
+    centre_and_spread,
+    drawn_plainly,
+    new_axes,
+    new_figure,
+)
+from goafetch.report.products import Mosaic, Stack, read_mosaic, read_stack, shrink
+from reducer.types import F32, F64
 
 #: The colour of sky that no array saw: nothing in a grey picture looks like it.
 NO_DATA = "#3b5b7a"
@@ -125,3 +135,118 @@ def _grey() -> Any:
 def _percentile(image: F32, percent: float) -> float | None:
     finite = image[np.isfinite(image)]
     return float(np.percentile(finite, percent)) if finite.size else None
+
+
+# --- axes in right ascension and declination: ticks where round values meet the edges ------------------
+# They are set once, from the tangential projection itself (Calabretta & Greisen 2002, A&A 395, 1077):
+# astropy's own axes take longer to import and to draw than all the rest of the picture.
+
+#: Steps between ticks: seconds of time for right ascension, of arc for declination.
+STEPS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+MOST_TICKS = 6
+
+
+@dataclass(frozen=True)
+class Ticks:
+    """Where ticks stand along an edge, in pixels from its beginning, and what they say."""
+
+    title: str
+    places: list[float]
+    labels: list[str]
+
+
+def find_sky(world: Mapping[str, float], x: F64, y: F64) -> tuple[F64, F64]:
+    """RA and Dec in degrees of one-based pixels; ``world``: CRPIX, CRVAL and CD of a tangential projection.
+
+    RA runs on without a jump at 360 degrees.
+    """
+    dx, dy = x - world["CRPIX1"], y - world["CRPIX2"]
+    xi, eta = (np.radians(world[f"CD{row}_1"] * dx + world[f"CD{row}_2"] * dy) for row in (1, 2))
+    pole = np.radians(world["CRVAL2"])
+    below = np.cos(pole) - eta * np.sin(pole)
+    ra = world["CRVAL1"] + np.degrees(np.arctan2(xi, below))
+    dec = np.degrees(np.arctan2(np.sin(pole) + eta * np.cos(pole), np.hypot(xi, below)))
+    return np.unwrap(ra, period=360), dec
+
+
+def find_ticks(world: Mapping[str, float], size: tuple[int, int]) -> tuple[Ticks, Ticks]:
+    """Ticks of the lower and of the left edge of a picture of ``size`` (ny, nx) pixels.
+
+    The lower edge shows whichever coordinate changes more along it, the left edge the other one.
+    """
+    height, width = size
+    right, up = np.linspace(0.5, width + 0.5, 200), np.linspace(0.5, height + 0.5, 200)
+    below, left = find_sky(world, right, np.full(200, 0.5)), find_sky(world, np.full(200, 0.5), up)
+    shrunk = np.cos(np.radians(world["CRVAL2"]))
+    is_upright = abs(np.ptp(below[0])) * shrunk >= abs(np.ptp(below[1]))
+    first, second = (0, 1) if is_upright else (1, 0)
+    return _tick(below[first], right - 0.5, first == 0), _tick(left[second], up - 0.5, second == 0)
+
+
+def _tick(degrees: F64, places: F64, is_ra: bool) -> Ticks:
+    """Round values among the coordinates along an edge."""
+    title = "Right ascension" if is_ra else "Declination"
+    seconds = degrees * (240 if is_ra else 3600)
+    order = np.argsort(seconds)
+    low, high = seconds[order[0]], seconds[order[-1]]
+    step = next((step for step in STEPS if (high - low) / step <= MOST_TICKS), STEPS[-1])
+    values = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+    found = np.interp(values, seconds[order], places[order])
+    digits = 0 if step >= 1 else 1 if step >= 0.1 else 2
+    labels = [write_angle(value % 86400 if is_ra else value, digits, signed=not is_ra) for value in values]
+    return Ticks(title, [float(place) for place in found], labels)
+
+
+def write_angle(seconds: float, digits: int, *, signed: bool) -> str:
+    """Seconds of time or arc as HH:MM:SS."""
+    unit = 10**digits
+    whole, part = divmod(round(abs(seconds) * unit), unit)
+    sign = ("−" if seconds < 0 else "+") if signed else ""
+    text = f"{sign}{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+    return f"{text}.{part:0{digits}d}" if digits else text
+
+
+def label_sky(
+    axes: Any, world: Mapping[str, float], size: tuple[int, int], scale: float, system: str
+) -> None:
+    """Give axes of a shrunken picture, ``scale`` of its pixels to one of the stack's, their ticks."""
+    below, left = find_ticks(world, size)
+    for axis, ticks in ((axes.xaxis, below), (axes.yaxis, left)):
+        axis.set_ticks([place * scale - 0.5 for place in ticks.places], ticks.labels)
+        axis.set_label_text(f"{ticks.title} {system}".strip())
+    axes.tick_params(axis="y", labelrotation=90)
+    for label in axes.get_yticklabels():
+        label.set_verticalalignment("center")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a product: shows itself in a notebook; ``save`` writes it as PNG."""
+
+    png: bytes
+    caption: str
+
+    def _repr_html_(self) -> str:
+        source = base64.b64encode(self.png).decode("ascii")
+        words = html.escape(self.caption)
+        return f'<figure><img alt="{words}" src="data:image/png;base64,{source}"><p>{words}</p></figure>'
+
+    def save(self, path: str | Path) -> Path:
+        """Write the PNG and return its path."""
+        Path(path).write_bytes(self.png)
+        return Path(path)
+
+
+@drawn_plainly
+def view(product: str | Path) -> Picture:
+    """A picture of a product: a stack with axes in RA and Dec, any other with its arrays as they lie.
+
+    Raises reducer.errors.BadFile for what is not a product or exposure of GSAOI.
+    """
+    from reducer.fitsio import open_frame
+
+    path = Path(product)
+    frame = open_frame(path)
+    if len(frame.chips) == 1 and "TEXPTIME" in frame.header:
+        return Picture(draw_stack(read_stack(path)), f"{path.name}: stack, asinh stretch; blue: no data")
+    return Picture(paint_mosaic(read_mosaic(path)), f"{path.name}: the arrays as they lie on the focal plane")

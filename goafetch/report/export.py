@@ -1,0 +1,311 @@
+"""A run for other tools: its steps as lists and commands, calibrations in DRAGONS' form, catalogues."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT
+from goafetch.errors import WorkspaceError
+from goafetch.events import SkyChoice
+from goafetch.plan.keys import STEPS_OF
+from goafetch.report.model import Product, RunSummary, read_summary
+from goafetch.report.products import Stack, column, read_stack
+from goafetch.text import file_name
+from goafetch.workspace import Workspace, write_atomically
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+
+#: What a list holds: raw files, products, or files that an earlier command of DRAGONS has made beside it.
+RAW, MADE, BESIDE = "raw", "made", "beside"
+
+
+@dataclass(frozen=True)
+class FileList:
+    """A list as the tutorial writes them: its ``name``, its ``kind`` and the files.
+
+    ``files``: names of raw files where ``kind`` is 'raw'; of products, relative to the workspace, if 'made';
+    as they stand if 'beside'.
+    """
+
+    name: str
+    kind: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run: what it does, its list, and the command for either tool, typed beside the list.
+
+    ``dragons`` are perhaps several lines; ``found``: the list that the later ones need.
+    """
+
+    what: str
+    files: FileList
+    goafetch: str
+    dragons: str
+    found: FileList | None = None
+
+
+def list_steps(summary: RunSummary, folder: Path, into: Path | None = None) -> list[Step]:
+    """Every step of a run in the order of work: flats, frames of each group, stacks, standards first.
+
+    The files of stars that a stack of the workspace ``folder`` was made with are named as from ``into``.
+    """
+    raw: dict[str, list[str]] = {}
+    for exposure in summary.exposures:
+        raw.setdefault(exposure.group, []).append(exposure.name)
+    flats = {product.group for product in summary.products if product.kind == "flat"}
+    parameters = as_typed(summary.parameters)
+    ordered = sorted(raw, key=lambda group: group not in flats)
+    frames = [_reduce_step(summary, group, raw[group], group in flats, parameters) for group in ordered]
+    stacks = [product for product in summary.products if product.path.endswith("_image.fits")]
+    stacks.sort(key=lambda product: product.kind != "standard")
+    made = {str((folder / product.path).absolute()): f"{file_name(product.group)}.fits" for product in stacks}
+
+    def place(value: str) -> str:
+        """A file as it is called from where the commands are typed; any other value as it is."""
+        if value in made:
+            return made[value]
+        return os.path.relpath(value, into.absolute()) if into and Path(value).is_file() else value
+
+    return [*frames, *(_stack_step(summary, stack, settings(folder / stack.path, place)) for stack in stacks)]
+
+
+def settings(stack: Path, place: Callable[[str], str]) -> list[str]:
+    """The parameters that a stack was made with where they are not the usual, as STEP:PARAM=VALUE.
+
+    None are known of a product that cannot be read.
+    """
+    from reducer import parameters
+    from reducer.errors import BadFile
+    from reducer.fitsio import read_table
+
+    try:
+        history = read_table(stack, "HISTORY")
+    except BadFile:
+        history = None
+    if history is None:
+        return []
+    args = {str(row["primitive"]): json.loads(str(row["args"])) for row in history}
+    return [
+        f"{step}:{name}={place(str(value))}"
+        for step in STEPS_OF["alignAndStack"]
+        for name, value in args.get(step, {}).items()
+        if name in parameters.STEPS[step] and not parameters.is_usual(step, name, value)
+    ]
+
+
+def as_typed(parameters: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the user set when the run was made, as STEP:PARAM=VALUE."""
+    return [
+        f"{step}:{name}={','.join(map(str, value)) if isinstance(value, tuple | list) else value}"
+        for step, chosen in parameters.items()
+        for name, value in chosen.items()
+    ]
+
+
+def _reduce_step(
+    summary: RunSummary, group: str, names: Sequence[str], is_flat: bool, parameters: Sequence[str]
+) -> Step:
+    listed = FileList(f"{file_name(group)}.lis", RAW, tuple(names))
+    ours = "".join(f" -p {shlex.quote(text)}" for text in parameters)
+    theirs = "" if is_flat else " -p prepare:bad_wcs=fix" + _offset_sky(summary, group)
+    what = f"Master {group}" if is_flat else f"Frames of {group}"
+    return Step(what, listed, f"goafetch reduce @{listed.name}{ours}", f"reduce @{listed.name}{theirs}")
+
+
+def _offset_sky(summary: RunSummary, group: str) -> str:
+    """DRAGONS cannot decide this: it gets what was decided here."""
+    choices = (d for d in summary.decisions if isinstance(d, SkyChoice) and d.group == group)
+    chosen = next(choices, None)
+    return f" skyCorrect:offset_sky={chosen.offset_sky}" if chosen else ""
+
+
+def _stack_step(summary: RunSummary, stack: Product, chosen: Iterable[str]) -> Step:
+    group = stack.group
+    listed = FileList(f"{file_name(group)}_stack.lis", MADE, tuple(_on_target(summary, stack.stack)))
+    # DRAGONS aligns by the sources that an earlier command of it has put into the files.
+    names = (f"{PurePosixPath(name).name.split('_')[0]}_sourcesDetected.fits" for name in listed.files)
+    found = FileList(f"{file_name(group)}_sources.lis", BESIDE, tuple(names))
+    product = f"{file_name(group)}.fits"
+    ours = "".join(f" -p {shlex.quote(text)}" for text in chosen)
+    return Step(
+        f"Stack of {group}",
+        listed,
+        f"goafetch disco @{listed.name} -o {product}{ours}",
+        f"reduce @{listed.name} -r detectSources\nreduce @{found.name} -r alignAndStack",
+        found,
+    )
+
+
+def _on_target(summary: RunSummary, stack: str) -> Iterable[str]:
+    """The frames on target that go into a stack."""
+    return (each.path for each in summary.products if (each.kind, each.stack) == ("on target", stack))
+
+
+#: Units of OBJCAT's columns, as ECSV spells them.
+UNITS = {
+    "X_IMAGE": "pix", "Y_IMAGE": "pix", "RA": "deg", "DEC": "deg", "ERR_POS": "arcsec",
+    "FLUX_APER": "electron", "FLUXERR_APER": "electron", "PEAK": "electron", "BACKGROUND": "electron",
+    "FWHM_IMAGE": "pix", "THETA_IMAGE": "deg",
+}  # fmt: skip
+
+
+def write_catalogues(stack: Stack, folder: Path) -> list[Path]:
+    """Write NAME.reg, NAME.ecsv and NAME_catalogue.fits; nothing for a stack without a catalogue."""
+    if column(stack.tables.get("OBJCAT"), "X_IMAGE") is None:
+        return []
+    table = with_units(stack)
+    contents = {
+        f"{stack.path.stem}.reg": as_regions(stack).encode(),
+        f"{stack.path.stem}.ecsv": as_ecsv(table).encode(),
+        f"{stack.path.stem}_catalogue.fits": as_fits(table),
+    }
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return [folder / name for name in contents]
+
+
+def as_regions(stack: Stack) -> str:
+    """A ds9 region file: a circle of three FWHM across for each source, in pixels of the stack."""
+    table = stack.tables["OBJCAT"]
+    x, y, width = (column(table, name) for name in ("X_IMAGE", "Y_IMAGE", "FWHM_IMAGE"))
+    assert x is not None and y is not None
+    radius = np.full(len(x), 6.0) if width is None else np.clip(np.nan_to_num(1.5 * width, nan=6.0), 3, 60)
+    circles = [f"circle({a:.3f},{b:.3f},{r:.2f})" for a, b, r in zip(x, y, radius, strict=True)]
+    return "\n".join(["# Region file format: DS9 version 4.1", "global color=green", "image", *circles, ""])
+
+
+def with_units(stack: Stack) -> Table:
+    """OBJCAT as an astropy table with the units of its columns."""
+    from astropy.table import Table
+
+    table = Table(stack.tables["OBJCAT"])
+    for name in table.colnames:
+        table[name].unit = UNITS.get(name.upper())
+    table.meta["PRODUCT"] = stack.path.name
+    return table
+
+
+def as_ecsv(table: Table) -> str:
+    """A table as ECSV, which astropy reads back with the same types and units."""
+    page = io.StringIO()
+    table.write(page, format="ascii.ecsv")
+    return page.getvalue()
+
+
+def as_fits(table: Table) -> bytes:
+    """A table as a FITS file, which TOPCAT, ds9 and astropy read; FITS has no word for electrons."""
+    page = io.BytesIO()
+    plain = table.copy()
+    for name in plain.colnames:
+        if plain[name].unit == "electron":
+            plain[name].unit = None
+    plain.meta["PRODUCT"] = ascii(plain.meta["PRODUCT"])[1:-1]  # headers hold nothing beyond printable ASCII
+    plain.write(page, format="fits")
+    return page.getvalue()
+
+
+#: Where the kinds of calibration of a run's story lie below calibrations/.
+FOLDERS = {"flat": PROCESSED_FLAT, "mask": PROCESSED_BPM}
+
+OURS = """\
+#!/bin/sh
+# Each step of the run again, with goafetch; products come to stand in this folder.
+set -e
+cd "$(dirname "$0")"
+goafetch caldb add {calibrations}
+"""
+THEIRS = """\
+#!/bin/sh
+# The same steps with DRAGONS (3.1 or later), whose products come to stand in the folder dragons, where they
+# take no other's name. Its own flats take the place of those in calibrations/.
+set -e
+cd "$(dirname "$0")"
+export DRAGONSRC="$PWD/dragonsrc"
+caldb init -w
+caldb add {calibrations}
+cd dragons
+"""
+
+
+def export(folder: Path, into: Path) -> list[Path]:
+    """Write everything that another tool needs to go on; returns the files, in the order of work.
+
+    ``into`` gets a .lis file for each step (those of DRAGONS in its folder dragons),
+    calibrations/processed_flat and processed_bpm, dragonsrc, the scripts goafetch.sh and dragons.sh, and each
+    stack's catalogue as ds9 regions, ECSV and FITS. Files of another content there are replaced, others left
+    alone. Raises WorkspaceError where no run has finished, or where a file of its story is no longer there.
+    """
+    summary = read_summary(folder)
+    theirs = into / "dragons"
+    theirs.mkdir(parents=True, exist_ok=True)
+    steps = list_steps(summary, folder, into)
+    lists = [_write_list(folder, into, step.files) for step in steps]
+    lists += [
+        _write_list(folder, theirs, each) for step in steps for each in (step.files, step.found) if each
+    ]
+    calibrations = [_hand_on(path, into / place) for path, place in find_calibrations(folder, summary)]
+    places = [path.relative_to(into).as_posix() for path in calibrations]
+    scripts = {
+        "goafetch.sh": _script(OURS, places, [(step.what, step.goafetch) for step in steps]),
+        "dragons.sh": _script(THEIRS, places, [(step.what, step.dragons) for step in steps]),
+        "dragonsrc": f"[calibs]\ndatabases = {into.resolve()}/cal_manager.db get store\n",
+    }
+    for name, text in scripts.items():
+        write_atomically(into / name, text, 0o777 if name.endswith(".sh") else 0o666)
+    stacks = [folder / p.path for p in summary.products if p.path.endswith("_image.fits")]
+    catalogues = [path for stack in stacks for path in write_catalogues(read_stack(stack), into)]
+    return [*lists, *calibrations, *(into / name for name in scripts), *catalogues]
+
+
+def find_calibrations(folder: Path, summary: RunSummary) -> list[tuple[Path, str]]:
+    """Each calibration that the run used, once, with the place below which other tools look for it."""
+    used = dict.fromkeys((calibration.name, calibration.role) for calibration in summary.calibrations)
+    return [(_find(folder, name), f"calibrations/{FOLDERS[kind]}") for name, kind in used if kind in FOLDERS]
+
+
+def _find(folder: Path, name: str) -> Path:
+    workspace = Workspace(folder)
+    places = [workspace.playground, workspace.playdata, *workspace.calibrations.glob("processed_*")]
+    for place in places:
+        if (place / name).exists():
+            return place / name
+    raise WorkspaceError(
+        f"{name} is not in {folder}",
+        "the calibrations that the run used",
+        "repeat the run: it remakes or fetches what is missing",
+    )
+
+
+def _write_list(folder: Path, into: Path, listed: FileList) -> Path:
+    """A list of names relative to the folder that it stands in, one a line."""
+    below = {RAW: Workspace(folder).playdata, BESIDE: into}.get(listed.kind, folder)
+    names = [os.path.relpath((below / name).absolute(), into.absolute()) for name in listed.files]
+    write_atomically(into / listed.name, "".join(f"{name}\n" for name in names))
+    return into / listed.name
+
+
+def _hand_on(path: Path, folder: Path) -> Path:
+    """A copy of a calibration: a tool that changes it must not change the run's own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{path.name}.new"
+    shutil.copyfile(path, temporary)
+    return temporary.replace(folder / path.name)
+
+
+def _script(head: str, calibrations: Sequence[str], commands: Iterable[tuple[str, str]]) -> str:
+    lines = [f"\n# {what}\n{command}\n" for what, command in commands]
+    return head.format(calibrations=" ".join(map(shlex.quote, calibrations))) + "".join(lines)
