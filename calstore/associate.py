@@ -10,10 +10,8 @@ from typing import Any
 
 from calstore.errors import REBUILD, CalstoreError, DamagedStore
 
-#: Array number 1..4 and the rectangle of the full array: x1, x2, y1, y2, zero-based, half-open.
+#: Array number and the rectangle of the full array: x1, x2, y1, y2, zero-based, half-open.
 Rectangle = tuple[int, int, int, int, int]
-#: All of every array, which a region says by being empty.
-WHOLE: tuple[Rectangle, ...] = tuple((number, 0, 2048, 0, 2048) for number in (1, 2, 3, 4))
 
 PROCESSED_FLAT = "processed_flat"
 PROCESSED_BPM = "processed_bpm"
@@ -27,11 +25,12 @@ LAMP_OFF = "lamp_off"
 class Traits:
     """What association looks at: UT at the start, the filter as people say it, and how the arrays were read.
 
-    ``region``: what was read of each array; empty means all of every array. ``exposure_time`` in seconds.
+    ``region``: what was read of each array, empty where that is not known. ``exposure_time`` in seconds.
     """
 
     kind: str
     when: dt.datetime
+    instrument: str = ""
     filter_name: str = ""
     region: tuple[Rectangle, ...] = ()
     exposure_time: float | None = None
@@ -43,8 +42,6 @@ class Traits:
         if self.when.tzinfo is not None:
             utc = self.when.astimezone(dt.UTC).replace(tzinfo=None)
             object.__setattr__(self, "when", utc)
-        if self.region == WHOLE:
-            object.__setattr__(self, "region", ())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,11 +157,11 @@ def valid_by_that_date(need: Need, calibration: Calibration) -> str | None:
 
 
 def covers_the_frame(need: Need, calibration: Calibration) -> str | None:
-    """The calibration holds all pixels that the frame has."""
+    """The calibration holds all pixels that the frame has, as far as both are known."""
     if not calibration.region:
         return None
     held = {number: rectangle for number, *rectangle in calibration.region}
-    for number, x1, x2, y1, y2 in need.region or WHOLE:
+    for number, x1, x2, y1, y2 in need.region:
         if number not in held:
             return f"does not hold array {number}"
         cx1, cx2, cy1, cy2 = held[number]
@@ -223,8 +220,11 @@ def _section(x1: int, x2: int, y1: int, y2: int) -> str:
 
 
 def _words(region: tuple[Rectangle, ...]) -> str:
-    parts = (f"{_section(*rectangle)} of array {number}" for number, *rectangle in region)
-    return ", ".join(parts) or "the whole arrays"
+    arrays: dict[str, list[str]] = {}
+    for number, *rectangle in region:
+        arrays.setdefault(_section(*rectangle), []).append(str(number))
+    parts = (f"{section} of array {' and '.join(numbers)}" for section, numbers in arrays.items())
+    return ", ".join(parts) or "what is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +260,9 @@ def best(
 ) -> Match | NoMatch:
     """The candidate of the need's kind that fits best by the table of rules.
 
-    Candidates of another kind are passed over in silence; equal ones are decided by name, so that the
-    answer does not depend on their order. ``problem`` is asked of the winner, and says in words why it
-    cannot be used after all; then the next one wins.
+    Candidates of another kind or instrument are passed over in silence; equal ones are decided by name, so
+    that the answer does not depend on their order. ``problem`` is asked of the winner, and says in words why
+    it cannot be used after all; then the next one wins.
     """
     rule = _rule(need.kind)
     fitting, rejected = weigh(need, candidates)
@@ -281,7 +281,7 @@ def weigh(need: Need, candidates: Iterable[Calibration]) -> tuple[list[Calibrati
     fitting: list[Calibration] = []
     rejected: list[Rejection] = []
     for candidate in candidates:
-        if candidate.kind != need.kind:
+        if (candidate.kind, candidate.instrument) != (need.kind, need.instrument):
             continue
         reasons = (condition(need, candidate) for condition in conditions)
         reason = next(filter(None, reasons), None)

@@ -25,7 +25,7 @@ from calstore.associate import Calibration, Match, Need, NoMatch, best
 from calstore.errors import REBUILD, CalstoreError, DamagedStore, NoStore, NotInStore
 
 TABLE = "calibrations"
-SCHEMA = 2
+SCHEMA = 3
 
 Tables = dict[str, dict[str, Any]]
 
@@ -106,8 +106,11 @@ def _migrated(content: dict[str, Any], path: Path) -> dict[str, Any]:
     schema = content.get("schema", 1)
     if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
         raise DamagedStore(f"{path} has the schema {schema!r}", f"1 to {SCHEMA}", "use a newer goafetch")
-    for step in MIGRATIONS[schema - 1 :]:
-        content = step(content)
+    try:
+        for step in MIGRATIONS[schema - 1 :]:
+            content = step(content)
+    except (AttributeError, TypeError) as error:
+        raise DamagedStore(f"{path} is damaged: {error}", "records of calibrations", REBUILD) from error
     return content
 
 
@@ -121,8 +124,14 @@ def _from_schema_1(content: dict[str, Any]) -> dict[str, Any]:
     return {"schema": 2, TABLE: records}
 
 
+def _from_schema_2(content: dict[str, Any]) -> dict[str, Any]:
+    """Up to schema 2 all records were GSAOI's, and one without a region held all of its arrays."""
+    known = {"instrument": "GSAOI", "region": [[number, 0, 2048, 0, 2048] for number in (1, 2, 3, 4)]}
+    return {"schema": 3, TABLE: {number: known | record for number, record in content[TABLE].items()}}
+
+
 #: The step from schema 1 to 2, from 2 to 3, and so on.
-MIGRATIONS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (_from_schema_1,)
+MIGRATIONS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (_from_schema_1, _from_schema_2)
 
 
 Renewal = tuple[Mapping[Any, Any] | Callable[[MutableMapping[Any, Any]], None], QueryLike]

@@ -51,6 +51,7 @@ class ScienceGroup:
         return Need(
             kind=kind,
             when=self.when,
+            instrument=first.instrument or "",
             filter_name=first.filter_name or "",
             region=self.readout.region if self.readout else (),
             name=self.name,
@@ -80,6 +81,7 @@ class CalibrationSet:
         return make(
             kind=kind,
             when=_middle(self.records),
+            instrument=first.instrument or "",
             filter_name=first.filter_name or "",
             region=self.readout.region,
             exposure_time=first.exposure_time,
@@ -175,8 +177,10 @@ def choose_mask(records: Sequence[Record], candidates: Sequence[Record]) -> Choi
         elif (start := valid_from(mask.name, mask.ut_datetime)) is None:
             choice.rejected[mask.name] = "neither its name nor its record tells from when it is valid"
         else:
-            usable.append(Calibration(kind=kinds.PROCESSED_BPM, when=start, path=mask.name))
-    found = best(Need(kind=kinds.PROCESSED_BPM, when=_middle(records), name=f"data of {first.night}"), usable)
+            of = mask.instrument or ""
+            usable.append(Calibration(kind=kinds.PROCESSED_BPM, when=start, instrument=of, path=mask.name))
+    need = ScienceGroup(tuple(records)).need(kinds.PROCESSED_BPM)
+    found = best(replace(need, name=f"data of {first.night}"), usable)
     choice.rejected |= {r.calibration.path: r.reason for r in found.rejected}
     if isinstance(found, Match):
         choice.taken[found.calibration.path] = f"bad-pixel mask: {found.reason}"
@@ -188,10 +192,7 @@ def _fitting(
 ) -> list[CalibrationSet]:
     """Sets that meet the rule's conditions, the nearest first; the others are rejected with its words."""
     by_path = {s.calibration.path: s for s in sets}
-    offered = [s.calibration for s in sets]
-    if group.readout is None:  # what the science's region asks of a flat cannot be judged
-        offered = [replace(calibration, region=()) for calibration in offered]
-    good, unfit = weigh(group.need(kind), offered)
+    good, unfit = weigh(group.need(kind), [s.calibration for s in sets])
     for rejection in unfit:
         choice.reject(by_path[rejection.calibration.path], rejection.reason)
     return [by_path[calibration.path] for calibration in good]

@@ -92,13 +92,13 @@ class References:
         """What the rule says of the standards, by their place in the plan; None where none matters."""
         if stack.kind != SCIENCE or not self._standards:
             return None
-        need = Need(kind=calstore.STANDARD, when=stack.groups[0].when, filter_name=stack.setup.filter)
+        need = Need(kind=calstore.STANDARD, when=stack.groups[0].when, **stack.setup.traits)
         offered = (
             Calibration(
                 kind=calstore.STANDARD,
                 path=f"{place:06d}",
                 when=standard.groups[0].when,
-                filter_name=standard.setup.filter,
+                **standard.setup.traits,
             )
             for place, standard in enumerate(self._standards)
         )

@@ -32,6 +32,7 @@ class Setup:
     def traits(self) -> dict[str, Any]:
         """What the store's rules look at."""
         return {
+            "instrument": self.instrument,
             "filter_name": self.filter,
             "region": self.regions,
             "exposure_time": self.exposure_time,

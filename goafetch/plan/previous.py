@@ -10,6 +10,12 @@ from calstore.associate import PROCESSED_FLAT, Calibration, Need, Traits, weigh
 
 def previous_flat(made: Traits, stored: Iterable[Calibration]) -> Path | None:
     """The stored flat of the same filter, taken before the frames of a new one; None without any."""
-    need = Need(kind=PROCESSED_FLAT, when=made.when, filter_name=made.filter_name, region=made.region)
+    need = Need(
+        kind=PROCESSED_FLAT,
+        when=made.when,
+        instrument=made.instrument,
+        filter_name=made.filter_name,
+        region=made.region,
+    )
     fitting = weigh(need, [known for known in stored if known.when < made.when])[0]
     return Path(max(fitting, key=lambda known: known.when).path) if fitting else None

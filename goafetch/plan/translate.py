@@ -20,6 +20,7 @@ from calstore.associate import (
 )
 from goafetch.errors import GoafetchError
 from reducer.headers.descriptors import Descriptors
+from reducer.instruments import find
 
 #: Which tags, all present, make which kind; the first that fits counts.
 KINDS: Sequence[tuple[frozenset[str], str]] = (
@@ -80,8 +81,10 @@ def _read(path: Path) -> Descriptors:
 
 
 def _traits(facts: Descriptors, when: dt.datetime) -> dict[str, Any]:
+    known = find(facts.primary)
     return {
         "when": when,
+        "instrument": known.name if known else "",
         "filter_name": (facts.filter or "") if facts.filter_is_known else "",
         "region": facts.regions,
         "exposure_time": facts.exposure_time,

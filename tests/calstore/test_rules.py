@@ -13,8 +13,8 @@ from calstore.associate import (
     LAMP_ON,
     PROCESSED_BPM,
     PROCESSED_FLAT,
+    RULES,
     STANDARD,
-    WHOLE,
     Calibration,
     Match,
     Need,
@@ -27,6 +27,7 @@ from calstore.associate import (
 from calstore.errors import CalstoreError
 
 NIGHT = dt.datetime(2017, 5, 5, 1, 0)
+WHOLE = tuple((n, 0, 2048, 0, 2048) for n in (1, 2, 3, 4))
 CENTRE = tuple((n, 512, 1536, 512 + s, 1536 + s) for n, s in ((1, 1), (2, 1), (3, -1), (4, -1)))
 
 
@@ -70,10 +71,11 @@ def test_exposure_coadds_and_read_mode_of_a_flat_need_not_be_those_of_the_scienc
     ("held", "needed", "fits"),
     [
         ((), CENTRE, True),
-        (WHOLE, (), True),
+        (CENTRE, (), True),
+        (WHOLE, CENTRE, True),
         (CENTRE, CENTRE, True),
-        (CENTRE, (), False),
-        (WHOLE[:3], (), False),
+        (CENTRE, WHOLE, False),
+        (WHOLE[:3], WHOLE, False),
     ],
 )
 def test_a_flat_must_hold_every_pixel_of_the_frame(held: tuple, needed: tuple, fits: bool) -> None:
@@ -82,9 +84,17 @@ def test_a_flat_must_hold_every_pixel_of_the_frame(held: tuple, needed: tuple, f
 
 
 def test_a_region_that_is_too_small_is_named() -> None:
-    answer = best(need(), [calibration(region=CENTRE)])
+    answer = best(need(region=WHOLE), [calibration(region=CENTRE)])
     assert isinstance(answer, NoMatch)
     assert answer.rejected[0].reason == "holds [513:1536,514:1537] of array 1, needed [1:2048,1:2048]"
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_a_calibration_of_another_instrument_never_serves(kind: str) -> None:
+    asked = need(kind, instrument="F2", exposure_time=15.0, read_mode="Bright Objects")
+    ours, other = (calibration(kind, -1, instrument=name) for name in ("F2", "GSAOI"))
+    assert isinstance(best(asked, [ours, other]), Match)
+    assert isinstance(best(asked, [other, calibration(kind, -1)]), NoMatch)
 
 
 def test_the_latest_mask_that_was_valid_is_taken() -> None:

@@ -55,7 +55,7 @@ def test_what_was_added_comes_back(store: CalStore, tmp_path: Path) -> None:
 def test_the_file_is_readable_and_moves_with_its_project(store: CalStore, tmp_path: Path) -> None:
     store.add(make(store.path.parent, "processed_flat/a_flat.fits"))
     content = json.loads(store.path.read_text())
-    assert content["schema"] == 2
+    assert content["schema"] == 3
     assert content["calibrations"]["1"]["path"] == "processed_flat/a_flat.fits"
     assert sum("a_flat.fits" in line for line in store.path.read_text().splitlines()) == 1
     (tmp_path / "my project").rename(tmp_path / "moved")
@@ -141,9 +141,11 @@ def test_without_a_store_the_way_to_one_is_told(tmp_path: Path) -> None:
         ('{"schema": 2, "calibrations": {"1": {"ki', "damaged: "),
         ("", "line 1"),
         ("[]", "holds no calibrations"),
-        ('{"schema": 3, "calibrations": {}}', "schema 3"),
-        ('{"schema": 2, "calibrations": {"1": {"kind": "dark"}}}', "is not a calibration"),
-        ('{"schema": 2, "calibrations": {"1": "nonsense"}}', "is not a calibration"),
+        ('{"schema": 4, "calibrations": {}}', "schema 4"),
+        ('{"schema": 3, "calibrations": {"1": {"kind": "dark"}}}', "is not a calibration"),
+        ('{"schema": 3, "calibrations": {"1": "nonsense"}}', "is not a calibration"),
+        ('{"schema": 2, "calibrations": {"1": "nonsense"}}', "damaged: "),
+        ('{"calibrations": {"1": "nonsense"}}', "damaged: "),
         ("\udcff", "cannot be read"),
     ],
 )
@@ -164,13 +166,14 @@ def test_damage_is_told_with_the_way_out_and_never_overwritten(
 
 
 def test_a_store_of_the_previous_schema_opens_and_is_written_in_the_new_one(store: CalStore) -> None:
-    flat = make(store.path.parent, "old_flat.fits")
+    whole = tuple((number, 0, 2048, 0, 2048) for number in (1, 2, 3, 4))
+    flat = make(store.path.parent, "old_flat.fits", instrument="GSAOI", region=whole)
     record = {"kind": PROCESSED_FLAT, "path": "old_flat.fits", "date": NIGHT.isoformat(), "filter": "Kshort"}
     store.path.write_text(json.dumps({"calibrations": {"7": record}}))
     assert store.all() == [flat]
     store.add(make(store.path.parent, "new_flat.fits"))
     assert [c.name for c in store.all()] == ["old_flat.fits", "new_flat.fits"]
-    assert json.loads(store.path.read_text())["schema"] == 2
+    assert json.loads(store.path.read_text())["schema"] == 3
 
 
 # --- many processes ----------------------------------------------------------------------------------
