@@ -11,16 +11,17 @@ from reducer.align.moving import follow_target, one_kind
 from reducer.align.together import DEFAULT, Limits, align_exposures
 from reducer.errors import CannotAlign
 from reducer.frame import Context, FrameRef
+from reducer.sources.doubled import leave_out_doubled
 
 
 def adjustWCSToReference(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
-    """Align exposures with measured sources to each other; those that cannot be aligned are left out.
+    """Align exposures with measured sources to each other; doubled ones and such as do not fit are left out.
 
     Those of a moving target are laid on it, unless ``method`` says otherwise. CannotAlign if none is left.
     """
     if not frames:
         raise CannotAlign("there is no exposure to align", "at least one on-target exposure")
-    frames = one_kind(frames, context)
+    frames = one_kind(leave_out_doubled(frames, context.notify), context)
     found = align_exposures(frames, context.notify, limits_of(context))
     aligned = [
         frame.with_(geometry=geometry)

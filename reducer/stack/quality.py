@@ -8,7 +8,6 @@ import numpy as np
 
 from reducer.astrometry.geometry import Geometry
 from reducer.frame import Context, FrameRef
-from reducer.stack.doubled import doubled
 from reducer.stack.exposures import Exposure, geometry_of
 from reducer.stack.images import CORRECTED, StarImage, is_fuzzy
 from reducer.types import F64, Table
@@ -108,11 +107,11 @@ def tell_outliers(table: Table, context: Context) -> None:
 def leave_out_spoilt(
     frames: Sequence[FrameRef], images: Sequence[StarImage], context: Context
 ) -> tuple[list[FrameRef], list[StarImage]]:
-    """Leave out, by name, exposures during which the telescope moved: doubled or trailed stars.
+    """Leave out, by name, exposures during which the telescope moved, by their trailed stars.
 
     Where that is true of half of them or more, it is the field's, and all are kept.
     """
-    reasons = [doubled(frame) for frame in frames]
+    reasons = [""] * len(frames)
     if len(frames) >= FEWEST:
         widths, lengths = (np.array([getattr(i, key) for i in images]) for key in ("width", "ellipticity"))
         trailed = (widths > WIDE * _median(widths)) & (lengths > _median(lengths) + TRAILED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,20 @@ class Pairs:
 
     stars: NDArray[np.intp]
     gaps: F64
+
+
+def leave_out_doubled(frames: Sequence[FrameRef], notify: Callable[..., None]) -> list[FrameRef]:
+    """Leave out, by name, exposures whose stars are double: before others are laid on their second images.
+
+    Where that is true of half of them or more, it is the field's, and all are kept.
+    """
+    reasons = [doubled(frame) for frame in frames]
+    if 2 * sum(map(bool, reasons)) >= len(frames):
+        return list(frames)
+    for frame, reason in zip(frames, reasons, strict=True):
+        if reason:
+            notify("refused", name=frame.path.name, reason=reason)
+    return [frame for frame, reason in zip(frames, reasons, strict=True) if not reason]
 
 
 def doubled(frame: FrameRef) -> str:
