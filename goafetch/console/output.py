@@ -15,6 +15,7 @@ import tempfile
 import traceback
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from goafetch.errors import FAILED, INTERRUPTED, Failure, UsageError, describe
@@ -260,16 +261,14 @@ def handled(command: Callable[..., Any]) -> Callable[..., None]:
     """Make a command end in words and an exit code, never in a traceback.
 
     The command may return its exit code (None is 0). Whether its errors are JSON is read from its own
-    parameters: ``json`` or ``as_json`` true, or ``format`` (or ``format_``) equal to ``json``. Every command
-    gets the option ``--debug``.
+    parameters: ``json`` true, or ``format`` equal to ``json``. Every command gets the option ``--debug``.
     """
 
     @functools.wraps(command)
     def run(*args: Any, debug: bool = False, **options: Any) -> None:
         if debug:
             os.environ[DEBUG] = "1"
-        json = bool(options.get("json") or options.get("as_json"))
-        json = json or "json" in (options.get("format"), options.get("format_"))
+        json = bool(options.get("json")) or options.get("format") == "json"
         code = run_to_exit_code(lambda: command(*args, **options), json=json)
         if code:
             raise SystemExit(code)
@@ -321,11 +320,10 @@ def lose(lost: OutputLost) -> int:
 
 
 def _lines(failure: Failure) -> list[tuple[str, str]]:
-    label = "interrupted" if failure.exit_code == INTERRUPTED else "error"
-    lines = [(label, failure.found), ("needed", failure.needed), ("what to do", failure.remedy)]
     if failure.exit_code == INTERRUPTED:
-        return [(label, failure.remedy)]
-    return [(name, text) for name, text in lines if text]
+        return [("interrupted", failure.remedy)]
+    lines = [("error", failure.found), ("needed", failure.needed), ("what to do", failure.remedy)]
+    return [(label, text) for label, text in lines if text]
 
 
 def _draw_panel(failure: Failure) -> None:
@@ -334,26 +332,21 @@ def _draw_panel(failure: Failure) -> None:
 
     interrupted = failure.exit_code == INTERRUPTED
     colour = "yellow" if interrupted else "red"
-    body = Text()
-    for row, (label, text) in enumerate(_lines(failure)):
-        lead = "" if row == 0 else f"\n{label}: "
-        body.append(lead, style="dim").append(text, style="bold" if row == 0 and not interrupted else "")
-    title = Text("interrupted" if interrupted else "error", style=colour)
-    console_on(sys.stderr).print(Panel(body, title=title, title_align="left", border_style=colour))
+    (title, first), *others = _lines(failure)
+    body = Text(first, style="" if interrupted else "bold")
+    for label, text in others:
+        body.append(f"\n{label}: ", style="dim").append(text)
+    heading = Text(title, style=colour)
+    console_on(sys.stderr).print(Panel(body, title=heading, title_align="left", border_style=colour))
 
 
 def _describe_unforeseen(error: Exception) -> Failure:
     found = f"sorry, this was not foreseen: {type(error).__name__}: {error}"
     story = "".join(traceback.format_exception(error))
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="goafetch-error-", suffix=".txt", delete=False, encoding="utf-8"
-        ) as file:
+    details = "--debug shows the details"
+    with suppress(OSError):
+        handle, name = tempfile.mkstemp(".txt", "goafetch-error-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(story)
-    except OSError:
-        return Failure(FAILED, found, remedy="everything finished so far is kept; --debug shows the details")
-    return Failure(
-        FAILED,
-        found,
-        remedy=f"everything finished so far is kept; {file.name} has the details for a report of the fault",
-    )
+        details = f"{name} has the details for a report of the fault"
+    return Failure(FAILED, found, remedy=f"everything finished so far is kept; {details}")
