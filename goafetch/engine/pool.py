@@ -81,7 +81,7 @@ def work_in_once(lock: str, function: Callable[..., Any], *args: Any) -> Any:
 #: What workers are started with. Nothing is imported from the folder that one works in: a random.py of the
 #: user's there would be taken for Python's. Threads inside a worker would compete with the others. Memory
 #: given back to the system with every array costs as much time as the arithmetic: glibc keeps 256 MB, until
-#: a task has ended (see memory.py). What a worker keeps on purpose (calibrations, kernels) is no leak for
+#: a task has ended (see process.py). What a worker keeps on purpose (calibrations, kernels) is no leak for
 #: which loky has to replace it.
 ENVIRONMENT = {
     "PYTHONSAFEPATH": "1",
