@@ -265,7 +265,7 @@ def best(
     it cannot be used after all; then the next one wins.
     """
     rule = _rule(need.kind)
-    fitting, rejected = weigh(need, candidates)
+    fitting, rejected = rank(need, candidates)
     while fitting and (reason := problem(fitting[0])) is not None:
         rejected.append(Rejection(fitting.pop(0), reason))
     if not fitting:
@@ -275,7 +275,7 @@ def best(
     return Match(winner, _why_taken(rule, need, winner, len(losers)), (*losers, *rejected))
 
 
-def weigh(need: Need, candidates: Iterable[Calibration]) -> tuple[list[Calibration], list[Rejection]]:
+def rank(need: Need, candidates: Iterable[Calibration]) -> tuple[list[Calibration], list[Rejection]]:
     """The candidates of the need's kind that meet all conditions, the best first, and the others."""
     conditions = _rule(need.kind).conditions
     fitting: list[Calibration] = []

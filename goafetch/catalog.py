@@ -77,24 +77,24 @@ def find_stars(
     if wanted not in words:
         return Path(wanted)
     names = words[wanted]
-    found = kept(names, ra, dec, folder)
+    found = cached_stars(names, ra, dec, folder)
     if found is None and names and (trouble := why_not_reachable(server)):
         notify(Noted(trouble))
     elif found is None:
-        found = fetch(names, ra, dec, folder, notify, server)
+        found = fetch_stars(names, ra, dec, folder, notify, server)
     if found is None and names:
         lost = "positions could be had: the headers' pointing stands" if words is POSITIONS else MISSED
         notify(Warned(f"no catalogue of {lost}"))
     return found
 
 
-def kept(names: tuple[str, ...], ra: float, dec: float, folder: Path) -> Path | None:
+def cached_stars(names: tuple[str, ...], ra: float, dec: float, folder: Path) -> Path | None:
     """The stars about a position in degrees that the first of some services gave before, None for none."""
-    paths = (place_of(name, ra, dec, folder) for name in names)
+    paths = (cache_file(name, ra, dec, folder) for name in names)
     return next((path for path in paths if path.exists()), None)
 
 
-def fetch(
+def fetch_stars(
     names: tuple[str, ...],
     ra: float,
     dec: float,
@@ -104,14 +104,14 @@ def fetch(
 ) -> Path | None:
     """The stars about a position in degrees, of the first of some services that has any; None if none has."""
     for name in names:
-        path = place_of(name, ra, dec, folder)
+        path = cache_file(name, ra, dec, folder)
         _ask(SERVICES[name], ra, dec, path, notify, server)
         if path.exists():
             return path
     return None
 
 
-def place_of(name: str, ra: float, dec: float, folder: Path) -> Path:
+def cache_file(name: str, ra: float, dec: float, folder: Path) -> Path:
     """Where the stars of a service about a position are kept."""
     return folder / f"{name}_{ra:.4f}{dec:+.4f}.ecsv"
 

@@ -49,7 +49,7 @@ def exclusive(path: Path, seconds: float = 0.0) -> Iterator[bool]:
     Gives False where the file system has no locks, and the caller is on its own.
     """
     try:
-        stream = take(path, seconds=seconds)
+        stream = take_lock(path, seconds=seconds)
     except NoLocks:
         yield False
         return
@@ -57,7 +57,7 @@ def exclusive(path: Path, seconds: float = 0.0) -> Iterator[bool]:
         yield True
 
 
-def take(path: Path, *, shared: bool = False, seconds: float = 0.0) -> IO[bytes]:
+def take_lock(path: Path, *, shared: bool = False, seconds: float = 0.0) -> IO[bytes]:
     """The lock's file, which holds it until it is closed; raises Busy and NoLocks.
 
     It can be read and written: over NFS a shared lock wants the one, an exclusive lock the other.
@@ -288,7 +288,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def prepared(workspace: Workspace) -> Iterator[None]:
+def prepare_workspace(workspace: Workspace) -> Iterator[None]:
     """Make a workspace's folders; where nothing came into new ones before an error, none are left."""
     root = workspace.root.absolute()
     new = [folder for folder in (root, *root.parents) if not os.access(folder, os.F_OK)]
@@ -305,7 +305,7 @@ def prepared(workspace: Workspace) -> Iterator[None]:
 
 
 @contextmanager
-def held(workspace: Workspace, notify: Notify = silent) -> Iterator[None]:
+def hold_workspace(workspace: Workspace, notify: Notify = silent) -> Iterator[None]:
     """Hold the workspace for one run; a second run is told who holds it."""
     holder = workspace.playground / ".run.json"
     try:
@@ -313,7 +313,7 @@ def held(workspace: Workspace, notify: Notify = silent) -> Iterator[None]:
             if not has_locks:
                 _trust(workspace, holder, notify)
             _wait_for_workers(workspace)
-            sweep(workspace)
+            remove_leftovers(workspace)
             started = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
             facts = {"host": platform.node(), "pid": os.getpid(), "started": started}
             write_atomically(holder, json.dumps(facts))
@@ -352,7 +352,7 @@ _LEFTOVER = re.compile(
 )
 
 
-def sweep(workspace: Workspace) -> None:
+def remove_leftovers(workspace: Workspace) -> None:
     """Remove what earlier runs that were killed have left half-made; the caller holds the workspace."""
     folders = (
         workspace.root,
@@ -385,10 +385,10 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def share(lock: Path) -> IO[bytes]:
+def share_lock(lock: Path) -> IO[bytes]:
     """Share a lock with other workers until the file is closed, or this process ends however it ends."""
     try:
-        return take(lock, shared=True, seconds=PATIENCE)
+        return take_lock(lock, shared=True, seconds=PATIENCE)
     except NoLocks:
         return lock.open("a+b")
 

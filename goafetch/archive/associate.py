@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from calstore import associate as kinds
-from calstore.associate import Calibration, Match, Need, best, valid_from, weigh
+from calstore.associate import Calibration, Match, Need, best, rank, valid_from
 from goafetch.archive import calmgr
 from goafetch.archive.calmgr import LAMP_OFF, LAMP_ON, MASK, STANDARD, TYPES, Associated, Readout
 from goafetch.archive.client import ArchiveClient
@@ -192,7 +192,7 @@ def _fitting(
 ) -> list[CalibrationSet]:
     """Sets that meet the rule's conditions, the nearest first; the others are rejected with its words."""
     by_path = {s.calibration.path: s for s in sets}
-    good, unfit = weigh(group.need(kind), [s.calibration for s in sets])
+    good, unfit = rank(group.need(kind), [s.calibration for s in sets])
     for rejection in unfit:
         choice.reject(by_path[rejection.calibration.path], rejection.reason)
     return [by_path[calibration.path] for calibration in good]
@@ -200,7 +200,7 @@ def _fitting(
 
 def _lamp_off_for(on_set: CalibrationSet, off: Sequence[CalibrationSet]) -> CalibrationSet | None:
     need = on_set.traits(Need, kinds.LAMP_OFF, name=on_set.name)
-    good, _ = weigh(need, [s.calibration for s in off])
+    good, _ = rank(need, [s.calibration for s in off])
     return next(s for s in off if s.calibration == good[0]) if good else None
 
 

@@ -28,10 +28,10 @@ def unpack(
     A tar with absolute paths, '..', links, devices or two different files of one name is refused.
     """
     from goafetch.archive.unpack import unpack as work
-    from goafetch.workspace import Workspace, prepared
+    from goafetch.workspace import Workspace, prepare_workspace
 
     workspace = Workspace(into)
-    with prepared(workspace), console.Terminal(verbose=verbose, quiet=quiet) as terminal:
+    with prepare_workspace(workspace), console.Terminal(verbose=verbose, quiet=quiet) as terminal:
         report = work(files, workspace.playdata, workers=workers or 0, notify=terminal)
     rows = [
         {"name": name, "status": status, "reason": reason}

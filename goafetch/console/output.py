@@ -300,7 +300,7 @@ def run_to_exit_code(work: Callable[[], int | None], *, json: bool = False) -> i
             remedy="everything finished so far is kept; the same command goes on from there",
         )
     except OutputLost as lost:
-        return lose(lost)
+        return report_lost(lost)
     except Exception as error:  # noqa: BLE001 - the last resort: everything ends in words
         if os.environ.get(DEBUG):
             say("".join(traceback.format_exception(error)))
@@ -308,11 +308,11 @@ def run_to_exit_code(work: Callable[[], int | None], *, json: bool = False) -> i
     try:
         fail(failure, json=json)
     except OutputLost as lost:
-        lose(lost)
+        report_lost(lost)
     return failure.exit_code
 
 
-def lose(lost: OutputLost) -> int:
+def report_lost(lost: OutputLost) -> int:
     """Say that results could not be written, unless their reader has seen enough (`... | head`)."""
     if lost.code != READER_GONE:
         say(f"error: {lost}")

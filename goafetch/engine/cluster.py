@@ -54,7 +54,7 @@ class Cluster(Pool):
         self._before = {name: os.environ.get(name) for name in ENVIRONMENT}  # dask sets them here too
         self._cluster = _start_local(self.workers) if address == LOCAL else None
         self._client = _connect(self._cluster or address, address, self.workers if self._cluster else 1)
-        self._client.subscribe_topic("all", self._hear)
+        self._client.subscribe_topic("all", self._on_event)
         if self._cluster is not None:
             self._client.register_plugin(_own_worker(os.getpid(), modules))
         self.workers = max(sum(self._client.nthreads().values()), 1)
@@ -68,11 +68,11 @@ class Cluster(Pool):
         inner.add_done_callback(lambda done: _pass_on(done, outer))
         return outer
 
-    def at(self, lock: Path) -> WorkspacePool:
+    def in_workspace(self, lock: Path) -> WorkspacePool:
         """The cluster for work in one workspace; workers that outlive the run hold its lock by the task."""
         return WorkspacePool(self, lock.absolute(), work_in if self._cluster is not None else work_in_once)
 
-    def everywhere(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
+    def run_on_workers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
         """What ``function(*args)`` gives on each worker, by the worker's address."""
         answers: dict[str, Any] = self._client.run(function, *args)
         return answers
@@ -88,7 +88,7 @@ class Cluster(Pool):
             self._cluster.close()
             set_environment(self._before)
 
-    def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
+    def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
         """Tell which tasks begin again when the scheduler has lost a worker."""
         facts = event[1]
         if facts.get("action") != "remove-worker" or facts.get("expected") or self._closed:
@@ -143,7 +143,7 @@ def _connect(place: Any, address: str, workers: int) -> Client:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what concerns the user is told in our words
     try:
         if place == address:
-            asyncio.run(_knock(address))
+            asyncio.run(_check_answers(address))
         client = Client(place, timeout=ANSWER, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ClusterError(
@@ -163,7 +163,7 @@ def _connect(place: Any, address: str, workers: int) -> Client:
     return client
 
 
-async def _knock(address: str) -> None:
+async def _check_answers(address: str) -> None:
     """See whether anybody answers: a client that finds nobody would go on trying when it is thrown away."""
     from distributed.comm import connect
 

@@ -22,7 +22,7 @@ from goafetch.errors import GoafetchError
 from goafetch.events import Notify, Retry, Warned, silent
 from goafetch.folders import environment
 from goafetch.process import collect_rarely, trim_memory
-from goafetch.workspace import share
+from goafetch.workspace import share_lock
 
 #: Seconds between looks at the parent.
 POLL = 0.25
@@ -62,7 +62,7 @@ def work_in(lock: str, function: Callable[..., Any], *args: Any) -> Any:
     if not _parents:
         return work_in_once(lock, function, *args)
     if lock not in _shared:
-        _shared[lock] = share(Path(lock))
+        _shared[lock] = share_lock(Path(lock))
     try:
         return function(*args)
     finally:
@@ -71,7 +71,7 @@ def work_in(lock: str, function: Callable[..., Any], *args: Any) -> Any:
 
 def work_in_once(lock: str, function: Callable[..., Any], *args: Any) -> Any:
     """Do a task in a workspace and share its lock meanwhile: for workers that outlive a run."""
-    with share(Path(lock)):
+    with share_lock(Path(lock)):
         try:
             return function(*args)
         finally:
@@ -155,7 +155,7 @@ class Pool:
             for future in waiting:
                 future.cancel()
 
-    def at(self, lock: Path) -> WorkspacePool:
+    def in_workspace(self, lock: Path) -> WorkspacePool:
         """The same pool for work in one workspace, whose lock the workers then share."""
         return WorkspacePool(self, lock)
 
@@ -318,7 +318,7 @@ class WorkspacePool:
 
     def start_waiting(self) -> None:
         """Begin all that waits for idle workers: it is needed now."""
-        self._begin_spare(len(self._spare))
+        self._start_some(len(self._spare))
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         """Results of ``function(task)`` in the order of the tasks."""
@@ -341,9 +341,9 @@ class WorkspacePool:
         with self._counting:
             self._under_way -= 1
             idle = self.workers - self._under_way
-        self._begin_spare(idle)
+        self._start_some(idle)
 
-    def _begin_spare(self, most: int) -> None:
+    def _start_some(self, most: int) -> None:
         """Begin some of what waits for idle workers."""
         while most > 0 and not self.abandoned:
             with self._counting:

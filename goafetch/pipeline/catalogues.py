@@ -154,7 +154,7 @@ class References:
     def _kept(self, words: Mapping[str, tuple[str, ...]], wanted: str, place: Place | None) -> Path | None:
         if wanted not in words:
             return Path(wanted).absolute()
-        return catalog.kept(words[wanted], *place, self._folder) if place else None
+        return catalog.cached_stars(words[wanted], *place, self._folder) if place else None
 
     @property
     def _folder(self) -> Path:
@@ -168,14 +168,14 @@ class References:
             (names, place)
             for place in places
             for names in words
-            if names and catalog.kept(names, *place, self._folder) is None
+            if names and catalog.cached_stars(names, *place, self._folder) is None
         ]
         if missing and (trouble := catalog.why_not_reachable(self.server)):
             reason = f"{trouble}; files given with --catalog and --phot-catalog do as well"
             self._said.append(Decided("no catalogue of stars was fetched", reason))
             return
         for names, place in missing:
-            catalog.fetch(names, *place, self._folder, self._said.append, self.server)
+            catalog.fetch_stars(names, *place, self._folder, self._said.append, self.server)
 
     def _await(self, notify: Notify) -> None:
         """Wait for the search to end, and say once how it went."""

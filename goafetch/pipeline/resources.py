@@ -124,7 +124,7 @@ def check_cluster(pool: Pool, workspace: Workspace) -> None:
     probe.write_text(probe.name)
     try:
         here = answer_for(str(probe))
-        answers = pool.everywhere(answer_for, str(probe))
+        answers = pool.run_on_workers(answer_for, str(probe))
     finally:
         probe.unlink()
     for address, there in answers.items():

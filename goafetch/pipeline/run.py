@@ -26,7 +26,7 @@ from goafetch.plan.decide import make_plan
 from goafetch.plan.model import LeftOut, Plan
 from goafetch.plan.sort import Wanted
 from goafetch.report.model import write_summary
-from goafetch.workspace import Workspace, held, prepared
+from goafetch.workspace import Workspace, hold_workspace, prepare_workspace
 from reducer.errors import ReducerError
 from reducer.headers.sky import SEPARATE
 
@@ -161,8 +161,8 @@ def run_job(
     if request.dry_run:
         return rehearse(Begun(request, workspace, settings, notify))
     with (
-        prepared(workspace),
-        held(workspace, notify),
+        prepare_workspace(workspace),
+        hold_workspace(workspace, notify),
         logged(notify, workspace.log, workspace.events) as tell,
     ):
         run = Begun(request, workspace, settings, tell)
@@ -213,7 +213,7 @@ class Begun:
 def perform(run: Begun, pool: Pool, fetching: AbstractContextManager[Any]) -> RunReport:
     """Fetch or link the raw files, plan, reduce, and report."""
     begun, workspace, store = time.perf_counter(), run.workspace, store_of(run.workspace, run.settings)
-    tools = run.tools(pool.at(workspace.workers_lock), share_of(run.settings, pool.workers))
+    tools = run.tools(pool.in_workspace(workspace.workers_lock), share_of(run.settings, pool.workers))
     if run.request.verify:
         tools.cache.verified.forget()
     stored = stored_calibrations(store)

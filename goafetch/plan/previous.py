@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from calstore.associate import PROCESSED_FLAT, Calibration, Need, Traits, weigh
+from calstore.associate import PROCESSED_FLAT, Calibration, Need, Traits, rank
 
 
 def previous_flat(made: Traits, stored: Iterable[Calibration]) -> Path | None:
@@ -17,5 +17,5 @@ def previous_flat(made: Traits, stored: Iterable[Calibration]) -> Path | None:
         filter_name=made.filter_name,
         region=made.region,
     )
-    fitting = weigh(need, [known for known in stored if known.when < made.when])[0]
+    fitting = rank(need, [known for known in stored if known.when < made.when])[0]
     return Path(max(fitting, key=lambda known: known.when).path) if fitting else None

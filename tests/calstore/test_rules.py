@@ -21,8 +21,8 @@ from calstore.associate import (
     NoMatch,
     best,
     night_of,
+    rank,
     valid_from,
-    weigh,
 )
 from calstore.errors import CalstoreError
 
@@ -125,7 +125,7 @@ def test_a_mask_is_valid_from_the_whole_of_its_day() -> None:
 def test_lamp_off_frames_are_uniform_with_the_lamp_on_frames(traits: dict, word: str) -> None:
     lamp_on = need(LAMP_OFF, exposure_time=15.0, read_mode="Bright Objects")
     good, bad = calibration(LAMP_OFF, 0.2), calibration(LAMP_OFF, **traits)
-    assert weigh(lamp_on, [bad, good])[0] == [good]
+    assert rank(lamp_on, [bad, good])[0] == [good]
     answer = best(lamp_on, [bad])
     assert isinstance(answer, NoMatch)
     assert answer.rejected[0].reason.startswith(word)
@@ -140,7 +140,7 @@ def test_exposures_within_one_percent_are_the_same() -> None:
 @pytest.mark.parametrize("kind", [STANDARD, LAMP_ON])
 def test_lamp_on_and_standards_are_found_by_filter_and_time(kind: str) -> None:
     a, b = calibration(kind, -0.9), calibration(kind, 0.5)
-    assert weigh(need(kind), [a, b, calibration(kind, filter_name="H")])[0] == [b, a]
+    assert rank(need(kind), [a, b, calibration(kind, filter_name="H")])[0] == [b, a]
 
 
 def test_the_answer_does_not_depend_on_the_order() -> None:

@@ -98,7 +98,7 @@ def test_what_was_fetched_is_not_asked_for_again(service, tmp_path):
 
 def test_magnitudes_of_2mass_have_their_bands(service, tmp_path):
     address, _, _ = service
-    path = catalog.fetch(("2mass",), *FIELD, tmp_path, silent, address)
+    path = catalog.fetch_stars(("2mass",), *FIELD, tmp_path, silent, address)
     star = read_standards(path)[0]
     assert star.source == "2MASS"
     assert star.magnitudes["Ks"] == pytest.approx((12.1, 0.03))

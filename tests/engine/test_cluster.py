@@ -24,7 +24,7 @@ from goafetch.pipeline.summary import RunReport
 def test_workers_lost_three_times_cost_only_their_tasks(tmp_path: Path) -> None:
     told = Told()
     with Cluster("local", 2, told) as cluster:
-        desk = cluster.at(tmp_path / "lock")
+        desk = cluster.in_workspace(tmp_path / "lock")
         assert list(desk.map(double, range(20))) == list(range(0, 40, 2))
         tasks = [(str(tmp_path), number) for number in range(12)]
         assert list(desk.map(die_first, tasks)) == list(range(12))

@@ -16,7 +16,7 @@ from goafetch.engine.pool import Pool, WorkersLost
 from goafetch.errors import WorkspaceError
 from goafetch.events import Retry, Warned
 from goafetch.process import KEPT, resident
-from goafetch.workspace import Workspace, held
+from goafetch.workspace import Workspace, hold_workspace
 
 
 def test_results_come_in_the_order_of_the_tasks_however_many() -> None:
@@ -39,7 +39,7 @@ def test_no_worker_ever_hears_of_ctrl_c() -> None:
 
 def test_what_waits_for_idle_workers_is_done_when_other_tasks_leave_them_idle(tmp_path: Path) -> None:
     with Pool(2) as pool:
-        desk = pool.at(tmp_path / "lock")
+        desk = pool.in_workspace(tmp_path / "lock")
         spare = [desk.when_idle(double, number) for number in range(3)]
         assert spare[1].cancel() and not spare[0].done()
         assert list(desk.map(double, range(12))) == list(range(0, 24, 2))
@@ -98,10 +98,10 @@ def test_no_run_begins_while_a_worker_of_an_earlier_one_works(
     monkeypatch.setattr("goafetch.workspace.PATIENCE", 0.3)
     workspace = Workspace(tmp_path).make()
     with Pool(1) as pool:
-        pool.at(workspace.workers_lock).submit(double, 1).result()
-        with pytest.raises(WorkspaceError, match="earlier run still work"), held(workspace):
+        pool.in_workspace(workspace.workers_lock).submit(double, 1).result()
+        with pytest.raises(WorkspaceError, match="earlier run still work"), hold_workspace(workspace):
             pass
-    with held(workspace):
+    with hold_workspace(workspace):
         pass
 
 
@@ -117,6 +117,6 @@ def test_a_cold_pool_does_the_first_task_of_each_kind_alone(tmp_path: Path) -> N
 def test_a_worker_gives_back_what_a_large_task_has_freed(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path).make()
     with Pool(1) as pool:
-        desk = pool.at(workspace.workers_lock)
+        desk = pool.in_workspace(workspace.workers_lock)
         desk.submit(fill_and_free, 450).result()
         assert desk.submit(resident).result() < KEPT

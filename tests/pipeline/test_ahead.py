@@ -53,7 +53,7 @@ def test_each_file_is_read_for_its_md5_once_by_idle_workers_or_by_those_in_need(
         path.write_text(path.name)
     known = {path.name: hashlib.md5(path.name.encode()).hexdigest() for path in files}
     with Pool(1) as pool:
-        cache = Cache(Workspace(tmp_path).make(), pool.at(tmp_path / "lock"))
+        cache = Cache(Workspace(tmp_path).make(), pool.in_workspace(tmp_path / "lock"))
         assert cache.read_ahead(files[2:])
         assert cache.md5s(files[:2]) == {path.name: known[path.name] for path in files[:2]}
         assert cache.md5s(files) == known

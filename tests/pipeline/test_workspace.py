@@ -11,7 +11,7 @@ import pytest
 
 from goafetch.config import Settings, load_settings, parse_size
 from goafetch.errors import UsageError, WorkspaceError
-from goafetch.workspace import Verified, Workspace, held, write_atomically
+from goafetch.workspace import Verified, Workspace, hold_workspace, write_atomically
 
 
 def test_a_file_is_hashed_again_only_if_size_time_or_inode_changed(tmp_path: Path) -> None:
@@ -49,12 +49,12 @@ def test_a_second_run_is_told_who_works_here(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from goafetch.errors import WorkspaceError
-from goafetch.workspace import Workspace, held
+from goafetch.workspace import Workspace, hold_workspace
 try:
-    with held(Workspace(Path({str(tmp_path)!r}))): print("entered")
+    with hold_workspace(Workspace(Path({str(tmp_path)!r}))): print("entered")
 except WorkspaceError as error: print(error)
 """
-    with held(workspace):
+    with hold_workspace(workspace):
         answer = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         ).stdout

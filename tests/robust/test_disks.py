@@ -20,7 +20,16 @@ from goafetch.config import load_settings
 from goafetch.errors import NothingFound, WorkspaceError
 from goafetch.pipeline.folder import take_folder
 from goafetch.words import what, words
-from goafetch.workspace import Busy, Workspace, exclusive, fits_name, held, prepared, take, write_atomically
+from goafetch.workspace import (
+    Busy,
+    Workspace,
+    exclusive,
+    fits_name,
+    hold_workspace,
+    prepare_workspace,
+    take_lock,
+    write_atomically,
+)
 
 
 def test_a_lock_is_taken_on_a_file_that_can_be_read_and_written(
@@ -37,7 +46,7 @@ def test_a_lock_is_taken_on_a_file_that_can_be_read_and_written(
 
     monkeypatch.setattr(fcntl, "flock", over_nfs)
     lock = tmp_path / "lock"
-    with take(lock, shared=True), take(lock, shared=True), pytest.raises(Busy), exclusive(lock):
+    with take_lock(lock, shared=True), take_lock(lock, shared=True), pytest.raises(Busy), exclusive(lock):
         pass
     with exclusive(tmp_path / "lock") as has_locks:
         assert has_locks
@@ -80,7 +89,7 @@ def test_what_a_network_disk_keeps_of_a_new_folder_hides_no_error(
         raise OSError(errno.ENOTEMPTY, "Directory not empty")
 
     monkeypatch.setattr(os, "rmdir", refuse)
-    with pytest.raises(NothingFound), prepared(Workspace(tmp_path / "new")):
+    with pytest.raises(NothingFound), prepare_workspace(Workspace(tmp_path / "new")):
         raise NothingFound("nothing", "something", "ask again")
 
 
@@ -110,9 +119,9 @@ def test_without_locks_a_run_warns_and_knows_its_own_machine_s_runs(
 
     monkeypatch.setattr(fcntl, "flock", none)
     workspace, told = Workspace(tmp_path).make(), []
-    with held(workspace, lambda event: told.append(words(event))):
+    with hold_workspace(workspace, lambda event: told.append(words(event))):
         assert len(told) == 1 and "no file locks" in told[0]
-        with pytest.raises(WorkspaceError, match="another run works"), held(workspace):
+        with pytest.raises(WorkspaceError, match="another run works"), hold_workspace(workspace):
             pass
 
 

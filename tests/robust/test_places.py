@@ -15,7 +15,7 @@ from goafetch.config import Settings
 from goafetch.errors import UsageError
 from goafetch.pipeline.folder import take_folder
 from goafetch.pipeline.run import Request, run_job
-from goafetch.workspace import Verified, Workspace, held
+from goafetch.workspace import Verified, Workspace, hold_workspace
 
 
 def run(raw: Path, workspace: Path) -> list[str]:
@@ -98,7 +98,7 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -
     for name in (*dead, mine):
         (workspace.playground / name).write_text("")
     (workspace.playground / ".scratch-4194305-abc").mkdir()
-    with held(workspace):
+    with hold_workspace(workspace):
         left = {path.name for path in workspace.playground.iterdir()}
     assert not left & {*dead, ".scratch-4194305-abc"}
     assert mine in left

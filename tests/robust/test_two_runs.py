@@ -17,7 +17,7 @@ from same_products import leftovers
 
 from calstore.store import CalStore
 from goafetch.errors import WorkspaceError
-from goafetch.workspace import Workspace, held
+from goafetch.workspace import Workspace, hold_workspace
 
 GOAFETCH = Path(sys.executable).with_name("goafetch")
 
@@ -65,7 +65,7 @@ def test_a_second_run_is_told_who_works_there_and_ctrl_c_ends_the_first(
     assert "the same command goes on from there" in said
     assert "Traceback" not in said and "could not be made" not in said
     assert seconds < 2 * max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0)
-    with held(Workspace(workspace)):
+    with hold_workspace(Workspace(workspace)):
         assert leftovers(workspace) == []
 
 
@@ -73,7 +73,11 @@ def test_a_lock_of_a_dead_run_is_none(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path).make()
     (workspace.playground / ".run.lock").write_text("")
     (workspace.playground / ".run.json").write_text('{"host": "elsewhere", "pid": 1, "started": "long ago"}')
-    with held(workspace), pytest.raises(WorkspaceError, match="another run works"), held(workspace):
+    with (
+        hold_workspace(workspace),
+        pytest.raises(WorkspaceError, match="another run works"),
+        hold_workspace(workspace),
+    ):
         pass
 
 

@@ -37,7 +37,7 @@ class Here:
     def when_idle(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         return self.submit(function, *args)
 
-    def at(self, _lock: Path) -> Here:
+    def in_workspace(self, _lock: Path) -> Here:
         return self
 
     def on_abandon(self, _: object) -> None:
