@@ -22,6 +22,7 @@ from goafetch.archive.errors import BadAnswer, Damaged, Elsewhere
 from goafetch.archive.records import read_record
 from goafetch.config import load_settings
 from goafetch.errors import UsageError
+from goafetch.events import Warned
 from goafetch.plan.sort import sort_frames
 from goafetch.report.model import Exclusion, RunSummary, write_summary
 from reducer.errors import BadParameter
@@ -134,7 +135,7 @@ def test_markup_in_fields_is_text_in_the_report(tmp_path: Path) -> None:
     evil = "<script>alert('x')</script><img src=x onerror=alert(1)>"
     left = (Exclusion("a.fits", evil),)
     summary = RunSummary(
-        program=evil, command=evil, started="2026-01-01T00:00:00", exclusions=left, warnings=(evil,)
+        program=evil, command=evil, started="2026-01-01T00:00:00", exclusions=left, warnings=(Warned(evil),)
     )
     (tmp_path / "playground").mkdir()
     write_summary(tmp_path, summary)
