@@ -10,6 +10,7 @@ from goafetch.errors import UsageError
 from goafetch.events import silent
 from goafetch.pipeline.catalogues import Choices, References
 from goafetch.pipeline.run import run
+from goafetch.plan.model import Setup
 from goafetch.workspace import Workspace
 from reducer.errors import BadFile
 
@@ -19,7 +20,15 @@ NOWHERE = "http://127.0.0.1:9"
 
 def stack(kind, name, hour, place=(100.0, -30.0)):
     group = SimpleNamespace(when=datetime(2017, 5, 5, hour), frames=(Path(name),), place=place)
-    return SimpleNamespace(kind=kind, setup=SimpleNamespace(filter="Kshort"), groups=(group,), name=name)
+    setup = Setup(
+        instrument="GSAOI",
+        filter="Kshort",
+        exposure_time=60.0,
+        coadds=1,
+        read_mode="Faint Objects",
+        regions=(),
+    )
+    return SimpleNamespace(kind=kind, setup=setup, groups=(group,), name=name)
 
 
 class Stack(SimpleNamespace):
