@@ -11,19 +11,19 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from calstore.associate import PROCESSED_FLAT, Calibration, Match, Need, best
-from reducer.align.kernels import KERNELS
+from reducer.align.resample import KERNELS
 from reducer.instruments import KNOWN
 from reducer.sky.level import follow
 from reducer.stack.blocks import sharpness_of
 from reducer.stack.combine import Rejection, Samples, combine
 from reducer.stack.noise import Contribution, Sampling, correlate, noise_table
-from reducer.steps.separate import FIELD, link
+from reducer.steps.separate import link
 
 FOLDER = Path(__file__).parent / "images"
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#666666"
 #: Pixels along a side of the picture of noise, and its exposures.
 SIDE, EXPOSURES = 1200, 16
-MAPS = KNOWN["GSAOI"].field.maps
+MAPS, FIELD = KNOWN["GSAOI"].field.maps, KNOWN["GSAOI"].field_side
 
 
 def draw_sky() -> Figure:
@@ -109,8 +109,8 @@ def draw_geometry() -> Figure:
 
 
 def _areas(array: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    matrices = [MAPS[array - 1].jacobian(a, b) for a, b in zip(x, y, strict=True)]
-    return np.abs([np.linalg.det(matrix) for matrix in matrices])
+    here, along, up = (np.stack(MAPS[array - 1].evaluate(x + i, y + j)) for i, j in ((0, 0), (1, 0), (0, 1)))
+    return np.abs(np.linalg.det(np.stack([along - here, up - here]).T))
 
 
 def draw_calibrations() -> Figure:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from reducer.align.adjust import adjustWCSToReference
 from reducer.align.grid import Grid
+from reducer.align.together import adjustWCSToReference
 from reducer.frame import Context, FrameRef
 from reducer.region import region
 from reducer.sky.blocks import Packed, block_means, pack

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reducer.align.absolute import determineAstrometricSolution
-from reducer.align.adjust import adjustWCSToReference
+from reducer.align.together import adjustWCSToReference
 from reducer.deep import maskFromStack
 from reducer.frame import Step
 from reducer.photometry.standard import measureZeropoint

@@ -8,10 +8,16 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from reducer.astrometry import refraction
 from reducer.astrometry.distortion import StaticMap
 from reducer.astrometry.geometry import ChipRegion, Geometry
-from reducer.astrometry.sky import Position, mean_position, plane_to_sky, read_wcs, sky_to_plane
+from reducer.astrometry.sky import (
+    Position,
+    mean_position,
+    plane_to_sky,
+    read_wcs,
+    removal_matrix,
+    sky_to_plane,
+)
 from reducer.errors import CannotAlign
 from reducer.frame import FrameRef
 from reducer.headers.descriptors import describe
@@ -177,7 +183,7 @@ def _refraction(frame: FrameRef, pointing: Position) -> F64:
     if not isinstance(start, datetime):
         return np.eye(2)
     middle = start + timedelta(seconds=float(frame.header.get("EXPTIME") or 0.0) / 2)
-    return refraction.removal_matrix(*pointing, middle, frame.instrument.site)
+    return removal_matrix(*pointing, middle, frame.instrument.site)
 
 
 def _first(pair: tuple[F64, F64]) -> Position:

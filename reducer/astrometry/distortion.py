@@ -27,19 +27,6 @@ class StaticMap:
         values = [np.polynomial.polynomial.polyval2d(x, y, table) for table in (self.x, self.y)]
         return np.asarray(values[0], float), np.asarray(values[1], float)
 
-    def jacobian(self, x: float, y: float) -> F64:
-        """The local (2, 2) matrix in arcsec per pixel."""
-        step = 0.5
-        east, west = (
-            self.evaluate(np.array(x + step), np.array(y)),
-            self.evaluate(np.array(x - step), np.array(y)),
-        )
-        up, down = (
-            self.evaluate(np.array(x), np.array(y + step)),
-            self.evaluate(np.array(x), np.array(y - step)),
-        )
-        return np.array([[east[k] - west[k], up[k] - down[k]] for k in (0, 1)], float)
-
     @cached_property
     def affine(self) -> tuple[F64, F64]:
         """The affine map nearest to this one: arcsec at pixel (0, 0), and (2, 2) arcsec per pixel.

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from reducer.astrometry.distortion import Field
-from reducer.astrometry.refraction import Site
+from reducer.astrometry.sky import Site
 from reducer.keywords import Section, parse_section
 from reducer.types import Header
 

@@ -11,10 +11,9 @@ from reducer.align.grid import Grid
 from reducer.astrometry.geometry import Geometry, Inverse
 from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
-from reducer.stack.again import excess_of, samplings
 from reducer.stack.images import StarImage, is_fuzzy
 from reducer.stack.levels import Level, Survey, lattice, solve_levels, survey_exposure
-from reducer.stack.noise import Sampling
+from reducer.stack.noise import Sampling, excess_of, samplings
 from reducer.stack.snowballs import find_snowballs
 from reducer.types import F64
 

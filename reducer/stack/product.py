@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,19 +16,20 @@ from reducer.align.layout import is_stack
 from reducer.astrometry.geometry import Geometry
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import describe
+from reducer.keywords import read
 from reducer.photometry.completeness import completeness_table, write_completeness
 from reducer.photometry.field import find_zeropoint
 from reducer.photometry.objects import Correction, add_magnitudes, catalogue, correct_apertures
 from reducer.photometry.zeropoint import write_zeropoint
 from reducer.provenance import plan_product, product_name
-from reducer.stack.again import correlation_of, read_contributions, share_table
 from reducer.stack.exposures import Exposure, geometry_of
-from reducer.stack.noise import Contribution, noise_table
+from reducer.stack.noise import Contribution, correlation_of, noise_table, read_contributions, share_table
 from reducer.stack.parts import Written
 from reducer.stack.quality import exposure_table, tell_outliers
 from reducer.stack.sources import Stack, looking
-from reducer.stack.when import time_keywords
 from reducer.types import Header, Table
+
+MJD_ZERO, DAY = datetime(1858, 11, 17), timedelta(days=1)
 
 
 def write_stack(
@@ -216,3 +220,58 @@ def read_noise_of(exposure: Exposure) -> float:
     found = describe(exposure.frame.header, exposure.frame.chips).read_noise
     known = [noise for noise in found or () if noise is not None]
     return exposure.factor * float(np.sqrt(np.mean(np.square(known)))) if known else np.nan
+
+
+# --- when it was exposed -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When an exposure began and ended, UTC, and the MJD of its middle, all coadds; of a stack the same
+    of its own exposures."""
+
+    begin: datetime
+    end: datetime
+    middle: float
+
+
+def time_keywords(headers: Sequence[Header], seconds: Sequence[float]) -> Mapping[str, Any]:
+    """DATE-BEG, DATE-END (UTC), MJD-AVG and AIRMASS of the stack of exposures or stacks with such primary
+    headers; means are weighted with ``seconds``, those of all coadds.
+
+    REFAIRM: airmass of the first, on whose flux scale the stack is. What a header does not tell is not there.
+    """
+    keywords: dict[str, Any] = {}
+    moments = [moment_of(header, one) for header, one in zip(headers, seconds, strict=True)]
+    known = [moment for moment in moments if moment is not None]
+    if len(known) == len(moments):
+        keywords["DATE-BEG"] = _iso(min(moment.begin for moment in known))
+        keywords["DATE-END"] = _iso(max(moment.end for moment in known))
+        keywords["MJD-AVG"] = round(_mean([moment.middle for moment in known], seconds), 8)
+    airmasses = [describe(header, ()).airmass for header in headers]
+    if None not in airmasses:
+        keywords["AIRMASS"] = round(_mean(airmasses, seconds), 4)
+        keywords["REFAIRM"] = describe(headers[0], ()).scale_airmass
+    return keywords
+
+
+def moment_of(header: Header, seconds: float) -> Moment | None:
+    """The times of an exposure of so many seconds, or of a stack; None where the header does not tell."""
+    middle = read(header, "MJD-AVG", float)
+    if middle is not None:
+        ends = [datetime.fromisoformat(str(header[key])) for key in ("DATE-BEG", "DATE-END")]
+        return Moment(ends[0], ends[1], middle)
+    begin = describe(header, ()).ut_datetime
+    if begin is None:
+        return None
+    end = begin + timedelta(seconds=seconds)
+    return Moment(begin, end, (begin + (end - begin) / 2 - MJD_ZERO) / DAY)
+
+
+def _iso(when: datetime) -> str:
+    return when.isoformat(timespec="milliseconds")
+
+
+def _mean(values: Sequence[float | None], seconds: Sequence[float]) -> float:
+    """Weighted with the exposure times, evenly where these are not known."""
+    return float(np.average(np.array(values, float), weights=seconds if any(seconds) else None))

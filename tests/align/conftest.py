@@ -43,11 +43,18 @@ class Exposure:
         return xs, ys
 
 
+def jacobian_of(mapping, x, y):
+    """The (2, 2) matrix of a static map at a 1-based pixel, arcsec per pixel."""
+    along = np.subtract(mapping.evaluate(x + 0.5, y), mapping.evaluate(x - 0.5, y))
+    up = np.subtract(mapping.evaluate(x, y + 0.5), mapping.evaluate(x, y - 0.5))
+    return np.stack([along, up], axis=1)
+
+
 def to_pixels(xs, ys, array):
     """0-based pixels of a full array at static-plane positions, by Newton steps on the forward map."""
     mapping = FIELD.maps[array - 1]
     x, y = np.full(len(xs), 1024.0), np.full(len(xs), 1024.0)
-    inverse = np.linalg.inv(mapping.jacobian(1024.0, 1024.0))
+    inverse = np.linalg.inv(jacobian_of(mapping, 1024.0, 1024.0))
     for _ in range(12):
         gx, gy = mapping.evaluate(x, y)
         step = inverse @ np.stack([xs - gx, ys - gy])
@@ -63,7 +70,7 @@ def make_frame(name, exposure, stars, rng, *, header_offset=None, arrays=(1, 2, 
     xs, ys = exposure.to_static(stars[:, 0], stars[:, 1])
     for array in arrays:
         mapping = FIELD.maps[array - 1]
-        jacobian = mapping.jacobian(1024.5, 1024.5) / 3600
+        jacobian = jacobian_of(mapping, 1024.5, 1024.5) / 3600
         cx, cy = mapping.evaluate(np.array(1024.5), np.array(1024.5))
         header = fits.Header({"NAXIS1": 2048, "NAXIS2": 2048, "EXTVER": array, "CCDSEC": "[1:2048,1:2048]"})
         header["CTYPE1"], header["CTYPE2"] = "RA---TAN", "DEC--TAN"

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from goafetch.api import disco, disco_pars
-from reducer.align.adjust import limits_of
 from reducer.align.match import StarList, find_offset
-from reducer.align.together import Limits, align_exposures
+from reducer.align.together import Limits, align_exposures, limits_of
 from reducer.frame import Context, tell_nobody
 from reducer.parameters import parse
 

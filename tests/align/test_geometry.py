@@ -9,8 +9,7 @@ from astropy.wcs import WCS
 
 from reducer.align.grid import common_grid
 from reducer.align.layout import header_layout, nominal_geometry, rotation_error
-from reducer.astrometry import refraction
-from reducer.astrometry.sky import plane_to_sky, sky_to_plane
+from reducer.astrometry.sky import horizon_angles, plane_to_sky, removal_matrix, sidereal_time, sky_to_plane
 from reducer.instruments import KNOWN
 from reducer.stack.exposures import flux_factor
 
@@ -133,9 +132,9 @@ def test_a_region_of_an_array_keeps_its_place(field):
 @pytest.mark.parametrize(("zenith", "low", "high"), [(20.0, 2.0e-4, 2.6e-4), (60.0, 7.0e-4, 9.0e-4)])
 def test_refraction_shrinks_the_field_as_known(zenith, low, high):
     when = datetime(2017, 5, 5, 3, 0)
-    ra = refraction.sidereal_time(when, SITE)
-    matrix = refraction.removal_matrix(ra, SITE.latitude + zenith, when, SITE)
-    found, angle = refraction.horizon_angles(ra, SITE.latitude + zenith, when, SITE)
+    ra = sidereal_time(when, SITE)
+    matrix = removal_matrix(ra, SITE.latitude + zenith, when, SITE)
+    found, angle = horizon_angles(ra, SITE.latitude + zenith, when, SITE)
     assert np.degrees(found) == pytest.approx(zenith, abs=1e-6)
     scales = np.linalg.eigvalsh(matrix) - 1.0
     assert scales[0] == pytest.approx(SITE.refraction, rel=1e-6)
@@ -146,9 +145,9 @@ def test_refraction_shrinks_the_field_as_known(zenith, low, high):
 
 def test_parallactic_angle_east_and_west():
     when = datetime(2017, 5, 5, 3, 0)
-    ra = refraction.sidereal_time(when, SITE)
-    _, west = refraction.horizon_angles(ra - 30.0, -30.0, when, SITE)
-    _, east = refraction.horizon_angles(ra + 30.0, -30.0, when, SITE)
+    ra = sidereal_time(when, SITE)
+    _, west = horizon_angles(ra - 30.0, -30.0, when, SITE)
+    _, east = horizon_angles(ra + 30.0, -30.0, when, SITE)
     assert west == pytest.approx(-east)
     assert np.sin(west) > 0  # west of the meridian the zenith lies to the east
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reducer.align.adjust import adjustWCSToReference
+from reducer.align.together import adjustWCSToReference
 from reducer.frame import Context
 from reducer.headers.stopped import why_stopped
 from reducer.sources.doubled import doubled, leave_out_doubled

@@ -5,16 +5,23 @@ import pytest
 
 from reducer import dq
 from reducer.align.grid import common_grid
-from reducer.align.kernels import KERNELS, STEPS, TAPS, kernel_table
 from reducer.align.layout import nominal_geometry
-from reducer.align.resample import Planes, resample_chip
+from reducer.align.resample import KERNELS, STEPS, TAPS, Planes, kernel_table, resample_chip
 from reducer.astrometry.geometry import Inverse
 from reducer.frame import Chip
-from reducer.stack.again import correlation_of, excess_of, from_shares, share_table
 from reducer.stack.blocks import sharpness_of
 from reducer.stack.combine import Rejection, Samples, combine
 from reducer.stack.levels import Level
-from reducer.stack.noise import Contribution, Sampling, correlate, noise_table
+from reducer.stack.noise import (
+    Contribution,
+    Sampling,
+    correlate,
+    correlation_of,
+    excess_of,
+    from_shares,
+    noise_table,
+    share_table,
+)
 from reducer.stack.product import place_of
 
 

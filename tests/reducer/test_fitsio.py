@@ -18,8 +18,7 @@ from reducer.frame import Chip
 from reducer.headers.meanings import COLUMNS
 from reducer.photometry.objects import OBJECT
 from reducer.run import open_frames
-from reducer.stack.again import SHARE
-from reducer.stack.noise import NOISE
+from reducer.stack.noise import NOISE, SHARE
 from reducer.stack.quality import EXPOSURE
 
 

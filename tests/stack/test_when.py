@@ -7,7 +7,7 @@ from astropy.io import fits
 from astropy.time import Time
 
 from reducer.headers.descriptors import describe
-from reducer.stack.when import time_keywords
+from reducer.stack.product import time_keywords
 
 
 def header(day: str, ut: str, airmass: float, exptime: float = 30.0, coadds: int = 2) -> fits.Header:

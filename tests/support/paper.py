@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from reducer.astrometry.distortion import Field, StaticMap
-from reducer.astrometry.refraction import Site
+from reducer.astrometry.sky import Site
 from reducer.instruments import KNOWN
 from reducer.instruments.base import Array, Levels
 

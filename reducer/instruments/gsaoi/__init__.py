@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from reducer.astrometry.distortion import Field, StaticMap
-from reducer.astrometry.refraction import Site, air
+from reducer.astrometry.sky import Site, air
 from reducer.instruments.base import Array, Filter, Instrument, read_data
 from reducer.instruments.gsaoi.guiding import guide_windows, guided_by
 from reducer.instruments.gsaoi.header import detector_offset, filter_name, parity, repairs, section
