@@ -184,7 +184,8 @@ def draw_pointing() -> Figure:
     rng = np.random.default_rng(5)
     east = np.concatenate([rng.uniform(-3, 3, 9), -215 + rng.uniform(-12, 12, 7)])
     north = np.concatenate([rng.uniform(-3, 3, 9), 215 + rng.uniform(-12, 12, 7)])
-    distance = 0.9 * FIELD
+    side = KNOWN["GSAOI"].field_side
+    distance = 0.9 * side
     groups = link(east, north, distance)
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -192,7 +193,7 @@ def draw_pointing() -> Figure:
         chosen = groups == group
         axes.plot(east[chosen], north[chosen], "o", color=colour, ms=4, label=f"{chosen.sum()} {words}")
         centre = east[chosen].mean(), north[chosen].mean()
-        axes.add_patch(Rectangle((centre[0] - FIELD / 2, centre[1] - FIELD / 2), FIELD, FIELD,
+        axes.add_patch(Rectangle((centre[0] - side / 2, centre[1] - side / 2), side, side,
                                  fill=False, color=colour, lw=0.8))  # fmt: skip
     axes.annotate("", (-distance, -70), (0, -70), arrowprops={"arrowstyle": "<->", "color": GREY})
     axes.text(-distance / 2, -84, f"frac_FOV: {distance:.0f} arcsec", ha="center", fontsize=8.5, color=GREY)
