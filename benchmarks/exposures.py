@@ -121,7 +121,7 @@ def report_raw(path: Path, truth: Path) -> None:
             if level.sum() > 20_000:
                 mean = float(np.mean(true[index][level]))
                 limit = max(0.001 * mean, 0.5)
-                noise = own_noise(level, variance, exposure.read_noise)
+                noise = own_noise(level, variance, levels.read_noise)
                 worst = max(worst, (abs(float(np.mean(data[level])) - mean) / limit, noise / limit))
         saturated = mask & dq.SATURATED > 0
         missed += int((~saturated & (true[index] > 1.05 * well)).sum())

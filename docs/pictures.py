@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parent / "images"
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#666666"
 #: Pixels along a side of the picture of noise, and its exposures.
 SIDE, EXPOSURES = 1200, 16
-MAPS, FIELD = KNOWN["GSAOI"].field.maps, KNOWN["GSAOI"].field_side
+FIELD = KNOWN["GSAOI"].field
 
 
 def draw_sky() -> Figure:
@@ -92,7 +92,7 @@ def draw_geometry() -> Figure:
     x, y = (grid.ravel() for grid in np.meshgrid(step, step))
     places, drawn = [], None
     for array in (1, 2, 3, 4):
-        u, v = MAPS[array - 1].evaluate(x, y)
+        u, v = FIELD.maps[array - 1].evaluate(x, y)
         design = np.stack([np.ones_like(x), x, y], axis=1)
         fits = [design @ np.linalg.lstsq(design, values, rcond=None)[0] for values in (u, v)]
         arrows.quiver(u, v, u - fits[0], v - fits[1], angles="xy", scale_units="xy", scale=0.02, color=BLUE)
@@ -109,7 +109,9 @@ def draw_geometry() -> Figure:
 
 
 def _areas(array: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    here, along, up = (np.stack(MAPS[array - 1].evaluate(x + i, y + j)) for i, j in ((0, 0), (1, 0), (0, 1)))
+    here, along, up = (
+        np.stack(FIELD.maps[array - 1].evaluate(x + i, y + j)) for i, j in ((0, 0), (1, 0), (0, 1))
+    )
     return np.abs(np.linalg.det(np.stack([along - here, up - here]).T))
 
 
@@ -184,7 +186,7 @@ def draw_pointing() -> Figure:
     rng = np.random.default_rng(5)
     east = np.concatenate([rng.uniform(-3, 3, 9), -215 + rng.uniform(-12, 12, 7)])
     north = np.concatenate([rng.uniform(-3, 3, 9), 215 + rng.uniform(-12, 12, 7)])
-    side = KNOWN["GSAOI"].field_side
+    side = FIELD.side
     distance = 0.9 * side
     groups = link(east, north, distance)
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")

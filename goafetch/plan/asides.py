@@ -59,7 +59,7 @@ def _pointings(
     first = target_place(known[0][0])
     shifts = [(0.0, 0.0) if tracked[f.path] else _between(first, target_place(f)) for f, _ in known]
     ways = np.array([way for _, way in known]) + np.array(shifts)
-    groups = link(ways[:, 0], ways[:, 1], frac_fov * known[0][0].instrument.field_side)
+    groups = link(ways[:, 0], ways[:, 1], frac_fov * known[0][0].instrument.field.side)
     middles = {group: np.median(ways[groups == group], axis=0) for group in np.unique(groups)}
     nearest = min(middles, key=lambda group: float(np.hypot(*middles[group])))
     for (frame, _), group in zip(known, groups, strict=True):

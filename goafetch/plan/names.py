@@ -62,7 +62,7 @@ def targets(frames: Sequence[Frame]) -> dict[Path, str]:
 
 def _one_field(some: Sequence[Frame], others: Sequence[Frame]) -> bool:
     near = (apart(target_place(a), target_place(b)) for a in some for b in others)
-    return any(away is None or 3600 * away < some[0].instrument.field_side for away in near)
+    return any(away is None or 3600 * away < some[0].instrument.field.side for away in near)
 
 
 def _at_one_place(some: Sequence[Frame], others: Sequence[Frame]) -> float | None:
@@ -76,7 +76,7 @@ def _at_one_place(some: Sequence[Frame], others: Sequence[Frame]) -> float | Non
         for b in others
         if not (a.named_sky or b.named_sky)
     )
-    side = some[0].instrument.field_side
+    side = some[0].instrument.field.side
     return 3600 * away if any(gap is not None and 3600 * gap < side for gap in looked) else None
 
 

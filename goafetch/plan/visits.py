@@ -160,7 +160,7 @@ def _is_blank(visit: Visit, found: Sequence[Visit]) -> bool:
 
 def _is_off_target(frame: Frame) -> bool:
     away = apart(frame.facts.pointing, target_place(frame))
-    return frame.named_sky or (away is not None and 3600 * away > frame.instrument.field_side)
+    return frame.named_sky or (away is not None and 3600 * away > frame.instrument.field.side)
 
 
 def _could_serve(sky: Visit, visit: Visit) -> bool:

@@ -79,7 +79,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Mosaic:
-    """The arrays of a frame by number 1..4: every other pixel, NaN where the mask says bad.
+    """The arrays of a frame by number: every other pixel, NaN where the mask says bad.
 
     ``masked``: the part of all pixels that is bad.
     """

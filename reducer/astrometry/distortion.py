@@ -50,12 +50,14 @@ class StaticMap:
 class Field:
     """What an instrument sees at once, in its static plane: arcsec, as on the sky but turned with the arrays.
 
-    ``maps``: of each array, by number. The arrays lie within ``half_width`` of ``centre`` along either axis,
-    and see ``area`` square arcsec. ``reference_scale``: arcsec per pixel, by which fluxes are defined.
+    ``maps``: of each array, by number. ``side``: what pointings are told apart by. The arrays lie within
+    ``half_width`` of ``centre`` along either axis, and see ``area`` square arcsec. ``reference_scale``:
+    arcsec per pixel, by which fluxes are defined.
     """
 
     maps: tuple[StaticMap, ...]
     centre: tuple[float, float]
+    side: float
     half_width: float
     area: float
     reference_scale: float

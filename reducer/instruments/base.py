@@ -81,10 +81,10 @@ class Filter:
 class Instrument:
     """One instrument.
 
-    ``field_side``: of all arrays, arcsec. ``pupil``: diameter of the telescope's and of what is hidden of it,
-    metres. ``stack_scale``: arcsec per pixel of a stack, unless the user asks for another. ``lit_alone``:
-    filters whose dome flats are often taken with the lamp alone, the dome's own light adding little there.
-    ``coadds_are_summed``: rather than averaged.
+    ``pupil``: diameter of the telescope's and of what is hidden of it, metres. ``stack_scale``: arcsec per
+    pixel of a stack, unless the user asks for another. ``lit_alone``: filters whose dome flats are often
+    taken with the lamp alone, the dome's own light adding little there. ``coadds_are_summed``: rather than
+    averaged.
 
     Rules. ``filter_name``: the filters of all wheels, joined by '&', 'Unknown' for a wheel that was moving;
     None without. ``read_mode``: by a name, 'Unknown' if it has none. ``levels``: of an array, by its number.
@@ -97,7 +97,6 @@ class Instrument:
 
     name: str
     arrays: tuple[Array, ...]
-    field_side: float
     field: Field
     site: Site
     pupil: tuple[float, float]

@@ -123,7 +123,7 @@ def like_most(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """
     lit = [frame for frame in frames if describe(frame).tags & {"FLAT", "DARK"}]
     sky = same_settings([frame for frame in frames if frame not in lit], EVERYWHERE, context)
-    groups = link(*positions(sky), sky[0].instrument.field_side / 2) if sky else np.array([])
+    groups = link(*positions(sky), sky[0].instrument.field.side / 2) if sky else np.array([])
     kept = same_settings(lit, (*EVERYWHERE, *AT_ONE_PLACE), context)
     for wanted in np.unique(groups):
         here = [frame for frame, group in zip(sky, groups, strict=True) if group == wanted]

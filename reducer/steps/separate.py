@@ -75,7 +75,7 @@ def leaveOutSkies(frames: Sequence[FrameRef], context: Context) -> list[FrameRef
 
 def _by_pointing(frames: Sequence[FrameRef], fraction: float, context: Context) -> tuple[list[str], str]:
     east, north = positions(frames)
-    apart = fraction * frames[0].instrument.field_side
+    apart = fraction * frames[0].instrument.field.side
     groups = link(east, north, apart)
     named = np.array([is_sky(describe(frame).object or "") for frame in frames])
     if groups.max() == 0:
@@ -109,7 +109,7 @@ def _on_target(
         return guided, reason
     distance = {group: _from_target(of_each[group]) for group in guided or left}
     nearest = min(distance.values())
-    half = frames[0].instrument.field_side / 2
+    half = frames[0].instrument.field.side / 2
     near = [group for group, away in distance.items() if away - nearest < half]
     others = {group: of_each[group] for group in guided if group not in near}
     if not others:
@@ -164,7 +164,7 @@ def associateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]
     choice = SkyChoice(*(parameters.value(context, "associateSky", name) for name in names))
     east, north = positions(frames)
     fraction = parameters.value(context, "separateSky", "frac_FOV")
-    pointing = link(east, north, fraction * frames[0].instrument.field_side)
+    pointing = link(east, north, fraction * frames[0].instrument.field.side)
     times = np.array([seconds(frame) for frame in frames])
     associated: list[FrameRef] = []
     missing: dict[str, MissingCalibration] = {}

@@ -121,7 +121,7 @@ def _wanted_fields(frames: Sequence[FrameRef], context: Context) -> list[list[Fr
 
 def _fields(objects: Sequence[FrameRef]) -> list[list[FrameRef]]:
     """Object frames by the field they look at."""
-    groups = link(*positions(objects), objects[0].instrument.field_side / 2)
+    groups = link(*positions(objects), objects[0].instrument.field.side / 2)
     return [
         [frame for frame, group in zip(objects, groups, strict=True) if group == wanted]
         for wanted in np.unique(groups)

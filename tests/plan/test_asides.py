@@ -140,7 +140,8 @@ def test_targets_that_are_meant_to_be_two_are(change: dict[str, Any]) -> None:
 
 
 def test_what_is_one_pointing_is_told_by_the_field_of_the_instrument(monkeypatch: pytest.MonkeyPatch) -> None:
-    wide = replace(instruments.KNOWN["GSAOI"], field_side=400.0)
+    known = instruments.KNOWN["GSAOI"]
+    wide = replace(known, field=replace(known.field, side=400.0))
     monkeypatch.setattr(instruments, "KNOWN", {"GSAOI": wide})
     assert names(planned([*flats(), *series(95, HERE), *series(101, THERE)])) == {
         "NGC5128 Kshort 60 s": (6, 0)

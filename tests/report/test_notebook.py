@@ -6,8 +6,10 @@ import types
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.image import imread
+from paper import PAPER
 
 from goafetch import watch
 from goafetch.archive.query import Criteria, build_query
@@ -15,8 +17,10 @@ from goafetch.archive.search import SearchResult
 from goafetch.console.terminal import Cell, Terminal
 from goafetch.events import CalibrationChoice, Decided, Made, Progressed, Refusal, StageBegun, StageEnded
 from goafetch.plan.model import Group, LeftOut, Plan, Setup
-from goafetch.report.drawing.pictures import view
+from goafetch.report.drawing.pictures import _plot_mosaic, view
+from goafetch.report.products import Mosaic
 from goafetch.text import MOST_ROWS, table_html
+from reducer import instruments
 from reducer.errors import BadFile
 from reducer.fitsio import open_frame
 
@@ -34,6 +38,23 @@ def test_a_product_is_a_picture_with_words(workspace, tmp_path, product, words):
     pixels = imread(picture.save(tmp_path / "picture.png"))
     assert min(pixels.shape[:2]) > 300
     assert pixels[..., 0].std() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("instrument", "rows"),
+    [("GSAOI", [["array 3", "array 4"], ["array 2", "array 1"]]), ("PAPER", [["array 1"]])],
+)
+def test_arrays_are_drawn_where_they_lie_on_the_focal_plane(monkeypatch, instrument, rows):
+    monkeypatch.setattr(instruments, "KNOWN", instruments.KNOWN | {"PAPER": PAPER})
+    data = {
+        number: np.full((6, 8), float(number), np.float32) for number in range(1, sum(map(len, rows)) + 1)
+    }
+    figure = _plot_mosaic(Mosaic(Path("a.fits"), {"INSTRUME": instrument}, data, 0.0), "electrons", (1, 99))
+    drawn = []
+    for axes in figure.axes[:-1]:
+        place = axes.get_position()
+        drawn.append((round(-place.y0, 3), round(place.x0, 3), axes.get_title()))
+    assert [title for _, _, title in sorted(drawn)] == [title for row in rows for title in row]
 
 
 def test_what_is_no_product_is_refused(tmp_path):

@@ -22,6 +22,7 @@ PAPER = replace(
     field=Field(
         maps=(StaticMap(np.array([[-6.0], [SCALE]]), np.array([[-4.5, SCALE]]), (96, 128)),),
         centre=(0.45, 0.35),
+        side=12.8,
         half_width=6.4,
         area=96 * 128 * SCALE**2,
         reference_scale=SCALE,

@@ -33,7 +33,7 @@ def list_flats(folder: Path, products: Sequence[Product]) -> list[tuple[Path, st
 def draw_flat(path: Path, group: str, number: int) -> Figure:
     """A master flat of a group; ``number`` tells it from others on a page."""
     mosaic = read_mosaic(path)
-    alt = f"Master flat {path.name}, the four arrays as they lie on the focal plane."
+    alt = f"Master flat {path.name}, the arrays as they lie on the focal plane."
     svg = pictures.draw_mosaic(mosaic, "relative response", alt, f"flat{number}")
     return Figure(svg, f"{path.name} ({group}): {mosaic.masked:.1%} of its pixels are masked (blue).")
 

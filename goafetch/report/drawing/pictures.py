@@ -21,14 +21,13 @@ from goafetch.report.drawing.draw import (
     new_figure,
 )
 from goafetch.report.products import Mosaic, Stack, read_mosaic, read_stack, shrink
+from reducer.instruments import instrument_of
 from reducer.types import F32, F64
 
 #: The colour of sky that no array saw: nothing in a grey picture looks like it.
 NO_DATA = "#3b5b7a"
 #: What makes a map of another one.
 Change = Callable[[F32], F32]
-#: Where the arrays lie on the focal plane, row and column from the top left (arrays 3, 4 above 2, 1).
-PLACES = {3: (0, 0), 4: (0, 1), 2: (1, 0), 1: (1, 1)}
 
 
 def draw_stack(stack: Stack, most: int = 1100) -> bytes:
@@ -89,7 +88,7 @@ def draw_map(
 
 
 def draw_mosaic(mosaic: Mosaic, label: str, alt: str, prefix: str) -> str:
-    """An SVG of the four arrays as they lie on the focal plane, masked pixels in blue."""
+    """An SVG of the arrays as they lie on the focal plane, masked pixels in blue."""
     return as_svg(_plot_mosaic(mosaic, label, (1, 99)), alt, prefix)
 
 
@@ -105,9 +104,12 @@ def _plot_mosaic(mosaic: Mosaic, label: str, percentiles: tuple[float, float]) -
     low, high = np.percentile(values, percentiles) if values.size else (0.0, 1.0)
     figure = new_figure(5.4, 4.6, right=1.0, top=0.3)
     figure.subplots_adjust(left=0.02, bottom=0.02, wspace=0.05, hspace=0.14)
+    corners = [array.corner for array in instrument_of(mosaic.header, mosaic.path.name).arrays]
+    columns, rows = sorted({x for x, _ in corners}), sorted({y for _, y in corners}, reverse=True)
     for number, image in small.items():
-        row, place = PLACES[number]
-        axes = new_axes(figure, 221 + 2 * row + place, title=f"array {number}")
+        x, y = corners[number - 1]
+        place = 1 + rows.index(y) * len(columns) + columns.index(x)
+        axes = new_axes(figure, 100 * len(rows) + 10 * len(columns) + place, title=f"array {number}")
         axes.set(xticks=(), yticks=())
         drawn = axes.imshow(image, origin="lower", cmap=_grey(), vmin=low, vmax=high, interpolation="nearest")
     if small:
@@ -241,7 +243,7 @@ class Picture:
 def view(product: str | Path) -> Picture:
     """A picture of a product: a stack with axes in RA and Dec, any other with its arrays as they lie.
 
-    Raises reducer.errors.BadFile for what is not a product or exposure of GSAOI.
+    Raises reducer.errors.BadFile for what is not a product or exposure of a known instrument.
     """
     from reducer.fitsio import open_frame
 

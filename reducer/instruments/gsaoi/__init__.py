@@ -49,8 +49,7 @@ GSAOI = Instrument(
         Array(number, name, (SIDE, SIDE), (x, y), (x / SIDE - 1, y / SIDE - 1), border=4)
         for number, (name, (x, y)) in enumerate(zip(ARRAYS, ORIGINS, strict=True), 1)
     ),
-    field_side=85.0,
-    field=Field(_maps(), centre=(-5.8, -5.5), half_width=43.5, area=7000.0, reference_scale=0.0197),
+    field=Field(_maps(), (-5.8, -5.5), side=85.0, half_width=43.5, area=7000.0, reference_scale=0.0197),
     site=CERRO_PACHON,
     pupil=(7.9, 1.2),  # gemini.edu, telescope
     stack_scale=0.02,  # as DRAGONS makes it

@@ -1,0 +1,88 @@
+"""What is true of one instrument stands in its folder: no word or number of GSAOI's anywhere else."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("reducer", "calstore", "goafetch")
+#: Its folder, and what is of one instrument throughout: the simulator and the published tutorial.
+FREE = ("reducer/instruments/gsaoi/", "goafetch/practice/", "goafetch/api/tutorial.py")
+WORDS = re.compile(r"GSAOI|gsaoi|H2RG|HAWAII|ODGW|GWFS|GEMS|FILT(?:ER)?[12]\w*|LNRS|INPORT|Kshort|Kprime")
+#: Arcsec per pixel of the arrays and of a stack's default, pixels of an array and of the mosaic, arcsec of
+#: the field.
+NUMBERS = (0.0197, 2048, 4096, 85.0, 43.5)
+#: The numbers of its arrays.
+ARRAYS = ("range(1, 5)", "{1, 2, 3, 4}", "(1, 2, 3, 4)", "[1, 2, 3, 4]")
+#: Where else they stand, and why.
+EXCEPTIONS = {
+    ("reducer/instruments/__init__.py", "GSAOI"): "the registry names it",
+    ("reducer/align/resample.py", "2048"): "nodes of an interpolation table",
+    ("reducer/astrometry/sky.py", "85.0"): "degrees of zenith distance",
+    ("reducer/headers/descriptors.py", "INPORT"): "a descriptor of every instrument of Gemini",
+    ("reducer/headers/meanings.py", "LNRS"): "what a keyword of its repaired headers means",
+    ("reducer/photometry/standards.py", "Kshort"): "names of Ks in users' tables, and its colour term",
+    ("reducer/photometry/standards.py", "Kprime"): "names of K' in users' tables, and its colour term",
+    ("calstore/store.py", "GSAOI"): "whose the records of schema 2 are",
+    ("calstore/store.py", "2048"): "what a record of schema 2 without a region held",
+    ("calstore/store.py", "(1, 2, 3, 4)"): "what a record of schema 2 without a region held",
+    ("goafetch/archive/query_syntax.py", "GSAOI"): "the archive's word for it",
+    ("goafetch/archive/query_syntax.py", "Kshort"): "what people call filters",
+    ("goafetch/archive/query_syntax.py", "Kprime"): "what people call filters",
+    ("goafetch/archive/query.py", "GSAOI"): "what is sought unless another is asked for",
+    ("goafetch/cli/search.py", "GSAOI"): "what is sought unless another is asked for",
+    ("goafetch/cli/fetch.py", "GSAOI"): "what is sought unless another is asked for",
+    ("goafetch/archive/calmgr.py", "LNRS"): "read of the archive's text of a header",
+    ("goafetch/archive/connection.py", "GSAOI"): "what the program calls itself",
+    ("goafetch/archive/connection.py", "4096"): "bytes",
+    ("goafetch/cli/commands.py", "GSAOI"): "what the program calls itself",
+    ("goafetch/pipeline/folder.py", "GSAOI"): "what the program calls itself",
+    ("goafetch/cli/dataselect.py", "Kshort"): "an example",
+    ("goafetch/cli/run.py", "Kshort"): "an example",
+    ("goafetch/report/drawing/parts.py", "FILTER1"): "keywords shown where a product has them",
+    ("goafetch/report/drawing/parts.py", "FILTER2"): "keywords shown where a product has them",
+}
+
+
+def facts(source: str) -> Iterator[str]:
+    """The words and numbers of the instrument in a module, but for its docstrings and comments."""
+    tree = ast.parse(source)
+    told = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from () if id(node) in told else WORDS.findall(node.value)
+        elif isinstance(node, ast.Constant):
+            yield from [str(node.value)] if type(node.value) is not bool and node.value in NUMBERS else []
+        elif len(getattr(node, "elts", ())) == 4 or getattr(getattr(node, "func", None), "id", "") == "range":
+            yield from [text] if (text := ast.unparse(node)) in ARRAYS else []
+
+
+def test_facts_of_an_instrument_stand_in_its_folder() -> None:
+    found = {
+        (path.relative_to(ROOT).as_posix(), fact)
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*.py")
+        if not path.relative_to(ROOT).as_posix().startswith(FREE)
+        for fact in facts(path.read_text(encoding="utf-8"))
+    }
+    assert found - EXCEPTIONS.keys() == set(), "these belong to reducer/instruments"
+    assert EXCEPTIONS.keys() - found == set(), "these stand there no more: strike the exceptions"
+
+
+def test_a_leak_is_seen() -> None:
+    leaks = '''
+"""Of GSAOI's 2048 pixels."""
+SIDE, SCALE, ARRAYS = 2048, 0.0197, {1, 2, 3, 4}
+for array in range(1, 5):
+    name = f"GWFS{array}CFG"
+'''
+    assert sorted(facts(leaks)) == ["0.0197", "2048", "GWFS", "range(1, 5)", "{1, 2, 3, 4}"]
