@@ -5,16 +5,16 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+
+from reducer.instruments import KNOWN
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("reducer", "calstore", "goafetch")
 #: Its folder, and what is of one instrument throughout: the simulator and the published tutorial.
 FREE = ("reducer/instruments/gsaoi/", "goafetch/practice/", "goafetch/api/tutorial.py")
 WORDS = re.compile(r"GSAOI|gsaoi|H2RG|HAWAII|ODGW|GWFS|GEMS|FILT(?:ER)?[12]\w*|LNRS|INPORT|Kshort|Kprime")
-#: Arcsec per pixel of the arrays and of a stack's default, pixels of an array and of the mosaic, arcsec of
-#: the field.
-NUMBERS = (0.0197, 2048, 4096, 85.0, 43.5)
 #: The numbers of its arrays.
 ARRAYS = ("range(1, 5)", "{1, 2, 3, 4}", "(1, 2, 3, 4)", "[1, 2, 3, 4]")
 #: Where else they stand, and why.
@@ -47,6 +47,18 @@ EXCEPTIONS = {
 }
 
 
+@cache
+def numbers() -> frozenset[float]:
+    """What is measured of known instruments, but for round numbers that are many things."""
+    found: set[float] = set()
+    for one in KNOWN.values():
+        field, site = one.field, one.site
+        found |= {side for array in one.arrays for side in (*array.shape, 2 * array.shape[0])}
+        found |= {field.side, field.half_width, field.area, field.reference_scale, one.pupil[0]}
+        found |= {abs(site.longitude), abs(site.latitude)}
+    return frozenset(found)
+
+
 def facts(source: str) -> Iterator[str]:
     """The words and numbers of the instrument in a module, but for its docstrings and comments."""
     tree = ast.parse(source)
@@ -61,7 +73,7 @@ def facts(source: str) -> Iterator[str]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from () if id(node) in told else WORDS.findall(node.value)
         elif isinstance(node, ast.Constant):
-            yield from [str(node.value)] if type(node.value) is not bool and node.value in NUMBERS else []
+            yield from [str(node.value)] if type(node.value) is not bool and node.value in numbers() else []
         elif len(getattr(node, "elts", ())) == 4 or getattr(getattr(node, "func", None), "id", "") == "range":
             yield from [text] if (text := ast.unparse(node)) in ARRAYS else []
 
@@ -81,8 +93,8 @@ def test_facts_of_an_instrument_stand_in_its_folder() -> None:
 def test_a_leak_is_seen() -> None:
     leaks = '''
 """Of GSAOI's 2048 pixels."""
-SIDE, SCALE, ARRAYS = 2048, 0.0197, {1, 2, 3, 4}
+SIDE, SCALE, ARRAYS, WEST = 2048, 0.0197, {1, 2, 3, 4}, -70.73669
 for array in range(1, 5):
     name = f"GWFS{array}CFG"
 '''
-    assert sorted(facts(leaks)) == ["0.0197", "2048", "GWFS", "range(1, 5)", "{1, 2, 3, 4}"]
+    assert sorted(facts(leaks)) == ["0.0197", "2048", "70.73669", "GWFS", "range(1, 5)", "{1, 2, 3, 4}"]
