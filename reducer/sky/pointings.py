@@ -17,6 +17,8 @@ from reducer.sky.objects import BLOCK, Bool, find_objects
 #: What a poor pointing has at most of the target's objects, or of the area that they cover; the area beyond
 #: which none is poor; and the target's from which it tells whatever the number of objects.
 POOR, RICH, WIDE = 1 / 3, 0.1, 0.1
+#: Objects that an empty field of high latitude may show: stars and galaxies to K = 20 in 2 square arcminutes.
+EMPTY = 30
 
 Move = tuple[float, float]
 
@@ -98,9 +100,10 @@ def _laid(blocks: Bool, move: Move) -> NDArray[np.uint8]:
 def is_poor(other: Objects, target: Objects) -> bool:
     """Whether a pointing is empty sky beside the target's: surely fewer objects, or far less area of them.
 
-    One object at most is nothing to make a stack of, however few the target has.
+    One object at most is nothing to make a stack of, however few the target has; more than a nebula's field
+    shows, and than an empty one can, are a target.
     """
-    if other.area > RICH:
+    if other.area > RICH or other.number > max(EMPTY, target.number):
         return False
     fewer = other.number + 2.0 * np.sqrt(other.number + 1.0) < POOR * target.number
     bare = other.number <= 1 and other.number < POOR * target.number

@@ -44,6 +44,7 @@ def test_of_three_exposures_one_may_be_spoilt() -> None:
         (Objects(2, 0.001), Objects(5, 0.002), False),  # so few tell nothing
         (Objects(6, 0.01), Objects(3, 0.5), True),  # a galaxy fills the target's field
         (Objects(3, 0.3), Objects(60, 0.9), False),
+        (Objects(71, 0.043), Objects(44, 0.148), False),  # a field of stars beside a nebula with fewer
     ],
 )
 def test_a_poor_pointing_has_surely_fewer_objects_or_much_less_light(
