@@ -39,6 +39,9 @@ FEWEST = 12
 TAIL = 4.0
 #: Change of a sky's level in a second, relative to it, that is the most; departure from a line that is odd.
 FASTEST, ODD, ODD_ELECTRONS = 0.15 / 1800.0, 0.1, 60.0
+#: The same for what exposures of one field show, which is sure to some electrons: one of another field, or
+#: with a cloud, does not tell how the field's light adds to the sky.
+STRAY, STRAY_ELECTRONS = 0.03, 12.0
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,15 @@ def follow(sky_times: F64, sky_levels: F64, object_times: F64, differences: F64)
 
     All levels follow one course in time: a line, a slow random departure from it, and jitter from exposure
     to exposure; over how slow, how far and how much the mean is taken by likelihood. ``differences`` are
-    levels of the objects but for a common constant, which the course joins to the skies.
-    Times in seconds, levels in electrons.
+    levels of the objects but for a common constant, which the course joins to the skies; those out of line
+    with the others, by a cloud or another field, do not tell it. Times in seconds, levels in electrons.
     """
     size = float(np.median(sky_levels))
     scale = max(abs(size), 1.0)
-    times = np.concatenate([sky_times, object_times])
-    values = np.concatenate([sky_levels - size, differences])
+    like = ~_off_line(object_times, differences, scale, max(STRAY * scale, STRAY_ELECTRONS))
+    like |= 2 * like.sum() <= like.size
+    times = np.concatenate([sky_times, object_times[like]])
+    values = np.concatenate([sky_levels - size, differences[like]])
     design = _design(times, sky_times.size)
     found = np.array(
         [
@@ -158,19 +163,23 @@ def weigh(course: Course, own: Own) -> Course:
 def odd_skies(times: F64, levels: F64) -> NDArray[np.bool_]:
     """Which sky exposures have a level that the others' course in time cannot explain.
 
-    The course: a line through their middle, no steeper than a sky is. Times in seconds, levels in electrons.
+    Times in seconds, levels in electrons.
     """
+    middle = abs(float(np.median(levels[np.isfinite(levels)]))) if np.isfinite(levels).any() else 0.0
+    return _off_line(times, levels, middle, max(ODD * middle, ODD_ELECTRONS))
+
+
+def _off_line(times: F64, levels: F64, scale: float, limit: float) -> NDArray[np.bool_]:
+    """Which levels lie further than ``limit`` from a line through their middle, no steeper than a sky of a
+    level of ``scale`` is."""
     known = np.isfinite(levels)
     if known.sum() < 3:
         return np.zeros(levels.shape, bool)
     first, second = np.triu_indices(int(known.sum()), 1)
     t, e = times[known], levels[known]
-    middle = float(np.median(e))
-    limit = FASTEST * abs(middle)
     slope = np.median((e[second] - e[first]) / np.where(t[second] == t[first], 1.0, t[second] - t[first]))
-    line = levels - np.clip(slope, -limit, limit) * (times - np.median(t))
-    away = np.abs(line - np.median(line[known]))
-    return np.asarray(known & (away > max(ODD * abs(middle), ODD_ELECTRONS)), bool)
+    line = levels - np.clip(slope, -FASTEST * scale, FASTEST * scale) * (times - np.median(t))
+    return np.asarray(known & (np.abs(line - np.median(line[known])) > limit), bool)
 
 
 def _design(times: F64, skies: int) -> F64:
