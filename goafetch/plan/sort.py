@@ -143,7 +143,7 @@ def unreadable(facts: Descriptors) -> str:
     """What a raw frame's header must tell and does not, with what to do; '' if it tells all."""
     needed = {
         "INSTRUME": facts.instrument,
-        "the filter": facts.filter_name,
+        "the filter (FILTER1, FILTER2)": facts.filter_name,
         "DATE-OBS and UT": facts.ut_datetime,
         "EXPTIME": facts.exposure_time,
     }

@@ -13,6 +13,7 @@ from goafetch.api.files import expand, read_list, write_list
 from goafetch.api.recipes import find_recipe
 from goafetch.api.reduce import on_target, parse_parameters, parse_user_calibrations
 from goafetch.errors import NothingFound, UsageError
+from goafetch.events import Decided, Noted, Warned
 from reducer import parameters
 from reducer.recipes import RECIPES
 
@@ -206,9 +207,9 @@ def test_the_log_is_one_and_says_each_thing_once(
     for _ in range(2):
         logutils.config(file_name="my.log", mode="standard")
     with logutils.telling() as tell:
-        tell("decision", what="this flat", reason="it is near")
+        tell(Decided("this flat", "it is near"))
     with logutils.telling() as tell:
-        tell("warning", text="clouds")
+        tell(Warned("clouds"))
     lines = Path("my.log").read_text().splitlines()
     assert [line[20:] for line in lines] == ["INFO    this flat: it is near", "WARNING clouds"]
     assert capsys.readouterr().err.count("it is near") == 1
@@ -220,8 +221,8 @@ def test_how_much_is_shown(
 ) -> None:
     logutils.config(file_name="my.log", mode=mode)
     with logutils.telling() as tell:
-        tell("info", text="sunset")
-        tell("warning", text="clouds")
+        tell(Noted("sunset"))
+        tell(Warned("clouds"))
     told = capsys.readouterr().err
     assert [word for word in ("sunset", "clouds") if word in told] == shown
     assert "sunset" in Path("my.log").read_text()
