@@ -216,7 +216,8 @@ def differences(maps: Sequence[F64], places: F64) -> F64:
     exposure may have its own gradient; the level is that at the middle.
     """
     stack = np.array(maps, float)
-    shown = np.isfinite(stack).any(axis=0)
+    # What one exposure alone shows says nothing of the others, and holds it where it begins.
+    shown = np.isfinite(stack).sum(axis=0) >= min(2, len(stack))
     if not shown.any():
         return np.zeros(len(stack))
     stack, places = stack[:, shown], places[shown]
