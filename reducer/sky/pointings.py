@@ -100,12 +100,12 @@ def _laid(blocks: Bool, move: Move) -> NDArray[np.uint8]:
 def is_poor(other: Objects, target: Objects) -> bool:
     """Whether a pointing is empty sky beside the target's: surely fewer objects, or far less area of them.
 
-    One object at most is nothing to make a stack of, however few the target has; more than a nebula's field
-    shows, and than an empty one can, are a target.
+    One object at most is nothing to make a stack of, however few the target has. Nor does less area tell of
+    an empty field where there are more objects than one has.
     """
-    if other.area > RICH or other.number > max(EMPTY, target.number):
+    if other.area > RICH:
         return False
     fewer = other.number + 2.0 * np.sqrt(other.number + 1.0) < POOR * target.number
     bare = other.number <= 1 and other.number < POOR * target.number
-    darker = target.area > WIDE and other.area < POOR * target.area
+    darker = target.area > WIDE and other.area < POOR * target.area and other.number <= EMPTY
     return bool(fewer or bare or darker)

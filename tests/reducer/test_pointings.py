@@ -45,6 +45,7 @@ def test_of_three_exposures_one_may_be_spoilt() -> None:
         (Objects(6, 0.01), Objects(3, 0.5), True),  # a galaxy fills the target's field
         (Objects(3, 0.3), Objects(60, 0.9), False),
         (Objects(71, 0.043), Objects(44, 0.148), False),  # a field of stars beside a nebula with fewer
+        (Objects(171, 0.05), Objects(196, 0.312), False),
     ],
 )
 def test_a_poor_pointing_has_surely_fewer_objects_or_much_less_light(
