@@ -29,6 +29,8 @@ SCENERIES = {
     "pointings": 0.12,
 }
 FILTERS = {KSHORT: 0.6, "J_G1102": 0.2, "H_G1103": 0.2}
+#: Where dome flats without lamp-off frames are used; in the other filters the dome's own light is too much.
+LIT_ALONE = frozenset({"J_G1102"})
 EPOCHS = {"": 0.4, "2013": 0.2, "2014": 0.2, "2018": 0.2}
 #: Magnitude of a moving target.
 MOVING = 14.5
@@ -110,7 +112,18 @@ def draw(seed: int) -> RandomNight:
     count = int(rng.choice([0, 1, 2], p=[0.3, 0.4, 0.3]))
     for trouble in rng.choice(possible, count, replace=False):
         drawn = _suffer(drawn, str(trouble), rng)
-    return drawn
+    return _asked(drawn)
+
+
+def _asked(night: RandomNight) -> RandomNight:
+    """The night, whose science may be left out by name where dome flats alone, of no use in its filter, are all
+    that could make it flat."""
+    band = next(e.filter1 for e in night.program.exposures if e.kind == "science")
+    lit = [e for e in night.program.exposures if e.kind == "lamp-on"]
+    dark = any(e.kind == "lamp-off" for e in night.program.exposures)
+    if dark or all(e.gcal for e in lit) or band in LIT_ALONE:
+        return night
+    return replace(night, must=frozenset(), may=night.must | night.may)
 
 
 def _choose(rng: np.random.Generator, shares: dict[str, float]) -> str:

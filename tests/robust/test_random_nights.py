@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,29 @@ def test_nights_have_every_scenery_epoch_port_filter_and_trouble(monkeypatch: py
     for night in nights:
         names = {e.name for e in night.program.exposures if e.kind == "science" and e.field != "elsewhere"}
         assert night.must | night.may == names and not night.must & night.may
+
+
+@pytest.mark.parametrize(
+    ("wheel", "gcal", "dark", "asked"),
+    [
+        ("H_G1103", False, False, False),
+        ("H_G1103", True, False, True),
+        ("H_G1103", False, True, True),
+        ("J_G1102", False, False, True),
+    ],
+)
+def test_science_that_no_flat_serves_is_not_asked_of_a_run(
+    wheel: str, gcal: bool, dark: bool, asked: bool
+) -> None:
+    from random_night import _asked, _calibration_unit, _in_filter, _no_lamp_off, draw
+
+    night = next(n for n in map(draw, range(50)) if not n.troubles)
+    night = replace(night, program=_in_filter(night.program, wheel))
+    if not dark:
+        night = (_calibration_unit if gcal else _no_lamp_off)(night, np.random.default_rng(0))
+    found = _asked(night)
+    assert found.must == (night.must if asked else frozenset())
+    assert found.must | found.may == night.must | night.may
 
 
 def test_exposures_that_are_left_out_without_a_word_are_a_fault(tmp_path: Path) -> None:
