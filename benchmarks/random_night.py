@@ -116,8 +116,7 @@ def draw(seed: int) -> RandomNight:
 
 
 def _asked(night: RandomNight) -> RandomNight:
-    """The night, whose science may be left out by name where dome flats alone, of no use in its filter, are all
-    that could make it flat."""
+    """The night, whose science may be left out by name where no flat serves its filter: dome flats alone."""
     band = next(e.filter1 for e in night.program.exposures if e.kind == "science")
     lit = [e for e in night.program.exposures if e.kind == "lamp-on"]
     dark = any(e.kind == "lamp-off" for e in night.program.exposures)
