@@ -184,11 +184,9 @@ def _see(result: Judgement, truth: Sight, stack: Path, names: list[str]) -> Seen
         rows = {str(row["filename"]).split("_")[0]: row for row in units["EXPOSURES"].data}
     scale = float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))) * 3600)
     weights = {name: float(rows[name]["weight"]) for name in names}
+    given = {name: float(rows[name]["transparency"]) for name in names}
     reference = truth.exposures[names[0]]["transmission"]
-    wrong = {
-        name: truth.exposures[name]["transmission"] / reference / float(rows[name]["transparency"])
-        for name in names
-    }
+    wrong = {name: truth.exposures[name]["transmission"] / reference / given[name] for name in names}
     # All are against the first one, whose error they share.
     error = sum(weights[name] * float(rows[name]["transparency_error"]) for name in names)
     shift = sum(weights[name] * wrong[name] for name in names) / sum(weights.values()) - 1
@@ -198,7 +196,8 @@ def _see(result: Judgement, truth: Sight, stack: Path, names: list[str]) -> Seen
     total, share = np.zeros(image.shape), np.zeros(image.shape)
     for name in names:
         light, known = _member(truth, stack, name, wcs, scale, image.shape, names[0])
-        total += weights[name] * wrong[name] * known * light * scale**2 / NOMINAL_AREA
+        # The light is dimmed already: the stack divides it by the transparency that it found.
+        total += weights[name] / given[name] * known * light * scale**2 / NOMINAL_AREA
         share += weights[name] * known
     model = np.where(share > 0, total / np.maximum(share, 1e-12), np.nan)
     step = _step(image, model, scale)

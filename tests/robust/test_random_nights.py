@@ -144,3 +144,33 @@ def test_stars_are_measured_alike_in_a_stack_and_in_its_truth_and_where_it_is_mo
     np.testing.assert_allclose(true[:, :2], np.array(stars)[:3, :2], atol=0.3)
     np.testing.assert_allclose(found[:, :2] - true[:, :2], [step] * 3, atol=0.05)
     assert (np.abs(found[:, 2] / true[:, 2] - 0.9) < 4 * found[:, 3] / true[:, 2]).all()
+
+
+def test_a_stack_of_a_dimmed_exposure_is_judged_by_its_light_undimmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import judge_night
+    from astropy.io import fits
+    from astropy.table import Table
+    from astropy.wcs import WCS
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.cdelt, wcs.wcs.ctype = (-0.0197 / 3600, 0.0197 / 3600), ("RA---TAN", "DEC--TAN")
+    clear = {"one": 1.0, "two": 0.5}
+    rows = Table({"filename": list(clear), "weight": [0.6, 0.4], "transparency": list(clear.values())})
+    rows["transparency_error"] = 0.01
+    planes = {"SCI": np.full((4, 4), 10.0), "VAR": np.ones((4, 4)), "DQ": np.zeros((4, 4)), "EXPTIME": 1.0}
+    units = [
+        fits.ImageHDU(np.broadcast_to(plane, (4, 4)).copy(), wcs.to_header(), name=name)
+        for name, plane in planes.items()
+    ]
+    stack = tmp_path / "one_image.fits"
+    fits.HDUList([fits.PrimaryHDU(), *units, fits.BinTableHDU(rows, name="EXPOSURES")]).writeto(stack)
+    truth = judge_night.Sight(tmp_path, {}, {n: {"transmission": 0.9 * each} for n, each in clear.items()})
+    seen_alone = {name: (np.full((4, 4), 10.0 * each), np.ones((4, 4))) for name, each in clear.items()}
+    monkeypatch.setattr(judge_night, "_member", lambda truth, stack, name, *_: seen_alone[name])
+    monkeypatch.setattr(judge_night, "_step", lambda *_: (0, 0))
+    result = judge_night.Judgement()
+    seen = judge_night._see(result, truth, stack, list(clear))
+    np.testing.assert_allclose(seen.model, seen.image, rtol=1e-6)
+    assert not result.faults and result.figures["scale"] == pytest.approx(0.0, abs=1e-6)
