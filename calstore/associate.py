@@ -1,4 +1,4 @@
-"""Which calibration fits which frame, and why each other one does not: the one table of rules."""
+"""Which calibration fits which frame, and why each other one does not, by the rules of its instrument."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
-from calstore.errors import REBUILD, CalstoreError, DamagedStore
+from calstore.errors import REBUILD, DamagedStore
 
 #: Array number and the rectangle of the full array: x1, x2, y1, y2, zero-based, half-open.
 Rectangle = tuple[int, int, int, int, int]
@@ -44,10 +44,29 @@ class Traits:
             object.__setattr__(self, "when", utc)
 
 
+class Rule(Protocol):
+    """How a calibration of one kind fits: as plain data, which the instrument tells.
+
+    ``same``: the traits in which it is as what was needed. ``covers``: whether it must hold every pixel that
+    the frame has. ``days``: no more lie between the two. ``latest``: whether it is valid from its date on,
+    and the last one wins; else the one nearest in time.
+    """
+
+    @property
+    def same(self) -> tuple[str, ...]: ...
+    @property
+    def covers(self) -> bool: ...
+    @property
+    def days(self) -> float | None: ...
+    @property
+    def latest(self) -> bool: ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Need(Traits):
-    """What a frame, called ``name``, needs: a calibration of ``kind`` that suits these traits."""
+    """What a frame, called ``name``, needs: a calibration of ``kind`` that suits these traits by ``rule``."""
 
+    rule: Rule
     name: str = ""
 
 
@@ -105,21 +124,8 @@ NIGHT_BEGINS = dt.timedelta(hours=-6)
 #: A condition says in words why a calibration does not suit a need; nothing if it does.
 Condition = Callable[[Need, Calibration], str | None]
 
-#: Archive and observatory associate flats and standards over this time (FitsStorage, calibration_gsaoi.py).
-LONGEST = dt.timedelta(days=30)
 #: Exposure times that differ by less than this fraction are the same.
 SAME_EXPOSURE = 0.01
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The conditions that a calibration must meet, and the words for what decides between several.
-
-    Of those that meet all conditions the one nearest in time wins, or with ``latest`` the last one.
-    """
-
-    conditions: tuple[Condition, ...]
-    latest: bool = False
 
 
 def night_of(when: dt.datetime) -> dt.date:
@@ -143,10 +149,10 @@ def same_filter(need: Need, calibration: Calibration) -> str | None:
     return f"filter {calibration.filter_name or 'unknown'}, needed {need.filter_name or 'a known filter'}"
 
 
-def within_thirty_days(need: Need, calibration: Calibration) -> str | None:
-    """No more than 30 days lie between the two."""
-    apart = abs(need.when - calibration.when)
-    return None if apart <= LONGEST else f"{apart / dt.timedelta(days=1):.1f} days away, at most 30 allowed"
+def within_days(need: Need, calibration: Calibration) -> str | None:
+    """No more days lie between the two than the rule allows."""
+    apart, most = abs(need.when - calibration.when) / dt.timedelta(days=1), need.rule.days
+    return None if most is None or apart <= most else f"{apart:.1f} days away, at most {most:g} allowed"
 
 
 def valid_by_that_date(need: Need, calibration: Calibration) -> str | None:
@@ -201,18 +207,24 @@ def same_read_mode(need: Need, calibration: Calibration) -> str | None:
     return f"read mode {calibration.read_mode or 'unknown'}, needed {need.read_mode or 'a known one'}"
 
 
-#: By the kind of calibration. Lamp-on frames are sought for a science frame; lamp-off frames for a lamp-on
-#: frame, with which they form one set.
-RULES: Mapping[str, Rule] = {
-    PROCESSED_FLAT: Rule((same_filter, covers_the_frame, within_thirty_days)),
-    PROCESSED_BPM: Rule((covers_the_frame, valid_by_that_date), latest=True),
-    STANDARD: Rule((same_filter, within_thirty_days)),
-    DARK: Rule((same_exposure, same_coadds, same_read_mode, covers_the_frame, within_thirty_days)),
-    LAMP_ON: Rule((same_filter, covers_the_frame, within_thirty_days)),
-    LAMP_OFF: Rule(
-        (same_filter, same_exposure, same_coadds, same_read_mode, same_region, within_thirty_days)
-    ),
+#: What it is to agree in a trait, by its name.
+SAME: Mapping[str, Condition] = {
+    "filter_name": same_filter,
+    "exposure_time": same_exposure,
+    "coadds": same_coadds,
+    "read_mode": same_read_mode,
+    "region": same_region,
 }
+
+
+def conditions(rule: Rule) -> dict[str, Condition]:
+    """What a calibration must meet by a rule, by what each is called, in the order of asking."""
+    found = {f"same {name.removesuffix('_name').replace('_', ' ')}": SAME[name] for name in rule.same}
+    if rule.covers:
+        found["covers the frame"] = covers_the_frame
+    if rule.days is not None:
+        found[f"within {rule.days:g} days"] = within_days
+    return found | ({"valid by that date": valid_by_that_date} if rule.latest else {})
 
 
 def _section(x1: int, x2: int, y1: int, y2: int) -> str:
@@ -258,13 +270,13 @@ def best(
     candidates: Iterable[Calibration],
     problem: Callable[[Calibration], str | None] = lambda calibration: None,
 ) -> Match | NoMatch:
-    """The candidate of the need's kind that fits best by the table of rules.
+    """The candidate of the need's kind that fits best by its rule.
 
     Candidates of another kind or instrument are passed over in silence; equal ones are decided by name, so
     that the answer does not depend on their order. ``problem`` is asked of the winner, and says in words why
     it cannot be used after all; then the next one wins.
     """
-    rule = _rule(need.kind)
+    rule = need.rule
     fitting, rejected = rank(need, candidates)
     while fitting and (reason := problem(fitting[0])) is not None:
         rejected.append(Rejection(fitting.pop(0), reason))
@@ -277,13 +289,13 @@ def best(
 
 def rank(need: Need, candidates: Iterable[Calibration]) -> tuple[list[Calibration], list[Rejection]]:
     """The candidates of the need's kind that meet all conditions, the best first, and the others."""
-    conditions = _rule(need.kind).conditions
+    asked = conditions(need.rule).values()
     fitting: list[Calibration] = []
     rejected: list[Rejection] = []
     for candidate in candidates:
         if (candidate.kind, candidate.instrument) != (need.kind, need.instrument):
             continue
-        reasons = (condition(need, candidate) for condition in conditions)
+        reasons = (condition(need, candidate) for condition in asked)
         reason = next(filter(None, reasons), None)
         if reason is None:
             fitting.append(candidate)
@@ -293,19 +305,13 @@ def rank(need: Need, candidates: Iterable[Calibration]) -> tuple[list[Calibratio
     return fitting, rejected
 
 
-def _rule(kind: str) -> Rule:
-    if kind not in RULES:
-        raise CalstoreError(f"there is no rule for {kind!r}", f"one of {', '.join(RULES)}")
-    return RULES[kind]
-
-
 def _nothing_fits(need: Need, tried: int) -> str:
     asked = f"no {need.kind} for {need.name or 'this frame'} ({need.filter_name or 'any filter'})"
     return f"{asked}: {f'none of {tried} fits' if tried else 'there is none at all'}"
 
 
 def _why_taken(rule: Rule, need: Need, winner: Calibration, losers: int) -> str:
-    names = ", ".join(condition.__name__.replace("_", " ") for condition in rule.conditions)
+    names = ", ".join(conditions(rule))
     if rule.latest:
         which = f"the latest of {losers + 1}" if losers else "the only one"
         return f"{names}; {which}, valid from {winner.when.date()}"

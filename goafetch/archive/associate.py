@@ -7,21 +7,39 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from calstore import associate as kinds
-from calstore.associate import Calibration, Match, Need, best, rank, valid_from
+from calstore.associate import (
+    LAMP_OFF,
+    LAMP_ON,
+    PROCESSED_BPM,
+    STANDARD,
+    Calibration,
+    Match,
+    Need,
+    best,
+    rank,
+    valid_from,
+)
 from goafetch.archive import calmgr
-from goafetch.archive.calmgr import LAMP_OFF, LAMP_ON, MASK, STANDARD, TYPES, Associated, Readout
+from goafetch.archive.calmgr import Associated, Readout
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.records import Record
+from goafetch.needs import need
 from goafetch.text import some
 
-_KINDS = {LAMP_ON: kinds.LAMP_ON, LAMP_OFF: kinds.LAMP_OFF, STANDARD: kinds.STANDARD}
+if TYPE_CHECKING:
+    from reducer.instruments.base import CalibrationRule
+
 #: Class and type of the files for which calibrations are sought.
 SCIENCE = ("science", "OBJECT")
-#: What the types are called in messages.
-WORDS = {LAMP_ON: "lamp-on flats", LAMP_OFF: "lamp-off flats", STANDARD: "standards", MASK: "bad-pixel masks"}
+#: What the kinds are called in messages, in the order in which they are fetched.
+WORDS = {
+    LAMP_ON: "lamp-on flats",
+    LAMP_OFF: "lamp-off flats",
+    STANDARD: "standards",
+    PROCESSED_BPM: "bad-pixel masks",
+}
 
 
 @dataclass(frozen=True)
@@ -48,8 +66,8 @@ class ScienceGroup:
     def need(self, kind: str) -> Need:
         """What they need of a kind of calibration."""
         first = self.records[0]
-        return Need(
-            kind=kind,
+        return need(
+            kind,
             when=self.when,
             instrument=first.instrument or "",
             filter_name=first.filter_name or "",
@@ -60,7 +78,7 @@ class ScienceGroup:
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """Files of one type, night and read-out, which are used together."""
+    """Files of one kind, night and read-out, which are used together."""
 
     kind: str
     records: tuple[Record, ...]
@@ -75,26 +93,24 @@ class CalibrationSet:
         what = f" of {first.object}" if self.kind == STANDARD else ""
         return f"{n} {WORDS[self.kind]}{what} in {first.filter_name} of {first.night}, {exposure}{coadds}"
 
-    def traits(self, make: Any, kind: str, **more: str) -> Any:
-        """As a Need or a Calibration of calstore."""
+    @property
+    def traits(self) -> dict[str, Any]:
+        """What calstore's rules look at."""
         first = self.records[0]
-        return make(
-            kind=kind,
-            when=_middle(self.records),
-            instrument=first.instrument or "",
-            filter_name=first.filter_name or "",
-            region=self.readout.region,
-            exposure_time=first.exposure_time,
-            coadds=self.readout.coadds,
-            read_mode=f"{first.detector_readmode_setting or ''} {self.readout.reads}".strip(),
-            **more,
-        )
+        return {
+            "when": _middle(self.records),
+            "instrument": first.instrument or "",
+            "filter_name": first.filter_name or "",
+            "region": self.readout.region,
+            "exposure_time": first.exposure_time,
+            "coadds": self.readout.coadds,
+            "read_mode": f"{first.detector_readmode_setting or ''} {self.readout.reads}".strip(),
+        }
 
     @property
     def calibration(self) -> Calibration:
         """As calstore's rules see it; its path is the first file's name."""
-        found: Calibration = self.traits(Calibration, _KINDS[self.kind], path=self.records[0].name)
-        return found
+        return Calibration(kind=self.kind, path=self.records[0].name, **self.traits)
 
 
 @dataclass
@@ -115,7 +131,7 @@ class Choice:
 
 
 def make_sets(kind: str, records: Iterable[Record], readouts: Mapping[str, Readout]) -> list[CalibrationSet]:
-    """Divide files of one type into sets that are uniform in night and read-out (standards: and star)."""
+    """Divide files of one kind into sets that are uniform in night and read-out (standards: and star)."""
     groups: dict[tuple[Readout, object], list[Record]] = defaultdict(list)
     for record in records:
         readout = readouts.get(record.name, Readout())
@@ -129,7 +145,7 @@ def make_sets(kind: str, records: Iterable[Record], readouts: Mapping[str, Reado
 def choose_flats(group: ScienceGroup, on: Sequence[CalibrationSet], off: Sequence[CalibrationSet]) -> Choice:
     """The nearest lamp-on set that has a lamp-off set read in the same way, and that lamp-off set."""
     choice = Choice()
-    fitting = _fitting(group, kinds.LAMP_ON, on, choice)
+    fitting = _fitting(group, LAMP_ON, on, choice)
     partners = [_lamp_off_for(on_set, off) for on_set in fitting]
     taken = next((i for i, partner in enumerate(partners) if partner), 0)
     off_set = partners[taken] if partners else None
@@ -155,7 +171,7 @@ def choose_flats(group: ScienceGroup, on: Sequence[CalibrationSet], off: Sequenc
 def choose_standards(group: ScienceGroup, sets: Sequence[CalibrationSet]) -> Choice:
     """All sets of standards of the night that is nearest."""
     choice = Choice()
-    fitting = _fitting(group, kinds.STANDARD, sets, choice)
+    fitting = _fitting(group, STANDARD, sets, choice)
     nearest = _distance(fitting[0], group) if fitting else 0
     for standard in fitting:
         if _distance(standard, group) == nearest:
@@ -178,9 +194,9 @@ def choose_mask(records: Sequence[Record], candidates: Sequence[Record]) -> Choi
             choice.rejected[mask.name] = "neither its name nor its record tells from when it is valid"
         else:
             of = mask.instrument or ""
-            usable.append(Calibration(kind=kinds.PROCESSED_BPM, when=start, instrument=of, path=mask.name))
-    need = ScienceGroup(tuple(records)).need(kinds.PROCESSED_BPM)
-    found = best(replace(need, name=f"data of {first.night}"), usable)
+            usable.append(Calibration(kind=PROCESSED_BPM, when=start, instrument=of, path=mask.name))
+    sought = ScienceGroup(tuple(records)).need(PROCESSED_BPM)
+    found = best(replace(sought, name=f"data of {first.night}"), usable)
     choice.rejected |= {r.calibration.path: r.reason for r in found.rejected}
     if isinstance(found, Match):
         choice.taken[found.calibration.path] = f"bad-pixel mask: {found.reason}"
@@ -199,8 +215,7 @@ def _fitting(
 
 
 def _lamp_off_for(on_set: CalibrationSet, off: Sequence[CalibrationSet]) -> CalibrationSet | None:
-    need = on_set.traits(Need, kinds.LAMP_OFF, name=on_set.name)
-    good, _ = rank(need, [s.calibration for s in off])
+    good, _ = rank(need(LAMP_OFF, name=on_set.name, **on_set.traits), [s.calibration for s in off])
     return next(s for s in off if s.calibration == good[0]) if good else None
 
 
@@ -227,9 +242,9 @@ class Association:
 
     ``files``: their records, flats first. ``rejected``: each candidate that was not taken, with the reason.
     ``reasons`` and ``kinds``: by file name, why each was taken, and the archive's type of calibration.
-    ``warnings``: what could not be had. ``failed``: by type, the science files for which the archive's own
-    look-up failed, whatever was found for them in another way. ``lost``: of these, those for which nothing
-    was found, though it may well be there.
+    ``warnings``: what could not be had. ``failed``: by that type, the science files for which the archive's
+    own look-up failed, whatever was found for them in another way. ``lost``: of these, by kind, those for
+    which nothing was found, though it may well be there.
     """
 
     files: list[Record]
@@ -249,23 +264,23 @@ class Association:
 
 @dataclass(frozen=True)
 class _Candidates:
-    """What the archive associates: by type and science file, with the records and readouts of all of it.
+    """What the archive associates: by kind and science file, with the records and readouts of all of it.
 
-    ``failed`` as in Association.
+    ``failed``: by kind and what the archive calls it, the science files for which its look-up failed.
     """
 
     listed: dict[str, dict[str, list[Associated]]]
     known: dict[str, Record]
     readouts: dict[str, Readout]
-    failed: dict[str, list[str]]
+    failed: dict[tuple[str, str], list[str]]
 
     @cached_property
     def kinds(self) -> dict[str, str]:
-        """The type of each calibration that is associated; others that are known are masks."""
-        return {i.name: kind for kind in TYPES for items in self.listed[kind].values() for i in items}
+        """The kind of each calibration that is associated; others that are known are masks."""
+        return {i.name: kind for kind in WORDS for items in self.listed[kind].values() for i in items}
 
     def candidates(self, kind: str, part: Sequence[Record]) -> list[Record]:
-        """Each calibration of a type that is associated with any of these files, once."""
+        """Each calibration of a kind that is associated with any of these files, once."""
         names = dict.fromkeys(item.name for r in part for item in self.listed[kind].get(r.name, []))
         return [self.known[name] for name in names if name in self.known]
 
@@ -293,7 +308,7 @@ def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
         choices += [flats, standards]
         stars = [offer.known[name] for name in standards.taken]
         for night in [part, *_divide(stars, lambda star: (star.night,))]:
-            choice = choose_mask(night, offer.candidates(MASK, part))
+            choice = choose_mask(night, offer.candidates(PROCESSED_BPM, part))
             if not choice.taken:
                 masks = find_masks(part[0].instrument)
                 offer.known.update({mask.name: mask for mask in masks})
@@ -308,13 +323,19 @@ def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
 
 def _parts(records: Sequence[Record]) -> list[list[Record]]:
     """Science files of one program, instrument, filter and night, for each of which is asked once."""
-    from reducer.instruments import KNOWN
-
-    ours = (record for record in records if record.instrument in KNOWN)
+    ours = (record for record in records if _rules(record))
     return _divide(
         (record for record in ours if (record.observation_class, record.observation_type) == SCIENCE),
         lambda record: (record.program_id, record.instrument, record.filter_name, record.night),
     )
+
+
+def _rules(record: Record) -> dict[str, CalibrationRule]:
+    """By kind, what its instrument has of the archive and by which rule; nothing if it is not known."""
+    from reducer.instruments import KNOWN
+
+    known = KNOWN.get(record.instrument or "")
+    return {kind: rule for kind, rule in known.calibrations.items() if rule.archive} if known else {}
 
 
 def _divide(records: Iterable[Record], key: Callable[[Record], tuple[object, ...]]) -> list[list[Record]]:
@@ -332,16 +353,16 @@ def _largest(part: Sequence[Record], today: date) -> Record:
 
 def _gather(client: ArchiveClient, parts: Sequence[list[Record]]) -> _Candidates:
     """All that has to be asked: associations, the calibrations' own records, and how they were read."""
-    listed: dict[str, dict[str, list[Associated]]] = {kind: {} for kind in TYPES}
+    listed: dict[str, dict[str, list[Associated]]] = {kind: {} for kind in WORDS}
     known: dict[str, Record] = {}
-    failures: dict[str, list[str]] = {}
+    failures: dict[tuple[str, str], list[str]] = {}
     for part in parts:
-        for kind in TYPES:
-            found, failed = calmgr.ask(client, part, kind)
+        for kind, rule in _rules(part[0]).items():
+            found, failed = calmgr.ask(client, part, rule.archive)
             listed[kind] |= found
             if failed:
-                failures.setdefault(kind, []).extend(failed)
-                records = calmgr.find_nearest(client, part, kind)
+                failures.setdefault((kind, rule.archive), []).extend(failed)
+                records = calmgr.find_nearest(client, part, rule)
                 known |= {record.name: record for record in records}
                 same = [
                     Associated(record.name, record.data_label or "", record.file_md5) for record in records
@@ -361,11 +382,12 @@ def _complaints(parts: Sequence[list[Record]], offer: _Candidates) -> list[str]:
     told = {name for answer in offer.listed.values() for name in answer}
     silent = [record.name for part in parts for record in part if record.name not in told]
     found = [f"the archive associates nothing with {name} (QA state Fail?)" for name in silent]
-    for kind, names in offer.failed.items():
+    for (kind, word), names in offer.failed.items():
         number = len({item.name for name in names for item in offer.listed[kind][name]})
-        instead = "masks are searched for by type" if kind == MASK else f"{number} were found by a search"
+        is_mask = kind == PROCESSED_BPM
+        instead = "masks are searched for by type" if is_mask else f"{number} were found by a search"
         found.append(
-            f"the archive's look-up of {kind} failed for {len(names)} files ({', '.join(names)}): {instead}"
+            f"the archive's look-up of {word} failed for {len(names)} files ({', '.join(names)}): {instead}"
         )
     items = {item.name: item for a in offer.listed.values() for items in a.values() for item in items}
     for name, item in sorted(items.items()):
@@ -378,11 +400,11 @@ def _complaints(parts: Sequence[list[Record]], offer: _Candidates) -> list[str]:
 
 
 def _lost(part: Sequence[Record], offer: _Candidates, choices: Sequence[Choice]) -> dict[str, list[str]]:
-    """By type: the files of a part whose look-up failed, where no other way led to anything."""
-    had = {offer.kinds.get(name, MASK) for choice in choices for name in choice.taken}
+    """By kind: the files of a part whose look-up failed, where no other way led to anything."""
+    had = {offer.kinds.get(name, PROCESSED_BPM) for choice in choices for name in choice.taken}
     names = {record.name for record in part}
-    failed = {kind: [n for n in files if n in names] for kind, files in offer.failed.items()}
-    return {kind: files for kind, files in failed.items() if files and kind not in had}
+    failed = ((kind, [n for n in files if n in names]) for (kind, _), files in offer.failed.items())
+    return {kind: files for kind, files in failed if files and kind not in had}
 
 
 def _sum_up(choices: Sequence[Choice], offer: _Candidates, lost: dict[str, list[str]]) -> Association:
@@ -392,14 +414,14 @@ def _sum_up(choices: Sequence[Choice], offer: _Candidates, lost: dict[str, list[
     for choice in reversed(choices):  # of several reasons the first stands
         reasons |= choice.taken
         rejected |= choice.rejected
-    kinds = {name: offer.kinds.get(name, MASK) for name in reasons}
-    order = sorted(reasons, key=lambda name: (TYPES.index(kinds[name]), name))
+    kinds = {name: offer.kinds.get(name, PROCESSED_BPM) for name in reasons}
+    order = sorted(reasons, key=lambda name: (list(WORDS).index(kinds[name]), name))
     return Association(
         files=[offer.known[name] for name in order],
         rejected=[(offer.known[name], why) for name, why in sorted(rejected.items()) if name not in reasons],
         reasons={name: reasons[name] for name in order},
-        kinds={name: kinds[name] for name in order},
+        kinds={name: _rules(offer.known[name])[kinds[name]].archive for name in order},
         lost=lost,
         warnings=[text for choice in choices for text in choice.warnings],
-        failed=offer.failed,
+        failed={word: files for (_, word), files in offer.failed.items()},
     )

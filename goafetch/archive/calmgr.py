@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
-from calstore.associate import LONGEST, Rectangle
+from calstore.associate import Rectangle
 from goafetch.archive import query_syntax as syntax
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import BadAnswer, Gone, Refused
@@ -17,6 +18,9 @@ from goafetch.archive.records import Record
 from goafetch.archive.search import find
 from goafetch.events import Noted
 from reducer.keywords import parse_section
+
+if TYPE_CHECKING:
+    from reducer.instruments.base import CalibrationRule
 
 _CARD = re.compile(r"^([A-Z][A-Z0-9_-]*)\s*=\s*('(?:[^']|'')*'|[^/\n]*)", re.MULTILINE)
 
@@ -52,22 +56,6 @@ def parse_fullheader(page: str) -> Readout:
     )
 
 
-#: What is asked for; the archive looks for one type at a time (GOA_API: later words overwrite earlier).
-LAMP_ON, LAMP_OFF, STANDARD, MASK = (
-    "domeflat",
-    "lampoff_domeflat",
-    "photometric_standard",
-    "processed_bpm",
-)
-TYPES = (LAMP_ON, LAMP_OFF, STANDARD, MASK)
-
-
-#: What a type is in the archive's rows: observation class and object, and how many it associates.
-ROWS = {
-    LAMP_ON: ("dayCal", "Domeflat", 20),
-    LAMP_OFF: ("dayCal", "Domeflat OFF", 20),
-    STANDARD: ("partnerCal", None, 8),
-}
 #: How often it is asked where its own look-up fails.
 ATTEMPTS = 3
 #: Requests at a time: few enough to be polite.
@@ -105,7 +93,7 @@ def selection_of(records: Sequence[Record]) -> Query:
 def ask(
     client: ArchiveClient, records: Sequence[Record], kind: str
 ) -> tuple[dict[str, list[Associated]], list[str]]:
-    """By science file name: what the archive associates of one type, nearest in time first.
+    """By science file name: what the archive associates of one of its types, nearest in time first.
 
     Files that the archive leaves out of its answer are left out here; those for which its own look-up
     failed, several times, are named beside.
@@ -131,17 +119,15 @@ def ask(
     return found, sorted(failed)
 
 
-def find_nearest(client: ArchiveClient, records: Sequence[Record], kind: str) -> list[Record]:
-    """What the archive would associate by its own rule, searched for: same filter, nearest in time.
-
-    Source: FitsStorage ``cal/calibration/calibration_gsaoi.py``.
-    """
+def find_nearest(client: ArchiveClient, records: Sequence[Record], rule: CalibrationRule) -> list[Record]:
+    """What the archive would associate by its own rule, searched for: same filter, nearest in time."""
     times = [r.ut_datetime for r in records if r.ut_datetime]
-    if kind not in ROWS or not times or not records[0].filter_name:
+    if rule.sought is None or rule.days is None or not times or not records[0].filter_name:
         return []
-    (observation_class, name, count), middle = ROWS[kind], sorted(times)[len(times) // 2]
+    (observation_class, name, count), middle = rule.sought, sorted(times)[len(times) // 2]
+    longest = timedelta(days=rule.days)
     query = Query(
-        interval=syntax.Interval(min(times) - LONGEST, max(times) + LONGEST),
+        interval=syntax.Interval(min(times) - longest, max(times) + longest),
         observation_class=observation_class,
         observation_type="OBJECT",
         object=name,

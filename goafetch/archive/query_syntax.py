@@ -248,10 +248,6 @@ def admits(qa: str, state: str | None) -> bool:
     return state != "Fail" if states is None else not states or state in states
 
 
-#: What people call filters.
-_FILTER_ALIASES = {"ks": "Kshort", "k'": "Kprime", "kp": "Kprime", "k(short)": "Kshort", "k(prime)": "Kprime"}
-
-
 def match_word(text: str, known: Iterable[str], what: str) -> str:
     """The known word that ``text`` spells in any case; else a UsageError that names the nearest and all."""
     words = list(known)
@@ -273,9 +269,8 @@ def read_filter(text: str, instrument: str | None) -> str:
     name = re.sub(r"_G\d{4}", "", text.strip()).removesuffix("&Clear").removeprefix("Clear&")
     if instrument is None or instrument not in KNOWN:
         return read_text(name, "filter")
-    known = KNOWN[instrument].filters
-    meant = _FILTER_ALIASES.get(name.lower(), name)
-    return match_word(meant if meant in known else name, known, f"a filter of {instrument}")
+    known = KNOWN[instrument]
+    return match_word(known.aliases.get(name.lower(), name), known.filters, f"a filter of {instrument}")
 
 
 def read_text(text: str, what: str) -> str:

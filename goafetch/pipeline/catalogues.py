@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from calstore import associate as calstore
-from calstore.associate import Calibration, Match, Need, NoMatch, best
+from calstore.associate import Calibration, Match, NoMatch, best
 from goafetch import catalog
 from goafetch.catalog import MAGNITUDES, POSITIONS, SERVER
 from goafetch.errors import UsageError
 from goafetch.events import Decided, Event, Notify
+from goafetch.needs import need
 from goafetch.plan.model import SCIENCE, STANDARD, Stack
 from goafetch.workspace import Workspace, md5_of, write_atomically
 
@@ -92,7 +93,7 @@ class References:
         """What the rule says of the standards, by their place in the plan; None where none matters."""
         if stack.kind != SCIENCE or not self._standards:
             return None
-        need = Need(kind=calstore.STANDARD, when=stack.groups[0].when, **stack.setup.traits)
+        sought = need(calstore.STANDARD, when=stack.groups[0].when, **stack.setup.traits)
         offered = (
             Calibration(
                 kind=calstore.STANDARD,
@@ -102,7 +103,7 @@ class References:
             )
             for place, standard in enumerate(self._standards)
         )
-        return best(need, offered)
+        return best(sought, offered)
 
     def of_stack(
         self,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT, Calibration, Match, Need, NoMatch, best
 from goafetch.events import CalibrationChoice, Decided
+from goafetch.needs import need
 from goafetch.plan.groups import flat_groups
 from goafetch.plan.model import FLAT, SCIENCE, STANDARD, Group, LeftOut, Plan
 from goafetch.plan.names import two_names
@@ -95,7 +96,7 @@ def promise(flat: Group, playground: Path) -> Calibration:
 
 
 def _need(group: Group, kind: str) -> Need:
-    return Need(kind=kind, name=group.name, when=group.when, **group.setup.traits)
+    return need(kind, name=group.name, when=group.when, **group.setup.traits)
 
 
 def _with_flat(visit: Group, answer: Match) -> Group:
@@ -128,5 +129,6 @@ def _idle_masks(masks: Sequence[Calibration], groups: Sequence[Group]) -> list[L
 def _no_flat(visit: Group, answer: NoMatch) -> str:
     tried = "; ".join(f"{lost.calibration.name}: {lost.reason}" for lost in answer.rejected)
     kind = "a" if visit.kind == SCIENCE else "a standard's"
-    remedy = f"fetch {kind} {FLAT} in {visit.setup.filter} within 30 days (lamp on and lamp off)"
+    days = _need(visit, PROCESSED_FLAT).rule.days
+    remedy = f"fetch {kind} {FLAT} in {visit.setup.filter} within {days:g} days (lamp on and lamp off)"
     return f"{answer.reason}{f' ({tried})' if tried else ''}; {remedy}"

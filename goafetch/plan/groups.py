@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from calstore.associate import LAMP_OFF as LAMP_OFF_KIND
-from calstore.associate import Calibration, Match, Need, best, night_of
+from calstore.associate import Calibration, Match, best, night_of
 from goafetch.events import Decided
+from goafetch.needs import need
 from goafetch.plan.model import FLAT, Group, LeftOut, Setup
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON, Frame, of_role
 
@@ -52,8 +53,8 @@ def flat_groups(frames: Sequence[Frame]) -> tuple[list[Group], list[LeftOut]]:
             why = _no_lamp_off(setup, others, objection)
             left_out += [LeftOut(f.path, why, failed=True) for f in lit]
     unused = [f for off in dark.values() for f in off if f.path not in used]
-    alone = "no lamp-on frames of its setup within 30 days to subtract it from"
-    left_out += [LeftOut(f.path, alone) for f in unused]
+    alone = "no lamp-on frames of its setup within {:g} days to subtract it from"
+    left_out += [LeftOut(f.path, alone.format(f.instrument.calibrations[LAMP_OFF_KIND].days)) for f in unused]
     return groups, left_out
 
 
@@ -88,16 +89,16 @@ def _no_lamp_off(setup: Setup, dark: Iterable[Setup], objection: str) -> str:
 def _lamp_off_for(lit: Sequence[Frame], dark: Sequence[Frame]) -> tuple[list[Frame], str]:
     """The lamp-off frames of the nearest night that the store's rule allows, or what it has against it."""
     nights = by(dark, lambda f: night_of(time_of(f)))
-    traits = {"kind": LAMP_OFF_KIND, **lit[0].setup.traits}
-    need = Need(when=datetime.combine(night_of(time_of(lit[0])), time()), **traits)
+    traits = lit[0].setup.traits
+    sought = need(LAMP_OFF_KIND, when=datetime.combine(night_of(time_of(lit[0])), time()), **traits)
     offered = {
-        Calibration(when=datetime.combine(night, time()), path=str(night), **traits): off
+        Calibration(kind=LAMP_OFF_KIND, when=datetime.combine(night, time()), path=str(night), **traits): off
         for night, off in nights.items()
     }
-    answer = best(need, offered)
+    answer = best(sought, offered)
     if isinstance(answer, Match):
         return offered[answer.calibration], ""
-    nearest = min(answer.rejected, key=lambda lost: abs(lost.calibration.when - need.when), default=None)
+    nearest = min(answer.rejected, key=lambda lost: abs(lost.calibration.when - sought.when), default=None)
     return [], nearest.reason if nearest else ""
 
 

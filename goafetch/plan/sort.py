@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from calstore.associate import DARK
 from goafetch.plan.model import SCIENCE, STANDARD, LeftOut, Setup
 from goafetch.plan.translate import mask_start
 from reducer.headers.descriptors import Descriptors, Region
@@ -157,7 +158,7 @@ def _role_of_raw(facts: Descriptors, tags: frozenset[str], wanted: Wanted) -> tu
     if facts.qa_state == "Fail":
         return "", "its quality was judged Fail at the observatory"
     if "DARK" in tags:
-        return "", "a dark: with 0.01 electrons/s a pixel none is needed"
+        return "", f"a dark: {instrument_of(facts.primary).calibrations[DARK].needless}"
     if facts.filter_name and not facts.filter_is_known:
         return (
             "",

@@ -19,6 +19,7 @@ from calstore.associate import (
     valid_from,
 )
 from goafetch.errors import GoafetchError
+from goafetch.needs import need
 from reducer.headers.descriptors import Descriptors
 from reducer.instruments import find
 
@@ -56,7 +57,7 @@ def need_of(facts: Descriptors, kind: str) -> Need:
     """What a frame needs of a kind; NotACalibration if it does not say when it was taken."""
     if facts.ut_datetime is None:
         raise NotACalibration(f"{facts.filename} has no time", "DATE-OBS and UT in its header")
-    return Need(kind=kind, name=facts.filename, **_traits(facts, facts.ut_datetime))
+    return need(kind, name=facts.filename, **_traits(facts, facts.ut_datetime))
 
 
 def kind_of(facts: Descriptors) -> str | None:

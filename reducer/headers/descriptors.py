@@ -128,7 +128,8 @@ class Descriptors:
         return self.filter_name is not None and "Unknown" not in self.filter_name.split("&")
 
     @property
-    def _filter(self) -> Filter | None:
+    def passband(self) -> Filter | None:
+        """What is known of its filter."""
         return self._rules.filters.get(self.filter or "") if self._rules else None
 
     @property
@@ -140,7 +141,7 @@ class Descriptors:
     @property
     def effective_wavelength(self) -> float | None:
         """Effective wavelength of the filter, metres."""
-        return None if self._filter is None else round(self._filter.wavelength * 1e-6, 12)
+        return None if self.passband is None else round(self.passband.wavelength * 1e-6, 12)
 
     @property
     def wavelength_band(self) -> str | None:
@@ -232,7 +233,7 @@ class Descriptors:
     @property
     def nominal_photometric_zeropoint(self) -> list[float | None]:
         """Magnitude of one unit (ADU or electron, as the data are) per second."""
-        known = self._filter.zeropoints if self._filter else ()
+        known = self.passband.zeropoints if self.passband else ()
         points = [known[number - 1] if number and known else None for number in self._numbers]
         if not self.is_in_adu:
             return points

@@ -68,13 +68,47 @@ class Levels:
 
 
 @dataclass(frozen=True)
+class ColourTerm:
+    """A filter's magnitude from that in a standard ``band``, plus ``zero`` and ``slope`` times the difference
+    of two more, ``colour``; ``error``, mag: of taking it so."""
+
+    band: str
+    zero: float = 0.0
+    slope: float = 0.0
+    colour: Sequence[str] = ()
+    error: float = 0.0
+
+
+@dataclass(frozen=True)
 class Filter:
     """Effective wavelength, micron; magnitudes of 1 electron/s at airmass 0 by array, () where none are
-    published; extinction, mag per airmass, None where it is not known."""
+    published; extinction, mag per airmass, None where it is not known; ``terms``: what makes its magnitude of
+    those in standard bands, the best first."""
 
     wavelength: float
     zeropoints: tuple[float, ...]
     extinction: float | None
+    terms: tuple[ColourTerm, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationRule:
+    """How a calibration of one kind fits an exposure.
+
+    ``same``: in what the two agree, of filter_name, exposure_time, coadds, read_mode, region. ``covers``:
+    whether it holds every pixel that was read. ``days``: no more lie between the two. ``latest``: whether it
+    is valid from its date on, and the last one is taken; else the one nearest in time. ``archive``: what the
+    observatory's archive calls it, '' where the archive is not asked for any. ``sought``: class, object (None
+    for any) and most files of a search for it. ``needless``: why no exposure needs it, though it may be kept.
+    """
+
+    same: tuple[str, ...] = ()
+    covers: bool = False
+    days: float | None = None
+    latest: bool = False
+    archive: str = ""
+    sought: tuple[str, str | None, int] | None = None
+    needless: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +116,10 @@ class Instrument:
     """One instrument.
 
     ``pupil``: diameter of the telescope's and of what is hidden of it, metres. ``stack_scale``: arcsec per
-    pixel of a stack, unless the user asks for another. ``lit_alone``: filters whose dome flats are often
-    taken with the lamp alone, the dome's own light adding little there. ``coadds_are_summed``: rather than
-    averaged.
+    pixel of a stack, unless the user asks for another. ``aliases``: what people call its filters, in lower
+    case. ``lit_alone``: filters whose dome flats are often taken with the lamp alone, the dome's own light
+    adding little there. ``coadds_are_summed``: rather than averaged. ``calibrations``: by kind, the only
+    rules by which any is taken.
 
     Rules. ``filter_name``: the filters of all wheels, joined by '&', 'Unknown' for a wheel that was moving;
     None without. ``read_mode``: by a name, 'Unknown' if it has none. ``levels``: of an array, by its number.
@@ -102,8 +137,10 @@ class Instrument:
     pupil: tuple[float, float]
     stack_scale: float
     filters: Mapping[str, Filter]
+    aliases: Mapping[str, str]
     lit_alone: frozenset[str]
     coadds_are_summed: bool
+    calibrations: Mapping[str, CalibrationRule]
     filter_name: Callable[[Header], str | None]
     read_mode: Callable[[Header], str]
     levels: Callable[[Header, int], Levels]

@@ -105,11 +105,7 @@ def find_zeropoint(objects: Table, growth: float, reference: FrameRef, context: 
 
 def match_field(objects: Table, stars: Sequence[Star], facts: Descriptors, seconds: float) -> FieldStars:
     """The zeropoint by each isolated source that is a star of the catalogue."""
-    known = [
-        (star.ra, star.dec, *found)
-        for star in stars
-        if (found := in_filter(star.magnitudes, facts.filter or ""))
-    ]
+    known = [(star.ra, star.dec, *found) for star in stars if (found := in_filter(star.magnitudes, facts))]
     listed = np.array(known, float).reshape(-1, 4)
     listed = listed[np.isfinite(listed).all(axis=1)]
     good = _alone(objects)

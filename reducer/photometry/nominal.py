@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from reducer.headers.descriptors import Descriptors
-from reducer.instruments import find, instrument_of
+from reducer.instruments import instrument_of
 
 #: How far a zeropoint may lie from the nominal one before it is warned about, mag: published sets disagree.
 SANE = 0.2
@@ -20,17 +20,15 @@ USUAL = 2.2
 def extinction(facts: Descriptors) -> float:
     """Magnitudes per airmass in a frame's filter, of the nearest band in which it is known."""
     filters = instrument_of(facts.primary).filters
-    own = filters.get(facts.filter or "")
-    here = own.wavelength if own else USUAL
+    here = facts.passband.wavelength if facts.passband else USUAL
     known = [(abs(one.wavelength - here), one.extinction) for one in filters.values() if one.extinction]
     return min(known)[1]
 
 
 def zeropoint(facts: Descriptors) -> float | None:
     """The nominal magnitude of 1 electron/s at airmass 0, mean of the arrays; None for a filter without."""
-    instrument = find(facts.primary)
-    own = instrument.filters.get(facts.filter or "") if instrument else None
-    return float(np.mean(own.zeropoints)) if own and own.zeropoints else None
+    known = facts.passband.zeropoints if facts.passband else ()
+    return float(np.mean(known)) if known else None
 
 
 def warn_if_strange(at_zero: float, facts: Descriptors, notify: Callable[..., None]) -> None:

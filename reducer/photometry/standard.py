@@ -109,9 +109,7 @@ def _from_star(frames: Sequence[FrameRef], facts: Descriptors, context: Context)
 def _listed(facts: Descriptors, context: Context) -> Magnitude | None:
     """The standard's magnitude by the first table that has it: user's, published, the archive's, 2MASS."""
     for stars, by_name in _tables(context):
-        found = find_magnitude(
-            stars, facts.object or "", facts.target_ra, facts.target_dec, facts.filter or "", by_name
-        )
+        found = find_magnitude(stars, facts, by_name)
         if found is not None:
             return found
     return None

@@ -15,6 +15,7 @@ import numpy as np
 
 from reducer.align.references import read_table, take_column, take_position, take_words
 from reducer.errors import BadFile
+from reducer.headers.descriptors import Descriptors
 
 #: Columns of users' and catalogues' tables, in lower case.
 NAME = ("name", "star", "object", "id", "main_id")
@@ -28,13 +29,12 @@ BANDS: Mapping[str, tuple[str, ...]] = {
     "H": ("h", "hmag", "h_mag", "h_m"),
     "K": ("k", "k_mag"),
     "Ks": ("ks", "kshort", "ksmag", "ks_mag", "k_m", "kmag"),
-    "Kprime": ("kprime", "kp"),
+    "K'": ("kprime", "kp"),
 }
-#: Other names of filters in users' tables.
-SYNONYMS = {"ks": "Kshort", "k_s": "Kshort", "k'": "Kprime", "kp": "Kprime"}
-#: The error in mag where a table gives none; of taking a standard band for the filter of that name, and of
-#: a magnitude from a colour term.
-UNSAID_ERROR, PASSBAND_ERROR, COLOUR_ERROR = 0.02, 0.01, 0.02
+#: What users' tables call bands.
+SYNONYMS = {"ks": "Ks", "k_s": "Ks", "k'": "K'", "kp": "K'"}
+#: The error in mag where a table gives none, and of taking a standard band for the filter of that name.
+UNSAID_ERROR, PASSBAND_ERROR = 0.02, 0.01
 #: Arcsec within which a standard's listed position has to be that of the target.
 NEAR = 20.0
 
@@ -127,42 +127,34 @@ def published() -> tuple[Star, ...]:
     return tuple(stars)
 
 
-def find_magnitude(
-    stars: Sequence[Star], name: str, ra: float | None, dec: float | None, filter_name: str, by_name: bool
-) -> Magnitude | None:
-    """The target's magnitude in a filter, if it is listed: by name if trusted, else the nearest star."""
+def find_magnitude(stars: Sequence[Star], facts: Descriptors, by_name: bool) -> Magnitude | None:
+    """The magnitude of an exposure's target in its filter, if it is listed: by name if trusted, else that of
+    the nearest star."""
+    name, ra, dec = facts.object or "", facts.target_ra, facts.target_dec
     found: list[tuple[float, Magnitude]] = []
     for star in stars:
         named = by_name and bool(star.name) and _plain(star.name) == _plain(name)
         distance = 0.0 if named else _distance(star, ra, dec)
-        known = in_filter(star.magnitudes, filter_name) if distance < NEAR else None
+        known = in_filter(star.magnitudes, facts) if distance < NEAR else None
         if known is not None:
             found.append((distance, Magnitude(*known, star.name or name, star.source)))
     return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
-def in_filter(bands: Mapping[str, tuple[float, float]], filter_name: str) -> tuple[float, float] | None:
-    """A star's magnitude and error in a filter of the instrument, None if its bands do not give it.
+def in_filter(bands: Mapping[str, tuple[float, float]], facts: Descriptors) -> tuple[float, float] | None:
+    """A star's magnitude and error in the filter of an exposure, None if its bands do not give it.
 
-    A magnitude given for the very filter counts as it is. Kshort = K + 0.002 + 0.026 (J-K) and
-    Kprime = K + 0.22 (H-K): the instrument's pages at Gemini.
+    A magnitude given for the very filter counts as it is; else the instrument's colour terms make it.
     """
-    if filter_name in bands or "" in bands:
-        return bands.get(filter_name) or bands[""]
-    if filter_name == "K":
-        return _with(bands.get("Ks"), COLOUR_ERROR)
-    near = _with(bands.get("Ks"), PASSBAND_ERROR) if filter_name == "Kshort" else None
-    if near is None and filter_name == "Kshort" and {"J", "K"} <= set(bands):
-        colour = bands["J"][0] - bands["K"][0]
-        return _with((bands["K"][0] + 0.002 + 0.026 * colour, bands["K"][1]), COLOUR_ERROR)
-    if near is None and filter_name == "Kprime" and "H" in bands and {"K", "Ks"} & set(bands):
-        k, error = bands.get("K") or bands["Ks"]
-        return _with((k + 0.22 * (bands["H"][0] - k), error), COLOUR_ERROR)
-    return near
-
-
-def _with(found: tuple[float, float] | None, error: float) -> tuple[float, float] | None:
-    return None if found is None else (found[0], math.hypot(found[1], error))
+    own = bands.get(facts.filter or "") or bands.get("")
+    if own:
+        return own
+    for term in facts.passband.terms if facts.passband else ():
+        if {term.band, *term.colour} <= set(bands):
+            magnitude, error = bands[term.band]
+            blue, red = (bands[band][0] for band in term.colour or (term.band, term.band))
+            return magnitude + term.zero + term.slope * (blue - red), math.hypot(error, term.error)
+    return None
 
 
 def _distance(star: Star, ra: float | None, dec: float | None) -> float:

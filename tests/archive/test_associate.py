@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from quick_archive import QUICK
 
+from calstore.associate import LAMP_OFF, LAMP_ON, STANDARD
 from goafetch.archive.associate import associate
-from goafetch.archive.calmgr import LAMP_OFF, LAMP_ON, STANDARD, TYPES
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.errors import BadAnswer
 from goafetch.archive.query import Criteria
@@ -109,7 +109,8 @@ def test_where_look_ups_fail_calibrations_are_searched_for_and_it_is_said(
     assert len(found.files) == 35 and not found.lost
     assert asked.count(["jsoncalmgr", "domeflat"]) == 3
     names = [record.name for record in science]
-    assert found.failed == dict.fromkeys(TYPES, names)
+    types = ("domeflat", "lampoff_domeflat", "photometric_standard", "processed_bpm")
+    assert found.failed == dict.fromkeys(types, names)
     said = [text for text in found.warnings if "look-up of domeflat failed for 16 files" in text]
     assert len(said) == 1 and names[0] in said[0] and "15 were found by a search" in said[0]
 

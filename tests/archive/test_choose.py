@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from calstore.associate import LAMP_OFF, LAMP_ON, STANDARD
 from goafetch.archive.associate import (
     CalibrationSet,
     ScienceGroup,
@@ -17,7 +18,7 @@ from goafetch.archive.associate import (
     choose_standards,
     make_sets,
 )
-from goafetch.archive.calmgr import LAMP_OFF, LAMP_ON, STANDARD, Readout, parse_fullheader
+from goafetch.archive.calmgr import Readout, parse_fullheader
 from goafetch.archive.records import Record, read_record
 
 CENTRAL = tuple((number, 512, 1536, 512, 1536) for number in range(1, 5))

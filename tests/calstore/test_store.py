@@ -18,6 +18,7 @@ import pytest
 from calstore.associate import PROCESSED_FLAT, Calibration, Match, Need, NoMatch
 from calstore.errors import DamagedStore, NoStore, NotInStore
 from calstore.store import CalStore
+from reducer.instruments import KNOWN
 
 NIGHT = dt.datetime(2017, 5, 5, 1, 2, 3, 500000)
 
@@ -39,7 +40,7 @@ def store(tmp_path: Path) -> CalStore:
 
 def need(**traits: object) -> Need:
     values: dict = {"kind": PROCESSED_FLAT, "when": NIGHT, "filter_name": "Kshort"}
-    return Need(**(values | traits))
+    return Need(rule=KNOWN["GSAOI"].calibrations[PROCESSED_FLAT], **(values | traits))
 
 
 def test_what_was_added_comes_back(store: CalStore, tmp_path: Path) -> None:
@@ -183,6 +184,8 @@ import datetime as dt, random, sys
 from pathlib import Path
 from calstore.associate import Calibration
 from calstore.store import CalStore
+from reducer.instruments import KNOWN
+from reducer.instruments import KNOWN
 
 path, who, count, kept = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
 store = CalStore(path)

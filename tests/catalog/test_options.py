@@ -128,6 +128,7 @@ def test_a_standard_of_more_than_thirty_days_before_lends_no_zeropoint_and_is_na
 def test_magnitudes_of_the_archives_records_are_kept_in_the_lock_and_used(references, tmp_path):
     from goafetch.archive.lock import Lock, LockedFile
     from goafetch.archive.query import Criteria
+    from reducer.headers.descriptors import Descriptors
     from reducer.photometry.standards import find_magnitude, read_standards
 
     star = {"name": "FS 1", "ra": 100.0, "dec": -30.0, "j_mag": 12.5, "h_mag": 12.2, "k_mag": 12.1}
@@ -139,5 +140,6 @@ def test_magnitudes_of_the_archives_records_are_kept_in_the_lock_and_used(refere
     item = hashable(stack("standard", "a", 1))
     given = references(item, catalog="none", phot_catalog="none").of_stack(item, {}, silent)
     table = Path(given.parameters["measureZeropoint"]["archive"])
-    found = find_magnitude(read_standards(table), "", 100.0, -30.0, "Kshort", False)
+    header = {"INSTRUME": "GSAOI", "FILTER1": "Kshort", "FILTER2": "Clear", "RA": 100.0, "DEC": -30.0}
+    found = find_magnitude(read_standards(table), Descriptors(header, ()), False)
     assert found.value == pytest.approx(12.1 + 0.002 + 0.026 * 0.4)

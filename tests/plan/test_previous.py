@@ -11,7 +11,8 @@ from goafetch.plan.previous import previous_flat
 
 def flat(name: str, day: int, filter_name: str = "Kshort") -> Calibration:
     when = dt.datetime(2017, 5, day, 20)
-    return Calibration(kind=PROCESSED_FLAT, path=f"/store/{name}.fits", when=when, filter_name=filter_name)
+    traits = {"instrument": "GSAOI", "filter_name": filter_name}
+    return Calibration(kind=PROCESSED_FLAT, path=f"/store/{name}.fits", when=when, **traits)
 
 
 def test_the_latest_flat_before_the_new_one_is_its_measure() -> None:

@@ -30,6 +30,7 @@ PAPER = replace(
     site=Site(0.0, 0.0, 2e-4),
     stack_scale=0.08,
     filters={},
+    aliases={},
     coadds_are_summed=True,
     filter_name=lambda primary: primary.get("FILTER"),
     read_mode=lambda primary: "Only",

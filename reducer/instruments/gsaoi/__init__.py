@@ -6,22 +6,27 @@ import numpy as np
 
 from reducer.astrometry.distortion import Field, StaticMap
 from reducer.astrometry.sky import Site, air
-from reducer.instruments.base import Array, Filter, Instrument, read_data
+from reducer.instruments.base import Array, ColourTerm, Filter, Instrument, read_data
+from reducer.instruments.gsaoi.calibrations import CALIBRATIONS
 from reducer.instruments.gsaoi.guiding import guide_windows, guided_by
 from reducer.instruments.gsaoi.header import detector_offset, filter_name, parity, repairs, section
 from reducer.instruments.gsaoi.readout import ARRAYS, ORIGINS, SIDE, levels, read_mode
 from reducer.types import F64
 
+_FILTERS = read_data("gsaoi", "filters")
+
 
 def _filters() -> dict[str, Filter]:
-    table = read_data("gsaoi", "filters")
-    zeropoints, extinction = (
-        table["nominal_zeropoint_mag_for_1_electron_per_s"],
-        table["extinction_mag_per_airmass"],
-    )
+    zeropoints = _FILTERS["nominal_zeropoint_mag_for_1_electron_per_s"]
+    extinction, terms = _FILTERS["extinction_mag_per_airmass"], _FILTERS["colour_terms"]
     return {
-        name: Filter(micron, tuple(zeropoints.get(name, {}).values()), extinction.get(name))
-        for name, micron in table["filter_wavelength_um"].items()
+        name: Filter(
+            micron,
+            tuple(zeropoints.get(name, {}).values()),
+            extinction.get(name),
+            tuple(ColourTerm(**term) for term in terms.get(name, ())),
+        )
+        for name, micron in _FILTERS["filter_wavelength_um"].items()
     }
 
 
@@ -54,8 +59,10 @@ GSAOI = Instrument(
     pupil=(7.9, 1.2),  # gemini.edu, telescope
     stack_scale=0.02,  # as DRAGONS makes it
     filters=_filters(),
+    aliases=_FILTERS["aliases"],
     lit_alone=frozenset({"Z", "J", "HeI1083", "PaG", "PaB", "Jcont", "Hcont"}),
     coadds_are_summed=False,
+    calibrations=CALIBRATIONS,
     filter_name=filter_name,
     read_mode=read_mode,
     levels=levels,
