@@ -57,23 +57,30 @@ def _row(parameter: Any) -> str:
 
 
 def parameters() -> str:
-    """Every step with its parameters."""
-    from reducer.parameters import COMMON, STEPS
+    """Every step with what it declares."""
+    from reducer.recipes import STEPS
+    from reducer.step import SKIP, WRITE
 
     parts = [
         "# Steps and parameters",
-        "Set with `-p STEP:PARAM=VALUE`; names may be written with underscores and in any case.",
-        "## Any step",
-        _table(COMMON),
+        "Set with `-p STEP:PARAM=VALUE`; names may be written with underscores and in any case. "
+        "`goafetch showpars FILE` lists them with what they are for that file's instrument.",
+        "## Most steps",
+        _table({"skip_primitive": SKIP, "write_outputs": WRITE}),
     ]
-    for step, known in STEPS.items():
-        parts += [f"## `{step}`", _table(known) if known else "No parameters of its own."]
+    for name, step in STEPS.items():
+        about = [inspect.cleandoc(step.function.__doc__ or "").partition("\n\n")[0]]
+        about += [f"Makes `{step.suffix}`."] if step.suffix else []
+        about += [f"Needs {' and '.join(f'`{kind}`' for kind in step.needs)}."] if step.needs else []
+        about += ["Can be left out."] if step.skippable else []
+        parts += [f"## `{name}`", _cell(" ".join(about))]
+        parts += [_table(step.parameters)] if step.parameters else []
     return "\n\n".join(parts) + "\n"
 
 
 def _table(known: Any) -> str:
-    rows = [f"| `{name}` | `{p.default}` | {_cell(p.meaning)} |" for name, p in known.items()]
-    return "\n".join(["| parameter | default | meaning |", "|---|---|---|", *rows])
+    rows = [f"| `{name}` | `{p.default}` | {p.unit} | {_cell(p.meaning)} |" for name, p in known.items()]
+    return "\n".join(["| parameter | default | unit | meaning |", "|---|---|---|---|", *rows])
 
 
 def errors() -> str:

@@ -14,10 +14,10 @@ from calstore.associate import PROCESSED_FLAT, Calibration, Match, Need, best
 from reducer.align.resample import KERNELS
 from reducer.instruments import KNOWN
 from reducer.sky.level import follow
-from reducer.stack.blocks import sharpness_of
 from reducer.stack.combine import Rejection, Samples, combine
 from reducer.stack.noise import Contribution, Sampling, correlate, noise_table
 from reducer.steps.separate import link
+from reducer.steps.stacking import sharpness_of
 
 FOLDER = Path(__file__).parent / "images"
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#666666"

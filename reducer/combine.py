@@ -17,6 +17,8 @@ Fill = Callable[[int, slice, F32, F32, U16], None]
 
 #: Pixels of all frames combined at a time: 20 MB.
 PIXELS_AT_ONCE = 2_000_000
+#: Standard deviations below and above the median beyond which a value is left out.
+CLIP = (5.0, 5.0)
 
 
 def median_of_seen(values: F32 | F64, axis: int | None = None) -> F64:
@@ -34,7 +36,9 @@ def median_of(values: F32 | F64) -> float:
     return upper if flat.size % 2 else 0.5 * (upper + float(ordered[: flat.size // 2].max()))
 
 
-def combine_rows(shape: tuple[int, int], frames: int, fill: Fill, unusable: int) -> tuple[F32, F32, U16]:
+def combine_rows(
+    shape: tuple[int, int], frames: int, fill: Fill, unusable: int, clip: tuple[float, float] = CLIP
+) -> tuple[F32, F32, U16]:
     """``clipped_mean`` of frames of one shape that are never in memory as a whole.
 
     ``fill`` is asked for some rows at a time, a multiple of four but for the last.
@@ -51,12 +55,12 @@ def combine_rows(shape: tuple[int, int], frames: int, fill: Fill, unusable: int)
         masks = bits[: math.prod(part)].reshape(part)
         for place in range(frames):
             fill(place, rows, data[place], variance[place], masks[place])
-        mean[rows], noise[rows], used[rows] = clipped_mean(data, variance, masks, unusable)
+        mean[rows], noise[rows], used[rows] = clipped_mean(data, variance, masks, unusable, *clip)
     return mean, noise, used
 
 
 def clipped_mean(
-    data: F32, variance: F32, mask: U16, unusable: int, low: float = 5.0, high: float = 5.0
+    data: F32, variance: F32, mask: U16, unusable: int, low: float = CLIP[0], high: float = CLIP[1]
 ) -> tuple[F32, F32, U16]:
     """The mean over frames of the usable values that lie within the noise of their median.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -143,9 +143,6 @@ class FrameRef:
         return f"<table><caption>{escape(self.path.name)}</caption>{rows}</table>"
 
 
-Step = Callable[[Sequence[FrameRef], "Context"], Sequence[FrameRef]]
-
-
 class Files(Protocol):
     """The disk as steps see it: picklable, so that tasks in other processes can carry it.
 
@@ -269,7 +266,3 @@ class Context:
                 "a step called by run_recipe, or Context(files=fitsio.Disk())",
             )
         return self.files
-
-    def parameter(self, step: str, name: str, default: Any) -> Any:
-        """A step's parameter as the user gave it, else the default."""
-        return self.parameters.get(step, {}).get(name, default)

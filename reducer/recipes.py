@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reducer.align.absolute import determineAstrometricSolution
-from reducer.align.together import adjustWCSToReference
-from reducer.deep import maskFromStack
-from reducer.frame import Step
-from reducer.photometry.standard import measureZeropoint
-from reducer.stack.blocks import resampleToCommonFrame, stackFrames
+from reducer.step import Step, steps_of
+from reducer.steps.absolute_astrometry import determineAstrometricSolution
 from reducer.steps.badpix import makeBPM
 from reducer.steps.correct import correctDetector
+from reducer.steps.deep import maskFromStack
 from reducer.steps.detect import detectSources
 from reducer.steps.flat import makeFlat
-from reducer.steps.photometry import scaleCountsToReference
+from reducer.steps.flux_scale import scaleCountsToReference
+from reducer.steps.measure_zeropoint import measureZeropoint
 from reducer.steps.prepare import checkPointings, prepare
+from reducer.steps.relative_alignment import adjustWCSToReference
 from reducer.steps.separate import associateSky, leaveOutSkies, separateSky
 from reducer.steps.sky import skyCorrect
+from reducer.steps.stacking import resampleToCommonFrame, stackFrames
 
 Recipe = tuple[Step, ...]
 
@@ -47,6 +47,10 @@ RECIPES: Mapping[str, Recipe] = {
     "alignAndStack": alignAndStack,
     "reduce": reduce,
     "ultradeep": ultradeep,
+}
+#: All steps by name, in the order of the recipes.
+STEPS: Mapping[str, Step] = {
+    name: step for recipe in RECIPES.values() for name, step in steps_of(recipe).items()
 }
 
 

@@ -6,15 +6,17 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from reducer import parameters
 from reducer.errors import BadFile, BadInput, ReducerError
 from reducer.fitsio import Disk, open_frame
-from reducer.frame import Context, Files, FrameRef, Step, StepRecord, tell_nobody
+from reducer.frame import Context, Files, FrameRef, StepRecord, tell_nobody
 from reducer.headers.descriptors import describe
 from reducer.headers.same import needless
 from reducer.instruments import KNOWN
+from reducer.parameters import as_pairs, parse
 from reducer.provenance import now
+from reducer.step import Step, declared, steps_of
 
 
 def open_frames(paths: Iterable[Path], notify: Callable[..., None] = tell_nobody) -> list[FrameRef]:
@@ -37,7 +39,9 @@ def open_frames(paths: Iterable[Path], notify: Callable[..., None] = tell_nobody
     return [frame for frame in frames if frame.path not in doubled]
 
 
-def run_recipe(recipe: Sequence[Step], frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+def run_recipe(
+    recipe: Sequence[Callable[..., Any]], frames: Sequence[FrameRef], context: Context
+) -> list[FrameRef]:
     """Pass frames through the steps of a recipe and return what the last one made.
 
     Unknown steps or parameters raise BadParameter before anything is done. An error of a step names it.
@@ -45,14 +49,11 @@ def run_recipe(recipe: Sequence[Step], frames: Sequence[FrameRef], context: Cont
     if not frames:
         raise BadInput("the list of frames is empty", "at least one frame", "give files")
     _refuse_several(frames)
-    given = [
-        (f"{step}:{name}", value)
-        for step, found in context.parameters.items()
-        for name, value in found.items()
-    ]
-    context = replace(context, files=context.files or Disk(), parameters=parameters.parse(given))
+    steps = tuple(map(declared, recipe))
+    chosen = parse(as_pairs(context.parameters), steps)
+    context = replace(context, files=context.files or Disk(), parameters=chosen)
     try:
-        made = _run_steps(recipe, list(frames), context)
+        made = _run_steps(steps, list(frames), context)
         return list(
             context.map(_keep, [(context.disk, frame, context.folder, context.scratch) for frame in made])
         )
@@ -72,18 +73,20 @@ def _refuse_several(frames: Sequence[FrameRef]) -> None:
 
 def _run_steps(recipe: Sequence[Step], frames: list[FrameRef], context: Context) -> list[FrameRef]:
     for step in recipe:
-        name = name_of(step)
-        if context.parameter(name, "skip_primitive", False):
-            context.notify("decision", what=f"{name} left out", reason="skip_primitive=True")
+        if step.is_asked("skip_primitive", context):
+            context.notify("decision", what=f"{step.name} left out", reason="skip_primitive=True")
             continue
         done, begun = context.steps, now()
-        records = [StepRecord(*each, begun) for each in parameters.in_force(context, name).items()]
+        records = [
+            StepRecord(name, part.chosen(frames, context) | dict(context.parameters.get(name, {})), begun)
+            for name, part in steps_of([step]).items()
+        ]
         context = replace(context, steps=(*done, *records))
-        context.notify("step", name=name, total=len(frames))
+        context.notify("step", name=step.name, total=len(frames))
         try:
-            frames = list(step(frames, context))
+            frames = step(frames, context)
         except ReducerError as error:
-            error.add_note(f"in the step {name}")
+            error.add_note(f"in the step {step.name}")
             raise
         ended = now()
         context = replace(context, steps=(*done, *(replace(record, stop=ended) for record in records)))
@@ -101,8 +104,3 @@ def _keep(task: tuple[Files, FrameRef, Path, Path]) -> FrameRef:
     if frame.path.parent != scratch:
         return frame
     return frame.with_(path=frame.path.replace(folder / frame.path.name))
-
-
-def name_of(step: Callable[..., object]) -> str:
-    """The name of a step, as recipes and parameters spell it."""
-    return str(getattr(step, "__name__", step))

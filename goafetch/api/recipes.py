@@ -16,9 +16,6 @@ from goafetch.errors import UsageError
 if TYPE_CHECKING:
     from reducer.recipes import Recipe
 
-#: DRAGONS' primitives that are switches of one step here.
-DETECTOR = ("addDQ", "nonlinearityCorrect", "ADUToElectrons", "addVAR", "flatCorrect")
-
 
 def find_recipe(name: str, tags: Collection[str]) -> Recipe:
     """The recipe of a name, or of FILE.py:NAME (also file.NAME); without a name, the one for the tags.
@@ -84,8 +81,10 @@ def translation(function: Callable[..., Any]) -> str:
 
     The detector's primitives are one step; what has no counterpart is left out and named in a comment.
     """
-    steps = known_steps()
-    wanted = ["correctDetector" if name in DETECTOR else name for name in _primitives(function)]
+    from reducer.steps.correct import correctDetector
+
+    steps, parts = known_steps(), [part.name for part in correctDetector.parts]
+    wanted = [correctDetector.name if name in parts else name for name in _primitives(function)]
     kept = [name for name in dict.fromkeys(wanted) if name in steps]
     left_out = [name for name in dict.fromkeys(wanted) if name not in steps]
     imports = "; ".join(f"from {steps[name]} import {name}" for name in kept)
@@ -97,7 +96,7 @@ def known_steps() -> dict[str, str]:
     """The steps of all recipes, by name, with the module of each."""
     from reducer.recipes import RECIPES
 
-    return {step.__name__: step.__module__ for recipe in RECIPES.values() for step in recipe}
+    return {step.name: step.function.__module__ for recipe in RECIPES.values() for step in recipe}
 
 
 def _primitives(function: Callable[..., Any]) -> list[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT, STANDARD, Match, NoMatch
+from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT, Match, NoMatch
 from calstore.store import CalStore
 from goafetch.api import cal_service, logutils
 from goafetch.api.files import expand
@@ -19,9 +19,11 @@ from goafetch.pipeline.cache import keep_as_calibration, stored_calibrations
 from goafetch.plan.previous import previous_flat
 from goafetch.plan.translate import calibration_of, kind_of, need_of
 from reducer.headers.same import exposure_name
+from reducer.products import ON_TARGET
 
 if TYPE_CHECKING:
     from reducer.headers.descriptors import Descriptors
+    from reducer.recipes import Recipe
 
 Pairs = Iterable[tuple[str, Any]]
 
@@ -50,20 +52,20 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
     in calibrations/ too and entered in the store.
     """
     from goafetch.engine.pool import Pool
-    from reducer import parameters
     from reducer.frame import Context, in_this_process
     from reducer.headers.descriptors import describe
+    from reducer.parameters import parse
     from reducer.run import open_frames, run_recipe
 
     if not task.files:
         raise NothingFound("no files to reduce", "at least one", "give names, or @LIST")
     expand(task.calibrations.values())  # those that are named must be there
-    chosen = parameters.parse(task.parameters)
     frames = open_frames(task.files, listener(notify))
     facts = describe(frames[0].header, frames[0].chips, frames[0].path.name)
     recipe = find_recipe(task.recipe, facts.tags)
+    chosen = parse(task.parameters, recipe)
     store = task.store or cal_service.active_store(task.folder)
-    found = find_calibrations(facts, task.calibrations, store, notify)
+    found = find_calibrations(needed_kinds(recipe, chosen), facts, task.calibrations, store, notify)
     workers = task.workers or cal_service.project(task.folder)[1].workers
     with ExitStack() as stack:
         context = Context(
@@ -83,11 +85,11 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
 
 
 def find_calibrations(
-    facts: Descriptors, given: Mapping[str, Path], store: CalStore, notify: Notify
+    needed: Collection[str], facts: Descriptors, given: Mapping[str, Path], store: CalStore, notify: Notify
 ) -> dict[str, Path]:
-    """The flat and the mask for a frame: those given, else those that the store's rules choose."""
+    """Calibrations of the kinds that a frame needs: those given, else those that the store's rules choose."""
     found = dict(given)
-    missing = sorted(needed_kinds(facts) - found.keys())
+    missing = sorted(set(needed) - found.keys())
     answer_to = cal_service.answers(store) if missing else store.match
     for kind in missing:
         answer = answer_to(need_of(facts, kind))
@@ -99,12 +101,12 @@ def find_calibrations(
     return found
 
 
-def needed_kinds(facts: Descriptors) -> set[str]:
-    """The kinds of calibration that a raw frame needs; what has been prepared has had them."""
-    if "PREPARED" in facts.tags:
-        return set()
-    on_sky = kind_of(facts) in (None, STANDARD)
-    return {PROCESSED_FLAT, PROCESSED_BPM} if on_sky else {PROCESSED_BPM}
+def needed_kinds(recipe: Recipe, chosen: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The kinds of calibration that the steps of a recipe need, but for those left out."""
+    from reducer.step import steps_of
+
+    run = [step for name, step in steps_of(recipe).items() if not chosen.get(name, {}).get("skip_primitive")]
+    return {kind for step in run for kind in step.needs}
 
 
 def _flat_before(facts: Descriptors, store: CalStore) -> Path | None:
@@ -200,7 +202,7 @@ class Reduce:
 
 def on_target(products: Sequence[Path]) -> list[Path]:
     """The sky-subtracted products, where there are some: what is stacked. Else all."""
-    corrected = [path for path in products if path.stem.endswith("_skyCorrected")]
+    corrected = [path for path in products if path.stem.endswith(ON_TARGET)]
     return corrected or list(products)
 
 

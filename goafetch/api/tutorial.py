@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from goafetch.api.files import describe_files
 from goafetch.workspace import Workspace
 from reducer.headers.same import exposure_name
+from reducer.products import OFF_TARGET, ON_TARGET
 
 if TYPE_CHECKING:
     from reducer.headers.descriptors import Descriptors
@@ -65,8 +66,8 @@ def _of_raw_files(raw: Sequence[tuple[Path, Descriptors]]) -> list[Fact]:
 
 def _of_products(products: dict[Path, Descriptors]) -> list[Fact]:
     science = {path: facts for path, facts in products.items() if facts.observation_class == "science"}
-    on_target = [path for path in science if path.stem.endswith("_skyCorrected")]
-    off_target = [path for path in science if path.stem.endswith("_flatCorrected")]
+    on_target = [path for path in science if path.stem.endswith(ON_TARGET)]
+    off_target = [path for path in science if path.stem.endswith(OFF_TARGET)]
     frames = sorted([*on_target, *off_target])
     repaired = [exposure_name(path) for path in frames if _was_rebuilt(science[path])]
     names = {path.name for path in products}

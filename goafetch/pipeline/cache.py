@@ -18,6 +18,7 @@ from goafetch.plan.keys import Facts, product_key
 from goafetch.plan.model import Group
 from goafetch.workspace import Verified, Workspace, link_or_copy, md5_of, read_json, write_atomically
 from reducer.headers.same import exposure_name
+from reducer.products import OFF_TARGET, ON_TARGET
 
 
 class Cache:
@@ -94,7 +95,7 @@ class Cache:
 def of_frame(frame: Path, workspace: Workspace) -> tuple[Path, Path]:
     """What a raw frame may become: one of the two, by whether it is on target."""
     own = workspace.playground / exposure_name(frame)
-    return Path(f"{own}_skyCorrected.fits"), Path(f"{own}_flatCorrected.fits")
+    return Path(f"{own}{ON_TARGET}.fits"), Path(f"{own}{OFF_TARGET}.fits")
 
 
 def is_current(product: Path, key: str, verified: Verified) -> bool:

@@ -126,10 +126,13 @@ def make_request(
     **choices: Any,
 ) -> Request:
     """A request from what a user gives; ``choices`` are the other fields of Request."""
-    from reducer.parameters import parse
+    pairs = list(parameters.items() if isinstance(parameters, Mapping) else map(_split, parameters))
+    pairs += [(f"{step}:write_outputs", True) for step in keep]
+    chosen = {}
+    if pairs:  # what declares them imports all that reduces
+        from reducer.parameters import parse
 
-    pairs = parameters.items() if isinstance(parameters, Mapping) else map(_split, parameters)
-    chosen = parse([*pairs, *((f"{step}:write_outputs", True) for step in keep)])
+        chosen = parse(pairs)
     return Request(str(target), into=Path(into) if into else None, parameters=chosen, **choices)
 
 

@@ -18,6 +18,7 @@ from goafetch.plan.model import FLAT, Group, Stack
 from goafetch.plan.previous import previous_flat
 from goafetch.workspace import Workspace
 from reducer.headers.same import exposure_name
+from reducer.products import OFF_TARGET, ON_TARGET, STACK
 
 if TYPE_CHECKING:
     from goafetch.engine.pool import WorkspacePool
@@ -75,12 +76,12 @@ class Outcome:
     @property
     def on_target(self) -> tuple[Path, ...]:
         """The frames of a visit that are stacked."""
-        return tuple(path for path in self.products if path.stem.endswith("_skyCorrected"))
+        return tuple(path for path in self.products if path.stem.endswith(ON_TARGET))
 
     @property
     def off_target(self) -> tuple[Path, ...]:
         """The frames of a visit that served as sky."""
-        return tuple(path for path in self.products if path.stem.endswith("_flatCorrected"))
+        return tuple(path for path in self.products if path.stem.endswith(OFF_TARGET))
 
 
 def make_flat(
@@ -237,18 +238,30 @@ def visit_key(group: Group, flat: Outcome | None, tools: Tools) -> str:
 def _group_key(recipe: str, group: Group, calibrations: dict[str, str], tools: Tools) -> str:
     if group.bpm is not None:
         calibrations["bpm"] = tools.cache.verified.md5(group.bpm)
-    return tools.cache.enter(facts_of(recipe, tools.cache.md5s(group.inputs), calibrations, tools.parameters))
+    parameters = concerning(recipe, tools.parameters)
+    return tools.cache.enter(facts_of(recipe, tools.cache.md5s(group.inputs), calibrations, parameters))
 
 
 def stack_key(visits: Sequence[Outcome], given: Given, tools: Tools) -> str:
     """The key of a stack, by those of its frames and the content of catalogues."""
     inputs = {path.name: visit.key for visit in visits for path in visit.on_target}
-    return tools.cache.enter(facts_of(STACK_RECIPE, inputs, given.contents, tools.parameters))
+    parameters = concerning(STACK_RECIPE, tools.parameters)
+    return tools.cache.enter(facts_of(STACK_RECIPE, inputs, given.contents, parameters))
+
+
+def concerning(recipe: str, parameters: Parameters) -> Parameters:
+    """Of the user's parameters those of a recipe's steps; without any nothing is imported to tell."""
+    if not parameters:
+        return {}
+    from reducer.recipes import RECIPES
+    from reducer.step import steps_of
+
+    return {step: parameters[step] for step in steps_of(RECIPES[recipe]) if parameters.get(step)}
 
 
 def _stack_names(frames: Sequence[Path], tools: Tools) -> list[Path]:
     """What a stack may be called: by the first exposure that is in it, for some cannot be aligned."""
-    return [tools.workspace.playground / f"{exposure_name(frame)}_image.fits" for frame in frames]
+    return [tools.workspace.playground / f"{exposure_name(frame)}{STACK}.fits" for frame in frames]
 
 
 def _done(group: Group, key: str, tools: Tools) -> tuple[Path, ...]:

@@ -15,13 +15,14 @@ from goafetch.plan.sort import LAMP_OFF, LAMP_ON
 from goafetch.report.model import Exclusion, Exposure, Product, RunSummary, Timing
 from goafetch.text import some
 from goafetch.workspace import Workspace
+from reducer import products
 from reducer.headers.same import exposure_name
 
 if TYPE_CHECKING:
     from goafetch.pipeline.raw_files import RawFiles
 
 #: The report's words for what a product is, by the end of its name.
-KINDS = {"_flat": "flat", "_skyCorrected": "on target", "_flatCorrected": "off target"}
+KINDS = {products.FLAT: "flat", products.ON_TARGET: "on target", products.OFF_TARGET: "off target"}
 #: Why a raw file has a role that its header alone decides.
 WHY = {
     LAMP_ON: "OBJECT is Domeflat",
@@ -145,7 +146,7 @@ class RunReport:
     @property
     def stacks(self) -> tuple[Path, ...]:
         """The stacked images."""
-        return tuple(path for path in self.products if path.stem.endswith("_image"))
+        return tuple(path for path in self.products if path.stem.endswith(products.STACK))
 
     def table(self) -> list[dict[str, Any]]:
         """A row for each stage: what it made, whether anew, and where."""

@@ -9,21 +9,6 @@ from functools import cache
 from importlib import metadata, resources
 from typing import Any
 
-_DETECTOR = ("prepare", "addDQ", "nonlinearityCorrect", "ADUToElectrons", "addVAR", "flatCorrect")
-#: The steps whose parameters change what a recipe makes (the named detector steps are parts of one pass).
-STEPS_OF: Mapping[str, tuple[str, ...]] = {
-    "makeProcessedFlat": (*_DETECTOR, "makeFlat"),
-    "reduce_nostack": (*_DETECTOR, "separateSky", "associateSky", "skyCorrect"),
-    "alignAndStack": (
-        "detectSources",
-        "adjustWCSToReference",
-        "determineAstrometricSolution",
-        "resampleToCommonFrame",
-        "scaleCountsToReference",
-        "measureZeropoint",
-        "stackFrames",
-    ),
-}
 #: Packages whose version may change a pixel.
 LIBRARIES = ("numpy", "scipy", "numba", "sep")
 
@@ -39,14 +24,14 @@ def facts_of(
 ) -> Facts:
     """All that a product depends on.
 
-    ``inputs`` and ``calibrations`` map names to an md5 or to the key of a product; of ``parameters`` only
-    those of the recipe's steps count.
+    ``inputs`` and ``calibrations`` map names to an md5 or to the key of a product; ``parameters``: the
+    user's, of the recipe's steps.
     """
     return {
         "recipe": recipe,
         "inputs": dict(inputs),
         "calibrations": dict(calibrations),
-        "parameters": {step: dict(parameters[step]) for step in STEPS_OF[recipe] if parameters.get(step)},
+        "parameters": {step: dict(chosen) for step, chosen in parameters.items()},
         "code": code_version(),
     }
 

@@ -17,11 +17,11 @@ import numpy as np
 from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT
 from goafetch.errors import WorkspaceError
 from goafetch.events import SkyChoice
-from goafetch.plan.keys import STEPS_OF
 from goafetch.report.model import Product, RunSummary, read_summary
 from goafetch.report.products import Stack, column, read_stack
 from goafetch.text import file_name
 from goafetch.workspace import Workspace, write_atomically
+from reducer.products import STACK
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -70,7 +70,7 @@ def list_steps(summary: RunSummary, folder: Path, into: Path | None = None) -> l
     parameters = as_typed(summary.parameters)
     ordered = sorted(raw, key=lambda group: group not in flats)
     frames = [_reduce_step(summary, group, raw[group], group in flats, parameters) for group in ordered]
-    stacks = [product for product in summary.products if product.path.endswith("_image.fits")]
+    stacks = [product for product in summary.products if product.path.endswith(f"{STACK}.fits")]
     stacks.sort(key=lambda product: product.kind != "standard")
     made = {str((folder / product.path).absolute()): f"{file_name(product.group)}.fits" for product in stacks}
 
@@ -88,22 +88,24 @@ def settings(stack: Path, place: Callable[[str], str]) -> list[str]:
 
     None are known of a product that cannot be read.
     """
-    from reducer import parameters
     from reducer.errors import BadFile
-    from reducer.fitsio import read_table
+    from reducer.fitsio import read_headers, read_table
+    from reducer.instruments import find
+    from reducer.recipes import alignAndStack
+    from reducer.step import steps_of
 
     try:
-        history = read_table(stack, "HISTORY")
+        history, instrument = read_table(stack, "HISTORY"), find(read_headers(stack)[0])
     except BadFile:
         history = None
     if history is None:
         return []
     args = {str(row["primitive"]): json.loads(str(row["args"])) for row in history}
     return [
-        f"{step}:{name}={place(str(value))}"
-        for step in STEPS_OF["alignAndStack"]
-        for name, value in args.get(step, {}).items()
-        if name in parameters.STEPS[step] and not parameters.is_usual(step, name, value)
+        f"{name}:{parameter}={place(str(value))}"
+        for name, step in steps_of(alignAndStack).items()
+        for parameter, value in args.get(name, {}).items()
+        if parameter in step.parameters and not step.is_usual(parameter, value, instrument)
     ]
 
 
@@ -266,7 +268,7 @@ def export(folder: Path, into: Path) -> list[Path]:
     }
     for name, text in scripts.items():
         write_atomically(into / name, text, 0o777 if name.endswith(".sh") else 0o666)
-    stacks = [folder / p.path for p in summary.products if p.path.endswith("_image.fits")]
+    stacks = [folder / p.path for p in summary.products if p.path.endswith(f"{STACK}.fits")]
     catalogues = [path for stack in stacks for path in write_catalogues(read_stack(stack), into)]
     return [*lists, *calibrations, *(into / name for name in scripts), *catalogues]
 

@@ -20,6 +20,7 @@ from goafetch.report.model import Product, RunSummary, read_summary
 from goafetch.report.verdict import Verdict, judge
 from goafetch.workspace import write_atomically
 from reducer.errors import BadFile
+from reducer.products import STACK
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def make_report(
 
 def name_pages(products: Iterable[Product]) -> dict[Product, str]:
     """The page of each stack: the only science stack is the index itself."""
-    stacks = [p for p in products if p.path.endswith("_image.fits") and p.kind in ("stack", "standard")]
+    stacks = [p for p in products if p.path.endswith(f"{STACK}.fits") and p.kind in ("stack", "standard")]
     science = [product for product in stacks if product.kind == "stack"]
     return {p: "index.html" if science == [p] else f"{Path(p.path).stem}.html" for p in stacks}
 

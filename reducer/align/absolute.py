@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reducer import parameters
-from reducer.align.export import write_if_asked
 from reducer.align.identify import COARSE, SURE, TURNS
-from reducer.align.layout import is_stack, rotation_error
 from reducer.align.match import Offset, StarList, chance_pairs, is_beyond_chance, offsets, pair_up
-from reducer.align.references import References, read_references
+from reducer.align.references import References
 from reducer.align.solve import DEGREE, FIXED, displacements, prior_sizes
+from reducer.align.together import Limits
 from reducer.astrometry.distortion import Field, degrees, term_count
 from reducer.astrometry.geometry import Geometry
 from reducer.astrometry.sky import Position, sky_to_plane
 from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
-from reducer.headers.descriptors import describe
 from reducer.sources.detection import NO_POSITION
 from reducer.types import F64
 
 #: Fewest reference stars from which rotation, scale and further terms are taken; three for a coefficient.
 FOR_ROTATION, FOR_SCALE, PER_COEFFICIENT = 3, 5, 3
+#: Highest order of the polynomial unless told otherwise.
+HIGHEST = 3
 #: Parameters of ``displacements`` up to shift, rotation, scale, all linear terms; then per axis by degree.
 SHIFT, ROTATION, SCALE, LINEAR = 2, 3, 4, 6
 #: Half widths of the field within which a catalogue's stars count; in units of the tie's rms, how near its
@@ -35,7 +33,6 @@ REACH, NEARER = 2.07, 6.0
 #: How many of a catalogue's stars, where it tells the bright ones, and of the frames' are used to recognise
 #: the field; and how many there are at most of either where so few matches as there can be prove nothing.
 MOST_LISTED, MOST_SEEN, FEW = 200, 400, 5
-STEP = "determineAstrometricSolution"
 #: An error of this size or more in arcsec (2MASS) never fixes more than shift and rotation.
 COARSE_ERROR = 0.05
 #: What headers' rotation is good to, as arcsec at the field's edge (0.4 degree).
@@ -69,60 +66,11 @@ class Tie:
         return self.stars > FEW and self.rms > FAR * float(np.hypot(self.error, CENTRE))
 
 
-def determineAstrometricSolution(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
-    """Shift and bend all aligned frames together onto the catalogue that the step is given, if any."""
-    tied = tie_frames(frames, context)
-    write_if_asked(tied, "determineAstrometricSolution", "_astrometryCorrected", context)
-    return tied
-
-
-def tie_frames(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
-    """The frames with their geometries laid on the catalogue; as they are if none is there or matches."""
-    name = parameters.value(context, STEP, "catalog")
-    if not name or str(name).lower() == "none":
-        context.notify("info", text="no catalogue: the headers' pointing stands, good to some 0.3 arcsec")
-        return _by_headers(frames, context)
-    when = describe(frames[0].header, frames[0].chips).ut_datetime
-    epoch = 2000.0 if when is None else when.year + (when.timetuple().tm_yday - 1) / 365.25
-    references = read_references(Path(str(name)), epoch)
-    tie = tie_to(frames, references, context)
-    if tie is None:
-        return _by_headers(frames, context)
-    _tell(tie, references.name, context)
-    tied = [_tied(frame, tie, references) for frame in frames]
-    return tied if tie.stars >= FOR_ROTATION else _by_headers(tied, context)
-
-
-def _by_headers(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
-    """The frames, each with what its headers' rotation is good to, which no catalogue has told."""
-    if is_stack(frames[0]):
-        return list(frames)
-    errors = [rotation_error(frame) for frame in frames]
-    text = f"the rotation is that of the headers, good to some {np.median(errors):.2f} degree"
-    context.notify("info", text=text)
-    headers = [frame.header.copy() for frame in frames]
-    for header, error in zip(headers, errors, strict=True):
-        header["ROTERR"] = round(error, 3)
-    return [frame.with_(header=header) for frame, header in zip(frames, headers, strict=True)]
-
-
-def _tell(tie: Tie, name: str, context: Context) -> None:
-    said = f"{tie.stars} stars of {name}, rms {tie.rms * 1e3:.1f} mas per axis"
-    if tie.turn:
-        said += f", turned by {np.degrees(tie.turn):+.2f} degree"
-    if tie.is_far:
-        text = f"far above its errors of {tie.error * 1e3:.1f} mas: positions are less sure than it says"
-        context.notify("warning", text=f"placed by {said}, {text}")
-    elif tie.stars < FOR_ROTATION:
-        text = "nothing tells whether it is the right one" if tie.stars == 1 else "the shift alone is theirs"
-        context.notify("warning", text=f"placed by {tie.stars} of the stars of {name}: {text}")
-    else:
-        context.notify("decision", what=f"positions are those of {name}", reason=said)
-
-
-def tie_to(frames: Sequence[FrameRef], references: References, context: Context) -> Tie | None:
+def tie_to(
+    frames: Sequence[FrameRef], references: References, limits: Limits, context: Context
+) -> Tie | None:
     """The common displacement that lays the frames' stars on the catalogue; None if too few match, or no more
-    than by chance."""
+    than by chance. ``limits``: of the match with the catalogue."""
     tangent, field = _geometry(frames[0]).tangent, _geometry(frames[0]).field
     u, v = sky_to_plane(references.ra, references.dec, tangent)
     stars = merge(frames)
@@ -135,18 +83,15 @@ def tie_to(frames: Sequence[FrameRef], references: References, context: Context)
         context.notify("warning", text=_nothing_near(references, tangent, REACH * field.half_width))
         return None
     listed, error = StarList(u[near], v[near], references.magnitude[near]), references.error[near]
-    radius = float(parameters.value(context, STEP, "first_pass"))
-    tolerance = float(parameters.value(context, STEP, "final"))
-    fewest = int(parameters.value(context, STEP, "min_matches") or 1)
     tie = None
     for turn in (0.0, *np.radians(TURNS)):
-        for offset in recognise(listed, turned(stars, turn), radius):
-            tie = _lay(stars, listed, error, offset, float(turn), tolerance, radius, field)
+        for offset in recognise(listed, turned(stars, turn), limits.radius):
+            tie = _lay(stars, listed, error, offset, float(turn), limits, field)
             if tie is not None:
                 break
         if tie is not None:
             break
-    if tie is None or tie.stars < fewest:
+    if tie is None or tie.stars < limits.fewest:
         found = "no star was recognised" if tie is None else f"only {tie.stars} stars match"
         context.notify("warning", text=f"{references.name}: {found}: the headers' pointing stands")
         return None
@@ -154,15 +99,14 @@ def tie_to(frames: Sequence[FrameRef], references: References, context: Context)
 
 
 def _lay(
-    stars: StarList, listed: StarList, error: F64, offset: Offset, turn: float, tolerance: float,
-    radius: float, field: Field,
+    stars: StarList, listed: StarList, error: F64, offset: Offset, turn: float, limits: Limits, field: Field,
 ) -> Tie | None:  # fmt: skip
     """The tie that an offset leads to; None if its matches are no more than chance brings, unless there are
     so few stars that this cannot be told."""
     place = _turn(stars.u, stars.v, turn)
     moved = place + np.array([offset.du, offset.dv])
     closest = max(SURE, 3.0 * float(np.median(error)))
-    tie, reach = None, max(COARSE, tolerance)
+    tie, reach = None, max(COARSE, limits.tolerance)
     for _ in range(4):
         index = pair_up(moved[:, 0], moved[:, 1], listed, reach)
         found = index >= 0
@@ -170,17 +114,18 @@ def _lay(
             return None
         there = np.stack([listed.u, listed.v], axis=1)[index[found]]
         gap = there - place[found]
-        tie = replace(fit_tie(place[found, 0], place[found, 1], gap, error[index[found]], field), turn=turn)
+        tie = fit_tie(place[found, 0], place[found, 1], gap, error[index[found]], field, limits.order)
+        tie = replace(tie, turn=turn)
         moved = np.stack([stars.u, stars.v], axis=1) + tie.moves(stars.u, stars.v)
         # Once tied, a star has to lie much nearer to be the catalogue's.
-        reach = min(tolerance, max(NEARER * tie.rms, closest))
+        reach = min(limits.tolerance, max(NEARER * tie.rms, closest))
     assert tie is not None
     if not turn and min(len(stars.u), len(listed.u)) <= FEW:
         return tie
-    sure = min(closest, tolerance)
+    sure = min(closest, limits.tolerance)
     pairs = int(np.sum(pair_up(moved[:, 0], moved[:, 1], listed, sure) >= 0))
     expected = chance_pairs(moved[:, 0], moved[:, 1], listed, sure, field.area)
-    return tie if is_beyond_chance(pairs, expected, radius, sure) else None
+    return tie if is_beyond_chance(pairs, expected, limits.radius, sure) else None
 
 
 def recognise(listed: StarList, stars: StarList, radius: float) -> Iterator[Offset]:
@@ -229,10 +174,11 @@ def _nothing_near(references: References, tangent: Position, reach: float) -> st
     return f"{text} degree away; the headers' pointing stands"
 
 
-def fit_tie(u: F64, v: F64, gap: F64, error: F64, field: Field) -> Tie:
-    """The parameters of ``displacements`` that fit gaps (n, 2) in arcsec, of the terms that n carries."""
+def fit_tie(u: F64, v: F64, gap: F64, error: F64, field: Field, order: int = HIGHEST) -> Tie:
+    """The parameters of ``displacements`` that fit gaps (n, 2) in arcsec, of the terms that n carries, of no
+    higher ``order``."""
     moves = _moves(u, v, field)
-    priors = tie_priors(len(u), float(np.median(error)), field.arrays)
+    priors = tie_priors(len(u), float(np.median(error)), field.arrays, order)
     design, values = moves.reshape(2 * len(u), -1), gap.ravel()
     parameters_ = np.zeros(len(priors))
     parameters_[:2] = np.median(gap, axis=0)
@@ -246,7 +192,7 @@ def fit_tie(u: F64, v: F64, gap: F64, error: F64, field: Field) -> Tie:
     return Tie(field, parameters_, len(u), float(1.4826 * np.median(np.abs(left))), float(np.median(error)))
 
 
-def tie_priors(count: int, error: float, arrays: int) -> F64:
+def tie_priors(count: int, error: float, arrays: int, order: int = HIGHEST) -> F64:
     """Sizes in arcsec that the terms may take: zero for those that so many stars do not carry."""
     sizes = prior_sizes(arrays)
     priors = sizes.copy()
@@ -261,7 +207,7 @@ def tie_priors(count: int, error: float, arrays: int) -> F64:
     held = np.full(len(priors), True)
     held[:free] = False
     exponents = [i + j for i, j in degrees(DEGREE) if i + j >= 2]
-    for degree in range(2, DEGREE):
+    for degree in range(2, min(order, DEGREE) + 1):
         carried = count >= PER_COEFFICIENT * 2 * term_count(degree)
         if carried and error < sizes[LINEAR + exponents.index(degree)]:
             for axis in (0, 1):
@@ -299,7 +245,7 @@ def _moves(u: F64, v: F64, field: Field) -> F64:
     return displacements(xs, ys, np.zeros(len(u), np.intp), field)
 
 
-def _tied(frame: FrameRef, tie: Tie, references: References) -> FrameRef:
+def tied(frame: FrameRef, tie: Tie, references: References) -> FrameRef:
     """The frame with the displacement in its geometry: a polynomial of the plane is one of the field."""
     geometry = _geometry(frame)
     field = geometry.field

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from reducer import parameters
 from reducer.astrometry import distortion
 from reducer.astrometry.geometry import Geometry
 from reducer.astrometry.sky import Position, plane_to_sky, sky_to_plane
 from reducer.frame import Chip, Context, Files, FrameRef
 from reducer.provenance import Target, plan_product
+from reducer.step import Step
 from reducer.types import F64, Header
 
 #: Degree of the SIP polynomials: good to 1e-3 mas over an array.
@@ -32,15 +32,15 @@ class Work:
     target: Target
 
 
-def write_if_asked(frames: Sequence[FrameRef], step: str, suffix: str, context: Context) -> None:
+def write_if_asked(frames: Sequence[FrameRef], step: Step, context: Context) -> None:
     """Write aligned frames if ``write_outputs`` of a step asks for it: pixels as they are, not resampled, and
     in each array's WCS its whole distortion."""
-    if not parameters.value(context, step, "write_outputs"):
+    if not step.is_asked("write_outputs", context):
         return
     works = []
     for frame in frames:
         assert frame.geometry is not None
-        target = plan_product(context, frame, suffix, [frame])
+        target = plan_product(context, frame, step.suffix, [frame])
         works.append(Work(context.disk, frame.with_(sources=()), frame.geometry, target))
     for _ in context.map(_write_exposure, works):
         pass

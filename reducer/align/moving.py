@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from reducer import parameters
 from reducer.errors import CannotAlign
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
@@ -16,20 +15,19 @@ from reducer.headers.motion import SHARP_FWHM, Motion, are_tracked, target_motio
 from reducer.sources.detection import NO_POSITION
 from reducer.types import F64
 
-STEP = "adjustWCSToReference"
 #: Signal to noise of a source that may be the target, arcsec within which it lies about its path, by how many
 #: magnitudes it changes, and in what part of the exposures it has to be seen.
 LEAST_SIGNAL, ABOUT_PATH, CHANGE, SEEN_IN = 15.0, 0.6, 0.7, 0.75
 #: Arcsec within which aligned sources are one star.
 SAME = 0.06
-REMEDY = f"set {STEP}:method=sources to stack on the stars"
+REMEDY = "set adjustWCSToReference:method=sources to stack on the stars"
 
 
-def one_kind(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+def one_kind(frames: Sequence[FrameRef], method: str, context: Context) -> list[FrameRef]:
     """The frames without those that follow a moving target where most do not, or the other way round."""
     tracked = are_tracked([_facts(frame) for frame in frames], _fwhm(frames))
     told = [is_tracked for is_tracked in tracked if is_tracked is not None]
-    if len(set(told)) < 2 or _method(context) == "sources":
+    if len(set(told)) < 2 or method == "sources":
         return list(frames)
     usual = sum(told) * 2 > len(told) or (sum(told) * 2 == len(told) and bool(told[0]))
     kinds = {True: "follows a moving target", False: "is tracked on the stars"}
@@ -43,14 +41,13 @@ def one_kind(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     return kept
 
 
-def follow_target(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+def follow_target(frames: Sequence[FrameRef], method: str, context: Context) -> list[FrameRef]:
     """Give aligned frames the way that their target has gone since the first (``drift``), if it moves.
 
-    ``method`` of the step: 'auto' stacks on the target where its rates and its positions say that it moves,
+    ``method``: 'auto' stacks on the target where its rates and its positions say that it moves,
     'target' follows it also where only the rates do, 'sources' stacks on the stars. CannotAlign where it is
     not certain, or where no stars tell how the exposures lie.
     """
-    method = _method(context)
     if len(frames) < 2:
         return list(frames)
     motion = target_motion([_facts(frame) for frame in frames], _fwhm(frames))
@@ -185,10 +182,6 @@ def _refuse_unaligned(frames: Sequence[FrameRef], motion: Motion) -> None:
             "stars that the exposures share: pointings by headers are too coarse for it",
             "leave these exposures out",
         )
-
-
-def _method(context: Context) -> str:
-    return str(parameters.value(context, STEP, "method"))
 
 
 def _facts(frame: FrameRef) -> Descriptors:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from reducer import parameters
-from reducer.align.export import write_if_asked
 from reducer.align.identify import Notify, identify
 from reducer.align.layout import nominal_geometry
 from reducer.align.match import SEARCH_RADIUS, StarList, pair_up
-from reducer.align.moving import follow_target, one_kind
 from reducer.align.solve import (
     DEGREE,
     Index,
@@ -30,9 +26,8 @@ from reducer.align.solve import (
 from reducer.astrometry.distortion import Field
 from reducer.astrometry.geometry import Geometry, common_tangent
 from reducer.errors import CannotAlign
-from reducer.frame import Context, FrameRef
+from reducer.frame import FrameRef
 from reducer.sources.detection import NO_POSITION
-from reducer.sources.doubled import leave_out_doubled
 from reducer.types import F64
 
 #: Models from the fullest to the simplest; the header's offsets alone come last.
@@ -75,41 +70,6 @@ class Alignment:
 
     geometries: tuple[Geometry | None, ...]
     reasons: tuple[str, ...]
-
-
-def adjustWCSToReference(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
-    """Align exposures with measured sources to each other; doubled ones and such as do not fit are left out.
-
-    Those of a moving target are laid on it, unless ``method`` says otherwise. CannotAlign if none is left.
-    """
-    if not frames:
-        raise CannotAlign("there is no exposure to align", "at least one on-target exposure")
-    frames = one_kind(leave_out_doubled(frames, context.notify), context)
-    found = align_exposures(frames, context.notify, limits_of(context))
-    aligned = [
-        frame.with_(geometry=geometry)
-        for frame, geometry in zip(frames, found.geometries, strict=True)
-        if geometry is not None
-    ]
-    if not aligned:
-        raise CannotAlign("; ".join(sorted(set(found.reasons))), "exposures that share stars")
-    write_if_asked(aligned, "adjustWCSToReference", "_wcsCorrected", context)
-    return follow_target(aligned, context)
-
-
-def limits_of(context: Context) -> Limits:
-    """What the user's parameters allow an alignment."""
-
-    def value(name: str) -> Any:
-        return parameters.value(context, "adjustWCSToReference", name)
-
-    return Limits(
-        # Two exposures' pointings may each be a little off besides the one that is wrong.
-        radius=float(value("first_pass")) + 0.5,
-        tolerance=float(value("final")),
-        order=int(value("order")),
-        fewest=int(value("min_matches") or DEFAULT.fewest),
-    )
 
 
 def align_exposures(frames: Sequence[FrameRef], notify: Notify, limits: Limits = DEFAULT) -> Alignment:

@@ -115,11 +115,11 @@ class CalibrationRule:
 class Instrument:
     """One instrument.
 
-    ``pupil``: diameter of the telescope's and of what is hidden of it, metres. ``stack_scale``: arcsec per
-    pixel of a stack, unless the user asks for another. ``aliases``: what people call its filters, in lower
-    case. ``lit_alone``: filters whose dome flats are often taken with the lamp alone, the dome's own light
-    adding little there. ``coadds_are_summed``: rather than averaged. ``calibrations``: by kind, the only
-    rules by which any is taken.
+    ``pupil``: diameter of the telescope's and of what is hidden of it, metres. ``aliases``: what people call
+    its filters, in lower case. ``lit_alone``: filters whose dome flats are often taken with the lamp alone,
+    the dome's own light adding little there. ``coadds_are_summed``: rather than averaged. ``calibrations``:
+    by kind, the only rules by which any is taken. ``defaults``: of parameters, by step and name, where they
+    are its own.
 
     Rules. ``filter_name``: the filters of all wheels, joined by '&', 'Unknown' for a wheel that was moving;
     None without. ``read_mode``: by a name, 'Unknown' if it has none. ``levels``: of an array, by its number.
@@ -135,7 +135,6 @@ class Instrument:
     field: Field
     site: Site
     pupil: tuple[float, float]
-    stack_scale: float
     filters: Mapping[str, Filter]
     aliases: Mapping[str, str]
     lit_alone: frozenset[str]
@@ -150,6 +149,7 @@ class Instrument:
     parity: Callable[[Header], float]
     detector_offset: Callable[[Header], tuple[float | None, float | None]]
     repairs: tuple[Repair, ...]
+    defaults: Mapping[tuple[str, str], Any]
 
     def numbers(self, chips: Sequence[Header]) -> list[int | None]:
         """Which array each extension holds: by ARRAYID, else DETSEC, else its place among all of them; None

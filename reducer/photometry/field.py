@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
-from reducer import parameters
 from reducer.align.match import StarList, find_offset, pair_up
 from reducer.astrometry.sky import sky_to_plane
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.photometry import nominal
-from reducer.photometry.standard import STEP
 from reducer.photometry.standards import PASSBAND_ERROR, Star, in_filter, read_standards
 from reducer.photometry.zeropoint import Zeropoint, read_zeropoint
 from reducer.sources.detection import NO_POSITION
@@ -54,27 +52,28 @@ class FieldStars:
         return middle, max(float(weights[kept].sum()) ** -0.5, scatter / max(count, 1) ** 0.5), count
 
 
-def find_zeropoint(objects: Table, growth: float, reference: FrameRef, context: Context) -> Zeropoint | None:
+def find_zeropoint(
+    objects: Table, growth: float, reference: FrameRef, catalog: str | None, context: Context
+) -> Zeropoint | None:
     """The zeropoint of a stack whose sources are ``objects``: of the field's stars where three agree, else
     what the standard gave; None without either.
 
-    ``growth``: error of the total light that is common to all, mag.
+    ``growth``: error of the total light that is common to all, mag. ``catalog``: file of the stars.
     """
     given = read_zeropoint(reference.header)
-    path = parameters.value(context, STEP, "catalog")
-    if path and reference.drift is not None:
+    if catalog and reference.drift is not None:
         text = "the catalogue's stars give no zeropoint: they are spread out in a stack on a moving target"
         context.notify("info", text=text)
         return given
     # A standard's own stack has been measured on a star that is better known than its neighbours.
-    if not path or not len(objects) or (given is not None and given.transparency is not None):
+    if not catalog or not len(objects) or (given is not None and given.transparency is not None):
         return given
     facts = describe(reference.header, reference.chips, reference.path.name)
-    stars = read_standards(Path(str(path)))
+    stars = read_standards(Path(catalog))
     seconds = float(reference.header.get("EXPTIME") or 1.0)
     matched = match_field(objects, stars, facts, seconds)
     mean, error, count = matched.mean() if len(matched.errors) else (0.0, 0.0, 0)
-    source = stars[0].source if stars else Path(str(path)).name
+    source = stars[0].source if stars else Path(catalog).name
     if count < FEWEST:
         text = f"{count} isolated, unsaturated stars of {source} in the field, {FEWEST} are needed to tie it"
         context.notify("info", text=text)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from reducer import dq
 from reducer.frame import Chip, Files
+from reducer.masks import forget
 from reducer.stack.bands import Share, make_share
-from reducer.steps.masks import forget
 from reducer.types import F32, U16, Header
 
 

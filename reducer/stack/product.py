@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from reducer import parameters
 from reducer.align.grid import Grid
 from reducer.align.layout import is_stack
 from reducer.astrometry.geometry import Geometry
@@ -21,6 +20,7 @@ from reducer.photometry.completeness import completeness_table, write_completene
 from reducer.photometry.field import find_zeropoint
 from reducer.photometry.objects import Correction, add_magnitudes, catalogue, correct_apertures
 from reducer.photometry.zeropoint import write_zeropoint
+from reducer.products import STACK
 from reducer.provenance import plan_product, product_name
 from reducer.stack.exposures import Exposure, geometry_of
 from reducer.stack.noise import Contribution, correlation_of, noise_table, read_contributions, share_table
@@ -38,9 +38,14 @@ def write_stack(
     grid: Grid,
     kernel: str,
     residuals: Table,
+    fill: float,
+    catalog: str | None,
     context: Context,
 ) -> FrameRef:
-    """Write the product with its catalogue, exposure map, residuals and table of correlated noise."""
+    """Write the product with its catalogue, exposure map, residuals and table of correlated noise.
+
+    ``fill``: value where there are no data; ``catalog``: file of magnitudes of stars of the field.
+    """
     reference, inputs = exposures[0].frame, [exposure.frame for exposure in exposures]
     seconds = [exposure.seconds for exposure in exposures]
     shares = contributions(exposures, grid, context)
@@ -72,7 +77,7 @@ def write_stack(
     header = stack.parts.header
     header["NOISCORR"], header["NCORR02"], header["NCORR04"] = ratio[8], ratio[2], ratio[4]
     correction = correct_apertures(stack.sources, stack.parts.data.shape, looking(stack, context))
-    objects = calibrate(stack, grid, table, correction, reference, [target.header, header], context)
+    objects = calibrate(stack, grid, table, correction, reference, [target.header, header], catalog, context)
     complete = completeness_table(stack.needed, stack.sources, correction)
     write_completeness(header, complete)
     looks = exposure_table(exposures)
@@ -87,7 +92,7 @@ def write_stack(
         "RESIDUALS": residuals,
     }
     images = {"EXPTIME": stack.parts.exposure}
-    planes = Written(stack.parts, parameters.value(context, "stackFrames", "fill"))
+    planes = Written(stack.parts, fill)
     path = context.disk.write_frame(target.path, target.header, [planes], tables=tables, images=images)
     context.notify("made", path=path)
     return context.disk.open_frame(path)
@@ -100,13 +105,14 @@ def calibrate(
     correction: Correction,
     reference: FrameRef,
     headers: Sequence[Header],
+    catalog: str | None,
     context: Context,
 ) -> Table:
     """OBJCAT with total light, and magnitudes where there is a zeropoint, which goes into the headers."""
     objects = catalogue(stack.sources, grid, noise, correction)
     said = f"aperture correction from {correction.stars} isolated stars, order {max(correction.order, 0)}"
     context.notify("info", text=f"{said}, {correction.growth:.3f} mag uncertain for all alike")
-    zeropoint = find_zeropoint(objects, correction.growth, reference, context)
+    zeropoint = find_zeropoint(objects, correction.growth, reference, catalog, context)
     if zeropoint is None:
         return objects
     for header in headers:
@@ -116,9 +122,9 @@ def calibrate(
 
 def product_suffix(inputs: Sequence[FrameRef], context: Context) -> str:
     """`_image`, but `_stack` where stacks are stacked and the product would take the place of one of them."""
-    image = context.folder / product_name(inputs[0].path, "_image")
+    image = context.folder / product_name(inputs[0].path, STACK)
     taken = any(frame.path.resolve() == image.resolve() for frame in inputs)
-    return "_stack" if taken else "_image"
+    return "_stack" if taken else STACK
 
 
 def contributions(exposures: Sequence[Exposure], grid: Grid, context: Context) -> list[Contribution]:

@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import numpy as np
 
-from reducer import dq, parameters
+from reducer import dq
 from reducer.combine import combine_rows
 from reducer.detector import correct
 from reducer.errors import BadInput
 from reducer.frame import Chip, Context, FrameRef
+from reducer.masks import Calibrations, Place, index_of, known_bits, read_counts
+from reducer.products import BPM, PROCESSED_BPM
 from reducer.provenance import plan_product
 from reducer.sky.objects import scatter
+from reducer.step import step
 from reducer.steps.flat import combine_lamps, odd_response, split_lamps
 from reducer.steps.lamps import exposure_of, measure_lamps
-from reducer.steps.masks import Calibrations, Place, index_of, known_bits, read_counts
 from reducer.steps.places import describe
 from reducer.types import F32, U16
 
 
-def makeBPM(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+@step(suffix=BPM, needs=(PROCESSED_BPM,))
+def makeBPM(
+    frames: Sequence[FrameRef],
+    context: Context,
+    *,
+    low: Annotated[float, "lowest response of a good pixel against its surroundings"] = 0.5,
+    high: Annotated[float, "highest response of a good pixel against its surroundings"] = 1.5,
+    dark_sigma: Annotated[float, "deviation of a hot pixel in the dark", "sigma"] = 10.0,
+) -> list[FrameRef]:
     """A static mask, `_bpm` (0 is good), from lamp-on and lamp-off flats and, where given, short darks."""
     darks = [frame for frame in frames if "DARK" in describe(frame).tags]
     lit, unlit = split_lamps([frame for frame in frames if frame not in darks])
     if not unlit and not darks:
         raise BadInput("only lamp-on frames", "lamp-off frames or darks as well", "add them")
-    limits = (parameters.value(context, "makeBPM", "low"), parameters.value(context, "makeBPM", "high"))
-    sigma = parameters.value(context, "makeBPM", "dark_sigma")
     lamps = measure_lamps(lit, unlit, context)
     responses = combine_lamps(lamps, context)
-    tasks = [(context, tuple(darks), int(chip["EXTVER"]), sigma) for chip in lit[0].chips]
+    tasks = [(context, tuple(darks), int(chip["EXTVER"]), dark_sigma) for chip in lit[0].chips]
     hot = [_hot_pixels(task) for task in tasks] if darks else [None] * len(tasks)
     masks = [
-        _mask(odd_response(response.data, response.mask, limits), found)
+        _mask(odd_response(response.data, response.mask, (low, high)), found)
         for response, found in zip(responses, hot, strict=True)
     ]
-    target = plan_product(context, lit[0], "_bpm", frames, stamps=("BPMASK",), keywords={"OBSTYPE": "BPM"})
+    target = plan_product(context, lit[0], BPM, frames, stamps=("BPMASK",), keywords={"OBSTYPE": "BPM"})
     context.disk.write_frame(target.path, target.header, _chips(lit[0], masks), tables=target.tables)
     context.notify("made", path=target.path)
     return [context.disk.open_frame(target.path)]

@@ -6,46 +6,31 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reducer import dq, parameters
+from reducer import dq
 from reducer.detector import NO_RESPONSE, Exposure, Response, correct
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.sky import link
+from reducer.masks import Calibrations, Place, known_bits, read_counts, read_response
+from reducer.products import OFF_TARGET, PROCESSED_BPM, PROCESSED_FLAT
 from reducer.provenance import plan_product
 from reducer.region import region
 from reducer.sky.blind import STEP, WHOLE, Cells, cells_of, find_blind, hide_cells
 from reducer.sky.border import border_means
 from reducer.sky.objects import Bool
-from reducer.steps.masks import Calibrations, Place, known_bits, read_counts, read_response
+from reducer.step import step
 from reducer.steps.persistence import Glow, earlier_glows, glowing_pixels, saturated_pixels
 from reducer.steps.places import describe, positions
 from reducer.steps.prepare import accept
 from reducer.types import F32, F64, U16, Header, Table
 
-#: The detector steps in order, with the suffix of what each makes.
-SUFFIXES = {
-    "addDQ": "_dqAdded",
-    "nonlinearityCorrect": "_nonlinearityCorrected",
-    "ADUToElectrons": "_ADUToElectrons",
-    "addVAR": "_varAdded",
-    "flatCorrect": "_flatCorrected",
-}
 #: Arcsec within which exposures look at the same place when their arrays are compared.
 PLACE = 20.0
-#: The switch of each step in ``detector.Exposure``.
-SWITCHES = {
-    "addDQ": "mask",
-    "nonlinearityCorrect": "linearize",
-    "ADUToElectrons": "electrons",
-    "addVAR": "variance",
-}
-
-
 Pixels = NDArray[np.int32]
 
 
@@ -78,83 +63,128 @@ class Correction:
         return data, noise, mask
 
 
-def correctDetector(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
-    """Raw counts to flat-fielded electrons with variance and mask: ``_flatCorrected``.
-
-    They are intermediate, and made when read, not written, unless asked for; skyCorrect keeps the off-target
-    ones.
-    """
-    calibrations = Calibrations(context.disk, context.bpm, _flat_of(context))
-    switches = _switches(context, "flatCorrect")
-    surveys = list(context.map(_survey, [(calibrations, switches, frame) for frame in frames]))
-    blind = _judge_blind(frames, surveys, context)
-    seen = {frame.path: survey for frame, survey in zip(frames, surveys, strict=True)}
-    left = accept(frames, context, lambda frame: _refuse_empty(frame, seen[frame.path], blind[frame.path]))
-    left = [frame.with_(border=seen[frame.path].border) for frame in left]
-    glows = [seen[frame.path].glow for frame in left]
-    for step in [step for step in SUFFIXES if parameters.value(context, step, "write_outputs")]:
-        if step != "flatCorrect":
-            _save(_corrected(left, context, calibrations, step, glows, blind), context)
-    made = _corrected(left, context, calibrations, "flatCorrect", glows, blind)
-    return _save(made, context) if parameters.value(context, "flatCorrect", "write_outputs") else made
+# --- the named steps, each a part of the pass ---------------------------------------------------------
 
 
-def _flat_of(context: Context) -> Path | None:
-    if parameters.value(context, "flatCorrect", "skip_primitive"):
-        return None
-    if not parameters.value(context, "flatCorrect", "do_flat"):
+@dataclass(frozen=True)
+class Pass:
+    """What a pass over the pixels does. ``glow``: seconds for which earlier saturated exposures show."""
+
+    calibrations: Calibrations
+    mask: bool = False
+    linearize: bool = False
+    electrons: bool = False
+    variance: bool = False
+    glow: float | None = None
+
+
+@step(suffix="_dqAdded", needs=(PROCESSED_BPM,), skippable=True)
+def addDQ(
+    do: Pass,
+    context: Context,
+    *,
+    latency: Annotated[bool, "mask persistence of earlier saturated exposures"] = True,
+    time: Annotated[float, "how long persistence lasts", "s"] = 900.0,
+) -> Pass:
+    """Flag what is bad, saturated or not linear, guide windows, and what earlier exposures left."""
+    return replace(do, mask=True, glow=time if latency else None)
+
+
+@step(suffix="_nonlinearityCorrected", skippable=True)
+def nonlinearityCorrect(do: Pass, context: Context) -> Pass:
+    """Make the counts linear."""
+    return replace(do, linearize=True)
+
+
+@step(suffix="_ADUToElectrons", skippable=True)
+def ADUToElectrons(do: Pass, context: Context) -> Pass:
+    """Turn counts into electrons."""
+    return replace(do, electrons=True)
+
+
+@step(suffix="_varAdded", skippable=True)
+def addVAR(do: Pass, context: Context) -> Pass:
+    """Add the variance of photons and read noise."""
+    return replace(do, variance=True)
+
+
+@step(suffix=OFF_TARGET, needs=(PROCESSED_FLAT,), skippable=True)
+def flatCorrect(
+    do: Pass,
+    context: Context,
+    *,
+    do_flat: Annotated[bool, "divide by the flat; False marks the product"] = True,
+) -> Pass:
+    """Divide by the flat, with its variance and mask."""
+    if not do_flat:
         context.notify("warning", text="no flat is applied, as flatCorrect:do_flat=False asks")
-        return None
+        return do
     if context.flat is None:
         raise MissingCalibration(
             "no flat for these frames",
             "a `_flat` of the filter",
             "make one with makeProcessedFlat, or set flatCorrect:do_flat=False",
         )
-    return context.flat
+    return replace(do, calibrations=replace(do.calibrations, flat=context.flat))
 
 
-def _switches(context: Context, until: str) -> dict[str, bool]:
-    steps = list(SUFFIXES)
-    wanted = steps[: steps.index(until) + 1]
-    return {
-        switch: step in wanted and not parameters.value(context, step, "skip_primitive")
-        for step, switch in SWITCHES.items()
-    } | {"flat": until == "flatCorrect"}
+@step(parts=(addDQ, nonlinearityCorrect, ADUToElectrons, addVAR, flatCorrect))
+def correctDetector(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """Raw counts to flat-fielded electrons with variance and mask: ``_flatCorrected``.
+
+    They are intermediate, and made when read, not written, unless asked for; skyCorrect keeps the off-target
+    ones.
+    """
+    do, passes = Pass(Calibrations(context.disk, context.bpm)), {}
+    for part in correctDetector.parts:
+        if not part.is_asked("skip_primitive", context):
+            do = part.function(do, context, **part.chosen(frames, context))
+        passes[part] = do
+    surveys = list(context.map(_survey, [(do, frame) for frame in frames]))
+    blind = _judge_blind(frames, surveys, context)
+    seen = {frame.path: survey for frame, survey in zip(frames, surveys, strict=True)}
+    left = accept(frames, context, lambda frame: _refuse_empty(frame, seen[frame.path], blind[frame.path]))
+    left = [frame.with_(border=seen[frame.path].border) for frame in left]
+    glows = [seen[frame.path].glow for frame in left]
+    made = left
+    for part, do in passes.items():
+        is_asked = part.is_asked("write_outputs", context)
+        if is_asked or part is flatCorrect:
+            made = _corrected(left, context, do, part.suffix, glows, blind)
+        if is_asked:
+            made = _save(made, context)
+    return made
 
 
 def _corrected(
     frames: Sequence[FrameRef],
     context: Context,
-    calibrations: Calibrations,
-    until: str,
+    do: Pass,
+    suffix: str,
     glows: Sequence[Glow],
     blind: Mapping[Path, Mapping[int, Bool]],
 ) -> list[FrameRef]:
-    """The frames as they are after a detector step."""
-    switches = _switches(context, until)
-    latency = parameters.value(context, "addDQ", "latency")
-    window = parameters.value(context, "addDQ", "time")
+    """The frames as they are after a pass, under a suffix."""
     tasks = [
-        (calibrations, switches, frame, earlier_glows(frame, frames, glows, window) if latency else ())
+        (do, frame, () if do.glow is None else earlier_glows(frame, frames, glows, do.glow))
         for frame in frames
     ]
-    keywords = _keywords(calibrations)
+    keywords = _keywords(do.calibrations)
     made = []
     for frame, glowing in zip(frames, context.map(_judge_glows, tasks), strict=True):
         target = plan_product(
             context,
             frame,
-            SUFFIXES[until],
+            suffix,
             [frame],
-            stamps=("FLATCORR",) if calibrations.flat else (),
+            stamps=("FLATCORR",) if do.calibrations.flat else (),
             keywords=keywords,
         )
         readings = {
-            int(chip["EXTVER"]): Reading.of(frame, index, switches) for index, chip in enumerate(frame.chips)
+            int(chip["EXTVER"]): Reading.of(frame, index, do) for index, chip in enumerate(frame.chips)
         }
-        source = Correction(calibrations, frame.path, readings, glowing, blind[frame.path], target.tables)
-        chips = tuple(_described(frame, index, switches) for index in range(len(frame.chips)))
+        source = Correction(do.calibrations, frame.path, readings, glowing, blind[frame.path], target.tables)
+        chips = tuple(_described(frame, index, do) for index in range(len(frame.chips)))
         made.append(frame.with_(path=target.path, header=target.header, chips=chips, source=source))
     return made
 
@@ -177,17 +207,17 @@ def _keywords(calibrations: Calibrations) -> dict[str, Any]:
     return keywords
 
 
-def _described(frame: FrameRef, index: int, switches: Mapping[str, bool]) -> Header:
+def _described(frame: FrameRef, index: int, do: Pass) -> Header:
     """An array's header as it is after the corrections: unit, gain 1, the read noise of all coadds together,
     and saturation levels in electrons."""
     header = frame.chips[index].copy()
     levels = frame.instrument.levels(frame.header, int(header["EXTVER"]))
-    header["BUNIT"] = "electron" if switches["electrons"] else "adu"
-    header["GAIN"] = 1.0 if switches["electrons"] else levels.gain
+    header["BUNIT"] = "electron" if do.electrons else "adu"
+    header["GAIN"] = 1.0 if do.electrons else levels.gain
     noise = describe(frame).read_noise[index]
     if noise is not None:
         header["RDNOISE"] = noise
-    if switches["electrons"] and switches["linearize"]:
+    if do.electrons and do.linearize:
         for key, counts in (("SATLEVEL", levels.saturation), ("NONLINEA", levels.non_linear)):
             header[key] = round(levels.electrons(counts), 1)
     return header
@@ -198,20 +228,18 @@ def _described(frame: FrameRef, index: int, switches: Mapping[str, bool]) -> Hea
 
 @dataclass(frozen=True)
 class Reading:
-    """How and where an array of a frame was read, and whether it is to be divided by the flat."""
+    """How and where an array of a frame was read."""
 
     place: Place
     exposure: Exposure
-    flat: bool
 
     @staticmethod
-    def of(frame: FrameRef, index: int, switches: Mapping[str, bool]) -> Reading:
-        """The reading of an array; ``switches``: which corrections to make."""
+    def of(frame: FrameRef, index: int, do: Pass) -> Reading:
+        """The reading of an array that a pass is to correct."""
         place = Place.of(frame, index)
-        steps = {name: on for name, on in switches.items() if name != "flat"}
         levels = frame.instrument.levels(frame.header, place.array.number)
-        exposure = Exposure(levels, describe(frame).coadds, **steps)
-        return Reading(place, exposure, switches["flat"])
+        coadds = describe(frame).coadds
+        return Reading(place, Exposure(levels, coadds, do.mask, do.linearize, do.electrons, do.variance))
 
     @property
     def noise(self) -> float:
@@ -235,7 +263,7 @@ class View:
         """The view of an array, or of some of its rows."""
         exposure = replace(reading.exposure, variance=reading.exposure.variance and variance)
         response, static = NO_RESPONSE, None
-        if reading.flat and calibrations.flat is not None:
+        if calibrations.flat is not None:
             place = reading.place
             response = read_response(calibrations.disk, calibrations.flat, place, rows, exposure.variance)
         if exposure.mask:
@@ -277,11 +305,12 @@ class Survey:
     glow: Glow
 
 
-def _survey(task: tuple[Calibrations, Mapping[str, bool], FrameRef]) -> Survey:
-    calibrations, switches, frame = task
+def _survey(task: tuple[Pass, FrameRef]) -> Survey:
+    do, frame = task
+    calibrations = do.calibrations
     lost, cells, border, saturated = {}, {}, {}, {}
     for index in range(len(frame.chips)):
-        reading = Reading.of(frame, index, switches)
+        reading = Reading.of(frame, index, do)
         place, levels = reading.place, reading.exposure.levels
         array, where = place.array.number, place.where
         raw = read_counts(calibrations.disk, frame, index)
@@ -346,17 +375,17 @@ def _refuse_empty(frame: FrameRef, survey: Survey, blind: Mapping[int, Bool]) ->
 
 
 def _judge_glows(
-    task: tuple[Calibrations, Mapping[str, bool], FrameRef, Sequence[Glow]],
+    task: tuple[Pass, FrameRef, Sequence[Glow]],
 ) -> dict[int, Pixels]:
     """By array, the pixels in which earlier exposures still show."""
-    calibrations, switches, frame, glows = task
+    do, frame, glows = task
     glowing = {}
     for index, header in enumerate(frame.chips):
         array = int(header["EXTVER"])
         if any(glow.pixels[array].size for glow in glows if array in glow.pixels):
-            raw = read_counts(calibrations.disk, frame, index)
-            reading = Reading.of(frame, index, switches)
-            view = View.of(calibrations, reading, variance=False)
+            raw = read_counts(do.calibrations.disk, frame, index)
+            reading = Reading.of(frame, index, do)
+            view = View.of(do.calibrations, reading, variance=False)
 
             def look(where: Any, raw: F32 = raw, view: View = view) -> tuple[F32, U16]:
                 data, _, mask = view.at(where).correct(np.ascontiguousarray(raw[where].reshape(1, -1)))

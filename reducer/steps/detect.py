@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from reducer.frame import Context, Files, FrameRef
 from reducer.sources.detection import detect_sources
+from reducer.step import step
 from reducer.types import Table
 
 
+@step()
 def detectSources(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Measure the sources of every frame, array by array; they go with it as ``sources``."""
     tasks = [(context.disk, frame, chip) for frame in frames for chip in range(len(frame.chips))]

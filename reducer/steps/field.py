@@ -9,9 +9,9 @@ from scipy import ndimage
 
 from reducer.combine import median_of_seen
 from reducer.frame import FrameRef
+from reducer.masks import index_of
 from reducer.region import region
 from reducer.sky.objects import BLOCK, CELL
-from reducer.steps.masks import index_of
 from reducer.steps.places import positions
 from reducer.steps.skyframes import Seen
 from reducer.types import F64

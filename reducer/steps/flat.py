@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from scipy import ndimage
 
-from reducer import dq, parameters
-from reducer.combine import combine_rows, median_of
+from reducer import dq
+from reducer.combine import CLIP, combine_rows, median_of
 from reducer.detector import Response, correct
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import Chip, Context, FrameRef
+from reducer.masks import Calibrations, Place, index_of, known_bits, read_counts, read_response
+from reducer.products import FLAT, PROCESSED_BPM
 from reducer.provenance import plan_product
 from reducer.sky.objects import scatter
+from reducer.step import step
 from reducer.steps.lamps import Lamp, arrays_of, exposure_of, measure_lamps
-from reducer.steps.masks import Calibrations, Place, index_of, known_bits, read_counts, read_response
 from reducer.steps.places import describe
 from reducer.types import F32, U16
 
@@ -32,13 +34,21 @@ LOCAL_LIMITS = (0.7, 1.4)
 MOVED = 0.01
 
 
-def makeFlat(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+@step(suffix=FLAT, needs=(PROCESSED_BPM,))
+def makeFlat(
+    frames: Sequence[FrameRef],
+    context: Context,
+    *,
+    lamp_on_only: Annotated[bool, "go on without lamp-off frames; marks the product"] = False,
+    lsigma: Annotated[float, "rejection below the median of the frames", "sigma"] = CLIP[0],
+    hsigma: Annotated[float, "rejection above the median of the frames", "sigma"] = CLIP[1],
+) -> list[FrameRef]:
     """Combine lamp-on and lamp-off frames (or twilights, each scaled) into one `_flat`."""
     lit, dark = split_lamps(frames)
     keywords: dict[str, Any] = {}
     if not dark and not _needs_no_dark(lit):
         by_custom = describe(lit[0]).filter in lit[0].instrument.lit_alone
-        if not by_custom and not parameters.value(context, "makeFlat", "lamp_on_only"):
+        if not by_custom and not lamp_on_only:
             raise MissingCalibration(
                 f"{len(lit)} lamp-on frames and no lamp-off frames",
                 "lamp-off frames of the same exposure time",
@@ -49,7 +59,8 @@ def makeFlat(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
         text = f"the flat holds the thermal light of the dome: no lamp-off frames{usual}"
         context.notify("warning", text=text)
     lamps = measure_lamps(lit, dark, context)
-    made = _write_flat(lamps, replace(context, flat=None), keywords)
+    responses = list(combine_lamps(lamps, context, (lsigma, hsigma)))
+    made = _write_flat(lamps, responses, replace(context, flat=None), keywords)
     if context.flat is not None:
         _compare(made, context.flat, context)
     return [made]
@@ -101,13 +112,14 @@ def _has_own_light(frame: FrameRef) -> bool:
 # --- combination -------------------------------------------------------------------------------------
 
 
-def _write_flat(lamps: Sequence[Lamp], context: Context, keywords: dict[str, Any]) -> FrameRef:
+def _write_flat(
+    lamps: Sequence[Lamp], responses: Sequence[Response], context: Context, keywords: dict[str, Any]
+) -> FrameRef:
     inputs = [frame for lamp in lamps for frame in lamp.frames]
     first = inputs[0]
-    responses = list(combine_lamps(lamps, context))
     keywords |= _tell_flagged(first, responses, context)
     keywords |= {f"FLATN{place}": len(lamp.frames) for place, lamp in zip(("ON", "OFF"), lamps, strict=False)}
-    target = plan_product(context, first, "_flat", inputs, stamps=("PROCFLAT",), keywords=keywords)
+    target = plan_product(context, first, FLAT, inputs, stamps=("PROCFLAT",), keywords=keywords)
     context.disk.write_frame(target.path, target.header, _chips(first, responses), tables=target.tables)
     context.notify("made", path=target.path)
     return context.disk.open_frame(target.path)
@@ -132,10 +144,15 @@ def _tell_flagged(frame: FrameRef, responses: Sequence[Response], context: Conte
     return {"FLATLOST": named}
 
 
-def combine_lamps(lamps: Sequence[Lamp], context: Context) -> Iterator[Response]:
-    """Lamp on minus lamp off (or the first alone) of every array, normalised and flagged."""
+def combine_lamps(
+    lamps: Sequence[Lamp], context: Context, clip: tuple[float, float] = CLIP
+) -> Iterator[Response]:
+    """Lamp on minus lamp off (or the first alone) of every array, normalised and flagged.
+
+    ``clip``: standard deviations below and above the median beyond which a value is left out.
+    """
     calibrations = Calibrations(context.disk, context.bpm)
-    tasks = [(calibrations, tuple(lamps), int(chip["EXTVER"])) for chip in lamps[0].frames[0].chips]
+    tasks = [(calibrations, tuple(lamps), int(chip["EXTVER"]), clip) for chip in lamps[0].frames[0].chips]
     return normalise(list(context.map(_combine_array, tasks)))
 
 
@@ -146,10 +163,10 @@ def _chips(frame: FrameRef, responses: Iterable[Response]) -> Iterator[Chip]:
         yield Chip(response.data, response.variance, response.mask, header)
 
 
-def _combine_array(task: tuple[Calibrations, Sequence[Lamp], int]) -> Response:
+def _combine_array(task: tuple[Calibrations, Sequence[Lamp], int, tuple[float, float]]) -> Response:
     """Lamp on minus lamp off of one array: electrons, variance, mask."""
-    calibrations, lamps, array = task
-    sums = [_combine_lamp(calibrations, lamp, array) for lamp in lamps]
+    calibrations, lamps, array, clip = task
+    sums = [_combine_lamp(calibrations, lamp, array, clip) for lamp in lamps]
     data, variance, mask = sums[0]
     for dark, noise, bits in sums[1:]:
         data -= dark
@@ -158,7 +175,9 @@ def _combine_array(task: tuple[Calibrations, Sequence[Lamp], int]) -> Response:
     return Response(data, variance, mask)
 
 
-def _combine_lamp(calibrations: Calibrations, lamp: Lamp, array: int) -> tuple[F32, F32, U16]:
+def _combine_lamp(
+    calibrations: Calibrations, lamp: Lamp, array: int, clip: tuple[float, float]
+) -> tuple[F32, F32, U16]:
     frame = lamp.frames[0]
     bits = known_bits(calibrations, Place.of(frame, index_of(frame, array))).copy()
     places = [place for place, arrays in enumerate(lamp.arrays) if array in arrays]
@@ -179,7 +198,7 @@ def _combine_lamp(calibrations: Calibrations, lamp: Lamp, array: int) -> tuple[F
         correct(raw, read[layer], offsets=offsets, scale=scale, into=(values, noises, mask))
 
     unusable = dq.SATURATED | dq.NO_DATA
-    data, variance, used = combine_rows(bits.shape, len(places), fill, unusable)
+    data, variance, used = combine_rows(bits.shape, len(places), fill, unusable, clip)
     bits[used == 0] |= dq.NO_DATA
     return data, variance, bits
 

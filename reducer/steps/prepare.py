@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from reducer import parameters
 from reducer.align.layout import Layout, frame_regions, header_layout
 from reducer.astrometry.sky import Position, sky_to_plane
 from reducer.errors import BadInput, ReducerError
@@ -21,6 +20,7 @@ from reducer.headers.stopped import why_stopped
 from reducer.keywords import scale
 from reducer.provenance import file_md5
 from reducer.region import region
+from reducer.step import step
 from reducer.steps.places import ORIGIN, by_keywords, describe, moved, positions
 from reducer.types import F64
 
@@ -39,16 +39,25 @@ EVERYWHERE, AT_ONE_PLACE = ("filter", "read mode", "region"), ("exposure time", 
 UNREADABLE = "its WCS cannot be read"
 
 
-def prepare(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+@step()
+def prepare(
+    frames: Sequence[FrameRef],
+    context: Context,
+    *,
+    bad_wcs: Annotated[
+        Literal["fix", "exit", "new", "ignore"], "what to do with a WCS against its offsets"
+    ] = "fix",
+) -> list[FrameRef]:
     """Repair headers, refuse frames that do not belong, and check and repair the WCS of the others."""
     repaired = accept(_whole(frames, context), context, lambda frame: right_windows(repair(_raw(frame))))
     darks = [frame for frame in repaired if "DARK" in describe(frame).tags]
     same = [*like_most([f for f in repaired if f not in darks], context), *like_most(darks, context)]
     hashes = _hashes(same, context)
     frames = [frame.with_(md5=md5) for frame, md5 in zip(same, hashes, strict=True)]
-    return check_pointings(frames, context, parameters.value(context, "prepare", "bad_wcs"))
+    return check_pointings(frames, context, bad_wcs)
 
 
+@step()
 def checkPointings(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Say for each frame whether its WCS agrees with its target and offsets; changes nothing."""
     repaired = accept(frames, context, lambda frame: right_windows(repair(frame)))

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reducer import parameters
 from reducer.astrometry.sky import sky_to_plane
 from reducer.errors import MissingCalibration
 from reducer.frame import Context, FrameRef
 from reducer.headers.names import is_sky
 from reducer.headers.same import exposure_name
-from reducer.headers.sky import link
+from reducer.headers.sky import SEPARATE, link
+from reducer.step import step
 from reducer.steps.places import commanded, describe, positions
 from reducer.steps.pointings import poor_pointings
 from reducer.steps.prepare import same_settings
@@ -26,20 +26,25 @@ from reducer.types import F64
 MOST_OF_FIELD = 20
 
 
-def separateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+@step(skippable=True)
+def separateSky(
+    frames: Sequence[FrameRef],
+    context: Context,
+    *,
+    ref_obj: Annotated[tuple[str, ...], "files to take as object exposures"] = (),
+    ref_sky: Annotated[tuple[str, ...], "files to take as sky exposures"] = (),
+    frac_FOV: Annotated[float, "fraction of the field that separates pointings"] = SEPARATE,
+) -> list[FrameRef]:
     """Give each frame its role: 'object', 'sky', or 'both' where no exposure is off the target."""
-    objects = parameters.value(context, "separateSky", "ref_obj")
-    skies = parameters.value(context, "separateSky", "ref_sky")
     names = [exposure_name(frame.path) for frame in frames]
     # Names tell of one group; another one of the same run is separated as ever.
-    if any(_is(name, told) for name in names for told in (*objects, *skies)):
-        roles, reason = _as_told(frames, objects, skies), "as ref_obj and ref_sky say"
+    if any(_is(name, told) for name in names for told in (*ref_obj, *ref_sky)):
+        roles, reason = _as_told(frames, ref_obj, ref_sky), "as ref_obj and ref_sky say"
     else:
-        if objects or skies:
+        if ref_obj or ref_sky:
             reason = "ref_obj and ref_sky name none of its frames"
             context.notify("decision", what="separated by pointing", reason=reason)
-        fraction = parameters.value(context, "separateSky", "frac_FOV")
-        roles, reason = _by_pointing(frames, fraction, context)
+        roles, reason = _by_pointing(frames, frac_FOV, context)
     off_target = roles.count("sky")
     context.notify("separation", on_target=len(roles) - off_target, off_target=off_target, reason=reason)
     separated = [frame.with_(role=role) for frame, role in zip(frames, roles, strict=True)]
@@ -65,6 +70,7 @@ def _is(name: str, told: str) -> bool:
     return name == exposure_name(Path(told.removesuffix(".bz2")))
 
 
+@step()
 def leaveOutSkies(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Go on with the on-target frames alone."""
     return [frame for frame in frames if frame.role != "sky"]
@@ -154,16 +160,25 @@ class SkyChoice:
     use_all: bool
 
 
-def associateSky(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+@step(skippable=True)
+def associateSky(
+    frames: Sequence[FrameRef],
+    context: Context,
+    *,
+    time: Annotated[float, "how near in time a sky exposure has to be with use_all=False", "s"] = 600.0,
+    distance: Annotated[float, "how far away a sky exposure of the field must be", "arcsec"] = 3.0,
+    min_skies: Annotated[int, "fewest sky exposures to go on with"] = 1,
+    max_skies: Annotated[int | None, "most sky exposures to use, nearest in time"] = None,
+    use_all: Annotated[bool, "use sky exposures however long ago"] = True,
+) -> list[FrameRef]:
     """Note for each object frame the names of the skies that serve it (``skies``), nearest in time first.
 
     Exposures of a target serve those of the same pointing alone. Where others are left, an exposure that has
     too few skies is left out by name.
     """
-    names = ("time", "distance", "min_skies", "max_skies", "use_all")
-    choice = SkyChoice(*(parameters.value(context, "associateSky", name) for name in names))
+    choice = SkyChoice(time, distance, min_skies, max_skies, use_all)
     east, north = positions(frames)
-    fraction = parameters.value(context, "separateSky", "frac_FOV")
+    fraction = separateSky.chosen(frames, context)["frac_FOV"]
     pointing = link(east, north, fraction * frames[0].instrument.field.side)
     times = np.array([seconds(frame) for frame in frames])
     associated: list[FrameRef] = []

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from reducer import parameters
-from reducer.errors import BadParameter
+from reducer.errors import BadInput, BadParameter
 from reducer.frame import Context, FrameRef
 from reducer.headers.sky import link
+from reducer.products import OFF_TARGET, ON_TARGET
 from reducer.provenance import plan_product, product_name
 from reducer.sky.blocks import pack, unpack
 from reducer.sky.border import Reference, judge, weigh_in
@@ -23,6 +23,7 @@ from reducer.sky.fixed import FixedTask, find_fixed
 from reducer.sky.level import odd_skies
 from reducer.sky.objects import BLOCK, Bool
 from reducer.sky.rows import Ramp, find_ramps
+from reducer.step import Auto, step
 from reducer.steps.field import Seens, shift
 from reducer.steps.places import describe, positions
 from reducer.steps.separate import seconds
@@ -45,6 +46,7 @@ from reducer.steps.skylevel import (
     OWN,
     WEIGHED,
     Decision,
+    Leveling,
     array_ratios,
     decide,
     find_levels,
@@ -86,12 +88,24 @@ class Skies:
         return frozenset(frame.skies) - self.odd or frozenset(frame.skies)
 
 
-def skyCorrect(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+@step(suffix=ON_TARGET, skippable=True)
+def skyCorrect(
+    frames: Sequence[FrameRef],
+    context: Context,
+    *,
+    offset_sky: Annotated[Auto, "level the sky by the object frame's own median"] = "auto",
+    scale_sky: Annotated[Auto, "scale the sky by the object frame's own median"] = "auto",
+    level: Annotated[Literal["follow", "first"], "sky level: along time, or of the first sky"] = "follow",
+    channels: Annotated[bool, "remove the offsets of the readout channels"] = True,
+) -> list[FrameRef]:
     """Subtract the sky from the object frames, which become `_skyCorrected`; off-target ones stay."""
-    _refuse_both(context)
+    if offset_sky is True and scale_sky is True:
+        raise BadParameter("skyCorrect has offset_sky=True and scale_sky=True", "at most one of them")
+    if lost := [frame.path.name for frame in frames if frame.role != "sky" and not frame.skies]:
+        raise BadInput(f"{', '.join(lost)}: no sky exposures", "associateSky before skyCorrect, or neither")
     fields = _wanted_fields(frames, context)
     objects = [frame for field in fields for frame in field]
-    skies = make_patterns(frames, objects, context) if objects else Skies({}, {})
+    skies = make_patterns(frames, objects, channels, context) if objects else Skies({}, {})
     tasks = [
         LookTask(context.disk, frame, skies.patterns[skies.members(frame)], skies.blocks.get(frame.path.name))
         for frame in objects
@@ -99,22 +113,17 @@ def skyCorrect(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     seen = dict(zip((frame.path.name for frame in objects), context.map(look, tasks), strict=True))
     made = _keep_skies([frame for frame in frames if frame.role == "sky"], skies, context)
     for group in fields:
-        made |= _correct_group(group, skies, seen, context)
+        made |= _correct_group(group, skies, seen, Leveling(offset_sky, scale_sky, level), channels, context)
     return [made[frame.path.name] for frame in frames if frame.path.name in made]
-
-
-def _refuse_both(context: Context) -> None:
-    if all(parameters.value(context, "skyCorrect", name) is True for name in ("offset_sky", "scale_sky")):
-        raise BadParameter("skyCorrect has offset_sky=True and scale_sky=True", "at most one of them")
 
 
 def _wanted_fields(frames: Sequence[FrameRef], context: Context) -> list[list[FrameRef]]:
     """Object frames by field; those of fields alone of which products are wanted, where of no sky any is."""
     fields = _fields([frame for frame in frames if frame.role != "sky"])
-    skies = [product_name(frame.path, "_flatCorrected") for frame in frames if frame.role == "sky"]
+    skies = [product_name(frame.path, OFF_TARGET) for frame in frames if frame.role == "sky"]
     if any(_is_wanted(name, context) for name in skies):
         return fields
-    wanted = [[product_name(frame.path, "_skyCorrected") for frame in field] for field in fields]
+    wanted = [[product_name(frame.path, ON_TARGET) for frame in field] for field in fields]
     kept = [any(_is_wanted(name, context) for name in names) for names in wanted]
     return [field for field, is_kept in zip(fields, kept, strict=True) if is_kept]
 
@@ -131,10 +140,13 @@ def _fields(objects: Sequence[FrameRef]) -> list[list[FrameRef]]:
 # --- the pattern -------------------------------------------------------------------------------------
 
 
-def make_patterns(frames: Sequence[FrameRef], objects: Sequence[FrameRef], context: Context) -> Skies:
+def make_patterns(
+    frames: Sequence[FrameRef], objects: Sequence[FrameRef], channels: bool, context: Context
+) -> Skies:
     """Combine the skies twice: objects masked as seen in each sky, then as seen without the pattern.
 
-    The first time in blocks, which is all that is to be seen of that pattern.
+    The first time in blocks, which is all that is to be seen of that pattern. ``channels``: whether their
+    offsets are removed.
     """
     used = frozenset(name for frame in objects for name in frame.skies)
     serving = {frame.path.name: frame for frame in frames if frame.path.name in used}
@@ -153,7 +165,7 @@ def make_patterns(frames: Sequence[FrameRef], objects: Sequence[FrameRef], conte
     skies.ramps = dict(
         zip(skies.seen, find_ramps([strips_in(seen) for seen in skies.seen.values()]), strict=True)
     )
-    if parameters.value(context, "skyCorrect", "channels"):
+    if channels:
         strips = [strips_in(seen) for seen in skies.seen.values()]
         skies.width = channel_width(strips)
         common = common_offsets(light, skies.width, len(skies.kept()))
@@ -258,7 +270,7 @@ def _keep_skies(frames: Sequence[FrameRef], skies: Skies, context: Context) -> d
     """Write the off-target frames; their channel offsets are known against the pattern of them all."""
     tasks = []
     for frame in frames:
-        target = plan_product(context, frame, "_flatCorrected", [frame])
+        target = plan_product(context, frame, OFF_TARGET, [frame])
         scaled, factor = skies.offsets.get(frame.path.name), skies.factors.get(frame.path.name, 1.0)
         offsets = no_offsets(frame) if scaled is None else _times(scaled, 1.0 / factor)
         tasks.append(KeepTask(context.disk, frame, offsets, target))
@@ -298,28 +310,35 @@ def _is_wanted(product: str, context: Context) -> bool:
 
 
 def _correct_group(
-    group: Sequence[FrameRef], skies: Skies, seen: Mapping[str, Seens], context: Context
+    group: Sequence[FrameRef],
+    skies: Skies,
+    seen: Mapping[str, Seens],
+    leveling: Leveling,
+    channels: bool,
+    context: Context,
 ) -> dict[str, FrameRef]:
     shown = [seen[frame.path.name] for frame in group]
     ratios = array_ratios([skies.seen[name] for name in skies.kept()])
-    decided = decide(group, shown, ratios, context)
+    decided = decide(group, shown, ratios, leveling)
     decision = decided[0]
     own = decision.source == OWN or (decision.source == WEIGHED and decision.blank)
     names = tuple(frame.path.name for frame in group)
     context.notify("sky", offset_sky=own, frames=names, reason=decision.reason)
-    levels = find_levels(group, shown, _sky_levels(group, skies, ratios), ratios, decided, context)
+    levels = find_levels(group, shown, _sky_levels(group, skies, ratios), ratios, decided, leveling, context)
     per_array = [
         {array: level * ratios.get(array, 1.0) for array in seen_one}
         for level, seen_one in zip(levels.values, shown, strict=True)
     ]
-    offsets = _offsets(group, shown, per_array, skies, decision, context)
+    offsets = [no_offsets(frame) for frame in group]
+    if channels:
+        offsets = _offsets(group, shown, per_array, skies, decision, context)
     ramps = find_ramps([strips_in(seen_one) for seen_one in shown])
     tasks = []
     for place, (frame, seen_one, level) in enumerate(zip(group, shown, levels.values, strict=True)):
         members = skies.members(frame)
         inputs = [frame, *(skies.frames[name] for name in sorted(members))]
         facts: dict[str, Any] = {"SKYMODE": decision.reason, "SKYNUM": len(members), **levels.keywords}
-        target = plan_product(context, frame, "_skyCorrected", inputs, stamps=("SKYCORR",), keywords=facts)
+        target = plan_product(context, frame, ON_TARGET, inputs, stamps=("SKYCORR",), keywords=facts)
         base = np.mean([frame_level(skies.seen[name], ratios) for name in members])
         factor = level / base if decision.scale else 1.0
         tasks.append(
@@ -396,8 +415,6 @@ def _offsets(
     context: Context,
 ) -> list[dict[int, F32]]:
     """Channel offsets of the frames of a field: each by itself where the field is blank, else together."""
-    if not parameters.value(context, "skyCorrect", "channels"):
-        return [no_offsets(frame) for frame in group]
     _tell_covered(group, shown, skies.width, context)
     if decision.blank:
         return [dict(fit_exposure(strips_in(seen), skies.width).offsets) for seen in shown]

@@ -14,6 +14,7 @@ from reducer.combine import combine_rows, median_of
 from reducer.detector import NO_RESPONSE
 from reducer.frame import Chip, Files, FrameRef
 from reducer.masked import fill_masked
+from reducer.masks import Place, index_of, read_response
 from reducer.provenance import Target
 from reducer.region import region
 from reducer.sky.blocks import (
@@ -33,7 +34,6 @@ from reducer.sky.blocks import (
 from reducer.sky.channels import Strips, strips_of
 from reducer.sky.objects import BLOCK, Bool, cell_map, find_objects, without_faint
 from reducer.sky.rows import Ramp, row_offsets
-from reducer.steps.masks import Place, index_of, read_response
 from reducer.types import F32, U16, Header
 
 #: The path of each array's pattern.

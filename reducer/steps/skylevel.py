@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from reducer import parameters
 from reducer.combine import median_of_seen
 from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
 from reducer.sky.level import OFFSETS, Course, Own, background, differences, follow, weigh
+from reducer.step import Auto
 from reducer.steps.field import Seens, cell_places, common_field
 from reducer.steps.separate import seconds
 from reducer.types import F64
@@ -29,6 +29,16 @@ ROUNDS = 5
 SHARED, CHANGE = 3.0, 0.3
 #: Where a level may come from: the exposure's own median, the skies alone, or both as they are worth.
 OWN, SKIES, WEIGHED = "own", "skies", "weighed"
+
+
+@dataclass(frozen=True)
+class Leveling:
+    """What the user says of the level: ``offset`` it by the exposure's own median, or ``scale`` the pattern
+    by that; ``course``: 'follow' time, or that of the 'first' sky."""
+
+    offset: Auto
+    scale: Auto
+    course: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class Levels:
 
 
 def decide(
-    group: Sequence[FrameRef], shown: Sequence[Seens], ratios: Mapping[int, float], context: Context
+    group: Sequence[FrameRef], shown: Sequence[Seens], ratios: Mapping[int, float], told: Leveling
 ) -> tuple[Decision, Own]:
     """Where the levels of exposures of a field come from: as told, else from what is known of it.
 
@@ -65,11 +75,11 @@ def decide(
         "of objects"
     )
     blank = own.blank
-    offset = parameters.value(context, "skyCorrect", "offset_sky")
-    if parameters.value(context, "skyCorrect", "scale_sky") is True:
+    if told.scale is True:
         return Decision(OWN, True, True, "scale_sky=True as asked"), own
-    if offset != "auto":
-        return Decision(OWN if offset else SKIES, bool(offset), False, f"offset_sky={offset} as asked"), own
+    if told.offset != "auto":
+        source, reason = OWN if told.offset else SKIES, f"offset_sky={told.offset} as asked"
+        return Decision(source, bool(told.offset), False, reason), own
     if any(frame.role == "both" for frame in group):
         return Decision(OWN, True, False, f"no sky exposures; {evidence}"), own
     kind = "blank field" if blank else "the target fills the field"
@@ -134,6 +144,7 @@ def find_levels(
     skies: tuple[F64, F64],
     ratios: Mapping[int, float],
     decided: tuple[Decision, Own],
+    told: Leveling,
     context: Context,
 ) -> Levels:
     """The level of each exposure of a field; ``skies``: times (seconds) and levels of its sky exposures."""
@@ -143,7 +154,7 @@ def find_levels(
         sigma = float(np.hypot(own.sigma, own.light))
         return Levels([float(e) for e in own.levels], {"SKYLEVM": "own median", "SKYSIGMA": round(sigma, 2)})
     times, levels = skies
-    if parameters.value(context, "skyCorrect", "level") == "first":
+    if told.course == "first":
         return Levels([float(levels[0])] * len(group), {"SKYLEVM": "first sky"})
     at = np.array([seconds(frame) for frame in group])
     apart = _differences(group, shown, own, ratios)

@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reducer.align.absolute import determineAstrometricSolution, fit_tie, tie_priors
+from reducer.align.absolute import fit_tie, tie_priors
 from reducer.align.layout import nominal_geometry
 from reducer.align.references import read_references
-from reducer.align.together import adjustWCSToReference
 from reducer.astrometry.sky import plane_to_sky
 from reducer.errors import BadFile
 from reducer.frame import Context
 from reducer.instruments import KNOWN
+from reducer.steps.absolute_astrometry import determineAstrometricSolution
+from reducer.steps.relative_alignment import adjustWCSToReference
 from tests.align.test_fields import turned, turning
 
 
@@ -52,6 +53,12 @@ def test_few_stars_carry_few_terms():
     assert free[4] == 6
     assert free[5] > 6
     assert (tie_priors(500, 0.1, 4) > 1e-6).sum() == 3
+
+
+def test_the_order_says_which_terms_many_stars_may_bend():
+    """`determineAstrometricSolution:order` was read by nothing."""
+    free = [int((tie_priors(500, 1e-4, 4, order) > 1e-6).sum()) for order in (1, 2, 3, 4)]
+    assert free == [6, 12, 20, 30]
 
 
 def test_a_wrong_star_does_not_pull():

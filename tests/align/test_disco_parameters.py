@@ -7,9 +7,12 @@ import pytest
 
 from goafetch.api import disco, disco_pars
 from reducer.align.match import StarList, find_offset
-from reducer.align.together import Limits, align_exposures, limits_of
+from reducer.align.together import Limits, align_exposures
 from reducer.frame import Context, tell_nobody
 from reducer.parameters import parse
+from reducer.steps import absolute_astrometry, relative_alignment
+from reducer.steps.absolute_astrometry import determineAstrometricSolution
+from reducer.steps.relative_alignment import adjustWCSToReference
 
 MatchInfo = namedtuple("MatchInfo", ["offset_radius", "match_radius", "min_matches", "degree"])
 OBJECTS = MatchInfo(*disco_pars.OBJCAT_ALIGN_RADIUS, None, disco_pars.OBJCAT_POLY_DEGREE)
@@ -29,9 +32,22 @@ def test_every_value_of_the_tutorial_is_a_parameter_of_a_step():
     assert given["measureZeropoint"] == {"standards": "stars.csv"}
 
 
-def test_each_field_of_the_object_match_changes_the_limits(tmp_path):
-    given = parse(disco.stack_parameters(MatchInfo(2.0, 0.05, 9, 1), None, None, {}))
-    assert limits_of(Context(tmp_path, given)) == Limits(radius=2.5, tolerance=0.05, order=1, fewest=9)
+def test_each_field_of_either_match_changes_the_limits(field, tmp_path, monkeypatch):
+    seen = []
+    found = align_exposures(frames := field(3, 60, 5)[0], tell_nobody)
+    for module, name, made in (
+        (relative_alignment, "align_exposures", found),
+        (absolute_astrometry, "tie_to", None),
+    ):
+        monkeypatch.setattr(module, name, lambda *given, made=made: seen.append(given) or made)
+    given = disco.stack_parameters(MatchInfo(2.0, 0.05, 9, 1), MatchInfo(4.0, 0.3, 7, 2), None, {})
+    (tmp_path / "stars.csv").write_text("ra,dec\n1,2\n")
+    context = Context(
+        tmp_path, parse([*given, ("determineAstrometricSolution:catalog", tmp_path / "stars.csv")])
+    )
+    determineAstrometricSolution(adjustWCSToReference(frames, context), context)
+    assert seen[0][2] == Limits(radius=2.5, tolerance=0.05, order=1, fewest=9)
+    assert seen[1][2] == Limits(radius=4.0, tolerance=0.3, order=2, fewest=7)
 
 
 def test_the_search_radius_decides_what_is_found():

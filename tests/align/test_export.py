@@ -16,8 +16,8 @@ from reducer.align.together import align_exposures
 from reducer.astrometry.sky import plane_to_sky
 from reducer.fitsio import Disk, open_frame, read_chip
 from reducer.frame import tell_nobody
-from reducer.stack.blocks import output_grid, resampleToCommonFrame
 from reducer.stack.product import stack_header
+from reducer.steps.stacking import output_grid, resampleToCommonFrame
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_resampled_exposures_are_written_on_the_pixels_of_the_stack(tmp_path):
     after = resampleToCommonFrame(frames[:2], context)
     assert [frame.with_(aligned=None) for frame in after] == frames[:2]
     assert [frame.aligned.name for frame in after] == [f"{f.path.stem}_align.fits" for f in frames[:2]]
-    grid = output_grid(frames[:2], context)
+    grid = output_grid(frames[:2], 0.02)
     column, row = grid.to_pixel(np.zeros(1), np.zeros(1))
     for frame in after:
         path = frame.aligned

@@ -11,10 +11,10 @@ from reducer.align.together import align_exposures
 from reducer.errors import BadParameter
 from reducer.frame import Context, FrameRef, tell_nobody
 from reducer.photometry.width import half_width
-from reducer.stack.blocks import keep_sharp
 from reducer.stack.exposures import sharpness
 from reducer.stack.images import StarImage, _strehl_of, peak_of_perfect_image
 from reducer.stack.quality import EXPOSURE, outliers
+from reducer.steps.stacking import keep_sharp
 
 
 @pytest.mark.parametrize("fwhm", [3.2, 5.0, 36.0])
@@ -53,8 +53,8 @@ def frames_of(count):
 def test_wide_exposures_are_left_out_by_name_if_that_is_asked():
     images = [StarImage(width, 0.0, 0.2) for width in (9.0, 4.0, 4.2, np.nan)]
     told = []
-    context = Context(Path(), {"stackFrames": {"reject_fwhm": 1.5}}, notify=lambda event, **f: told.append(f))
-    kept, left = keep_sharp(frames_of(4), images, context)
+    context = Context(Path(), notify=lambda event, **f: told.append(f))
+    kept, left = keep_sharp(frames_of(4), images, 1.5, context)
     assert [frame.path.name for frame in kept] == ["S1.fits", "S2.fits", "S3.fits"]
     assert [fact["name"] for fact in told] == ["S0.fits"]
     assert kept[0].scale == 1.0 and kept[1].scale == pytest.approx(1.2 / 1.1)
@@ -63,9 +63,9 @@ def test_wide_exposures_are_left_out_by_name_if_that_is_asked():
 
 def test_all_exposures_are_kept_unless_asked_and_none_left_is_an_error():
     images = [StarImage(width, 0.0, 0.2) for width in (9.0, 4.0)]
-    assert len(keep_sharp(frames_of(2), images, Context(Path()))[0]) == 2
+    assert len(keep_sharp(frames_of(2), images, None, Context(Path()))[0]) == 2
     with pytest.raises(BadParameter, match="leaves no exposure"):
-        keep_sharp(frames_of(2), images, Context(Path(), {"stackFrames": {"reject_fwhm": 0.1}}))
+        keep_sharp(frames_of(2), images, 0.1, Context(Path()))
 
 
 def test_residuals_are_those_of_stars_not_of_a_fit_to_them(field):

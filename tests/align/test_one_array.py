@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from paper import PAPER, SCALE
+from paper import PAPER, SCALE, STACK_SCALE
 
 from reducer import instruments
 from reducer.align.grid import common_grid
@@ -72,7 +72,7 @@ def test_its_exposures_are_aligned_by_their_stars():
 
 def test_its_sky_has_a_level_and_two_slopes():
     geometries = [nominal_geometry(expose(number), TARGET) for number in range(4)]
-    points = lattice(common_grid(geometries, PAPER.stack_scale), 4)
+    points = lattice(common_grid(geometries, STACK_SCALE), 4)
     columns, rows = np.meshgrid(np.arange(float(points.width)), np.arange(float(points.height)))
     truth = np.array([[30.0, 0.1, -0.2], [-10.0, -0.1, 0.05], [0.0, 0.2, 0.1], [-20.0, -0.2, 0.05]])
     surveys = []

@@ -7,8 +7,7 @@ from true_night import make_night, name_of
 
 from reducer import dq
 from reducer.fitsio import read_chip
-from reducer.frame import Context
-from reducer.stack.blocks import output_grid
+from reducer.steps.stacking import output_grid
 
 #: Arcsec of the aperture that holds the star, and of the ring around it.
 RADIUS, RING = 2.6, (3.2, 4.6)
@@ -25,7 +24,7 @@ def check_standard(folder, seed):
     assert footprint_errors(night, frames).max() < 5 * 0.0197
     stack = night.stack(frames)
     chip = read_chip(stack, 0)
-    column, row = output_grid(frames, Context(folder)).to_pixel(*np.mean(places, axis=0))
+    column, row = output_grid(frames, 0.02).to_pixel(*np.mean(places, axis=0))
     total = light(chip, column, row, 0.02)
     assert total == pytest.approx(np.mean(fluxes), rel=0.01)
 

@@ -21,7 +21,7 @@ from reducer.photometry.transparency import (
     with_prior,
 )
 from reducer.sources.detection import SOURCE
-from reducer.steps.photometry import scaleCountsToReference
+from reducer.steps.flux_scale import scaleCountsToReference
 
 SIDE = 180
 

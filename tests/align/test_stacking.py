@@ -9,7 +9,6 @@ from reducer.align.layout import nominal_geometry
 from reducer.align.resample import KERNELS, STEPS, TAPS, Planes, kernel_table, resample_chip
 from reducer.astrometry.geometry import Inverse
 from reducer.frame import Chip
-from reducer.stack.blocks import sharpness_of
 from reducer.stack.combine import Rejection, Samples, combine
 from reducer.stack.levels import Level
 from reducer.stack.noise import (
@@ -23,6 +22,7 @@ from reducer.stack.noise import (
     share_table,
 )
 from reducer.stack.product import place_of
+from reducer.steps.stacking import sharpness_of
 
 
 def linear_map(scale, x0, y0, turn=0.0):

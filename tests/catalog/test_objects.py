@@ -141,10 +141,10 @@ def test_three_stars_of_the_field_tie_the_zeropoint_and_the_transparency(
     table, correction = objects
     _, _, places, magnitude = stack
     write_stars(tmp_path / "f.csv", places[:count], magnitude[:count])
-    context = Context(folder=tmp_path, parameters={"measureZeropoint": {"catalog": str(tmp_path / "f.csv")}})
+    context = Context(folder=tmp_path)
     frame = science()
     write_zeropoint(frame.header, Zeropoint(ZEROPOINT + 0.105, 26.1, 0.065, 1.1, {"photons": 0.01}))
-    found = find_zeropoint(table, correction.growth, frame, context)
+    found = find_zeropoint(table, correction.growth, frame, str(tmp_path / "f.csv"), context)
     if not tied:
         assert found.value == pytest.approx(ZEROPOINT + 0.105, abs=1e-3)
         assert found.transparency is None

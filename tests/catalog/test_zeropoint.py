@@ -8,8 +8,8 @@ from drawn_standard import EXTINCTION, TARGET, ZEROPOINT
 
 from reducer.astrometry.sky import LinearWcs
 from reducer.photometry.growth import measure_light
-from reducer.photometry.standard import measure_star, measureZeropoint
 from reducer.photometry.zeropoint import PARTS, read_zeropoint
+from reducer.steps.measure_zeropoint import measure_star, measureZeropoint
 
 
 def of_reference(transparencies, airmass):

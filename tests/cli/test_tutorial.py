@@ -18,7 +18,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from goafetch.report.products import read_provenance
-from reducer.parameters import STEPS
+from reducer.recipes import STEPS
 
 CHAPTER = Path(__file__).parents[2] / "docs" / "python_chapter.py"
 MASK = "bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"
@@ -167,7 +167,7 @@ def test_every_input_has_its_own_md5_and_every_step_its_times_and_parameters(
         assert len(steps) == len(story["steps"])
         assert all("" < row["timestamp_start"] <= row["timestamp_stop"] for row in story["steps"])
         for step, row in steps.items():
-            assert json.loads(row["args"]).keys() >= STEPS.get(step, {}).keys(), row
+            assert json.loads(row["args"]).keys() >= STEPS[step].parameters.keys(), row
         with fits.open(playground / f"{name}.fits") as file:
             history = list(file[0].header.get("HISTORY", ()))
             assert len(history) == len(set(history))

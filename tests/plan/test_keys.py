@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from goafetch.plan.keys import STEPS_OF, Facts, facts_of, product_key, what_changed
-from reducer.parameters import STEPS
+from goafetch.pipeline.stages import FLAT_RECIPE, FRAME_RECIPE, STACK_RECIPE, concerning
+from goafetch.plan.keys import Facts, facts_of, product_key, what_changed
+from reducer.recipes import STEPS
 
 BASE = {"inputs": {"a.fits": "1"}, "calibrations": {"flat": "2"}, "parameters": {}}
 
@@ -33,13 +34,18 @@ def test_a_key_follows_everything_that_a_product_is_made_from(changes: dict[str,
 
 
 def test_parameters_of_later_steps_do_not_concern_a_product() -> None:
-    assert key(parameters={"stackFrames": {"lsigma": 4.0}}) == key()
-    assert key("alignAndStack", parameters={"stackFrames": {"lsigma": 4.0}}) != key("alignAndStack")
+    chosen = {"stackFrames": {"lsigma": 4.0}, "addVAR": {"write_outputs": True}}
+    assert concerning(FLAT_RECIPE, chosen) == {}
+    assert set(concerning(FRAME_RECIPE, chosen)) == {"addVAR"}
+    assert set(concerning(STACK_RECIPE, chosen)) == {"stackFrames"}
 
 
 def test_every_step_that_has_parameters_concerns_some_product() -> None:
-    concerned = {step for steps in STEPS_OF.values() for step in steps}
-    assert set(STEPS) - concerned == {"makeBPM"}
+    chosen = {name: {"skip_primitive": True} for name in STEPS}
+    concerned = {
+        step for recipe in (FLAT_RECIPE, FRAME_RECIPE, STACK_RECIPE) for step in concerning(recipe, chosen)
+    }
+    assert {name for name, step in STEPS.items() if step.parameters} - concerned == {"makeBPM"}
 
 
 def test_what_changed_is_said_by_name() -> None:

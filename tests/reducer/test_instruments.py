@@ -16,10 +16,10 @@ from reducer.fitsio import open_frame, read_chip
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.headers.repairs import repair
+from reducer.masks import Place
 from reducer.photometry import nominal
 from reducer.run import run_recipe
 from reducer.steps.field import cell_places
-from reducer.steps.masks import Place
 from reducer.steps.prepare import prepare
 
 GSAOI = instruments.KNOWN["GSAOI"]

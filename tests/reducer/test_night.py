@@ -534,5 +534,10 @@ def test_switches_and_intermediate_products(flat: Path, tmp_path: Path) -> None:
     before = read_chip(open_frame(tmp_path / "S001_varAdded.fits"), 0)
     assert before.variance.min() > 0
     assert made[1].header["FLATIM"] == "none"
+    with_flat = Context(tmp_path, {"addVAR": {"write_outputs": True}}, flat=flat)
+    run_recipe(recipes.reduce_nostack, frames(paths), with_flat)
+    # It named the flat by which it was not divided yet.
+    early = open_frame(tmp_path / "S001_varAdded.fits").header
+    assert early["FLATIM"] == "none" and "FLATCORR" not in early
     with pytest.raises(BadInput):
         run_recipe(recipes.makeProcessedFlat, frames(paths), Context(tmp_path))

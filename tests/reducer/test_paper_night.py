@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from paper import PAPER, SCALE
+from paper import PAPER, SCALE, STACK_SCALE
 from raw_exposure import TARGET, primary_header
 
 from reducer import instruments
@@ -88,4 +88,4 @@ def test_raw_frames_become_a_stack_by_the_instruments_own_facts(
     light = objects["FLUX_APER"][nearest, 0] / STARS[:, 2]
     assert np.abs(light - 1.0).max() < 0.05
     assert np.abs(np.median(light) - 1.0) < 0.015
-    assert stack.chips[0]["CD2_2"] * 3600 == pytest.approx(PAPER.stack_scale)
+    assert stack.chips[0]["CD2_2"] * 3600 == pytest.approx(STACK_SCALE)

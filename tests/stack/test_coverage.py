@@ -14,7 +14,7 @@ from reducer.astrometry.geometry import ChipRegion, Geometry
 from reducer.frame import Chip, Context, FrameRef
 from reducer.instruments import KNOWN
 from reducer.stack.bands import Share, make_share
-from reducer.stack.blocks import rejection_of
+from reducer.stack.combine import Rejection
 from reducer.stack.exposures import prepare_exposures
 from reducer.stack.images import StarImage
 
@@ -64,8 +64,8 @@ def stack(tmp_path_factory):
     context = Context(tmp_path_factory.mktemp("stack"), files=files)
     grid = common_grid([frame.geometry for frame in frames], 0.02)
     exposures = prepare_exposures(frames, [StarImage(4.3, 0.0, 0.3)] * 9, grid, "keys6", context)
-    rejection, operation = rejection_of(exposures, context)
-    share = Share(files, exposures, grid.width, 0, grid.height, rejection, operation, "keys6", 10**9)
+    rejection = Rejection(high=5.0)
+    share = Share(files, exposures, grid.width, 0, grid.height, rejection, "mean", "keys6", 10**9)
     part = make_share(share)
     return part, np.rint(part.exposure / 60.0).astype(int), grid
 

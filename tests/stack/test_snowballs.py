@@ -15,7 +15,7 @@ from reducer.frame import Chip, Context, FrameRef
 from reducer.instruments import KNOWN
 from reducer.sources.detection import detect_sources
 from reducer.stack.bands import Share, make_share
-from reducer.stack.blocks import rejection_of
+from reducer.stack.combine import Rejection
 from reducer.stack.exposures import prepare_exposures
 from reducer.stack.images import StarImage
 from reducer.stack.snowballs import find_snowballs, hide_snowballs, radius_of
@@ -76,8 +76,8 @@ def stack_of(folder, ball, rejected=True):
     context = Context(folder, files=Files({frame.path.name: chip for frame, chip in made}))
     grid = common_grid([frame.geometry for frame in frames], 0.02)
     exposures = prepare_exposures(frames, [StarImage(4.3, 0.0, 0.3)] * 5, grid, "keys6", context)
-    rejection, operation = rejection_of(exposures, context)
-    share = Share(context.files, exposures, grid.width, 0, grid.height, rejection, operation, "keys6", 10**9)
+    rejection = Rejection(high=5.0)
+    share = Share(context.files, exposures, grid.width, 0, grid.height, rejection, "mean", "keys6", 10**9)
     found = find_snowballs(frames, [frame.geometry for frame in frames], context)
     return make_share(share), grid, found, frames[0].geometry
 

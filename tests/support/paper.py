@@ -12,8 +12,8 @@ from reducer.astrometry.sky import Site
 from reducer.instruments import KNOWN
 from reducer.instruments.base import Array, Levels
 
-#: Arcsec per pixel.
-SCALE = 0.1
+#: Arcsec per pixel, and per pixel of a stack.
+SCALE, STACK_SCALE = 0.1, 0.08
 
 PAPER = replace(
     KNOWN["GSAOI"],
@@ -28,7 +28,7 @@ PAPER = replace(
         reference_scale=SCALE,
     ),
     site=Site(0.0, 0.0, 2e-4),
-    stack_scale=0.08,
+    defaults={("resampleToCommonFrame", "pixel_scale"): STACK_SCALE},
     filters={},
     aliases={},
     coadds_are_summed=True,

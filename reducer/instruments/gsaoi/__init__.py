@@ -57,7 +57,7 @@ GSAOI = Instrument(
     field=Field(_maps(), (-5.8, -5.5), side=85.0, half_width=43.5, area=7000.0, reference_scale=0.0197),
     site=CERRO_PACHON,
     pupil=(7.9, 1.2),  # gemini.edu, telescope
-    stack_scale=0.02,  # as DRAGONS makes it
+    defaults={("resampleToCommonFrame", "pixel_scale"): 0.02},  # as DRAGONS makes it
     filters=_filters(),
     aliases=_FILTERS["aliases"],
     lit_alone=frozenset({"Z", "J", "HeI1083", "PaG", "PaB", "Jcont", "Hcont"}),

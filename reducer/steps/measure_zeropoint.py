@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from reducer import dq, parameters
+from reducer import dq
 from reducer.align.layout import is_stack
 from reducer.astrometry.sky import Position, sky_to_plane
 from reducer.errors import BadInput
@@ -19,9 +20,9 @@ from reducer.photometry.growth import Light, measure_light
 from reducer.photometry.standards import Magnitude, Star, find_magnitude, published, read_standards
 from reducer.photometry.zeropoint import Zeropoint, read_zeropoint, remove_zeropoint, write_zeropoint
 from reducer.sources.detection import AT_EDGE, IS_SATURATED, NOT_CENTRED, ON_BAD_PIXEL, TOO_SHARP
+from reducer.step import step
 from reducer.types import F64, Table
 
-STEP = "measureZeropoint"
 #: Arcsec about the target's place within which the brightest source is the standard.
 SEARCH = 12.0
 #: The part of the star's light that a neighbour within a FWHM may have.
@@ -43,7 +44,16 @@ class Measure:
     factor: float
 
 
-def measureZeropoint(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+@step(skippable=True)
+def measureZeropoint(
+    frames: Sequence[FrameRef],
+    context: Context,
+    *,
+    standards: Annotated[str | None, "file with magnitudes of standards"] = None,
+    archive: Annotated[str | None, "file with the archive's magnitudes of standards"] = None,
+    catalog: Annotated[str | None, "file with magnitudes of stars of the field"] = None,
+    standard: Annotated[str | None, "the standard's stack, whose zeropoint holds"] = None,
+) -> list[FrameRef]:
     """Give the first of scaled exposures, whose flux scale is the stack's, the keywords of its zeropoint.
 
     Exposures of a standard star are measured on that star; others take the zeropoint at airmass 0 of the
@@ -54,9 +64,11 @@ def measureZeropoint(frames: Sequence[FrameRef], context: Context) -> list[Frame
         return list(frames)
     header = frames[0].header.copy()
     remove_zeropoint(header)
-    found = _from_star(frames, facts, context) if facts.observation_class != "science" else None
-    if found is None or isinstance(found, str):
-        found = _carried_over(facts, context) or found
+    found: Zeropoint | str | None = None
+    if facts.observation_class != "science":
+        found = _from_star(frames, facts, _listed(facts, standards, archive, catalog), context)
+    if standard and not isinstance(found, Zeropoint):
+        found = _carried_over(facts, Path(standard), context)
     if isinstance(found, Zeropoint):
         write_zeropoint(header, found)
         _tell(found, facts, context)
@@ -80,9 +92,10 @@ def _tell(found: Zeropoint, facts: Descriptors, context: Context) -> None:
 # --- a standard's exposures -------------------------------------------------------------------------------
 
 
-def _from_star(frames: Sequence[FrameRef], facts: Descriptors, context: Context) -> Zeropoint | str:
+def _from_star(
+    frames: Sequence[FrameRef], facts: Descriptors, magnitude: Magnitude | None, context: Context
+) -> Zeropoint | str:
     """The zeropoint of a standard's exposures, or what is missing."""
-    magnitude = _listed(facts, context)
     if magnitude is None:
         where = f"{facts.target_ra:.4f} {facts.target_dec:+.4f}" if facts.target_ra is not None else "unknown"
         return (
@@ -106,28 +119,28 @@ def _from_star(frames: Sequence[FrameRef], facts: Descriptors, context: Context)
     return combine_measures(measures, magnitude, nominal.extinction(facts), frames[0])
 
 
-def _listed(facts: Descriptors, context: Context) -> Magnitude | None:
+def _listed(
+    facts: Descriptors, standards: str | None, archive: str | None, catalog: str | None
+) -> Magnitude | None:
     """The standard's magnitude by the first table that has it: user's, published, the archive's, 2MASS."""
-    for stars, by_name in _tables(context):
+    for stars, by_name in _tables(standards, archive, catalog):
         found = find_magnitude(stars, facts, by_name)
         if found is not None:
             return found
     return None
 
 
-def _tables(context: Context) -> Iterator[tuple[Sequence[Star], bool]]:
+def _tables(
+    standards: str | None, archive: str | None, catalog: str | None
+) -> Iterator[tuple[Sequence[Star], bool]]:
     """Tables of standards in order of trust, and whether a star's name alone identifies it there."""
-    for name, source, by_name in (
-        ("standards", "", True),
-        ("", "", False),
-        ("archive", "the archive's phot_standards", False),
-        ("catalog", "", False),
-    ):
-        path = parameters.value(context, STEP, name) if name else None
-        if path:
-            yield read_standards(Path(path), source), by_name
-        elif not name:
-            yield published(), by_name
+    if standards:
+        yield read_standards(Path(standards)), True
+    yield published(), False
+    if archive:
+        yield read_standards(Path(archive), "the archive's phot_standards"), False
+    if catalog:
+        yield read_standards(Path(catalog)), False
 
 
 def _pick(frame: FrameRef, target: Position) -> tuple[int, Table, Table] | str:
@@ -229,14 +242,11 @@ def _mean_error(errors: Sequence[float], total: F64) -> float:
 # --- other exposures ---------------------------------------------------------------------------------------
 
 
-def _carried_over(facts: Descriptors, context: Context) -> Zeropoint | str | None:
+def _carried_over(facts: Descriptors, stack: Path, context: Context) -> Zeropoint | str:
     """The zeropoint at airmass 0 of a standard's stack, at these exposures' airmass."""
-    path = parameters.value(context, STEP, "standard")
-    if not path:
-        return None
-    found = read_zeropoint(context.disk.open_frame(Path(path)).header)
+    found = read_zeropoint(context.disk.open_frame(stack).header)
     if found is None:
-        return f"the standard's stack {Path(path).name} has no zeropoint"
+        return f"the standard's stack {stack.name} has no zeropoint"
     airmass = facts.scale_airmass
     if airmass is None or not np.isfinite(found.airmass):
         return "the airmass of the standard or of the target is not in the headers"

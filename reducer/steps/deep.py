@@ -8,16 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from reducer.align.grid import Grid
-from reducer.align.together import adjustWCSToReference
 from reducer.frame import Context, FrameRef
 from reducer.region import region
 from reducer.sky.blocks import Packed, block_means, pack
 from reducer.sky.objects import BLOCK, Bool, find_objects
-from reducer.stack.blocks import output_grid, stackFrames
+from reducer.step import step
 from reducer.steps.detect import detectSources
-from reducer.steps.photometry import scaleCountsToReference
+from reducer.steps.flux_scale import scaleCountsToReference
+from reducer.steps.relative_alignment import adjustWCSToReference
+from reducer.steps.stacking import output_grid, resampleToCommonFrame, stackFrames
 
 
+@step()
 def maskFromStack(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Go back to the flat-fielded frames, each with the objects of a first stack as ``hidden``.
 
@@ -29,7 +31,7 @@ def maskFromStack(frames: Sequence[FrameRef], context: Context) -> list[FrameRef
     # The stars are where the first stack shows them, also where the target moves.
     aligned = adjustWCSToReference(detectSources(objects, inner), inner)
     scaled = [frame.with_(drift=None) for frame in scaleCountsToReference(aligned, inner)]
-    grid = output_grid(scaled, inner)
+    grid = output_grid(scaled, **resampleToCommonFrame.chosen(scaled, inner))
     (stack,) = stackFrames(scaled, inner)
     image = context.disk.read_chip(stack, 0, variance=False)
     light = find_objects(*block_means(image.data, image.mask), local=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 
-from reducer import parameters
 from reducer.align.grid import Grid, common_grid
 from reducer.align.moving import on_target
 from reducer.align.resample import Planes, resample_chip
@@ -16,6 +17,7 @@ from reducer.align.residuals import residual_table
 from reducer.astrometry.geometry import Geometry
 from reducer.errors import BadParameter
 from reducer.frame import Chip, Context, Files, FrameRef
+from reducer.products import STACK
 from reducer.provenance import Target, plan_product
 from reducer.sources.detection import BLURRED_FWHM
 from reducer.stack.bands import Share
@@ -26,6 +28,8 @@ from reducer.stack.parts import Parts, write_part
 from reducer.stack.product import levels_of, stack_header, write_stack
 from reducer.stack.quality import leave_out_spoilt
 from reducer.stack.sources import Stack, find_sources
+from reducer.step import step
+from reducer.steps.measure_zeropoint import measureZeropoint
 
 #: Rows of the stack that one task makes.
 SHARE = 256
@@ -33,48 +37,88 @@ SHARE = 256
 KERNEL = "keys6"
 
 
-def resampleToCommonFrame(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+@step(suffix="_align", skippable=True)
+def resampleToCommonFrame(
+    frames: Sequence[FrameRef],
+    context: Context,
+    *,
+    pixel_scale: Annotated[float | None, "size of an output pixel", "arcsec"] = None,
+    pa: Annotated[float, "position angle of the output", "degree"] = 0.0,
+) -> list[FrameRef]:
     """Check that all frames are aligned and say on which pixels ``stackFrames`` will lay them.
 
     The resampling for the stack is done block by block within ``stackFrames``, so that no resampled frame
     need be held; ``pixel_scale`` and ``pa`` of this step are what it obeys. ``write_outputs`` writes each
     frame on these pixels besides, as does stackFrames:skip_primitive, which ends with them.
     """
-    grid = output_grid(frames, context)
+    grid = output_grid(frames, pixel_scale, pa)
     size = f"{grid.width} x {grid.height} pixels of {grid.scale:g} arcsec, position angle {grid.angle:g}"
     context.notify("decision", what=f"the stack has {size}", reason="it holds every exposure")
+    asked = resampleToCommonFrame.is_asked("write_outputs", context)
+    if not asked and not stackFrames.is_asked("skip_primitive", context):
+        return list(frames)
     written = write_aligned(on_target(frames), grid, KERNEL, context)
-    return [frame.with_(aligned=placed.aligned) for frame, placed in zip(frames, written, strict=True)]
+    return [frame.with_(aligned=path) for frame, path in zip(frames, written, strict=True)]
 
 
-def output_grid(frames: Sequence[FrameRef], context: Context) -> Grid:
-    """The stack's pixels for aligned frames and the user's ``pixel_scale`` and ``pa``."""
-    scale = parameters.value(context, "resampleToCommonFrame", "pixel_scale")
-    angle = parameters.value(context, "resampleToCommonFrame", "pa") or 0.0
-    scale = float(scale or frames[0].instrument.stack_scale)
-    return common_grid([geometry_of(frame) for frame in on_target(frames)], scale, float(angle))
+def output_grid(frames: Sequence[FrameRef], pixel_scale: float | None = None, pa: float = 0.0) -> Grid:
+    """The stack's pixels for aligned frames: their size in arcsec, and their position angle in degrees."""
+    geometries = [geometry_of(frame) for frame in on_target(frames)]
+    return common_grid(geometries, pixel_scale or geometries[0].pixel, pa)
 
 
-def stackFrames(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+@step(suffix=STACK, skippable=True)
+def stackFrames(
+    frames: Sequence[FrameRef],
+    context: Context,
+    *,
+    operation: Annotated[
+        Literal["wtmean", "mean", "median"], "how values are combined; wtmean alone weighs the exposures"
+    ] = "wtmean",
+    reject_method: Annotated[
+        Literal["none", "sigclip", "minmax"], "how deviating values are found"
+    ] = "sigclip",
+    lsigma: Annotated[float, "rejection below", "sigma"] = 5.0,
+    hsigma: Annotated[float, "rejection above", "sigma"] = 5.0,
+    nlow: Annotated[int, "lowest values left out (minmax)"] = 0,
+    nhigh: Annotated[int, "highest values left out (minmax)"] = 0,
+    reject_fwhm: Annotated[
+        float | None, "leave out exposures whose FWHM is this many times the median"
+    ] = None,
+    fill: Annotated[float, "value of SCI and VAR where there are no data"] = math.nan,
+) -> list[FrameRef]:
     """Combine aligned, scaled frames into one `_image`, named after the first of them."""
     frames, images = leave_out_spoilt(frames, measure_images(frames, context), context)
-    frames, images = keep_sharp(frames, images, context)
-    grid = output_grid(frames, context)
+    frames, images = keep_sharp(frames, images, reject_fwhm, context)
+    grid = output_grid(frames, **resampleToCommonFrame.chosen(frames, context))
     exposures = prepare_exposures(on_target(frames), images, grid, KERNEL, context)
-    stack = combine_exposures(exposures, grid, context)
-    return [write_stack(stack, exposures, grid, KERNEL, residual_table(frames, grid), context)]
+    if operation != "wtmean":
+        exposures = tuple(replace(each, weights=np.sign(each.weights)) for each in exposures)
+    rejection = Rejection(
+        "noise" if reject_method == "sigclip" else reject_method,
+        lsigma,
+        hsigma,
+        sharpness_of([exposure.width for exposure in exposures]),
+        max(exposure.width for exposure in exposures) > BLURRED_FWHM,
+        nlow,
+        nhigh,
+    )
+    how = "median" if operation == "median" else "mean"
+    stack = combine_exposures(exposures, grid, rejection, how, context)
+    catalog = measureZeropoint.chosen(frames, context)["catalog"]
+    residuals = residual_table(frames, grid)
+    return [write_stack(stack, exposures, grid, KERNEL, residuals, fill, catalog, context)]
 
 
 def keep_sharp(
-    frames: Sequence[FrameRef], images: Sequence[StarImage], context: Context
+    frames: Sequence[FrameRef], images: Sequence[StarImage], factor: float | None, context: Context
 ) -> tuple[list[FrameRef], list[StarImage]]:
-    """Leave out, by name, frames whose FWHM is more than ``reject_fwhm`` times the median, if that is set.
+    """Leave out, by name, frames whose FWHM is more than ``factor`` times the median, if that is set.
 
     The first that is kept becomes the reference of the stack's fluxes.
     """
-    factor = parameters.value(context, "stackFrames", "reject_fwhm")
     widths = known_widths(images)
-    limit = np.inf if factor is None else float(factor) * float(np.median(widths))
+    limit = np.inf if factor is None else factor * float(np.median(widths))
     kept = [number for number, width in enumerate(widths) if width <= limit]
     for number in sorted(set(range(len(frames))) - set(kept)):
         times = widths[number] / np.median(widths)
@@ -87,9 +131,10 @@ def keep_sharp(
     return rescaled, [images[number] for number in kept]
 
 
-def combine_exposures(exposures: tuple[Exposure, ...], grid: Grid, context: Context) -> Stack:
+def combine_exposures(
+    exposures: tuple[Exposure, ...], grid: Grid, rejection: Rejection, operation: str, context: Context
+) -> Stack:
     """Make all rows, in worker processes where there are any, and find the sources."""
-    rejection, operation = rejection_of(exposures, context)
     first_rows = range(0, grid.height, SHARE)
     shares = [
         Share(context.disk, exposures, grid.width, first, min(SHARE, grid.height - first),
@@ -105,25 +150,6 @@ def combine_exposures(exposures: tuple[Exposure, ...], grid: Grid, context: Cont
         header[key] = level
     parts = Parts(context.disk, tuple(paths), SHARE, grid.height, grid.width, header)
     return find_sources(parts, context)
-
-
-def rejection_of(exposures: Sequence[Exposure], context: Context) -> tuple[Rejection, str]:
-    """What the user's parameters of ``stackFrames`` ask for."""
-
-    def value(name: str) -> Any:
-        return parameters.value(context, "stackFrames", name)
-
-    method = {"sigclip": "noise"}.get(value("reject_method"), value("reject_method"))
-    rejection = Rejection(
-        method=method,
-        low=float(value("lsigma")),
-        high=float(value("hsigma")),
-        sharpness=sharpness_of([exposure.width for exposure in exposures]),
-        blurred=max(exposure.width for exposure in exposures) > BLURRED_FWHM,
-        nlow=value("nlow"),
-        nhigh=value("nhigh"),
-    )
-    return rejection, "median" if value("operation") == "median" else "mean"
 
 
 def sharpness_of(widths: Sequence[float]) -> float:
@@ -152,24 +178,19 @@ class Work:
     target: Target
 
 
-def write_aligned(frames: Sequence[FrameRef], grid: Grid, kernel: str, context: Context) -> list[FrameRef]:
-    """Write `_align` of every frame if ``write_outputs`` asks for it, or if they are not to be stacked.
-
-    On the stack's pixels and per pixel of its size, neither scaled nor levelled, with variance and mask.
-    """
-    asked = parameters.value(context, "resampleToCommonFrame", "write_outputs")
-    if not asked and not parameters.value(context, "stackFrames", "skip_primitive"):
-        return list(frames)
+def write_aligned(frames: Sequence[FrameRef], grid: Grid, kernel: str, context: Context) -> list[Path]:
+    """Write `_align` of every frame: on the stack's pixels and per pixel of its size, neither scaled nor
+    levelled, with variance and mask."""
     works = []
     for frame in frames:
-        target = plan_product(context, frame, "_align", [frame], stamps=("ALIGN",))
+        target = plan_product(context, frame, resampleToCommonFrame.suffix, [frame], stamps=("ALIGN",))
         bare = frame.with_(sources=())
         works.append(Work(context.disk, bare, geometry_of(frame), grid, kernel, target))
     for _ in context.map(_write_exposure, works):
         pass
     for work in works:
         context.notify("made", path=work.target.path)
-    return [frame.with_(aligned=work.target.path) for frame, work in zip(frames, works, strict=True)]
+    return [work.target.path for work in works]
 
 
 def _write_exposure(work: Work) -> None:

@@ -13,6 +13,7 @@ from reducer.frame import Context, FrameRef
 from reducer.photometry.lightmap import map_light, sky_lattice
 from reducer.photometry.transparency import USUAL_CHANGE, Transparency, compare_transparencies
 from reducer.sources.detection import is_blurred
+from reducer.step import step
 
 #: Transparency further than this from the other exposures' is warned about.
 CLOUDY = 0.7
@@ -20,6 +21,7 @@ CLOUDY = 0.7
 BLURRED = 1.5
 
 
+@step(skippable=True)
 def scaleCountsToReference(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Give each aligned frame the factor that brings its light to what it is in the first frame.
 

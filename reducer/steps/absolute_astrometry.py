@@ -1,0 +1,81 @@
+"""The step that ties aligned exposures to a catalogue of stars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from reducer.align.absolute import FOR_ROTATION, HIGHEST, Tie, tie_to, tied
+from reducer.align.export import write_if_asked
+from reducer.align.layout import is_stack, rotation_error
+from reducer.align.references import read_references
+from reducer.align.together import Limits
+from reducer.frame import Context, FrameRef
+from reducer.headers.descriptors import describe
+from reducer.step import step
+
+
+@step(suffix="_astrometryCorrected", skippable=True)
+def determineAstrometricSolution(
+    frames: Sequence[FrameRef],
+    context: Context,
+    *,
+    catalog: Annotated[str | None, "file with the positions of reference stars"] = None,
+    first_pass: Annotated[float, "search radius for shifts", "arcsec"] = 10.0,
+    final: Annotated[float, "matching radius", "arcsec"] = 0.2,
+    min_matches: Annotated[int | None, "fewest reference stars to go on with"] = None,
+    order: Annotated[int, "highest order of the polynomial"] = HIGHEST,
+) -> list[FrameRef]:
+    """Shift and bend all aligned frames together onto the catalogue that the step is given, if any."""
+    limits = Limits(first_pass, final, order, min_matches or 1)
+    placed = tie_frames(frames, catalog, limits, context)
+    write_if_asked(placed, determineAstrometricSolution, context)
+    return placed
+
+
+def tie_frames(
+    frames: Sequence[FrameRef], catalog: str | None, limits: Limits, context: Context
+) -> list[FrameRef]:
+    """The frames with their geometries laid on the catalogue; as they are if none is there or matches."""
+    if not catalog or catalog.lower() == "none":
+        context.notify("info", text="no catalogue: the headers' pointing stands, good to some 0.3 arcsec")
+        return _by_headers(frames, context)
+    when = describe(frames[0].header, frames[0].chips).ut_datetime
+    epoch = 2000.0 if when is None else when.year + (when.timetuple().tm_yday - 1) / 365.25
+    references = read_references(Path(catalog), epoch)
+    tie = tie_to(frames, references, limits, context)
+    if tie is None:
+        return _by_headers(frames, context)
+    _tell(tie, references.name, context)
+    placed = [tied(frame, tie, references) for frame in frames]
+    return placed if tie.stars >= FOR_ROTATION else _by_headers(placed, context)
+
+
+def _by_headers(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """The frames, each with what its headers' rotation is good to, which no catalogue has told."""
+    if is_stack(frames[0]):
+        return list(frames)
+    errors = [rotation_error(frame) for frame in frames]
+    text = f"the rotation is that of the headers, good to some {np.median(errors):.2f} degree"
+    context.notify("info", text=text)
+    headers = [frame.header.copy() for frame in frames]
+    for header, error in zip(headers, errors, strict=True):
+        header["ROTERR"] = round(error, 3)
+    return [frame.with_(header=header) for frame, header in zip(frames, headers, strict=True)]
+
+
+def _tell(tie: Tie, name: str, context: Context) -> None:
+    said = f"{tie.stars} stars of {name}, rms {tie.rms * 1e3:.1f} mas per axis"
+    if tie.turn:
+        said += f", turned by {np.degrees(tie.turn):+.2f} degree"
+    if tie.is_far:
+        text = f"far above its errors of {tie.error * 1e3:.1f} mas: positions are less sure than it says"
+        context.notify("warning", text=f"placed by {said}, {text}")
+    elif tie.stars < FOR_ROTATION:
+        text = "nothing tells whether it is the right one" if tie.stars == 1 else "the shift alone is theirs"
+        context.notify("warning", text=f"placed by {tie.stars} of the stars of {name}: {text}")
+    else:
+        context.notify("decision", what=f"positions are those of {name}", reason=said)
