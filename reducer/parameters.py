@@ -22,7 +22,7 @@ def parse(pairs: Iterable[tuple[str, Any]], recipe: Recipe = ()) -> dict[str, di
     found: dict[str, dict[str, Any]] = {}
     for name, given in pairs:
         step, colon, parameter = name.rpartition(":")
-        for each in [_known(step, steps, "step")] if colon else _steps_with(parameter, steps):
+        for each in [known_name(step, steps, "step")] if colon else _steps_with(parameter, steps):
             wanted = _parameter_of(steps[each], parameter, steps)
             found.setdefault(each, {})[wanted] = _read(steps[each], wanted, given)
     return found
@@ -33,11 +33,8 @@ def as_pairs(chosen: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Any]]:
     return [(f"{step}:{name}", value) for step, each in chosen.items() for name, value in each.items()]
 
 
-def _plain(name: str) -> str:
-    return name.replace("_", "").strip().lower()
-
-
-def _known(name: str, known: Iterable[str], what: str) -> str:
+def known_name(name: str, known: Iterable[str], what: str) -> str:
+    """The name that is meant, in any case; BadParameter, with the likeliest, for one that is not known."""
     choices = {_plain(candidate): candidate for candidate in known}
     if _plain(name) in choices:
         return choices[_plain(name)]
@@ -46,11 +43,15 @@ def _known(name: str, known: Iterable[str], what: str) -> str:
     raise BadParameter(f"no {what} is called '{name}'", f"one of {', '.join(choices.values())}", hint)
 
 
+def _plain(name: str) -> str:
+    return name.replace("_", "").strip().lower()
+
+
 def _parameter_of(step: Step, name: str, steps: Mapping[str, Step]) -> str:
     """A parameter's own name; BadParameter, too, where a step cannot be left out, or has nothing to write."""
     common = {"skip_primitive": f"{step.name} cannot be left out: what follows needs what it does",
               "write_outputs": f"{step.name} makes no file of its own"}  # fmt: skip
-    wanted = _known(name, {**step.parameters, **common}, f"parameter of {step.name}")
+    wanted = known_name(name, {**step.parameters, **common}, f"parameter of {step.name}")
     if wanted not in step.known:
         others = ", ".join(each.name for each in steps.values() if wanted in each.known)
         raise BadParameter(f"{step.name}:{wanted}: {common[wanted]}", f"one of {others}")

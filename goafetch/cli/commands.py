@@ -53,6 +53,7 @@ def _register() -> None:
         run,
         search,
         showd,
+        showpars,
         tutorial,
         typewalk,
         unpack,
@@ -68,6 +69,7 @@ def _register() -> None:
     app.command("disco")(reduce.disco)
     app.command("dataselect")(dataselect.dataselect)
     app.command("showd")(showd.showd)
+    app.command("showpars")(showpars.showpars)
     app.command("typewalk")(typewalk.typewalk)
     app.add_typer(caldb.app, name="caldb")
     app.command("tutorial")(tutorial.tutorial)
