@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from reducer.step import Step, steps_of
 from reducer.steps.absolute_astrometry import determineAstrometricSolution
@@ -19,7 +19,7 @@ from reducer.steps.separate import associateSky, leaveOutSkies, separateSky
 from reducer.steps.sky import skyCorrect
 from reducer.steps.stacking import resampleToCommonFrame, stackFrames
 
-Recipe = tuple[Step, ...]
+Recipe = Sequence[Step]
 
 makeProcessedFlat: Recipe = (prepare, makeFlat)
 makeProcessedBPM: Recipe = (prepare, makeBPM)

@@ -12,10 +12,10 @@ from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT, Match, NoMatch
 from calstore.store import CalStore
 from goafetch.api import cal_service, logutils
 from goafetch.api.files import expand
-from goafetch.api.recipes import find_recipe, recipe_file
 from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Decided, Notify, listener, silent
 from goafetch.pipeline.cache import keep_as_calibration, stored_calibrations
+from goafetch.pipeline.find_recipe import find_recipe, recipe_file
 from goafetch.plan.previous import previous_flat
 from goafetch.plan.translate import calibration_of, kind_of, need_of
 from reducer.headers.same import exposure_name

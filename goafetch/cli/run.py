@@ -62,6 +62,12 @@ def run(
     parameters: Parameters = None,
     verify: Annotated[bool, typer.Option("--verify", help="Hash every file again.")] = False,
     keep: Annotated[list[str] | None, typer.Option(metavar="STEP", help="Keep what a step made.")] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE.py:NAME", help="For the stages that make what its steps do. Repeatable."
+        ),
+    ] = None,
     workers: Workers = None,
     memory: Memory = None,
     cluster: Cluster = None,
@@ -93,6 +99,7 @@ def run(
         "parameters": parameters or (),
         "verify": verify,
         "keep": keep or (),
+        "recipe": recipe or (),
         "workers": workers,
         "memory": memory,
         "cluster": cluster,

@@ -17,6 +17,7 @@ from goafetch.events import Decided, Event, Notify, Planned, Refusal, StageBegun
 from goafetch.pipeline.cache import Cache, add_to_store, store_of, stored_calibrations
 from goafetch.pipeline.catalogues import Choices, References
 from goafetch.pipeline.execute import execute, foresee, noted
+from goafetch.pipeline.find_recipe import USUAL, StageRecipe, recipes_of_stages
 from goafetch.pipeline.folder import check_folder, is_workspace, take_folder
 from goafetch.pipeline.log import logged
 from goafetch.pipeline.resources import InThisProcess, check_cluster, note_compiled, open_pool, share_of
@@ -53,6 +54,7 @@ class Request:
     catalog: str | Path = "auto"
     phot_catalog: str | Path = "auto"
     standards: str | Path | None = None
+    recipes: Mapping[str, StageRecipe] = field(default_factory=lambda: USUAL)
 
     @property
     def choices(self) -> Choices:
@@ -100,8 +102,9 @@ def run(
 
     ``date``: UTC 'YYYYMMDD' or 'YYYYMMDD-YYYYMMDD'; ``night``: the date in file names; ``object``,
     ``filter``: only these. ``parameters``: 'step:name=value' texts, or a mapping of 'step:name' to values.
-    ``keep``: steps whose frames stay. ``dry_run``: only say what would be done; ``verify``: hash every file
-    again.
+    ``keep``: steps whose frames stay. ``recipe``: a name or 'FILE.py:NAME', or several, each for the
+    stages (flats, frames, stacks) that make what its steps do. ``dry_run``: only say what would be done;
+    ``verify``: hash every file again.
     ``memory``: bytes, or a text such as '1500M'. ``cluster``: address of a dask scheduler, or 'local' (from
     a script of your own, below ``if __name__ == "__main__":``).
     ``catalog``: what positions are tied to, 'auto' (Gaia, else 2MASS), 'gaia', '2mass', 'none' or a file;
@@ -123,17 +126,20 @@ def make_request(
     into: str | Path | None = None,
     parameters: Iterable[str] | Mapping[str, Any] = (),
     keep: Iterable[str] = (),
+    recipe: str | Sequence[str] = (),
     **choices: Any,
 ) -> Request:
     """A request from what a user gives; ``choices`` are the other fields of Request."""
+    recipes = recipes_of_stages([recipe] if isinstance(recipe, str) else recipe) if recipe else USUAL
     pairs = list(parameters.items() if isinstance(parameters, Mapping) else map(_split, parameters))
     pairs += [(f"{step}:write_outputs", True) for step in keep]
     chosen = {}
     if pairs:  # what declares them imports all that reduces
         from reducer.parameters import parse
 
-        chosen = parse(pairs)
-    return Request(str(target), into=Path(into) if into else None, parameters=chosen, **choices)
+        chosen = parse(pairs, [step for each in recipes.values() for step in each.own])
+    into = Path(into) if into else None
+    return Request(str(target), into=into, parameters=chosen, recipes=recipes, **choices)
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -192,7 +198,7 @@ class Begun:
     def tools(self, pool: WorkspacePool, memory: int = TASK_MEMORY) -> Tools:
         """What its stages work with."""
         cache = Cache(self.workspace, pool)
-        return Tools(self.workspace, pool, cache, self.request.parameters, memory)
+        return Tools(self.workspace, pool, cache, self.request.parameters, memory, self.request.recipes)
 
     def report(
         self, plan: Plan, outcomes: Sequence[Outcome], fetched: RawFiles | None, seconds: float = 0.0

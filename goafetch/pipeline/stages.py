@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from goafetch.errors import GoafetchError
 from goafetch.events import Decided, Event, Made, Notify, Refusal, Reused, listener
 from goafetch.pipeline.cache import Cache, keep_as_calibration, of_frame
 from goafetch.pipeline.catalogues import Given
+from goafetch.pipeline.find_recipe import FLATS, FRAMES, STACKS, USUAL, Parameters, StageRecipe
 from goafetch.plan.decide import promise
 from goafetch.plan.keys import facts_of, what_changed
 from goafetch.plan.model import FLAT, Group, Stack
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from goafetch.engine.pool import WorkspacePool
     from goafetch.report.drawing.parts import Parts
 
-Parameters = Mapping[str, Mapping[str, Any]]
-
-FLAT_RECIPE, FRAME_RECIPE, STACK_RECIPE = "makeProcessedFlat", "reduce_nostack", "alignAndStack"
 MADE, REUSED, REFUSED, SKY = "made", "reused", "refused", "sky"
 #: Of a rehearsal.
 TO_BE_MADE, CURRENT = "to be made", "current"
@@ -39,13 +37,14 @@ TASK_MEMORY = 300_000_000
 @dataclass(frozen=True)
 class Tools:
     """What every stage of a run works with: folders, workers, what is known of products, the user's
-    parameters, and bytes for the pixels of one task."""
+    parameters, bytes for the pixels of one task, and the stages' recipes."""
 
     workspace: Workspace
     pool: WorkspacePool
     cache: Cache
     parameters: Parameters
     memory: int = TASK_MEMORY
+    recipes: Mapping[str, StageRecipe] = field(default_factory=lambda: USUAL)
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def make_flat(
         notify(Reused(product))
     else:
         previous = previous_flat(promise(group, tools.workspace.playground), stored)
-        (made,) = _run(FLAT_RECIPE, group.frames, tools, notify, key, bpm=group.bpm, flat=previous)
+        (made,) = _run(FLATS, group.frames, tools, notify, key, bpm=group.bpm, flat=previous)
         # It is called after its first frame; where that was left out, still by the name that was planned.
         made.replace(product)
         tools.cache.remember([product], key)
@@ -121,7 +120,7 @@ def reduce_visit(group: Group, tools: Tools, notify: Notify, flat: Outcome | Non
     if todo:
         wanted = frozenset(name.name for frame in todo for name in of_frame(frame, tools.workspace))
         calibrations = {"flat": group.flat, "bpm": group.bpm, "wanted": wanted}
-        made = _run(FRAME_RECIPE, group.inputs, tools, notify, key, **calibrations)
+        made = _run(FRAMES, group.inputs, tools, notify, key, **calibrations)
         tools.cache.remember((product for product in made if product.name in wanted), key)
     done = _done(group, key, tools)
     new = {exposure_name(frame) for frame in todo}
@@ -147,7 +146,7 @@ def make_stack(
     if current:
         notify(Reused(current))
         return Outcome(stack.name, stack.kind, REUSED, (current,), key=key)
-    made = _run(STACK_RECIPE, frames, tools, notify, key, parameters=given.parameters)
+    made = _run(STACKS, frames, tools, notify, key, parameters=given.parameters)
     tools.cache.remember(made, key)
     return Outcome(stack.name, stack.kind, MADE, tuple(made), redone=len(made), key=key)
 
@@ -224,39 +223,34 @@ def is_sky(stack: Stack, visits: Sequence[Outcome]) -> bool:
 
 def flat_key(group: Group, tools: Tools) -> str:
     """The key of a master flat, by its frames and its mask."""
-    return _group_key(FLAT_RECIPE, group, {}, tools)
+    return _group_key(FLATS, group, {}, tools)
 
 
 def visit_key(group: Group, flat: Outcome | None, tools: Tools) -> str:
     """The key of what is made of a visit, by its frames and calibrations."""
     if group.flat is None:
-        return _group_key(FRAME_RECIPE, group, {}, tools)
+        return _group_key(FRAMES, group, {}, tools)
     content = flat.key if flat else tools.cache.verified.md5(group.flat)
-    return _group_key(FRAME_RECIPE, group, {"flat": content}, tools)
+    return _group_key(FRAMES, group, {"flat": content}, tools)
 
 
-def _group_key(recipe: str, group: Group, calibrations: dict[str, str], tools: Tools) -> str:
+def _group_key(stage: str, group: Group, calibrations: dict[str, str], tools: Tools) -> str:
     if group.bpm is not None:
         calibrations["bpm"] = tools.cache.verified.md5(group.bpm)
-    parameters = concerning(recipe, tools.parameters)
-    return tools.cache.enter(facts_of(recipe, tools.cache.md5s(group.inputs), calibrations, parameters))
+    return _enter(stage, tools.cache.md5s(group.inputs), calibrations, tools)
 
 
 def stack_key(visits: Sequence[Outcome], given: Given, tools: Tools) -> str:
     """The key of a stack, by those of its frames and the content of catalogues."""
     inputs = {path.name: visit.key for visit in visits for path in visit.on_target}
-    parameters = concerning(STACK_RECIPE, tools.parameters)
-    return tools.cache.enter(facts_of(STACK_RECIPE, inputs, given.contents, parameters))
+    return _enter(STACKS, inputs, given.contents, tools)
 
 
-def concerning(recipe: str, parameters: Parameters) -> Parameters:
-    """Of the user's parameters those of a recipe's steps; without any nothing is imported to tell."""
-    if not parameters:
-        return {}
-    from reducer.recipes import RECIPES
-    from reducer.step import steps_of
-
-    return {step: parameters[step] for step in steps_of(RECIPES[recipe]) if parameters.get(step)}
+def _enter(stage: str, inputs: Mapping[str, str], calibrations: Mapping[str, str], tools: Tools) -> str:
+    """The key of what a stage makes of inputs."""
+    recipe = tools.recipes[stage]
+    parameters = recipe.concerning(tools.parameters)
+    return tools.cache.enter(facts_of(recipe.name, inputs, {**calibrations, **recipe.contents}, parameters))
 
 
 def _stack_names(frames: Sequence[Path], tools: Tools) -> list[Path]:
@@ -278,14 +272,13 @@ def _missing(group: Group, key: str, tools: Tools) -> list[Path]:
 
 
 def _run(
-    recipe: str, frames: Sequence[Path], tools: Tools, notify: Notify, key: str, **given: Any
+    stage: str, frames: Sequence[Path], tools: Tools, notify: Notify, key: str, **given: Any
 ) -> list[Path]:
-    """Run a recipe over files; returns the products that it wrote."""
-    from reducer import recipes
+    """Run a stage's recipe over files; returns the products that it wrote."""
     from reducer.frame import Context
     from reducer.run import open_frames, run_recipe
 
-    given_names = {exposure_name(frame): frame.name for frame in frames}
+    recipe, given_names = tools.recipes[stage], {exposure_name(frame): frame.name for frame in frames}
 
     def tell(event: Event, /) -> None:
         if isinstance(event, Refusal):
@@ -300,7 +293,8 @@ def _run(
         raw_md5=tools.cache.md5s(frames),
         key=key,
         memory=tools.memory,
+        recipe_file=recipe.file,
         **{"parameters": tools.parameters, **given},
     )
     opened = open_frames(frames, context.notify)
-    return [ref.path for ref in run_recipe(getattr(recipes, recipe), opened, context)]
+    return [ref.path for ref in run_recipe(recipe.steps, opened, context)]

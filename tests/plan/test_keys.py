@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from goafetch.pipeline.stages import FLAT_RECIPE, FRAME_RECIPE, STACK_RECIPE, concerning
+from goafetch.pipeline.find_recipe import FLATS, FRAMES, STACKS, USUAL
 from goafetch.plan.keys import Facts, facts_of, product_key, what_changed
 from reducer.recipes import STEPS
 
@@ -35,16 +35,14 @@ def test_a_key_follows_everything_that_a_product_is_made_from(changes: dict[str,
 
 def test_parameters_of_later_steps_do_not_concern_a_product() -> None:
     chosen = {"stackFrames": {"lsigma": 4.0}, "addVAR": {"write_outputs": True}}
-    assert concerning(FLAT_RECIPE, chosen) == {}
-    assert set(concerning(FRAME_RECIPE, chosen)) == {"addVAR"}
-    assert set(concerning(STACK_RECIPE, chosen)) == {"stackFrames"}
+    assert USUAL[FLATS].concerning(chosen) == {}
+    assert set(USUAL[FRAMES].concerning(chosen)) == {"addVAR"}
+    assert set(USUAL[STACKS].concerning(chosen)) == {"stackFrames"}
 
 
 def test_every_step_that_has_parameters_concerns_some_product() -> None:
     chosen = {name: {"skip_primitive": True} for name in STEPS}
-    concerned = {
-        step for recipe in (FLAT_RECIPE, FRAME_RECIPE, STACK_RECIPE) for step in concerning(recipe, chosen)
-    }
+    concerned = {step for recipe in USUAL.values() for step in recipe.concerning(chosen)}
     assert {name for name, step in STEPS.items() if step.parameters} - concerned == {"makeBPM"}
 
 

@@ -1,4 +1,4 @@
-"""Which recipe is meant: by name, from a user's own file, or the one that suits the frames."""
+"""Which recipe is meant: by name, from a user's own file, or the one that suits frames or a run's stage."""
 
 from __future__ import annotations
 
@@ -6,15 +6,96 @@ import ast
 import importlib.util
 import inspect
 import textwrap
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from goafetch.errors import UsageError
+from goafetch.workspace import md5_of
+from reducer import products
 
 if TYPE_CHECKING:
     from reducer.recipes import Recipe
+
+Parameters = Mapping[str, Mapping[str, Any]]
+#: The stages of a run.
+FLATS, FRAMES, STACKS = "flats", "frames", "stacks"
+
+
+@dataclass(frozen=True)
+class StageRecipe:
+    """The recipe of a stage of a run: its name; its steps where they are not those of that name; the user's
+    own file that holds it."""
+
+    name: str
+    own: Recipe = ()
+    file: Path | None = None
+
+    @property
+    def steps(self) -> Recipe:
+        """Its steps: what makes pixels is imported with them."""
+        from reducer.recipes import RECIPES
+
+        return self.own or RECIPES[self.name]
+
+    @property
+    def contents(self) -> dict[str, str]:
+        """What a product's key says of the file."""
+        return {"recipe": md5_of(self.file)} if self.file else {}
+
+    def concerning(self, parameters: Parameters) -> Parameters:
+        """Of the user's parameters those of its steps; without any nothing is imported to tell."""
+        if not parameters:
+            return {}
+        from reducer.step import steps_of
+
+        return {step: parameters[step] for step in steps_of(self.steps) if parameters.get(step)}
+
+
+#: What each stage of a run does unless the user has another recipe for it.
+USUAL: Mapping[str, StageRecipe] = {
+    FLATS: StageRecipe("makeProcessedFlat"),
+    FRAMES: StageRecipe("reduce_nostack"),
+    STACKS: StageRecipe("alignAndStack"),
+}
+
+
+def recipes_of_stages(names: Sequence[str]) -> Mapping[str, StageRecipe]:
+    """The recipe of each stage of a run: the user's, of these names, where they make what the stage does."""
+    chosen: dict[str, StageRecipe] = {}
+    for name in names:
+        for stage, steps in _in_stages(find_recipe(name, ()), name).items():
+            if stage in chosen:
+                raise UsageError(
+                    f"{chosen[stage].name} and {name} both make the {stage}", "one recipe of each"
+                )
+            chosen[stage] = StageRecipe(name, steps, recipe_file(name))
+    return {**USUAL, **chosen}
+
+
+def _in_stages(recipe: Recipe, name: str) -> dict[str, Recipe]:
+    """The parts of a recipe by the stage of a run that they are for, told by what its steps make.
+
+    One that goes on to a stack is cut where its frames have lost their sky.
+    """
+    from reducer.step import declared, steps_of
+
+    made = [declared(step).suffix for step in recipe]
+    if products.FLAT in made:
+        return {FLATS: recipe}
+    if products.STACK in made:
+        cut = len(made) - made[::-1].index(products.ON_TARGET) if products.ON_TARGET in made else 0
+        return {stage: part for stage, part in ((FRAMES, recipe[:cut]), (STACKS, recipe[cut:])) if part}
+    if {step.suffix for step in steps_of(recipe).values()}.isdisjoint(
+        {products.ON_TARGET, products.OFF_TARGET}
+    ):
+        kept = ", ".join((products.FLAT, products.OFF_TARGET, products.ON_TARGET, products.STACK))
+        raise UsageError(
+            f"the recipe {name} makes nothing that a run keeps", f"steps that make one of {kept}"
+        )
+    return {FRAMES: recipe}
 
 
 def find_recipe(name: str, tags: Collection[str]) -> Recipe:
