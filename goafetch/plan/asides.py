@@ -31,7 +31,9 @@ def asides(visits: Sequence[Sequence[Frame]], frac_fov: float) -> dict[Path, str
     tracked = {
         frame.path: is_tracked
         for frames in visits
-        for frame, is_tracked in zip(frames, are_tracked([f.facts for f in frames]), strict=True)
+        for frame, is_tracked in zip(
+            frames, are_tracked([f.facts for f in frames], frames[0].instrument.widths.sharp), strict=True
+        )
     }
     candidates = [f for frames in visits for f in frames if may_be_target(f)]
     usual = Counter(tracked[f.path] for f in candidates if tracked[f.path] is not None).most_common(1)

@@ -178,7 +178,7 @@ def fit_tie(u: F64, v: F64, gap: F64, error: F64, field: Field, order: int = HIG
     """The parameters of ``displacements`` that fit gaps (n, 2) in arcsec, of the terms that n carries, of no
     higher ``order``."""
     moves = _moves(u, v, field)
-    priors = tie_priors(len(u), float(np.median(error)), field.arrays, order)
+    priors = tie_priors(len(u), float(np.median(error)), field, order)
     design, values = moves.reshape(2 * len(u), -1), gap.ravel()
     parameters_ = np.zeros(len(priors))
     parameters_[:2] = np.median(gap, axis=0)
@@ -192,9 +192,9 @@ def fit_tie(u: F64, v: F64, gap: F64, error: F64, field: Field, order: int = HIG
     return Tie(field, parameters_, len(u), float(1.4826 * np.median(np.abs(left))), float(np.median(error)))
 
 
-def tie_priors(count: int, error: float, arrays: int, order: int = HIGHEST) -> F64:
+def tie_priors(count: int, error: float, field: Field, order: int = HIGHEST) -> F64:
     """Sizes in arcsec that the terms may take: zero for those that so many stars do not carry."""
-    sizes = prior_sizes(arrays)
+    sizes = prior_sizes(field)
     priors = sizes.copy()
     priors[SHIFT] = TURNED
     free = SHIFT

@@ -240,7 +240,7 @@ def _join(
 
 def _lay(own: Observations, stars: StarList, offset: Offset) -> tuple[F64, F64, float] | None:
     """Places of an exposure's sources after a fit to a list, and the rotation that it took, radians."""
-    priors = prior_sizes(own.field.arrays)
+    priors = prior_sizes(own.field)
     u, v, parameters = own.u + offset.du, own.v + offset.dv, np.zeros(len(priors))
     for tolerance in (COARSE, FINE):
         index = pair_up(u, v, stars, tolerance)

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from reducer.errors import CannotAlign
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
-from reducer.headers.motion import SHARP_FWHM, Motion, are_tracked, target_motion
+from reducer.headers.motion import Motion, are_tracked, target_motion
 from reducer.sources.detection import NO_POSITION
 from reducer.types import F64
 
@@ -194,4 +194,5 @@ def _fwhm(frames: Sequence[FrameRef]) -> float:
     widths = [table["fwhm"][(table["flags"] & NO_POSITION) == 0] for table in tables]
     every = np.concatenate([*widths, np.zeros(0)])
     every = every[np.isfinite(every)]
-    return float(np.median(every)) * frames[0].instrument.field.reference_scale if len(every) else SHARP_FWHM
+    own = frames[0].instrument
+    return float(np.median(every)) * own.field.reference_scale if len(every) else own.widths.sharp

@@ -14,13 +14,6 @@ from reducer.types import F64
 
 #: Degree of each exposure's own smooth distortion.
 DEGREE = 4
-#: Typical sizes of an exposure's departures from the static model at the field's edge, arcsec: what the
-#: matches do not determine is held at zero with these errors. Shift is free within the header's error;
-#: rotation 0.04 degree, scale and shear 1.4e-4, then quadratic, cubic, quartic terms, and single arrays. What
-#: changes from exposure to exposure is quadratic in the main; where stars are few, higher terms that are
-#: allowed more than their due do harm away from the stars.
-SHIFT, ROTATION, STRETCH, ARRAY = 5.0, 0.030, 0.006, 0.0007
-BY_DEGREE = {2: 0.020, 3: 0.002, 4: 0.0007}
 #: A held-fast term.
 FIXED = 1e-9
 #: Least error of a centre, arcsec, and the residual in errors at which a star counts half.
@@ -67,13 +60,15 @@ class Solution:
     weights: F64
 
 
-def prior_sizes(arrays: int, simple: str = "full", order: int = DEGREE) -> F64:
+def prior_sizes(field: Field, simple: str = "full", order: int = DEGREE) -> F64:
     """The prior's sigma of each parameter in arcsec, for one of the models that ``together`` names.
 
     Terms of a degree above ``order`` are held fast.
     """
-    quadratic_on = [BY_DEGREE[i + j] for i, j in degrees(DEGREE) if i + j >= 2]
-    sizes = np.array([SHIFT] * 2 + [ROTATION] + [STRETCH] * 3 + quadratic_on * 2 + [ARRAY] * (2 * arrays))
+    own = field.departures
+    quadratic_on = [own.by_degree[i + j] for i, j in degrees(DEGREE) if i + j >= 2]
+    smooth = [own.shift] * 2 + [own.rotation] + [own.stretch] * 3 + quadratic_on * 2
+    sizes = np.array(smooth + [own.array] * (2 * field.arrays))
     free = {"full": len(sizes), "shift+rotation": 3, "shift": 2, "header offsets": 0}[simple]
     sizes[free:] = FIXED
     beyond = [i + j > order for i, j in degrees(DEGREE) if i + j >= 2]

@@ -32,9 +32,6 @@ from reducer.types import F64
 
 #: Models from the fullest to the simplest; the header's offsets alone come last.
 MODELS = ("full", "shift+rotation", "shift", "header offsets")
-#: What a solution may differ from the static model and the header: scale and shear, rotation in radians,
-#: and anywhere in the frame after shift and rotation, pixels.
-MOST_STRETCH, MOST_ROTATION, MOST_DEPARTURE = 1e-3, np.radians(0.1), 3
 #: Rms in arcsec within which stars that are left out of a fit are foretold by one that is right, however far
 #: it departs: half a pixel; and the part of the matches that the other exposures let expect, by its sources
 #: or by their number, that it needs, for a wrong one may fit those that it happens to bring together.
@@ -120,7 +117,7 @@ def _observe(frames: Sequence[FrameRef], nominal: Sequence[Geometry]) -> Observa
             u, v = geometry.nominal(xs, ys)
             ones = np.ones(len(sources), np.intp)
             exposure = max(float(frame.header.get("EXPTIME") or 1.0), 1e-6)
-            blurred = sources["fwhm"] > 11.0
+            blurred = sources["fwhm"] > frame.instrument.widths.blurred
             flux = np.where(blurred, sources["flux"][:, -1], sources["flux"][:, 0]) / exposure
             magnitude = -2.5 * np.log10(np.maximum(flux, 1e-6))
             signal = sources["flux"][:, 0] / sources["flux_error"][:, 0]
@@ -154,7 +151,7 @@ def _solve(observations: Observations, star: Index, models: Sequence[str], limit
     Exposures held to a simpler model are laid on the stars that the others agree on, so that they do not
     drag them along; only where all are simple do they decide together.
     """
-    priors = np.stack([prior_sizes(observations.field.arrays, model, limits.order) for model in models])
+    priors = np.stack([prior_sizes(observations.field, model, limits.order) for model in models])
     leading = np.array([model == "full" for model in models])[observations.frame]
     if leading.all() or not leading.any():
         return solve_together(observations, star, priors)
@@ -202,18 +199,18 @@ def _guard(
     """
     models, shared = list(models), np.bincount(star)[star]
     matches = np.bincount(observations.frame, minlength=len(models))
-    matching, arrays = matches > 0, observations.field.arrays
+    matching, field = matches > 0, observations.field
     share = np.median(matches[matching] / sources[matching])
     few = matches < MATCHED * np.minimum(np.median(matches[matching]), share * sources)
     for _ in range(len(MODELS)):
         wrong = []
         for n, model in enumerate(models):
             rows = observations.frame == n
-            fault = departure(solution.parameters[n], observations.field) if rows.any() else ""
+            fault = departure(solution.parameters[n], field) if rows.any() else ""
             if not fault or model == "header offsets":
                 continue
             left = predicted_rms(observations.select(rows), solution.residuals[rows], solution.weights[rows],
-                                 shared[rows], prior_sizes(arrays, model, limits.order))  # fmt: skip
+                                 shared[rows], prior_sizes(field, model, limits.order))  # fmt: skip
             if left <= FORETOLD and not few[n]:
                 notify("info", text=f"{names[n]}: {fault}, as {matches[n]} stars confirm")
             else:
@@ -228,17 +225,17 @@ def _guard(
 
 def departure(parameters: F64, field: Field) -> str:
     """Why an exposure's parameters cannot be believed, or nothing."""
-    lever = field.half_width
+    lever, limits = field.half_width, field.departures
     rotation, stretch = parameters[2] / lever, np.abs(parameters[3:6]).max() / lever
-    if abs(rotation) > MOST_ROTATION:
+    if abs(rotation) > limits.most_rotation:
         return f"rotated by {np.degrees(rotation):.2f} degree against the header"
-    if stretch > MOST_STRETCH:
+    if stretch > limits.most_stretch:
         return f"scale or shear differs by {stretch:.1e} from the static model"
     edge = np.linspace(-1.0, 1.0, 15) * lever * 0.98
     xs, ys = (grid.ravel() + c for grid, c in zip(np.meshgrid(edge, edge), field.centre, strict=True))
     moves = displacements(xs, ys, field.nearest(xs, ys), field)
     most = float(least_departure(moves @ parameters, moves[:, :, :3]))
-    far = most > MOST_DEPARTURE * field.reference_scale
+    far = most > limits.most * field.reference_scale
     return f"departs by {most * 1e3:.0f} mas from the static model" if far else ""
 
 
@@ -284,7 +281,7 @@ def _geometries(
         parameters = solution.parameters[number].copy()
         parameters[:2] -= anchor
         coefficients, shifts = to_coefficients(parameters, geometry.field.arrays)
-        priors = prior_sizes(geometry.field.arrays, models[number], limits.order)
+        priors = prior_sizes(geometry.field, models[number], limits.order)
         fitted = fitted_parameters(observations.select(rows), solution.weights[rows], priors)
         over = (1.0 - fitted / (2.0 * rows.sum())) * (1.0 - np.mean(1.0 / shared[rows]))
         rms = _rms(solution.residuals[rows], solution.weights[rows], over)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -46,13 +47,33 @@ class StaticMap:
         return np.array(self.evaluate(np.array((columns + 1) / 2), np.array((rows + 1) / 2)))
 
 
+@dataclass(frozen=True)
+class Departures:
+    """How exposures depart from the static model.
+
+    Typical sizes at the field's edge, arcsec, by which what the matches do not determine is held at zero:
+    ``shift``, by the headers' error; ``rotation``; ``stretch``, of scale and shear; ``by_degree``, of
+    quadratic and higher terms; ``array``, of single arrays. What no solution may exceed: ``most_rotation`` in
+    radians; ``most_stretch``, a ratio; ``most`` anywhere after shift and rotation, pixels.
+    """
+
+    shift: float
+    rotation: float
+    stretch: float
+    by_degree: Mapping[int, float]
+    array: float
+    most_rotation: float
+    most_stretch: float
+    most: float
+
+
 @dataclass(frozen=True, eq=False)
 class Field:
     """What an instrument sees at once, in its static plane: arcsec, as on the sky but turned with the arrays.
 
     ``maps``: of each array, by number. ``side``: what pointings are told apart by. The arrays lie within
     ``half_width`` of ``centre`` along either axis, and see ``area`` square arcsec. ``reference_scale``:
-    arcsec per pixel, by which fluxes are defined.
+    arcsec per pixel, by which fluxes are defined. ``departures``: what exposures may differ by from it.
     """
 
     maps: tuple[StaticMap, ...]
@@ -61,6 +82,7 @@ class Field:
     half_width: float
     area: float
     reference_scale: float
+    departures: Departures
 
     @property
     def arrays(self) -> int:

@@ -16,8 +16,8 @@ from reducer.keywords import read
 ON_THE_SKY = ("FK5", "APPT")
 #: Arcsec a second beyond which a rate is no target's: the sky's own (15.04), or -9999 for a missing one.
 FASTEST = 1.0
-#: FWHM of an image with the loop closed, arcsec, and the part of it below which a motion is none.
-SHARP_FWHM, LEAST_MOTION = 0.08, 0.1
+#: The part of a star's FWHM below which a motion is none.
+LEAST_MOTION = 0.1
 #: Part of the motion by which rates and positions may differ.
 AGREEMENT = 0.2
 #: Arcsec a second below which coordinates drift by proper motion alone, and the fewest exposures whose
@@ -57,8 +57,11 @@ def tracking_rate(facts: Descriptors) -> Place | None:
     return rate if math.hypot(*rate) < FASTEST else None
 
 
-def are_tracked(frames: Sequence[Descriptors], fwhm: float = SHARP_FWHM) -> list[bool | None]:
-    """Whether each exposure follows a target whose motion matters over all of them; None where untold."""
+def are_tracked(frames: Sequence[Descriptors], fwhm: float) -> list[bool | None]:
+    """Whether each exposure follows a target whose motion matters over all of them; None where untold.
+
+    ``fwhm``: of their stars, arcsec.
+    """
     times = [time for time in map(_middle, frames) if time is not None]
     longest = max(((facts.exposure_time or 0.0) * facts.coadds for facts in frames), default=0.0)
     span = (max(times) - min(times)).total_seconds() if len(times) > 1 else longest
@@ -66,7 +69,7 @@ def are_tracked(frames: Sequence[Descriptors], fwhm: float = SHARP_FWHM) -> list
     return [None if rate is None else math.hypot(*rate) * span > LEAST_MOTION * fwhm for rate in rates]
 
 
-def target_motion(frames: Sequence[Descriptors], fwhm: float = SHARP_FWHM) -> Motion:
+def target_motion(frames: Sequence[Descriptors], fwhm: float) -> Motion:
     """How the target moved through exposures; ``fwhm``: of their stars, arcsec."""
     by_rates, by_positions = _by_rates(frames), _by_positions(frames)
     rated, placed = _length(by_rates), _length(by_positions)

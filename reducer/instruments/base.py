@@ -91,6 +91,16 @@ class Filter:
     terms: tuple[ColourTerm, ...] = ()
 
 
+@dataclass(frozen=True)
+class Widths:
+    """FWHM of stars. ``least``, pixels: none is narrower, by the telescope's diffraction and the pixels.
+    ``blurred``, pixels: wider ones are as the air alone makes them. ``sharp``, arcsec: a usual good one."""
+
+    least: float
+    blurred: float
+    sharp: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class CalibrationRule:
     """How a calibration of one kind fits an exposure.
@@ -135,6 +145,7 @@ class Instrument:
     field: Field
     site: Site
     pupil: tuple[float, float]
+    widths: Widths
     filters: Mapping[str, Filter]
     aliases: Mapping[str, str]
     lit_alone: frozenset[str]

@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 
 from reducer import dq
+from reducer.instruments.base import Widths
 from reducer.sources.detection import RADII, is_blurred
 from reducer.types import F32, U16, Table
 
@@ -21,14 +22,14 @@ AREA = np.pi * RADII[0] ** 2
 SHARE = float(np.pi / 2.0 * (AREA / (np.pi * (RING[1] ** 2 - RING[0] ** 2))) ** 2)
 
 
-def over_near_sky(sources: Table, data: F32, mask: U16) -> Table:
+def over_near_sky(sources: Table, data: F32, mask: U16, widths: Widths) -> Table:
     """The sources of an image (ny, nx) with the light in their first aperture, electrons, over the median of
     the free pixels of RING; over the mesh's ``background`` where too few are free.
 
     What a star's own halo has in the ring is the same part of the light of all, and in the aperture
     correction. In images of natural seeing the ring would lie in the star: their light stays as it is.
     """
-    if is_blurred(sources):
+    if is_blurred(sources, widths):
         return sources
     taken = ((mask & dq.UNUSABLE) != 0).astype(np.uint8)
     x, y = np.ascontiguousarray(sources["x"]), np.ascontiguousarray(sources["y"])

@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from reducer import dq
+from reducer.instruments.base import Widths
 from reducer.photometry.width import measure_widths
 from reducer.sources.centre import centre_sources
 from reducer.sources.detection import (
@@ -83,7 +84,7 @@ class Pattern:
         return np.asarray(np.median(self.light[near], axis=1))
 
 
-def add_hidden(sources: Table, data: F32, variance: F32, mask: U16) -> tuple[Table, Table]:
+def add_hidden(sources: Table, data: F32, variance: F32, mask: U16, widths: Widths) -> tuple[Table, Table]:
     """The sources of an image (ny, nx) with those beside brighter ones that the search for them missed, and
     places spread over the image with the light that a star needs there to be found (dtype NEED).
 
@@ -91,7 +92,7 @@ def add_hidden(sources: Table, data: F32, variance: F32, mask: U16) -> tuple[Tab
     Sources within BLEND of one that disturbs them are flagged. Nothing is added without a strong star, nor in
     images of natural seeing, which hide no star beside their cores.
     """
-    if is_blurred(sources) or min(data.shape) <= 2 * EDGE:
+    if is_blurred(sources, widths) or min(data.shape) <= 2 * EDGE:
         return sources, np.zeros(0, NEED)
     fwhm = typical_width(sources, data, mask)
     search = look_closely(data, variance, (mask & dq.UNUSABLE) != 0, fwhm)

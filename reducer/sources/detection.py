@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from reducer import dq
+from reducer.instruments.base import Widths
 from reducer.sources.apertures import sum_apertures
 from reducer.sources.centre import centre_sources
 from reducer.sources.significance import SIDE, is_touched, set_bad_aside, significance
@@ -46,13 +47,10 @@ SOURCE = np.dtype(
 )
 #: Mesh of the background in pixels: for sharp images, and for stars blurred by natural seeing.
 SHARP_MESH, BLURRED_MESH = 96, 384
-BLURRED_FWHM = 11.0
 #: How many sharp stars, of what signal to noise, ellipticity and spread of widths, tell that a wide source is
 #: a galaxy (hits of particles are neither round nor alike), beyond how many of its widths, where no clumps
 #: of its own are.
 FEW, STRONG, ROUND, ALIKE, LIT = 4, 20.0, 0.2, 0.2, 3.0
-#: No star is narrower, pixels: the diffraction limit at 1.2 micron, widened by the pixels.
-LEAST_FWHM = 2.2
 #: The share of the centring window that masked pixels may hold; they are filled with the window's shape.
 MOST_MASKED = 0.04
 #: The least contrast of a neighbour that is told apart, sharp and blurred: the noise on a blurred star's
@@ -60,22 +58,24 @@ MOST_MASKED = 0.04
 SHARP_CONTRAST, BLURRED_CONTRAST = 0.005, 0.1
 #: Centres nearer than this are those of one star, pixels: no image is sharp enough to tell two so close.
 SAME = 0.5
+#: Standard deviations above the background, of the filtered image, from which on there is a source.
+THRESHOLD = 5.0
 _GAUSSIAN = 2.0 * np.sqrt(2.0 * np.log(2.0))
 #: The detection filter along each axis: a Gaussian of 4 pixels FWHM.
 _PROFILE = np.exp(-0.5 * np.arange(-SIDE, SIDE + 1) ** 2 / (4.0 / _GAUSSIAN) ** 2).astype(np.float32)
 
 
-def detect_sources(data: F32, variance: F32, mask: U16, threshold: float = 5.0) -> Table:
+def detect_sources(data: F32, variance: F32, mask: U16, widths: Widths) -> Table:
     """Sources of an image (ny, nx) in electrons, brightest first, as a table of dtype ``SOURCE``.
 
     ``data`` and ``variance`` are changed in place: 0 where the mask says that there are none, the variance
-    raised where the background is rougher. ``threshold``: sigmas above the background, of the filtered image.
-    Stars broadened by natural seeing are recognised by their width and found again on a coarser background.
+    raised where the background is rougher. ``widths``: what stars look like; those broadened by natural
+    seeing are found again on a coarser background.
     """
-    sources = _detect(data, variance, mask, threshold, SHARP_MESH)
-    if is_blurred(sources):
+    sources = _detect(data, variance, mask, widths, SHARP_MESH)
+    if is_blurred(sources, widths):
         mask = _mask_sharp(mask, sources)
-        sources = _detect(data, variance, mask, threshold, BLURRED_MESH, widened=2.0)
+        sources = _detect(data, variance, mask, widths, BLURRED_MESH, widened=2.0)
     return sources
 
 
@@ -88,7 +88,7 @@ def _mask_sharp(mask: U16, sources: Table) -> U16:
     return marked
 
 
-def is_blurred(sources: Table) -> bool:
+def is_blurred(sources: Table, widths: Widths) -> bool:
     """Whether the brightest real source is as wide as natural seeing makes it, and is no galaxy among sharp
     stars: round ones of one width, outside of its light."""
     real = sources[(sources["flags"] & (NOT_CENTRED | TOO_SHARP)) == 0]
@@ -97,25 +97,28 @@ def is_blurred(sources: Table) -> bool:
     first = real[np.argmax(real["flux"][:, -1])]
     away = np.hypot(real["x"] - first["x"], real["y"] - first["y"]) > LIT * first["fwhm"]
     strong = real["flux"][:, 0] > STRONG * real["flux_error"][:, 0]
-    sharp = real["fwhm"][away & strong & (real["fwhm"] < BLURRED_FWHM) & (real["ellipticity"] < ROUND)]
+    sharp = real["fwhm"][away & strong & (real["fwhm"] < widths.blurred) & (real["ellipticity"] < ROUND)]
     alike = np.abs(sharp - np.median(sharp)) < ALIKE * np.median(sharp) if len(sharp) else sharp
-    return bool(first["fwhm"] > BLURRED_FWHM and np.count_nonzero(alike) < FEW)
+    return bool(first["fwhm"] > widths.blurred and np.count_nonzero(alike) < FEW)
 
 
-def _detect(data: F32, variance: F32, mask: U16, threshold: float, mesh: int, widened: float = 1.0) -> Table:
+def _detect(data: F32, variance: F32, mask: U16, widths: Widths, mesh: int, widened: float = 1.0) -> Table:
     bad = set_bad_aside(data, mask, dq.UNUSABLE & ~dq.SATURATED)
     background = sep.Background(data, mask=bad.view(bool), bw=mesh, bh=mesh, fw=3, fh=3)
     image = background.back()
     roughness = np.float32(background.globalrms) ** 2
     signal = significance(data, image, variance, bad, roughness, _PROFILE)
     # Room for as many pixels as there can be in sources, and two for sep's lists of them: it fills all of it.
-    sep.set_extract_pixstack(np.count_nonzero(signal > threshold) + 2)
+    sep.set_extract_pixstack(np.count_nonzero(signal > THRESHOLD) + 2)
     found = sep.extract(
-        signal, threshold, minarea=5, filter_kernel=None, deblend_nthresh=16,
+        signal, THRESHOLD, minarea=5, filter_kernel=None, deblend_nthresh=16,
         deblend_cont=SHARP_CONTRAST if widened == 1.0 else BLURRED_CONTRAST,
     )  # fmt: skip
     del signal
     sources = _measure(image, variance, mask, bad, found, data)
+    too_sharp = (sources["flags"] & NOT_CENTRED == 0) & (sources["fwhm"] < widths.least)
+    sources["flags"] |= np.where(too_sharp, TOO_SHARP, 0)
+    sources = drop_repeated(sources)
     _measure_wide(sources, data, variance, bad, widened)
     return sources
 
@@ -148,8 +151,7 @@ def _measure(image: F32, noise: F32, mask: U16, bad: U8, found: Table, whole: F3
     sources["background"] = whole[row, column] - image[row, column]
     sources["flags"] = _flags(sources, found, mask) | np.where(settled, 0, NOT_CENTRED)
     sources["flags"] |= np.where(shape[:, 7] > MOST_MASKED, ON_BAD_PIXEL, 0)
-    sources["flags"] |= np.where(settled & (sources["fwhm"] < LEAST_FWHM), TOO_SHARP, 0)
-    return drop_repeated(sources[np.argsort(-sources["flux"][:, 0], kind="stable")])
+    return sources[np.argsort(-sources["flux"][:, 0], kind="stable")]
 
 
 def drop_repeated(sources: Table) -> Table:

@@ -9,6 +9,7 @@ import numpy as np
 
 from reducer import dq
 from reducer.frame import Context
+from reducer.instruments.base import Widths
 from reducer.photometry.beside import over_near_sky
 from reducer.photometry.growth import Rings, sum_rings
 from reducer.photometry.hidden import add_hidden
@@ -31,12 +32,12 @@ class Stack:
     needed: Table
 
 
-def find_sources(parts: Parts, context: Context) -> Stack:
+def find_sources(parts: Parts, widths: Widths, context: Context) -> Stack:
     """The whole stack with its sources, brightest first, found strip by strip."""
     height = parts.height
     cores = [(first, min(first + STRIP, height)) for first in range(0, height, STRIP)]
     reach = [(max(first - MARGIN, 0), min(last + MARGIN, height)) for first, last in cores]
-    tables = context.map(_measure_strip, [(parts, *rows) for rows in reach])
+    tables = context.map(_measure_strip, [(parts, widths, *rows) for rows in reach])
     kept: tuple[list[Table], list[Table]] = ([], [])
     for (first, last), (lowest, _), both in zip(cores, reach, tables, strict=True):
         for table, some in zip(both, kept, strict=True):
@@ -47,14 +48,14 @@ def find_sources(parts: Parts, context: Context) -> Stack:
     return Stack(parts, found, needed)
 
 
-def _measure_strip(task: tuple[Parts, int, int]) -> tuple[Table, Table]:
+def _measure_strip(task: tuple[Parts, Widths, int, int]) -> tuple[Table, Table]:
     """The sources of the rows of a stack from one up to another, and what light a star there needs."""
-    parts, first, last = task
-    sources = detect_sources(*parts.some(first, last))
+    parts, widths, first, last = task
+    sources = detect_sources(*parts.some(first, last), widths)
     # Read anew: the search has changed them, and two copies would take more memory than all else.
     planes = parts.some(first, last)
-    sources = over_near_sky(sources, planes[0], planes[2])
-    sources, needed = add_hidden(sources, *planes)
+    sources = over_near_sky(sources, planes[0], planes[2], widths)
+    sources, needed = add_hidden(sources, *planes, widths)
     return measure_objects(sources, *planes), needed
 
 

@@ -26,4 +26,4 @@ def measure_chip(task: tuple[Files, FrameRef, int]) -> Table:
     """The sources of one array of a frame (see ``detect_sources``)."""
     files, frame, index = task
     chip = files.read_chip(frame, index)
-    return detect_sources(chip.data, chip.variance, chip.mask)
+    return detect_sources(chip.data, chip.variance, chip.mask, frame.instrument.widths)

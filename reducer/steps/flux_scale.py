@@ -57,5 +57,5 @@ def measure_transparency(frames: Sequence[FrameRef], context: Context) -> Transp
     moving = moving_places(frames)
     each = context.map(map_light, [(context.disk, frame, lattice, moving) for frame in frames])
     maps = [replace(one, light=one.light / np.float32(own)) for one, own in zip(each, seconds, strict=True)]
-    blurred = any(is_blurred(table) for frame in frames for table in frame.sources)
+    blurred = any(is_blurred(table, frame.instrument.widths) for frame in frames for table in frame.sources)
     return compare_transparencies(maps, context.map, BLURRED if blurred else 1.0)

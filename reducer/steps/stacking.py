@@ -19,7 +19,6 @@ from reducer.errors import BadParameter
 from reducer.frame import Chip, Context, Files, FrameRef
 from reducer.products import STACK
 from reducer.provenance import Target, plan_product
-from reducer.sources.detection import BLURRED_FWHM
 from reducer.stack.bands import Share
 from reducer.stack.combine import Rejection
 from reducer.stack.exposures import Exposure, flux_factor, geometry_of, known_widths, prepare_exposures
@@ -94,12 +93,13 @@ def stackFrames(
     exposures = prepare_exposures(on_target(frames), images, grid, KERNEL, context)
     if operation != "wtmean":
         exposures = tuple(replace(each, weights=np.sign(each.weights)) for each in exposures)
+    widths, blurred = [exposure.width for exposure in exposures], frames[0].instrument.widths.blurred
     rejection = Rejection(
         "noise" if reject_method == "sigclip" else reject_method,
         lsigma,
         hsigma,
-        sharpness_of([exposure.width for exposure in exposures]),
-        max(exposure.width for exposure in exposures) > BLURRED_FWHM,
+        sharpness_of(widths, blurred),
+        max(widths) > blurred,
         nlow,
         nhigh,
     )
@@ -149,17 +149,18 @@ def combine_exposures(
     for key, level in levels_of(exposures).items():
         header[key] = level
     parts = Parts(context.disk, tuple(paths), SHARE, grid.height, grid.width, header)
-    return find_sources(parts, context)
+    return find_sources(parts, exposures[0].frame.instrument.widths, context)
 
 
-def sharpness_of(widths: Sequence[float]) -> float:
+def sharpness_of(widths: Sequence[float], blurred: float) -> float:
     """By what part of a star's contrast images of these FWHM may differ, as the deviation of a sample.
 
-    At equal light the core of an image is higher by the square of the width and the wing of a wider one by up
-    to the square of that again, as of a Moffat profile of power 3; rejection begins at some 5 deviations.
+    At equal light the core of an image is higher by the square of the width and the wing of a wider one, from
+    ``blurred`` on, by up to the square of that again, as of a Moffat profile of power 3; rejection begins at
+    some 5 deviations.
     """
     ratio = max(widths) / min(widths)
-    wing = 4 if max(widths) > BLURRED_FWHM else 2
+    wing = 4 if max(widths) > blurred else 2
     return max(Rejection.sharpness, (ratio**wing - 1.0) / 3.0)
 
 

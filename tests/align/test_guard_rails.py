@@ -123,9 +123,9 @@ def test_wrong_pairs_do_not_confirm_a_distortion():
     own = Observations(FIELD, zero, zero, xs, ys, xs, ys, ones, ones, ones > 0)
     for scatter, shared in ((0.03, 9), (0.0004, 2)):
         gaps = scatter * rng.standard_normal((count, 2))
-        _, residuals = fit_to_stars(own, np.stack([xs, ys], axis=1) + gaps, prior_sizes(4))
+        _, residuals = fit_to_stars(own, np.stack([xs, ys], axis=1) + gaps, prior_sizes(FIELD))
         weights = np.full(count, scatter**-2)
-        found = predicted_rms(own, residuals, weights, np.full(count, shared), prior_sizes(4))
+        found = predicted_rms(own, residuals, weights, np.full(count, shared), prior_sizes(FIELD))
         assert found * (1 - 1 / shared) == pytest.approx(scatter, rel=0.45)
         assert found * (1 - 1 / shared) > np.sqrt(np.mean(residuals**2))
 

@@ -61,7 +61,7 @@ def test_ratrack_is_in_seconds_of_time_and_dectrack_in_arcsec_a_second() -> None
 def test_missing_rates_and_the_skys_own_are_no_motion(facts: dict[str, Any]) -> None:
     frames = [header(60.0 * number, **facts) for number in range(5)]
     assert tracking_rate(frames[0]) is None
-    assert target_motion(frames).moves is False
+    assert target_motion(frames, 0.08).moves is False
 
 
 def path(rate: tuple[float, float], moves: float = 1.0, count: int = 5) -> list[Descriptors]:
@@ -74,7 +74,7 @@ def path(rate: tuple[float, float], moves: float = 1.0, count: int = 5) -> list[
 
 
 def test_rates_and_positions_that_agree_are_a_motion_and_its_path() -> None:
-    motion = target_motion(path(RATE))
+    motion = target_motion(path(RATE), 0.08)
     assert motion.moves is True
     assert motion.path[4] == pytest.approx((240 * RATE[0], 240 * RATE[1]), rel=1e-3)
 
@@ -88,13 +88,13 @@ def test_a_motion_below_a_tenth_of_the_fwhm_is_none() -> None:
 
 @pytest.mark.parametrize("moves", [0.0, -1.0, 3.0])
 def test_rates_against_positions_leave_the_motion_open(moves: float) -> None:
-    assert target_motion(path(RATE, moves)).moves is None
+    assert target_motion(path(RATE, moves), 0.08).moves is None
 
 
 @pytest.mark.parametrize("rate", [("", ""), (-9999.0, -9999.0), (0.0, 0.0)])
 def test_positions_that_drift_steadily_without_rates_leave_the_motion_open(rate: tuple[Any, Any]) -> None:
     drift = [60.0 * n * RATE[1] / 3600 for n in range(4)]
-    open_one = target_motion([header(60.0 * n, rate, DEC=60.0 + d) for n, d in enumerate(drift)])
+    open_one = target_motion([header(60.0 * n, rate, DEC=60.0 + d) for n, d in enumerate(drift)], 0.08)
     assert (open_one.moves, open_one.rated) == (None, False)
     assert "RA and DEC move steadily by 0.70 arcsec" in open_one.reason
     assert open_one.path[3] == pytest.approx((0.0, 180 * RATE[1]), abs=1e-6)
@@ -111,7 +111,7 @@ def test_positions_that_drift_steadily_without_rates_leave_the_motion_open(rate:
 )
 def test_other_changes_of_the_position_are_no_motion(places: list[float], days: int) -> None:
     frames = [header(n * (60.0 + 86400.0 * days), DEC=60.0 + place / 3600) for n, place in enumerate(places)]
-    assert target_motion(frames).moves is False
+    assert target_motion(frames, 0.08).moves is False
 
 
 @pytest.fixture(scope="module")

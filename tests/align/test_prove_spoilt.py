@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from raw_exposure import WIDTHS
 
 from goafetch.practice.exposure import troubles
 from goafetch.practice.exposure.night import Exposure, Night, Program, draw_conditions, draw_course
@@ -81,7 +82,7 @@ def expose(
         header = {"NAXIS1": SIZE, "NAXIS2": SIZE, "EXTVER": index + 1}
         chip = Chip(data.astype(np.float32), (light + 400.0).astype(np.float32), mask, header)
         chips.append(chip)
-        tables.append(detect_sources(chip.data.copy(), chip.variance.copy(), mask.copy()))
+        tables.append(detect_sources(chip.data.copy(), chip.variance.copy(), mask.copy(), WIDTHS))
     primary = {"FILTER1": exposure.filter1, "FILTER2": "Clear", "INSTRUME": "GSAOI"}
     name = f"{exposure.name}.fits"
     return FrameRef(Path(name), primary, tuple(c.header for c in chips), sources=tuple(tables)), chips

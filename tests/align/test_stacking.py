@@ -148,7 +148,7 @@ def test_a_star_in_changing_seeing_keeps_its_light():
         frames.append(2 * 1e7 / (np.pi * alpha**2) * (1 + (gx**2 + gy**2) / alpha**2) ** -3)
     data = np.stack(frames) + np.random.default_rng(2).normal(0, 40, (4, 240, 240))
     data[1, 40, 40] += 5000
-    rejection = Rejection(sharpness=sharpness_of([50.0, 40.0, 36.0, 25.0]), blurred=True)
+    rejection = Rejection(sharpness=sharpness_of([50.0, 40.0, 36.0, 25.0], 11.0), blurred=True)
     made = combine(samples_of(data, 1600.0 + data), np.ones((4, 5)), np.ones(4), rejection)
     data[1, 40, 40] -= 5000
     assert made.data.sum() == pytest.approx(data.mean(axis=0).sum(), rel=2e-3)

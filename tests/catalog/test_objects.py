@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from drawn_standard import moffat
+from raw_exposure import WIDTHS
 
 from reducer.align.grid import Grid
 from reducer.frame import Context, FrameRef
@@ -53,7 +54,7 @@ def stack():
 def objects(stack):
     data, variance, _, _ = stack
     mask = np.zeros(data.shape, np.uint16)
-    sources = detect_sources(data.copy(), variance.copy(), mask)
+    sources = detect_sources(data.copy(), variance.copy(), mask, WIDTHS)
     sources = measure_objects(sources, data, variance, mask)
     usable = np.ones(data.shape, bool)
 

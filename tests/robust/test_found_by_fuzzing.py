@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mutants import Change, changed_headers
-from raw_exposure import array_header, levels, place_of, primary_header, write_raw
+from raw_exposure import WIDTHS, array_header, levels, place_of, primary_header, write_raw
 from tiny_program import LAMPS_ON, ON_TARGET, SIDE, name_of
 
 from goafetch.plan.decide import make_plan
@@ -105,7 +105,7 @@ def test_stars_whose_whole_ring_is_off_the_array_are_measured() -> None:
     y, x = np.mgrid[:SIDE, :SIDE]
     star = 5000 * np.exp(-((x - 30) ** 2 + (y - 33) ** 2) / 6)
     image = (np.random.default_rng(1).normal(0, 5, (SIDE, SIDE)) + star).astype(np.float32)
-    found = detect_sources(image, np.full_like(image, 25.0), np.zeros(image.shape, np.uint16))
+    found = detect_sources(image, np.full_like(image, 25.0), np.zeros(image.shape, np.uint16), WIDTHS)
     assert len(found) == 1
     assert np.isnan(found["wide"]).all()
 
@@ -117,7 +117,7 @@ def test_a_field_with_next_to_nothing_in_it_is_searched_too(seed: int) -> None:
     image = rng.normal(0, 5, (SIDE, SIDE)).astype(np.float32)
     y, x = rng.integers(10, SIDE - 10, 2)
     image[y - 1 : y + 2, x - 1 : x + 2] += rng.uniform(20, 200)
-    found = detect_sources(image, np.full_like(image, 25.0), np.zeros(image.shape, np.uint16))
+    found = detect_sources(image, np.full_like(image, 25.0), np.zeros(image.shape, np.uint16), WIDTHS)
     assert len(found) <= 3
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from raw_exposure import WIDTHS
 from scipy.spatial import cKDTree
 
 from reducer import dq
@@ -42,14 +43,14 @@ def test_no_star_of_a_crowded_field_is_listed_twice():
     places = rng.uniform(10, 290, (150, 2))
     stars = np.column_stack([places, rng.uniform(3e3, 6e4, 150)])
     for seed in range(3):
-        found = detect_sources(*image_of(stars, 4.0, 5.0, np.random.default_rng(seed), 300))
+        found = detect_sources(*image_of(stars, 4.0, 5.0, np.random.default_rng(seed), 300), WIDTHS)
         assert len(found) > 100
         assert not cKDTree(np.column_stack([found["x"], found["y"]])).query_pairs(0.5)
 
 
 def test_centres_are_right_within_their_errors(crowd):
     stars, image = crowd
-    found = detect_sources(*image)
+    found = detect_sources(*image, WIDTHS)
     assert len(found) == len(stars)
     order = [np.argmin(np.hypot(found["x"] - x, found["y"] - y)) for x, y, _ in stars]
     for axis, column in (("x", 0), ("y", 1)):
@@ -60,7 +61,7 @@ def test_centres_are_right_within_their_errors(crowd):
 
 def test_fluxes_are_right(crowd):
     stars, image = crowd
-    found = detect_sources(*image)
+    found = detect_sources(*image, WIDTHS)
     order = [np.argmin(np.hypot(found["x"] - x, found["y"] - y)) for x, y, _ in stars]
     ratio = found["flux"][order, 0] / stars[:, 2]
     assert np.median(ratio) == pytest.approx(1.0, abs=0.01)
@@ -72,7 +73,7 @@ def test_masked_pixels_do_not_pull_the_centre():
     holes = rng.integers(150, 280, (2, 200))
     mask[holes[0], holes[1]] = dq.BAD
     data[mask > 0] = -9e3
-    found = detect_sources(data, variance, mask)
+    found = detect_sources(data, variance, mask, WIDTHS)
     best = found[np.argmax(found["flux"][:, -1])]
     assert np.hypot(best["x"] - 200.3, best["y"] - 220.6) < 0.1
     assert not best["flags"] & NO_POSITION
@@ -84,10 +85,10 @@ def test_a_galaxy_among_sharp_stars_is_no_star_blurred_by_seeing():
     stars = [(60 + 20 * (k % 2), 60 + 70 * (k // 2), 2e4 * (1 + k % 2)) for k in range(12)]
     data, variance, mask = image_of(stars, 4.5, 20.0, rng)
     galaxy, extra, _ = image_of([(300, 250, 3e6)], 60.0, 0.0, rng)
-    found = detect_sources(data + galaxy, variance + extra, mask)
+    found = detect_sources(data + galaxy, variance + extra, mask, WIDTHS)
     places = cKDTree(np.column_stack([found["x"], found["y"]]))
     assert (places.query([star[:2] for star in stars])[0] < 0.5).all()
-    assert not is_blurred(found)
+    assert not is_blurred(found, WIDTHS)
 
 
 def test_a_blurred_star_stays_one_beside_hits_of_particles_and_few_faint_stars():
@@ -97,8 +98,8 @@ def test_a_blurred_star_stays_one_beside_hits_of_particles_and_few_faint_stars()
         x, y, length = rng.integers(5, 500), rng.integers(5, 500), rng.integers(1, 6)
         data[y, x : x + length] += rng.uniform(300, 20000)
         data[y + 1, x : x + length] += rng.uniform(0, 5000)
-    found = detect_sources(data, variance, mask)
-    assert is_blurred(found)
+    found = detect_sources(data, variance, mask, WIDTHS)
+    assert is_blurred(found, WIDTHS)
     best = found[np.argmax(found["flux"][:, -1])]
     assert np.hypot(best["x"] - 250, best["y"] - 250) < 1.0
 
@@ -110,7 +111,7 @@ def test_what_is_no_good_star_is_flagged():
     data[400, 400] += 20000
     data[400, 401] += 9000
     data[401, 400] += 7000
-    found = detect_sources(data, variance, mask)
+    found = detect_sources(data, variance, mask, WIDTHS)
 
     def flags(x, y):
         return found["flags"][np.argmin(np.hypot(found["x"] - x, found["y"] - y))]
@@ -125,4 +126,4 @@ def test_what_is_no_good_star_is_flagged():
 def test_an_empty_image_has_no_sources():
     rng = np.random.default_rng(4)
     data, variance, mask = image_of([], 4.0, 20.0, rng)
-    assert len(detect_sources(data, variance, mask)) < 3
+    assert len(detect_sources(data, variance, mask, WIDTHS)) < 3

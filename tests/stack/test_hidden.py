@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from raw_exposure import WIDTHS
 from scipy.signal import fftconvolve
 from scipy.spatial import cKDTree
 from true_night import make_night
@@ -42,8 +43,8 @@ def image_of(stars, seed=1, size=SIZE):
 
 def find(image):
     """The sources of an image, and the light that a star needs to be found."""
-    first = detect_sources(*(plane.copy() for plane in image))
-    return add_hidden(first, *image)
+    first = detect_sources(*(plane.copy() for plane in image), WIDTHS)
+    return add_hidden(first, *image, WIDTHS)
 
 
 def distances(found, places):
@@ -107,8 +108,8 @@ def test_faint_lonely_stars_of_a_crowd_have_their_light(crowd):
     parts = {"mesh": [], "ring": []}
     for seed in range(2):
         data, variance, mask = image_of(np.concatenate([crowd, put_in]), seed)
-        mesh = detect_sources(data.copy(), variance.copy(), mask.copy())
-        for name, found in (("mesh", mesh), ("ring", over_near_sky(mesh, data, mask))):
+        mesh = detect_sources(data.copy(), variance.copy(), mask.copy(), WIDTHS)
+        for name, found in (("mesh", mesh), ("ring", over_near_sky(mesh, data, mask, WIDTHS))):
             parts[name].append([median_part(found, stars) for stars in (put_in, bright)])
     (mesh, whole), (ring, whole_ring) = (np.mean(part, axis=0) for part in parts.values())
     assert mesh < 0.87 * whole

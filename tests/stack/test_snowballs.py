@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from drawn_standard import REFERENCE, TARGET, Pixels, moffat
+from raw_exposure import WIDTHS
 
 from reducer import dq
 from reducer.align.grid import common_grid
@@ -63,7 +64,7 @@ def expose(number, ball, way=None):
     mask = np.where(data > 0.8 * FULL, dq.SATURATED, 0).astype(np.uint16)
     header = fits.Header({"NAXIS1": SIZE, "NAXIS2": SIZE, "EXTVER": 1})
     chip = Chip(data.astype(np.float32), np.full(data.shape, NOISE**2, np.float32), mask, header)
-    sources = detect_sources(chip.data.copy(), chip.variance.copy(), mask.copy())
+    sources = detect_sources(chip.data.copy(), chip.variance.copy(), mask.copy(), WIDTHS)
     primary = fits.Header({"EXPTIME": 60.0, "COADDS": 1})
     name = Path(f"e{number}.fits")
     return FrameRef(name, primary, (header,), sources=(sources,), geometry=geometry, drift=way), chip

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from raw_exposure import WIDTHS
 
 from reducer.astrometry.geometry import ChipRegion, Geometry
 from reducer.frame import Chip, Context, FrameRef
@@ -73,7 +74,7 @@ def expose(number, magnitude, airmass, rng, *, seconds=30.0, saturated=False):
         header,
         (chip_header,),
         md5=f"{number:032x}",
-        sources=(detect_sources(data, variance, mask),),
+        sources=(detect_sources(data, variance, mask, WIDTHS),),
         geometry=geometry,
     )
     return frame, Chip(data, variance, mask, chip_header), transparency

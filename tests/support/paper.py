@@ -10,7 +10,7 @@ import numpy as np
 from reducer.astrometry.distortion import Field, StaticMap
 from reducer.astrometry.sky import Site
 from reducer.instruments import KNOWN
-from reducer.instruments.base import Array, Levels
+from reducer.instruments.base import Array, Levels, Widths
 
 #: Arcsec per pixel, and per pixel of a stack.
 SCALE, STACK_SCALE = 0.1, 0.08
@@ -26,7 +26,11 @@ PAPER = replace(
         half_width=6.4,
         area=96 * 128 * SCALE**2,
         reference_scale=SCALE,
+        departures=replace(
+            KNOWN["GSAOI"].field.departures, rotation=0.02, by_degree={2: 0.01, 3: 0.01, 4: 0.01}, most=0.5
+        ),
     ),
+    widths=Widths(least=1.5, blurred=8.0, sharp=0.4),
     site=Site(0.0, 0.0, 2e-4),
     defaults={("resampleToCommonFrame", "pixel_scale"): STACK_SCALE},
     filters={},

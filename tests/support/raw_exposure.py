@@ -20,6 +20,7 @@ from reducer.instruments.base import Levels
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = json.loads((ROOT / "reducer/instruments/gsaoi/arrays.json").read_text())["array_properties"]
 ARRAYS = tuple(NUMBERS)
+WIDTHS = KNOWN["GSAOI"].widths
 READS = {"Bright Objects": 2, "Faint Objects": 8, "Very Faint Objects": 16}
 ORIGIN = ((2048, 0), (0, 0), (0, 2048), (2048, 2048))
 #: The middle of each array is read in most tests.

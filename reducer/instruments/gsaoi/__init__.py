@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from reducer.astrometry.distortion import Field, StaticMap
+from reducer.astrometry.distortion import Departures, Field, StaticMap
 from reducer.astrometry.sky import Site, air
-from reducer.instruments.base import Array, ColourTerm, Filter, Instrument, read_data
+from reducer.instruments.base import Array, ColourTerm, Filter, Instrument, Widths, read_data
 from reducer.instruments.gsaoi.calibrations import CALIBRATIONS
 from reducer.instruments.gsaoi.guiding import guide_windows, guided_by
 from reducer.instruments.gsaoi.header import detector_offset, filter_name, parity, repairs, section
@@ -48,15 +48,38 @@ def _coefficients(terms: dict[str, float]) -> F64:
 #: Gemini South, from the observatory's pages: at 2722 m.
 CERRO_PACHON = Site(-70.73669, -30.24075, air(733.0, 8.0))
 
+#: Rotation 0.04 degree, scale and shear 1.4e-4. What the adaptive optics change from exposure to exposure is
+#: quadratic in the main; where stars are few, higher terms that are allowed more than their due do harm away
+#: from the stars.
+MCAO = Departures(
+    shift=5.0,
+    rotation=0.030,
+    stretch=0.006,
+    by_degree={2: 0.020, 3: 0.002, 4: 0.0007},
+    array=0.0007,
+    most_rotation=np.radians(0.1),
+    most_stretch=1e-3,
+    most=3,
+)
+
 GSAOI = Instrument(
     name="GSAOI",
     arrays=tuple(
         Array(number, name, (SIDE, SIDE), (x, y), (x / SIDE - 1, y / SIDE - 1), border=4)
         for number, (name, (x, y)) in enumerate(zip(ARRAYS, ORIGINS, strict=True), 1)
     ),
-    field=Field(_maps(), (-5.8, -5.5), side=85.0, half_width=43.5, area=7000.0, reference_scale=0.0197),
+    field=Field(
+        maps=_maps(),
+        centre=(-5.8, -5.5),
+        side=85.0,
+        half_width=43.5,
+        area=7000.0,
+        reference_scale=0.0197,
+        departures=MCAO,
+    ),
     site=CERRO_PACHON,
     pupil=(7.9, 1.2),  # gemini.edu, telescope
+    widths=Widths(least=2.2, blurred=11.0, sharp=0.08),
     defaults={("resampleToCommonFrame", "pixel_scale"): 0.02},  # as DRAGONS makes it
     filters=_filters(),
     aliases=_FILTERS["aliases"],
