@@ -16,6 +16,8 @@ from goafetch.errors import UsageError
 from goafetch.text import read_text
 
 ARCHIVE = "https://archive.gemini.edu"
+#: What is sought there unless another instrument is asked for.
+INSTRUMENT = "GSAOI"
 
 
 @dataclass(frozen=True)

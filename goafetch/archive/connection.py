@@ -219,7 +219,7 @@ def root_cause(error: Exception) -> str:
 
 
 #: Our own, so that the archive can tell us from robots and allow us by name.
-USER_AGENT = f"goafetch/{__version__} (fetches and reduces Gemini GSAOI data)"
+USER_AGENT = f"goafetch/{__version__} (fetches and reduces data of Gemini)"
 
 
 def open_session(connections: int, *, direct: bool) -> Session:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from calstore.associate import night_of
 from goafetch.archive import query_syntax as syntax
+from goafetch.config import INSTRUMENT
 from goafetch.errors import UsageError
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class Criteria:
     observation_type: str | None = None
     object: str | None = None
     filter: str | None = None
-    instrument: str | None = "GSAOI"
+    instrument: str | None = INSTRUMENT
     qa: str = "NotFail"
     near: syntax.Cone | None = None
     filename: str | None = None

@@ -28,7 +28,7 @@ def dataselect(
     xtags: Xtags = None,
     expr: Annotated[
         str | None,
-        typer.Option(metavar="EXPRESSION", help="As 'filter_name==\"Kshort\" and exposure_time>=30'."),
+        typer.Option(metavar="EXPRESSION", help="As 'filter_name==\"H\" and exposure_time>=30'."),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exact exposure times, full filter names.")

@@ -19,6 +19,7 @@ from goafetch.cli.search import (
     Radius,
     Type,
 )
+from goafetch.config import INSTRUMENT
 
 if TYPE_CHECKING:
     from goafetch.archive.job import FetchResult
@@ -36,7 +37,7 @@ def fetch(
     type_: Type = None,
     object: Object = None,
     filter: Filter = None,
-    instrument: Instrument = "GSAOI",
+    instrument: Instrument = INSTRUMENT,
     qa: Qa = "NotFail",
     near: Near = None,
     radius: Radius = "180",

@@ -9,6 +9,7 @@ import typer
 
 from goafetch import console
 from goafetch.cli.run import Archive, Date, Filter, Json, Night, Object, Quiet, Verbose
+from goafetch.config import INSTRUMENT
 from goafetch.events import Warned
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def search(
     type_: Type = None,
     object: Object = None,
     filter: Filter = None,
-    instrument: Instrument = "GSAOI",
+    instrument: Instrument = INSTRUMENT,
     qa: Qa = "NotFail",
     near: Near = None,
     radius: Radius = "180",

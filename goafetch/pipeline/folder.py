@@ -30,7 +30,7 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise UsageError(
             f"{folder} is not a folder",
-            "a workspace, or a folder of raw GSAOI files",
+            "a workspace, or a folder of raw files",
             "give the folder that holds them, or a program ID to fetch them",
         )
 
@@ -56,7 +56,7 @@ def take_folder(
     if not files and not lost:
         raise NothingFound(
             f"no .fits or .fits.bz2 file in {folder}",
-            "a workspace, or a folder of raw GSAOI files",
+            "a workspace, or a folder of raw files",
             "give the folder that holds them, or a program ID to fetch them",
         )
     return files, lost

@@ -142,9 +142,11 @@ def _no_mask(path: Path, facts: Descriptors) -> str:
 
 def unreadable(facts: Descriptors) -> str:
     """What a raw frame's header must tell and does not, with what to do; '' if it tells all."""
+    known = find(facts.primary)
+    wheels = f" ({', '.join(known.wheels)})" if known else ""
     needed = {
         "INSTRUME": facts.instrument,
-        "the filter (FILTER1, FILTER2)": facts.filter_name,
+        f"the filter{wheels}": facts.filter_name,
         "DATE-OBS and UT": facts.ut_datetime,
         "EXPTIME": facts.exposure_time,
     }
@@ -158,7 +160,9 @@ def _role_of_raw(facts: Descriptors, tags: frozenset[str], wanted: Wanted) -> tu
     if facts.qa_state == "Fail":
         return "", "its quality was judged Fail at the observatory"
     if "DARK" in tags:
-        return "", f"a dark: {instrument_of(facts.primary).calibrations[DARK].needless}"
+        known = instrument_of(facts.primary)
+        rule = known.calibrations.get(DARK)
+        return "", f"a dark: {rule.needless if rule else f'{known.name} has no rule by which it is used'}"
     if facts.filter_name and not facts.filter_is_known:
         return (
             "",

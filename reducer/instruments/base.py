@@ -126,10 +126,11 @@ class Instrument:
     """One instrument.
 
     ``pupil``: diameter of the telescope's and of what is hidden of it, metres. ``aliases``: what people call
-    its filters, in lower case. ``lit_alone``: filters whose dome flats are often taken with the lamp alone,
-    the dome's own light adding little there. ``coadds_are_summed``: rather than averaged. ``calibrations``:
-    by kind, the only rules by which any is taken. ``defaults``: of parameters, by step and name, where they
-    are its own.
+    its filters, in lower case. ``wheels``: keywords that name them. ``lit_alone``: filters whose dome flats
+    are often taken with the lamp alone, the dome's own light adding little there. ``coadds_are_summed``:
+    rather than averaged. ``calibrations``: by kind, the only rules by which any is taken; every instrument
+    has one of flats, of their lamp-off frames, of masks and of standards. ``defaults``: of parameters, by
+    step and name, where they are its own.
 
     Rules. ``filter_name``: the filters of all wheels, joined by '&', 'Unknown' for a wheel that was moving;
     None without. ``read_mode``: by a name, 'Unknown' if it has none. ``levels``: of an array, by its number.
@@ -148,6 +149,7 @@ class Instrument:
     widths: Widths
     filters: Mapping[str, Filter]
     aliases: Mapping[str, str]
+    wheels: tuple[str, ...]
     lit_alone: frozenset[str]
     coadds_are_summed: bool
     calibrations: Mapping[str, CalibrationRule]

@@ -28,20 +28,11 @@ EXCEPTIONS = {
     ("calstore/store.py", "2048"): "what a record of schema 2 without a region held",
     ("calstore/store.py", "(1, 2, 3, 4)"): "what a record of schema 2 without a region held",
     ("goafetch/archive/query_syntax.py", "GSAOI"): "the archive's word for it",
-    ("goafetch/archive/query.py", "GSAOI"): "what is sought unless another is asked for",
-    ("goafetch/cli/search.py", "GSAOI"): "what is sought unless another is asked for",
-    ("goafetch/cli/fetch.py", "GSAOI"): "what is sought unless another is asked for",
+    ("goafetch/config.py", "GSAOI"): "what is sought unless another is asked for",
     ("goafetch/archive/calmgr.py", "LNRS"): "read of the archive's text of a header",
-    ("goafetch/archive/connection.py", "GSAOI"): "what the program calls itself",
     ("goafetch/archive/connection.py", "4096"): "bytes",
     ("goafetch/cli/commands.py", "GSAOI"): "what the program calls itself",
-    ("goafetch/pipeline/folder.py", "GSAOI"): "what the program calls itself",
-    ("goafetch/cli/dataselect.py", "Kshort"): "an example",
     ("goafetch/cli/run.py", "Kshort"): "an example",
-    ("goafetch/plan/sort.py", "FILTER1"): "what a header lacks, named: all of Gemini's imagers have them",
-    ("goafetch/plan/sort.py", "FILTER2"): "what a header lacks, named: all of Gemini's imagers have them",
-    ("goafetch/report/drawing/parts.py", "FILTER1"): "keywords shown where a product has them",
-    ("goafetch/report/drawing/parts.py", "FILTER2"): "keywords shown where a product has them",
 }
 
 

@@ -50,7 +50,7 @@ def expose(number, rng):
     header = fits.Header({"NAXIS1": SIZE, "NAXIS2": SIZE, "EXTVER": 1})
     data = (light.reshape(SIZE, SIZE) + sky).astype(np.float32)
     chip = Chip(data, np.full_like(data, 4000.0), np.zeros(data.shape, np.uint16), header)
-    primary = fits.Header({"EXPTIME": 60.0, "COADDS": 1})
+    primary = fits.Header({"INSTRUME": "GSAOI", "EXPTIME": 60.0, "COADDS": 1})
     return FrameRef(Path(f"e{number}.fits"), primary, (header,), geometry=geometry), chip
 
 

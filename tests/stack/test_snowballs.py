@@ -65,7 +65,7 @@ def expose(number, ball, way=None):
     header = fits.Header({"NAXIS1": SIZE, "NAXIS2": SIZE, "EXTVER": 1})
     chip = Chip(data.astype(np.float32), np.full(data.shape, NOISE**2, np.float32), mask, header)
     sources = detect_sources(chip.data.copy(), chip.variance.copy(), mask.copy(), WIDTHS)
-    primary = fits.Header({"EXPTIME": 60.0, "COADDS": 1})
+    primary = fits.Header({"INSTRUME": "GSAOI", "EXPTIME": 60.0, "COADDS": 1})
     name = Path(f"e{number}.fits")
     return FrameRef(name, primary, (header,), sources=(sources,), geometry=geometry, drift=way), chip
 

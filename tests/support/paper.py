@@ -10,7 +10,7 @@ import numpy as np
 from reducer.astrometry.distortion import Field, StaticMap
 from reducer.astrometry.sky import Site
 from reducer.instruments import KNOWN
-from reducer.instruments.base import Array, Levels, Widths
+from reducer.instruments.base import Array, CalibrationRule, Levels, Widths
 
 #: Arcsec per pixel, and per pixel of a stack.
 SCALE, STACK_SCALE = 0.1, 0.08
@@ -35,7 +35,14 @@ PAPER = replace(
     defaults={("resampleToCommonFrame", "pixel_scale"): STACK_SCALE},
     filters={},
     aliases={},
+    wheels=("FILTER",),
     coadds_are_summed=True,
+    calibrations={
+        "processed_flat": CalibrationRule(same=("filter_name",), covers=True, days=2.0),
+        "lamp_off": CalibrationRule(same=("filter_name", "exposure_time"), days=2.0),
+        "processed_bpm": CalibrationRule(covers=True, latest=True),
+        "standard": CalibrationRule(same=("filter_name",), days=2.0),
+    },
     filter_name=lambda primary: primary.get("FILTER"),
     read_mode=lambda primary: "Only",
     guide_windows=lambda primary, array: ((-3, 5, 90, 99),),

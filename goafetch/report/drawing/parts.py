@@ -15,13 +15,14 @@ from goafetch.report.drawing.tiles import choose_code, cut_tiles, tell_facts
 from goafetch.report.export import write_catalogues
 from goafetch.report.products import Stack, column, read_stack
 from goafetch.report.quality import Quality, list_bits, list_exposures, measure, tell_made
+from reducer.instruments import instrument_of
 
 #: Begins ``function(*args)``, perhaps in another process.
 Submit = Callable[..., Future[Any]]
 
-#: Keywords that the page shows.
+#: Keywords that the page shows, beside those of the filters.
 SHOWN = (
-    "OBJECT", "FILTER1", "FILTER2", "EXPTIME", "COADDS", "TEXPTIME", "NCOMBINE", "REFFRAME", "BUNIT",
+    "OBJECT", "EXPTIME", "COADDS", "TEXPTIME", "NCOMBINE", "REFFRAME", "BUNIT",
     "NOISCORR", "NCORR02", "NCORR04", "CRVAL1", "CRVAL2", "RADESYS", "ASTRCAT", "ASTRNUM",
     "ASTRRMS", "GOAFVERS", "GOAFKEY",
 )  # fmt: skip
@@ -97,6 +98,7 @@ def _tell(stack: Stack, quality: Quality) -> dict[str, Any]:
         figures.draw_noise(stack),
         figures.draw_growth(stack, quality.scale),
     ]
+    wheels = instrument_of(stack.header, stack.path.name).wheels
     return {
         "depth": _present(depth),
         "sky_choice": [(name, stack.text(key)) for key, name in SKY.items() if stack.text(key)],
@@ -105,7 +107,7 @@ def _tell(stack: Stack, quality: Quality) -> dict[str, Any]:
         "each": list_exposures(stack),
         "mask": list_bits(stack),
         "provenance": {table: _rows(stack, table, names) for table, names in PROVENANCE.items()},
-        "header": [(key, stack.text(key)) for key in SHOWN if stack.text(key)],
+        "header": [(key, stack.text(key)) for key in (*wheels, *SHOWN) if stack.text(key)],
     }
 
 

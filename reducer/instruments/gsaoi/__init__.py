@@ -9,7 +9,7 @@ from reducer.astrometry.sky import Site, air
 from reducer.instruments.base import Array, ColourTerm, Filter, Instrument, Widths, read_data
 from reducer.instruments.gsaoi.calibrations import CALIBRATIONS
 from reducer.instruments.gsaoi.guiding import guide_windows, guided_by
-from reducer.instruments.gsaoi.header import detector_offset, filter_name, parity, repairs, section
+from reducer.instruments.gsaoi.header import CLEAR_AT, detector_offset, filter_name, parity, repairs, section
 from reducer.instruments.gsaoi.readout import ARRAYS, ORIGINS, SIDE, levels, read_mode
 from reducer.types import F64
 
@@ -83,6 +83,7 @@ GSAOI = Instrument(
     defaults={("resampleToCommonFrame", "pixel_scale"): 0.02},  # as DRAGONS makes it
     filters=_filters(),
     aliases=_FILTERS["aliases"],
+    wheels=tuple(CLEAR_AT),
     lit_alone=frozenset({"Z", "J", "HeI1083", "PaG", "PaB", "Jcont", "Hcont"}),
     coadds_are_summed=False,
     calibrations=CALIBRATIONS,
