@@ -59,7 +59,7 @@ def test_few_stars_carry_few_terms():
 
 def test_the_order_says_which_terms_many_stars_may_bend():
     """`determineAstrometricSolution:order` was read by nothing."""
-    free = [int((tie_priors(500, 1e-4, 4, order) > 1e-6).sum()) for order in (1, 2, 3, 4)]
+    free = [int((tie_priors(500, 1e-4, FIELD, order) > 1e-6).sum()) for order in (1, 2, 3, 4)]
     assert free == [6, 12, 20, 30]
 
 
