@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from reducer.instruments.base import Instrument
 from reducer.step import Step, steps_of
 from reducer.steps.absolute_astrometry import determineAstrometricSolution
 from reducer.steps.badpix import makeBPM
@@ -54,8 +55,13 @@ STEPS: Mapping[str, Step] = {
 }
 
 
-def default_recipe(tags: frozenset[str]) -> str:
-    """The recipe that suits frames of these tags: flats and darks make calibrations."""
-    if "DARK" in tags:
-        return "makeProcessedBPM"
-    return "makeProcessedFlat" if "FLAT" in tags else "reduce_nostack"
+def recipes_of(instrument: Instrument) -> Mapping[str, Recipe]:
+    """The recipes for frames of an instrument: its own in place of those that all share."""
+    steps = {step.name: step for recipe in RECIPES.values() for step in recipe}
+    own = {name: tuple(steps[each] for each in names) for name, names in instrument.recipes.items()}
+    return {**RECIPES, **own}
+
+
+def default_recipe(instrument: Instrument, tags: frozenset[str]) -> str:
+    """The name of the recipe that suits frames of an instrument with these tags."""
+    return next(name for tag, name in instrument.recipe_of_tag.items() if tag in tags or not tag)

@@ -62,7 +62,7 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
     expand(task.calibrations.values())  # those that are named must be there
     frames = open_frames(task.files, listener(notify))
     facts = describe(frames[0].header, frames[0].chips, frames[0].path.name)
-    recipe = find_recipe(task.recipe, facts.tags)
+    recipe = find_recipe(task.recipe, facts)
     chosen = parse(task.parameters, recipe)
     store = task.store or cal_service.active_store(task.folder)
     found = find_calibrations(needed_kinds(recipe, chosen), facts, task.calibrations, store, notify)

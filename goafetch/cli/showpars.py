@@ -25,13 +25,14 @@ def showpars(
     from reducer.fitsio import open_frame
     from reducer.headers.descriptors import describe
     from reducer.parameters import known_name
-    from reducer.recipes import RECIPES, STEPS, default_recipe, reduce, reduce_nostack
+    from reducer.recipes import STEPS, default_recipe, recipes_of
     from reducer.step import steps_of
 
     (path,) = expand([file])
     frame = open_frame(path)
-    recipe = RECIPES[default_recipe(describe(frame.header, frame.chips, path.name).tags)]
-    steps = steps_of(reduce if recipe is reduce_nostack else recipe)
+    usual = default_recipe(frame.instrument, describe(frame.header, frame.chips, path.name).tags)
+    whole = {"reduce_nostack": "reduce"}.get(usual, usual)
+    steps = steps_of(recipes_of(frame.instrument)[whole])
     if step is not None:
         name = known_name(step, STEPS, "step")
         steps = {name: STEPS[name]}

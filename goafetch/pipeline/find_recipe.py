@@ -6,7 +6,7 @@ import ast
 import importlib.util
 import inspect
 import textwrap
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +17,7 @@ from goafetch.workspace import md5_of
 from reducer import products
 
 if TYPE_CHECKING:
+    from reducer.headers.descriptors import Descriptors
     from reducer.recipes import Recipe
 
 Parameters = Mapping[str, Mapping[str, Any]]
@@ -33,25 +34,25 @@ class StageRecipe:
     own: Recipe = ()
     file: Path | None = None
 
-    @property
-    def steps(self) -> Recipe:
-        """Its steps: what makes pixels is imported with them."""
-        from reducer.recipes import RECIPES
+    def steps(self, instrument: str) -> Recipe:
+        """Its steps for frames of an instrument: what makes pixels is imported with them."""
+        from reducer.instruments import KNOWN
+        from reducer.recipes import recipes_of
 
-        return self.own or RECIPES[self.name]
+        return self.own or recipes_of(KNOWN[instrument])[self.name]
 
     @property
     def contents(self) -> dict[str, str]:
         """What a product's key says of the file."""
         return {"recipe": md5_of(self.file)} if self.file else {}
 
-    def concerning(self, parameters: Parameters) -> Parameters:
+    def concerning(self, parameters: Parameters, instrument: str) -> Parameters:
         """Of the user's parameters those of its steps; without any nothing is imported to tell."""
         if not parameters:
             return {}
         from reducer.step import steps_of
 
-        return {step: parameters[step] for step in steps_of(self.steps) if parameters.get(step)}
+        return {step: parameters[step] for step in steps_of(self.steps(instrument)) if parameters.get(step)}
 
 
 #: What each stage of a run does unless the user has another recipe for it.
@@ -66,7 +67,7 @@ def recipes_of_stages(names: Sequence[str]) -> Mapping[str, StageRecipe]:
     """The recipe of each stage of a run: the user's, of these names, where they make what the stage does."""
     chosen: dict[str, StageRecipe] = {}
     for name in names:
-        for stage, steps in _in_stages(find_recipe(name, ()), name).items():
+        for stage, steps in _in_stages(find_recipe(name), name).items():
             if stage in chosen:
                 raise UsageError(
                     f"{chosen[stage].name} and {name} both make the {stage}", "one recipe of each"
@@ -98,20 +99,24 @@ def _in_stages(recipe: Recipe, name: str) -> dict[str, Recipe]:
     return {FRAMES: recipe}
 
 
-def find_recipe(name: str, tags: Collection[str]) -> Recipe:
-    """The recipe of a name, or of FILE.py:NAME (also file.NAME); without a name, the one for the tags.
+def find_recipe(name: str, facts: Descriptors | None = None) -> Recipe:
+    """The recipe of a name, or of FILE.py:NAME (also file.NAME), for frames of such descriptors;
+    without a name, the one that suits them.
 
     UsageError if there is none, or if the file's is no tuple of steps.
     """
-    from reducer.recipes import RECIPES, default_recipe
+    from reducer.instruments import instrument_of
+    from reducer.recipes import RECIPES, default_recipe, recipes_of
 
-    if not name:
-        return RECIPES[default_recipe(frozenset(tags))]
-    if name in RECIPES:
-        return RECIPES[name]
+    known = RECIPES
+    if facts is not None:
+        instrument = instrument_of(facts.primary)
+        known, name = recipes_of(instrument), name or default_recipe(instrument, facts.tags)
+    if name in known:
+        return known[name]
     path, own_name = _file_and_name(name)
     if path is None:
-        raise UsageError(f"there is no recipe '{name}'", f"{', '.join(RECIPES)}, or FILE.py:NAME of your own")
+        raise UsageError(f"there is no recipe '{name}'", f"{', '.join(known)}, or FILE.py:NAME of your own")
     return _own(_load(path), own_name, path)
 
 

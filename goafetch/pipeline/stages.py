@@ -141,7 +141,7 @@ def make_stack(
     if not frames:
         raise GoafetchError("none of its frames could be reduced", remedy="see the reasons above")
     given = find()
-    key = stack_key(visits, given, tools)
+    key = stack_key(stack, visits, given, tools)
     current = next((name for name in _stack_names(frames, tools) if tools.cache.is_current(name, key)), None)
     if current:
         notify(Reused(current))
@@ -188,7 +188,7 @@ def foresee_stack(
     if not frames:
         reason = "none of its frames could be reduced before"
         return Outcome(stack.name, stack.kind, TO_BE_MADE, reason=reason)
-    key, names = stack_key(visits, find(), tools), _stack_names(frames, tools)
+    key, names = stack_key(stack, visits, find(), tools), _stack_names(frames, tools)
     made = tuple(name for name in names if tools.cache.is_current(name, key))
     if made:
         return Outcome(stack.name, stack.kind, CURRENT, made, key=key)
@@ -237,19 +237,21 @@ def visit_key(group: Group, flat: Outcome | None, tools: Tools) -> str:
 def _group_key(stage: str, group: Group, calibrations: dict[str, str], tools: Tools) -> str:
     if group.bpm is not None:
         calibrations["bpm"] = tools.cache.verified.md5(group.bpm)
-    return _enter(stage, tools.cache.md5s(group.inputs), calibrations, tools)
+    return _enter(stage, group.setup.instrument, tools.cache.md5s(group.inputs), calibrations, tools)
 
 
-def stack_key(visits: Sequence[Outcome], given: Given, tools: Tools) -> str:
+def stack_key(stack: Stack, visits: Sequence[Outcome], given: Given, tools: Tools) -> str:
     """The key of a stack, by those of its frames and the content of catalogues."""
     inputs = {path.name: visit.key for visit in visits for path in visit.on_target}
-    return _enter(STACKS, inputs, given.contents, tools)
+    return _enter(STACKS, stack.setup.instrument, inputs, given.contents, tools)
 
 
-def _enter(stage: str, inputs: Mapping[str, str], calibrations: Mapping[str, str], tools: Tools) -> str:
-    """The key of what a stage makes of inputs."""
+def _enter(
+    stage: str, instrument: str, inputs: Mapping[str, str], calibrations: Mapping[str, str], tools: Tools
+) -> str:
+    """The key of what a stage makes of inputs of an instrument."""
     recipe = tools.recipes[stage]
-    parameters = recipe.concerning(tools.parameters)
+    parameters = recipe.concerning(tools.parameters, instrument)
     return tools.cache.enter(facts_of(recipe.name, inputs, {**calibrations, **recipe.contents}, parameters))
 
 
@@ -297,4 +299,4 @@ def _run(
         **{"parameters": tools.parameters, **given},
     )
     opened = open_frames(frames, context.notify)
-    return [ref.path for ref in run_recipe(recipe.steps, opened, context)]
+    return [ref.path for ref in run_recipe(recipe.steps(opened[0].instrument.name), opened, context)]

@@ -130,7 +130,8 @@ class Instrument:
     are often taken with the lamp alone, the dome's own light adding little there. ``coadds_are_summed``:
     rather than averaged. ``calibrations``: by kind, the only rules by which any is taken; every instrument
     has one of flats, of their lamp-off frames, of masks and of standards. ``defaults``: of parameters, by
-    step and name, where they are its own.
+    step and name, where they are its own. ``recipes``: names of their steps, where they are its own.
+    ``recipe_of_tag``: what suits frames with a tag, the first that they have; '' stands for all others.
 
     Rules. ``filter_name``: the filters of all wheels, joined by '&', 'Unknown' for a wheel that was moving;
     None without. ``read_mode``: by a name, 'Unknown' if it has none. ``levels``: of an array, by its number.
@@ -163,6 +164,8 @@ class Instrument:
     detector_offset: Callable[[Header], tuple[float | None, float | None]]
     repairs: tuple[Repair, ...]
     defaults: Mapping[tuple[str, str], Any]
+    recipes: Mapping[str, Sequence[str]]
+    recipe_of_tag: Mapping[str, str]
 
     def numbers(self, chips: Sequence[Header]) -> list[int | None]:
         """Which array each extension holds: by ARRAYID, else DETSEC, else its place among all of them; None

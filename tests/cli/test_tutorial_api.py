@@ -15,6 +15,7 @@ from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Decided, Noted, Warned
 from goafetch.pipeline.find_recipe import find_recipe
 from reducer import parameters
+from reducer.headers.descriptors import Descriptors
 from reducer.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -114,22 +115,26 @@ def test_nothing_to_reduce_and_modes_that_do_not_exist_are_refused(playground: P
 # --- recipes -----------------------------------------------------------------------------------------
 
 
+def _tagged(**cards):
+    return Descriptors({"INSTRUME": "GSAOI", "OBSCLASS": "dayCal", **cards}, ())
+
+
 def test_recipes_by_name_and_by_tags() -> None:
-    assert find_recipe("makeProcessedFlat", ()) is RECIPES["makeProcessedFlat"]
-    assert find_recipe("", {"FLAT"}) is RECIPES["makeProcessedFlat"]
-    assert find_recipe("", {"SIDEREAL"}) is RECIPES["reduce_nostack"]
+    assert find_recipe("makeProcessedFlat") is RECIPES["makeProcessedFlat"]
+    assert find_recipe("", _tagged(OBJECT="Domeflat", OBSTYPE="FLAT")) is RECIPES["makeProcessedFlat"]
+    assert find_recipe("", _tagged()) is RECIPES["reduce_nostack"]
     with pytest.raises(UsageError, match="no recipe 'makeSoup'"):
-        find_recipe("makeSoup", ())
+        find_recipe("makeSoup")
 
 
 def test_a_recipe_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text("from reducer.steps.prepare import prepare\nonlyPrepare = (prepare,)\n")
     monkeypatch.chdir(tmp_path)
     for name in ("mine.py:onlyPrepare", "mine.onlyPrepare", f"{tmp_path}/mine.py:onlyPrepare"):
-        (step,) = find_recipe(name, ())
+        (step,) = find_recipe(name)
         assert step.__name__ == "prepare"
     with pytest.raises(UsageError, match="onlyPrepare"):
-        find_recipe("mine.py:another", ())
+        find_recipe("mine.py:another")
 
 
 def test_a_recipe_function_of_dragons_is_refused_with_its_translation(tmp_path: Path) -> None:
@@ -138,7 +143,7 @@ def test_a_recipe_function_of_dragons_is_refused_with_its_translation(tmp_path: 
         "    p.separateSky()\n    p.skyCorrect()\n    p.makeCoffee()\n"
     )
     with pytest.raises(UsageError) as refused:
-        find_recipe(f"{tmp_path}/theirs.py:mine", ())
+        find_recipe(f"{tmp_path}/theirs.py:mine")
     assert "mine = (prepare, correctDetector, separateSky, skyCorrect,)" in refused.value.remedy
     assert "without makeCoffee" in refused.value.remedy
 
@@ -146,7 +151,7 @@ def test_a_recipe_function_of_dragons_is_refused_with_its_translation(tmp_path: 
 def test_a_recipe_file_that_cannot_be_run_is_told(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import nowhere_to_be_found\n")
     with pytest.raises(UsageError, match="cannot be imported"):
-        find_recipe(f"{tmp_path}/broken.py:mine", ())
+        find_recipe(f"{tmp_path}/broken.py:mine")
 
 
 # --- lists, store, log -------------------------------------------------------------------------------

@@ -35,14 +35,14 @@ def test_a_key_follows_everything_that_a_product_is_made_from(changes: dict[str,
 
 def test_parameters_of_later_steps_do_not_concern_a_product() -> None:
     chosen = {"stackFrames": {"lsigma": 4.0}, "addVAR": {"write_outputs": True}}
-    assert USUAL[FLATS].concerning(chosen) == {}
-    assert set(USUAL[FRAMES].concerning(chosen)) == {"addVAR"}
-    assert set(USUAL[STACKS].concerning(chosen)) == {"stackFrames"}
+    assert USUAL[FLATS].concerning(chosen, "GSAOI") == {}
+    assert set(USUAL[FRAMES].concerning(chosen, "GSAOI")) == {"addVAR"}
+    assert set(USUAL[STACKS].concerning(chosen, "GSAOI")) == {"stackFrames"}
 
 
 def test_every_step_that_has_parameters_concerns_some_product() -> None:
     chosen = {name: {"skip_primitive": True} for name in STEPS}
-    concerned = {step for recipe in USUAL.values() for step in recipe.concerning(chosen)}
+    concerned = {step for recipe in USUAL.values() for step in recipe.concerning(chosen, "GSAOI")}
     assert {name for name, step in STEPS.items() if step.parameters} - concerned == {"makeBPM"}
 
 

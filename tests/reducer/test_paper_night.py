@@ -90,6 +90,8 @@ def test_a_folder_of_raw_frames_becomes_a_stack_by_the_instruments_own_facts(fol
     report = run_job(request, Settings(), pool=Here())
     assert report.exit_code == 0
     (path,) = (folder.parent / "work/playground").glob("*_image.fits")
+    history = Disk().read_table(path, "HISTORY")
+    assert history is not None and "measureZeropoint" not in history["primitive"]
     stack, objects = open_frame(path), Disk().read_table(path, "OBJCAT")
     assert objects is not None
     u, v = sky_to_plane(objects["RA"], objects["DEC"], TARGET)

@@ -38,8 +38,8 @@ def test_a_recipe_takes_the_stages_that_make_what_its_steps_do() -> None:
     assert recipes_of_stages(()) == USUAL
     deep = recipes_of_stages(["ultradeep"])
     assert deep[FLATS] == USUAL[FLATS]
-    assert deep[FRAMES].steps == (*reduce_nostack, RECIPES["ultradeep"][5], skyCorrect)
-    assert deep[STACKS].steps == (leaveOutSkies, *alignAndStack)
+    assert deep[FRAMES].own == (*reduce_nostack, RECIPES["ultradeep"][5], skyCorrect)
+    assert deep[STACKS].own == (leaveOutSkies, *alignAndStack)
     assert recipes_of_stages(["reduce_nostack"])[STACKS] == USUAL[STACKS]
     assert recipes_of_stages(["makeProcessedFlat"])[FLATS].own == RECIPES["makeProcessedFlat"]
 

@@ -33,6 +33,15 @@ PAPER = replace(
     widths=Widths(least=1.5, blurred=8.0, sharp=0.4),
     site=Site(0.0, 0.0, 2e-4),
     defaults={("resampleToCommonFrame", "pixel_scale"): STACK_SCALE},
+    recipes={
+        "alignAndStack": (
+            "detectSources",
+            "adjustWCSToReference",
+            "resampleToCommonFrame",
+            "scaleCountsToReference",
+            "stackFrames",
+        )
+    },
     filters={},
     aliases={},
     wheels=("FILTER",),
