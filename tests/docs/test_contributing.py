@@ -51,13 +51,11 @@ def test_one_line_makes_a_parameter(shown: dict[str, Any], tmp_path: Path) -> No
 def test_one_file_and_one_entry_make_a_step(shown: dict[str, Any], tmp_path: Path) -> None:
     assert shown["doubled"] == (*reduce_nostack, shown["doubleCounts"])
     frames, context, _, _ = draw_standard(tmp_path, 9.0, 5)
-    for frame in frames:
-        chip = context.files.read_chip(frame, 0)
-        Disk().write_frame(frame.path, frame.header, [chip])
-    opened = [open_frame(frame.path) for frame in frames[:1]]
-    (made,) = run_recipe(shown["doubled"][-1:], opened, Context(tmp_path))
-    assert made.path.name == f"{frames[0].path.stem}_doubled.fits"
-    assert np.array_equal(read_chip(made, 0).data, 2 * read_chip(opened[0], 0).data)
+    path, chip = tmp_path / frames[0].path.name, context.files.read_chip(frames[0], 0)
+    given = open_frame(Disk().write_frame(path, frames[0].header, [chip]))
+    (made,) = run_recipe(shown["doubled"][-1:], [given], Context(tmp_path))
+    assert made.path == tmp_path / f"{path.stem}_doubled.fits"
+    assert np.array_equal(read_chip(made, 0).data, 2 * chip.data)
     (step,) = Disk().read_table(made.path, "HISTORY")
     assert step["primitive"] == "doubleCounts"
 
