@@ -207,6 +207,8 @@ def _fitting(
     group: ScienceGroup, kind: str, sets: Sequence[CalibrationSet], choice: Choice
 ) -> list[CalibrationSet]:
     """Sets that meet the rule's conditions, the nearest first; the others are rejected with its words."""
+    if not sets:  # of a kind, perhaps, for which the instrument has no rule
+        return []
     by_path = {s.calibration.path: s for s in sets}
     good, unfit = rank(group.need(kind), [s.calibration for s in sets])
     for rejection in unfit:

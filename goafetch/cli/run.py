@@ -21,7 +21,7 @@ Programs = Annotated[
 Date = Annotated[str | None, typer.Option(help="UTC date D, or range D1-D2 (YYYYMMDD).")]
 Night = Annotated[str | None, typer.Option(help="Night D, as in file names: D-1 18:00 to D 18:00 UT.")]
 Object = Annotated[str | None, typer.Option(help="Only this target; * at either end for anything.")]
-Filter = Annotated[str | None, typer.Option(help="Only this filter, such as Kshort.")]
+Filter = Annotated[str | None, typer.Option(help="Only this filter, such as H.")]
 Into = Annotated[Path | None, typer.Option(metavar="DIR", help="Workspace (default: the program's name).")]
 Archive = Annotated[str | None, typer.Option(metavar="URL", help="The archive's address.")]
 Parameters = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from goafetch.archive.query import Criteria
 from goafetch.archive.records import Record
 from goafetch.archive.search import search
 from goafetch.practice.server import Fault, PracticeArchive, serve
+from reducer import instruments
+from reducer.instruments.base import CalibrationRule
 
 BPM = "bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"
 
@@ -49,6 +52,24 @@ def test_few_requests_serve_many_files(
     associate(client, science)
     asked = [r.path.split("/")[1] for r in archive.requests]
     assert asked.count("jsoncalmgr") == 4 and asked.count("jsonsummary") <= 4
+
+
+def test_the_archive_is_asked_for_what_the_instrument_has_rules_for(
+    archive: PracticeArchive, client: ArchiveClient, science: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {
+        "processed_flat": CalibrationRule(same=("filter_name",), days=2.0),
+        "standard": CalibrationRule(same=("filter_name",), days=0.1, archive="photometric_standard"),
+        "processed_bpm": CalibrationRule(latest=True, archive="processed_bpm"),
+    }
+    known = replace(instruments.KNOWN["GSAOI"], calibrations=own)
+    monkeypatch.setattr(instruments, "KNOWN", {"GSAOI": known})
+    archive.requests.clear()
+    found = associate(client, science)
+    asked = [r.path.split("/")[2] for r in archive.requests if r.path.startswith("/jsoncalmgr")]
+    assert asked == ["photometric_standard", "processed_bpm"]
+    assert [record.name for record in found.files] == [BPM]
+    assert all("at most 0.1 allowed" in why for _, why in found.rejected) and len(found.rejected) == 4
 
 
 def test_nothing_is_associated_with_nothing(client: ArchiveClient) -> None:

@@ -24,6 +24,7 @@ from calstore.associate import (
     valid_from,
 )
 from reducer.instruments import KNOWN
+from reducer.instruments.base import CalibrationRule
 
 RULES = KNOWN["GSAOI"].calibrations
 NIGHT = dt.datetime(2017, 5, 5, 1, 0)
@@ -129,6 +130,15 @@ def test_lamp_off_frames_are_uniform_with_the_lamp_on_frames(traits: dict, word:
     answer = best(lamp_on, [bad])
     assert isinstance(answer, NoMatch)
     assert answer.rejected[0].reason.startswith(word)
+
+
+def test_a_rule_asks_no_more_than_it_says() -> None:
+    """One that sets no days takes a calibration of any age, and its reason names what it does ask."""
+    asked = replace(need(DARK), rule=CalibrationRule(same=("read_mode",)))
+    old = calibration(DARK, -3000, read_mode="Faint Objects", filter_name="J")
+    answer = best(asked, [old, calibration(DARK, 1)])
+    assert isinstance(answer, Match) and answer.calibration is old
+    assert answer.reason == "same read mode; the only one, 3000.0 days away"
 
 
 def test_exposures_within_one_percent_are_the_same() -> None:

@@ -32,7 +32,6 @@ EXCEPTIONS = {
     ("goafetch/archive/calmgr.py", "LNRS"): "read of the archive's text of a header",
     ("goafetch/archive/connection.py", "4096"): "bytes",
     ("goafetch/cli/commands.py", "GSAOI"): "what the program calls itself",
-    ("goafetch/cli/run.py", "Kshort"): "an example",
 }
 
 
