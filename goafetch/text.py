@@ -55,6 +55,22 @@ def _decoded(content: bytes, where: str) -> str:
     return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
 
 
+def parse_parameters(given: Any) -> list[tuple[str, Any]]:
+    """('step:name', value) pairs from such pairs (3.x), a dictionary (4.x) or 'step:name=value' texts."""
+    if isinstance(given, Mapping):
+        return list(given.items())
+    return [split_at("=", each) if isinstance(each, str) else (each[0], each[1]) for each in given]
+
+
+def split_at(sign: str, text: str) -> tuple[str, str]:
+    """What a text such as 'step:name=value' sets, and to what; UsageError where it sets nothing."""
+    name, found, value = text.partition(sign)
+    if not found or not name.strip():
+        example = "skyCorrect:offset_sky=False" if sign == "=" else "processed_flat:FILE"
+        raise UsageError(f"{text!r} sets nothing", f"as in {example}")
+    return name.strip(), value.strip().strip("\"'")
+
+
 #: Rows that a notebook shows of a long table.
 MOST_ROWS = 200
 

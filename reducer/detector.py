@@ -41,14 +41,6 @@ class Response:
     variance: F32
     mask: U16
 
-    def crop(self, rows: slice, columns: slice) -> Response:
-        """The part that belongs to a smaller region."""
-        return Response(
-            np.ascontiguousarray(self.data[rows, columns]),
-            np.ascontiguousarray(self.variance[rows, columns]),
-            np.ascontiguousarray(self.mask[rows, columns]),
-        )
-
 
 NO_RESPONSE = Response(_NOTHING, _NOTHING, _NO_MASK)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from reducer.errors import BadParameter
-from reducer.recipes import STEPS, Recipe
+from reducer.recipes import STEPS
 from reducer.step import Step, read, steps_of
 
 
-def parse(pairs: Iterable[tuple[str, Any]], recipe: Recipe = ()) -> dict[str, dict[str, Any]]:
+def parse(
+    pairs: Iterable[tuple[str, Any]], recipe: Sequence[Callable[..., Any]] = ()
+) -> dict[str, dict[str, Any]]:
     """Turn ('skyCorrect:offset_sky', 'False') pairs into step -> parameter -> value.
 
     Steps and parameters may be written with underscores and in any case. A parameter without a step

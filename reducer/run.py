@@ -16,7 +16,7 @@ from reducer.headers.same import needless
 from reducer.instruments import KNOWN
 from reducer.parameters import as_pairs, parse
 from reducer.provenance import now
-from reducer.step import Step, declared, steps_of
+from reducer.step import Step, steps_of
 
 
 def open_frames(paths: Iterable[Path], notify: Callable[..., None] = tell_nobody) -> list[FrameRef]:
@@ -49,14 +49,30 @@ def run_recipe(
     if not frames:
         raise BadInput("the list of frames is empty", "at least one frame", "give files")
     _refuse_several(frames)
-    steps = tuple(map(declared, recipe))
-    chosen = parse(as_pairs(context.parameters), steps)
-    context = replace(context, files=context.files or Disk(), parameters=chosen)
+    context = replace(context, files=context.files or Disk())
+    if context.parameters:
+        context = replace(context, parameters=parse(as_pairs(context.parameters), recipe))
     try:
-        made = _run_steps(steps, list(frames), context)
-        return list(
-            context.map(_keep, [(context.disk, frame, context.folder, context.scratch) for frame in made])
-        )
+        for each in recipe:
+            step = each if isinstance(each, Step) else Step(each)
+            if step.is_asked("skip_primitive", context):
+                context.notify("decision", what=f"{step.name} left out", reason="skip_primitive=True")
+                continue
+            done, begun = context.steps, now()
+            records = [
+                StepRecord(name, part.chosen(frames, context) | dict(context.parameters.get(name, {})), begun)
+                for name, part in steps_of([step]).items()
+            ]
+            context = replace(context, steps=(*done, *records))
+            context.notify("step", name=step.name, total=len(frames))
+            frames = step(frames, context)
+            ended = now()
+            context = replace(context, steps=(*done, *(replace(record, stop=ended) for record in records)))
+        kept = [(context.disk, frame, context.folder, context.scratch) for frame in frames]
+        return list(context.map(_keep, kept))
+    except ReducerError as error:
+        error.add_note(f"in the step {step.name}")
+        raise
     finally:
         shutil.rmtree(context.scratch, ignore_errors=True)
 
@@ -69,28 +85,6 @@ def _refuse_several(frames: Sequence[FrameRef]) -> None:
     if len(names) > 1:
         found = " and ".join(f"{', '.join(files)} of {name}" for name, files in names.items())
         raise BadInput(f"the frames are {found}", "frames of one instrument", "reduce each by itself")
-
-
-def _run_steps(recipe: Sequence[Step], frames: list[FrameRef], context: Context) -> list[FrameRef]:
-    for step in recipe:
-        if step.is_asked("skip_primitive", context):
-            context.notify("decision", what=f"{step.name} left out", reason="skip_primitive=True")
-            continue
-        done, begun = context.steps, now()
-        records = [
-            StepRecord(name, part.chosen(frames, context) | dict(context.parameters.get(name, {})), begun)
-            for name, part in steps_of([step]).items()
-        ]
-        context = replace(context, steps=(*done, *records))
-        context.notify("step", name=step.name, total=len(frames))
-        try:
-            frames = step(frames, context)
-        except ReducerError as error:
-            error.add_note(f"in the step {step.name}")
-            raise
-        ended = now()
-        context = replace(context, steps=(*done, *(replace(record, stop=ended) for record in records)))
-    return frames
 
 
 def _keep(task: tuple[Files, FrameRef, Path, Path]) -> FrameRef:

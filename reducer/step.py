@@ -70,7 +70,9 @@ class Step:
             get_type_hints(self.function, include_extras=True),
         )
         own = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
-        return {p.name: Parameter(*_parts_of(hints[p.name], p.default)) for p in own}
+        return {
+            p.name: Parameter(hints[p.name].__origin__, p.default, *hints[p.name].__metadata__) for p in own
+        }
 
     @property
     def known(self) -> Mapping[str, Parameter]:
@@ -108,14 +110,12 @@ def step(
     return lambda function: Step(function, suffix, tuple(needs), skippable, tuple(parts))
 
 
-def declared(function: Callable[..., Any]) -> Step:
-    """A step; a plain function is one that declares nothing but its parameters."""
-    return function if isinstance(function, Step) else Step(function)
-
-
 def steps_of(recipe: Sequence[Callable[..., Any]]) -> dict[str, Step]:
-    """The steps of a recipe by name; of one that carries out others in one pass, those."""
-    every = map(declared, recipe)
+    """The steps of a recipe by name; of one that carries out others in one pass, those.
+
+    A plain function is a step that declares nothing but its parameters.
+    """
+    every = [each if isinstance(each, Step) else Step(each) for each in recipe]
     return {each.name: each for one in every for each in one.parts or (one,)}
 
 
@@ -148,8 +148,3 @@ def may_be(kind: Any) -> str:
     return _WORDS.get(kind) or " or ".join(
         member if isinstance(member, str) else may_be(member) for member in get_args(kind)
     )
-
-
-def _parts_of(hint: Any, default: Any) -> tuple[Any, ...]:
-    """Type, default, meaning and unit of an annotation."""
-    return hint.__origin__, default, *hint.__metadata__

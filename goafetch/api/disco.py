@@ -19,18 +19,12 @@ from goafetch.workspace import Workspace
 if TYPE_CHECKING:
     from reducer.headers.descriptors import Descriptors
 
-#: Which parameter each field of a MatchInfo sets, for object and for reference matching.
-OBJECT_MATCH = {
-    "offset_radius": "adjustWCSToReference:first_pass",
-    "match_radius": "adjustWCSToReference:final",
-    "min_matches": "adjustWCSToReference:min_matches",
-    "degree": "adjustWCSToReference:order",
-}
-REFERENCE_MATCH = {
-    "offset_radius": "determineAstrometricSolution:first_pass",
-    "match_radius": "determineAstrometricSolution:final",
-    "min_matches": "determineAstrometricSolution:min_matches",
-    "degree": "determineAstrometricSolution:order",
+#: Which parameter each field of a MatchInfo sets, of the steps of object and of reference matching.
+MATCH = {
+    "offset_radius": "first_pass",
+    "match_radius": "final",
+    "min_matches": "min_matches",
+    "degree": "order",
 }
 
 
@@ -167,8 +161,12 @@ def stack_parameters(
     objects: Any, reference: Any, pixel_scale: float | None, stars: Mapping[str, str | None]
 ) -> list[tuple[str, Any]]:
     """The parameters of the recipe, those that are not None."""
-    wanted = [(name, getattr(objects, field, None)) for field, name in OBJECT_MATCH.items()]
-    wanted += [(name, getattr(reference, field, None)) for field, name in REFERENCE_MATCH.items()]
+    steps = {"adjustWCSToReference": objects, "determineAstrometricSolution": reference}
+    wanted = [
+        (f"{step}:{name}", getattr(given, field, None))
+        for step, given in steps.items()
+        for field, name in MATCH.items()
+    ]
     wanted.append(("resampleToCommonFrame:pixel_scale", pixel_scale))
     wanted += stars.items()
     return [(name, value) for name, value in wanted if value is not None]

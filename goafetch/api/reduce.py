@@ -18,6 +18,7 @@ from goafetch.pipeline.cache import keep_as_calibration, stored_calibrations
 from goafetch.pipeline.find_recipe import find_recipe, recipe_file
 from goafetch.plan.previous import previous_flat
 from goafetch.plan.translate import calibration_of, kind_of, need_of
+from goafetch.text import parse_parameters, split_at
 from reducer.headers.same import exposure_name
 from reducer.products import ON_TARGET
 
@@ -206,16 +207,9 @@ def on_target(products: Sequence[Path]) -> list[Path]:
     return corrected or list(products)
 
 
-def parse_parameters(given: Any) -> list[tuple[str, Any]]:
-    """('step:name', value) pairs from such pairs (3.x), a dictionary (4.x) or 'step:name=value' texts."""
-    if isinstance(given, Mapping):
-        return list(given.items())
-    return [_split(each, "=") if isinstance(each, str) else (each[0], each[1]) for each in given]
-
-
 def parse_user_calibrations(given: Any) -> dict[str, Path]:
     """Kind -> file from a dictionary whose keys are kinds or (file, kind), or from 'kind:file' texts."""
-    pairs = given.items() if isinstance(given, Mapping) else [_split(text, ":") for text in given]
+    pairs = given.items() if isinstance(given, Mapping) else [split_at(":", text) for text in given]
     found = {}
     for key, path in pairs:
         kind = key[-1] if isinstance(key, tuple) else key
@@ -223,14 +217,6 @@ def parse_user_calibrations(given: Any) -> dict[str, Path]:
             raise UsageError(f"{key!r} is no kind of calibration", f"{PROCESSED_FLAT} or {PROCESSED_BPM}")
         found[kind] = Path(path)
     return found
-
-
-def _split(text: str, sign: str) -> tuple[str, str]:
-    name, found, value = text.partition(sign)
-    if not found or not name.strip():
-        example = "skyCorrect:offset_sky=False" if sign == "=" else f"{PROCESSED_FLAT}:FILE"
-        raise UsageError(f"{text!r} sets nothing", f"as in {example}")
-    return name.strip(), value.strip().strip("\"'")
 
 
 def _renamed(path: Path, suffix: str) -> Path:

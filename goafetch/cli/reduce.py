@@ -10,7 +10,8 @@ import typer
 
 from goafetch import console
 from goafetch.cli.run import Json, Parameters, Quiet, Verbose, Workers
-from goafetch.events import Event, Refusal
+from goafetch.events import Event, Notify, Refusal, silent
+from goafetch.text import parse_parameters
 
 Files = Annotated[
     list[str], typer.Argument(metavar="FILES|@LIST", help="Names, globs, or @name of a list of names.")
@@ -43,7 +44,7 @@ def reduce(
     from calstore.store import CalStore
     from goafetch.api import cal_service, logutils
     from goafetch.api.files import expand
-    from goafetch.api.reduce import Task, parse_parameters, parse_user_calibrations, reduce_files
+    from goafetch.api.reduce import Task, parse_user_calibrations, reduce_files
 
     names = [name for name in files if not PARAMETER.fullmatch(name)]
     settings = [*(parameters or ()), *(name for name in files if PARAMETER.fullmatch(name))]
@@ -56,17 +57,10 @@ def reduce(
         workers=workers,
     )
     logutils.config(mode=_mode(verbose, quiet))
-    refused: dict[str, str] = {}
-
-    def count(event: Event, /) -> None:
-        if isinstance(event, Refusal):
-            refused[event.name] = event.reason
-        tell(event)
-
+    refusals: list[Refusal] = []
     with logutils.telling() as tell:
-        products = reduce_files(task, count)
-    _show(products, refused, json=json)
-    return 1 if refused else 0
+        products = reduce_files(task, _noting(refusals, tell))
+    return _show(products, refusals, json=json)
 
 
 @console.handled
@@ -102,15 +96,8 @@ def disco(
 
     given = ((catalog, POSITIONS), (phot_catalog, MAGNITUDES), (standards, ()))
     expand(str(file) for file, words in given if file and file not in words)  # files that are named are there
-    from goafetch.api.reduce import parse_parameters
-
     logutils.config(mode=_mode(verbose, quiet))
-    refused: dict[str, str] = {}
-
-    def count(event: Event, /) -> None:
-        if isinstance(event, Refusal):
-            refused[event.name] = event.reason
-
+    refusals: list[Refusal] = []
     made = stack(
         files,
         output,
@@ -119,19 +106,32 @@ def disco(
         phot_catalog=phot_catalog,
         standards=standards,
         parameters=parse_parameters(parameters or ()),
-        notify=count,
+        notify=_noting(refusals),
     )
-    _show([made], refused, json=json)
-    return 1 if refused else 0
+    return _show([made], refusals, json=json)
+
+
+def _noting(refusals: list[Refusal], tell: Notify = silent) -> Notify:
+    """A notify that also notes what is left out."""
+
+    def note(event: Event, /) -> None:
+        if isinstance(event, Refusal):
+            refusals.append(event)
+        tell(event)
+
+    return note
 
 
 def _mode(verbose: bool, quiet: bool) -> str:
     return "quiet" if quiet else "verbose" if verbose else "standard"
 
 
-def _show(products: list[Path], refused: dict[str, str], *, json: bool) -> None:
+def _show(products: list[Path], refusals: list[Refusal], *, json: bool) -> int:
+    """List the products; the exit code, by whether something was left out."""
+    left_out = {event.name: event.reason for event in refusals}
     if json:
-        left_out = [{"name": name, "reason": reason} for name, reason in refused.items()]
-        console.emit_json({"products": products, "left_out": left_out})
+        named = [{"name": name, "reason": reason} for name, reason in left_out.items()]
+        console.emit_json({"products": products, "left_out": named})
     else:
         console.show_table([{"product": path} for path in products], ["product"])
+    return 1 if left_out else 0

@@ -7,60 +7,17 @@ import importlib.util
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from goafetch.errors import UsageError
-from goafetch.workspace import md5_of
+from goafetch.pipeline.stages import FLATS, FRAMES, STACKS, USUAL, StageRecipe
 from reducer import products
 
 if TYPE_CHECKING:
     from reducer.headers.descriptors import Descriptors
     from reducer.recipes import Recipe
-
-Parameters = Mapping[str, Mapping[str, Any]]
-#: The stages of a run.
-FLATS, FRAMES, STACKS = "flats", "frames", "stacks"
-
-
-@dataclass(frozen=True)
-class StageRecipe:
-    """The recipe of a stage of a run: its name; its steps where they are not those of that name; the user's
-    own file that holds it."""
-
-    name: str
-    own: Recipe = ()
-    file: Path | None = None
-
-    def steps(self, instrument: str) -> Recipe:
-        """Its steps for frames of an instrument: what makes pixels is imported with them."""
-        from reducer.instruments import KNOWN
-        from reducer.recipes import recipes_of
-
-        return self.own or recipes_of(KNOWN[instrument])[self.name]
-
-    @property
-    def contents(self) -> dict[str, str]:
-        """What a product's key says of the file."""
-        return {"recipe": md5_of(self.file)} if self.file else {}
-
-    def concerning(self, parameters: Parameters, instrument: str) -> Parameters:
-        """Of the user's parameters those of its steps; without any nothing is imported to tell."""
-        if not parameters:
-            return {}
-        from reducer.step import steps_of
-
-        return {step: parameters[step] for step in steps_of(self.steps(instrument)) if parameters.get(step)}
-
-
-#: What each stage of a run does unless the user has another recipe for it.
-USUAL: Mapping[str, StageRecipe] = {
-    FLATS: StageRecipe("makeProcessedFlat"),
-    FRAMES: StageRecipe("reduce_nostack"),
-    STACKS: StageRecipe("alignAndStack"),
-}
 
 
 def recipes_of_stages(names: Sequence[str]) -> Mapping[str, StageRecipe]:
@@ -81,9 +38,9 @@ def _in_stages(recipe: Recipe, name: str) -> dict[str, Recipe]:
 
     One that goes on to a stack is cut where its frames have lost their sky.
     """
-    from reducer.step import declared, steps_of
+    from reducer.step import steps_of
 
-    made = [declared(step).suffix for step in recipe]
+    made = [getattr(step, "suffix", "") for step in recipe]
     if products.FLAT in made:
         return {FLATS: recipe}
     if products.STACK in made:

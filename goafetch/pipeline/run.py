@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from calstore.associate import Calibration
 from goafetch.config import Settings, load_settings, parse_size
-from goafetch.errors import DONE, FAILED, UsageError
+from goafetch.errors import DONE, FAILED
 from goafetch.events import Decided, Event, Notify, Planned, Refusal, StageBegun, StageEnded, Warned, silent
 from goafetch.pipeline.cache import Cache, add_to_store, store_of, stored_calibrations
 from goafetch.pipeline.catalogues import Choices, References
 from goafetch.pipeline.execute import execute, foresee, noted
-from goafetch.pipeline.find_recipe import USUAL, StageRecipe, recipes_of_stages
 from goafetch.pipeline.folder import check_folder, is_workspace, take_folder
 from goafetch.pipeline.log import logged
 from goafetch.pipeline.resources import InThisProcess, check_cluster, note_compiled, open_pool, share_of
-from goafetch.pipeline.stages import MADE, TASK_MEMORY, Outcome, Tools
+from goafetch.pipeline.stages import MADE, TASK_MEMORY, USUAL, Outcome, StageRecipe, Tools
 from goafetch.pipeline.summary import RunReport, summarise
 from goafetch.plan.decide import make_plan
 from goafetch.plan.model import LeftOut, Plan
 from goafetch.plan.sort import Wanted
 from goafetch.report.model import write_summary
+from goafetch.text import parse_parameters
 from goafetch.workspace import Workspace, hold_workspace, prepare_workspace
 from reducer.errors import ReducerError
 from reducer.headers.sky import SEPARATE
@@ -130,9 +130,12 @@ def make_request(
     **choices: Any,
 ) -> Request:
     """A request from what a user gives; ``choices`` are the other fields of Request."""
-    recipes = recipes_of_stages([recipe] if isinstance(recipe, str) else recipe) if recipe else USUAL
-    pairs = list(parameters.items() if isinstance(parameters, Mapping) else map(_split, parameters))
-    pairs += [(f"{step}:write_outputs", True) for step in keep]
+    recipes = USUAL
+    if recipe:
+        from goafetch.pipeline.find_recipe import recipes_of_stages
+
+        recipes = recipes_of_stages([recipe] if isinstance(recipe, str) else recipe)
+    pairs = [*parse_parameters(parameters), *((f"{step}:write_outputs", True) for step in keep)]
     chosen = {}
     if pairs:  # what declares them imports all that reduces
         from reducer.parameters import parse
@@ -140,13 +143,6 @@ def make_request(
         chosen = parse(pairs, [step for each in recipes.values() for step in each.own])
     into = Path(into) if into else None
     return Request(str(target), into=into, parameters=chosen, recipes=recipes, **choices)
-
-
-def _split(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UsageError(f"{text!r} sets nothing", "STEP:PARAM=VALUE, such as skyCorrect:offset_sky=False")
-    return name, value
 
 
 def run_job(

@@ -12,18 +12,20 @@ from goafetch.errors import GoafetchError
 from goafetch.events import Decided, Event, Made, Notify, Refusal, Reused, listener
 from goafetch.pipeline.cache import Cache, keep_as_calibration, of_frame
 from goafetch.pipeline.catalogues import Given
-from goafetch.pipeline.find_recipe import FLATS, FRAMES, STACKS, USUAL, Parameters, StageRecipe
 from goafetch.plan.decide import promise
 from goafetch.plan.keys import facts_of, what_changed
 from goafetch.plan.model import FLAT, Group, Stack
 from goafetch.plan.previous import previous_flat
-from goafetch.workspace import Workspace
+from goafetch.workspace import Workspace, md5_of
 from reducer.headers.same import exposure_name
 from reducer.products import OFF_TARGET, ON_TARGET, STACK
 
 if TYPE_CHECKING:
     from goafetch.engine.pool import WorkspacePool
     from goafetch.report.drawing.parts import Parts
+    from reducer.recipes import Recipe
+
+Parameters = Mapping[str, Mapping[str, Any]]
 
 MADE, REUSED, REFUSED, SKY = "made", "reused", "refused", "sky"
 #: Of a rehearsal.
@@ -32,6 +34,32 @@ TO_BE_MADE, CURRENT = "to be made", "current"
 ONLY_SKY = "its pointing proved to be empty sky, which serves the target's"
 #: Bytes for the pixels of one task unless the user's --memory says otherwise.
 TASK_MEMORY = 300_000_000
+
+
+@dataclass(frozen=True)
+class StageRecipe:
+    """The recipe of a stage of a run: its name; its steps where they are not those of that name; the user's
+    own file that holds it."""
+
+    name: str
+    own: Recipe = ()
+    file: Path | None = None
+
+    def steps(self, instrument: str) -> Recipe:
+        """Its steps for frames of an instrument: what makes pixels is imported with them."""
+        from reducer.instruments import KNOWN
+        from reducer.recipes import recipes_of
+
+        return self.own or recipes_of(KNOWN[instrument])[self.name]
+
+
+#: What each stage of a run does unless the user has another recipe for it.
+FLATS, FRAMES, STACKS = "flats", "frames", "stacks"
+USUAL: Mapping[str, StageRecipe] = {
+    FLATS: StageRecipe("makeProcessedFlat"),
+    FRAMES: StageRecipe("reduce_nostack"),
+    STACKS: StageRecipe("alignAndStack"),
+}
 
 
 @dataclass(frozen=True)
@@ -249,10 +277,14 @@ def stack_key(stack: Stack, visits: Sequence[Outcome], given: Given, tools: Tool
 def _enter(
     stage: str, instrument: str, inputs: Mapping[str, str], calibrations: Mapping[str, str], tools: Tools
 ) -> str:
-    """The key of what a stage makes of inputs of an instrument."""
-    recipe = tools.recipes[stage]
-    parameters = recipe.concerning(tools.parameters, instrument)
-    return tools.cache.enter(facts_of(recipe.name, inputs, {**calibrations, **recipe.contents}, parameters))
+    """The key of what a stage makes of inputs; of the user's parameters those of its steps concern it."""
+    recipe, concerning = tools.recipes[stage], {}
+    if tools.parameters:  # else nothing need be imported to tell
+        from reducer.step import steps_of
+
+        concerning = {name: tools.parameters.get(name, {}) for name in steps_of(recipe.steps(instrument))}
+    files = {"recipe": md5_of(recipe.file)} if recipe.file else {}
+    return tools.cache.enter(facts_of(recipe.name, inputs, {**calibrations, **files}, concerning))
 
 
 def _stack_names(frames: Sequence[Path], tools: Tools) -> list[Path]:

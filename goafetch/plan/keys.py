@@ -31,7 +31,7 @@ def facts_of(
         "recipe": recipe,
         "inputs": dict(inputs),
         "calibrations": dict(calibrations),
-        "parameters": {step: dict(chosen) for step, chosen in parameters.items()},
+        "parameters": {step: dict(chosen) for step, chosen in parameters.items() if chosen},
         "code": code_version(),
     }
 

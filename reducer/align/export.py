@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -11,7 +12,7 @@ from numpy.polynomial import chebyshev
 from reducer.astrometry import distortion
 from reducer.astrometry.geometry import Geometry
 from reducer.astrometry.sky import Position, plane_to_sky, sky_to_plane
-from reducer.frame import Chip, Context, Files, FrameRef
+from reducer.frame import Context, Files, FrameRef
 from reducer.provenance import Target, plan_product
 from reducer.step import Step
 from reducer.types import F64, Header
@@ -22,46 +23,32 @@ DEGREE = 6
 UNIT = 1024.0
 
 
-@dataclass(frozen=True)
-class Work:
-    """One exposure to be written: small, so that a worker process can do it."""
-
-    files: Files
-    frame: FrameRef
-    geometry: Geometry
-    target: Target
-
-
 def write_if_asked(frames: Sequence[FrameRef], step: Step, context: Context) -> None:
     """Write aligned frames if ``write_outputs`` of a step asks for it: pixels as they are, not resampled, and
     in each array's WCS its whole distortion."""
     if not step.is_asked("write_outputs", context):
         return
-    works = []
-    for frame in frames:
-        assert frame.geometry is not None
-        target = plan_product(context, frame, step.suffix, [frame])
-        works.append(Work(context.disk, frame.with_(sources=()), frame.geometry, target))
-    for _ in context.map(_write_exposure, works):
-        pass
-    for work in works:
-        context.notify("made", path=work.target.path)
+    targets = [plan_product(context, frame, step.suffix, [frame]) for frame in frames]
+    tasks = [
+        (context.disk, frame.with_(sources=()), target) for frame, target in zip(frames, targets, strict=True)
+    ]
+    for path in list(context.map(_write_exposure, tasks)):
+        context.notify("made", path=path)
 
 
-def _write_exposure(work: Work) -> None:
-    def chips() -> Sequence[Chip]:
-        found = []
-        for index in range(len(work.frame.chips)):
-            chip = work.files.read_chip(work.frame, index)
-            header = chip.header.copy()
-            write_sip(header, work.geometry, index)
-            if "ASTRCAT" in work.frame.header:
-                # Catalogues of this century are on the ICRS.
-                header["RADESYS"] = "ICRS"
-            found.append(Chip(chip.data, chip.variance, chip.mask, header))
-        return found
-
-    work.files.write_frame(work.target.path, work.target.header, chips(), tables=work.target.tables)
+def _write_exposure(task: tuple[Files, FrameRef, Target]) -> Path:
+    files, frame, target = task
+    assert frame.geometry is not None
+    chips = []
+    for index in range(len(frame.chips)):
+        chip = files.read_chip(frame, index)
+        header = chip.header.copy()
+        write_sip(header, frame.geometry, index)
+        if "ASTRCAT" in frame.header:
+            # Catalogues of this century are on the ICRS.
+            header["RADESYS"] = "ICRS"
+        chips.append(replace(chip, header=header))
+    return files.write_frame(target.path, target.header, chips, tables=target.tables)
 
 
 def write_sip(header: Header, geometry: Geometry, chip: int) -> None:

@@ -44,9 +44,7 @@ def prepare(
     frames: Sequence[FrameRef],
     context: Context,
     *,
-    bad_wcs: Annotated[
-        Literal["fix", "exit", "new", "ignore"], "what to do with a WCS against its offsets"
-    ] = "fix",
+    bad_wcs: Annotated[Literal["fix", "exit", "new", "ignore"], "for a WCS against its offsets"] = "fix",
 ) -> list[FrameRef]:
     """Repair headers, refuse frames that do not belong, and check and repair the WCS of the others."""
     repaired = accept(_whole(frames, context), context, lambda frame: right_windows(repair(_raw(frame))))

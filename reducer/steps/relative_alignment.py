@@ -19,9 +19,7 @@ def adjustWCSToReference(
     frames: Sequence[FrameRef],
     context: Context,
     *,
-    method: Annotated[
-        Literal["auto", "sources", "target"], "what lies still: stars or a moving target"
-    ] = "auto",
+    method: Annotated[Literal["auto", "sources", "target"], "what lies still: stars or target"] = "auto",
     first_pass: Annotated[float, "search radius for shifts", "arcsec"] = 5.0,
     final: Annotated[float, "matching radius", "arcsec"] = 0.1,
     min_matches: Annotated[int | None, "fewest stars two exposures must share"] = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -149,17 +148,6 @@ def _away(frame: FrameRef) -> float:
 # --- association -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class SkyChoice:
-    """What makes a sky exposure fit: seconds, arcsec, and how many."""
-
-    time: float
-    distance: float
-    fewest: int
-    most: int | None
-    use_all: bool
-
-
 @step(skippable=True)
 def associateSky(
     frames: Sequence[FrameRef],
@@ -176,7 +164,7 @@ def associateSky(
     Exposures of a target serve those of the same pointing alone. Where others are left, an exposure that has
     too few skies is left out by name.
     """
-    choice = SkyChoice(time, distance, min_skies, max_skies, use_all)
+    fewest = max(min_skies, 1)
     east, north = positions(frames)
     fraction = separateSky.chosen(frames, context)["frac_FOV"]
     pointing = link(east, north, fraction * frames[0].instrument.field.side)
@@ -189,12 +177,13 @@ def associateSky(
             continue
         away = np.hypot(east - east[place], north - north[place])
         away[pointing != pointing[place]] = np.inf
-        others = _usable(frames, place, away, choice, context)
+        others = _usable(frames, place, away, distance, context)
         order = sorted(others, key=lambda other: abs(times[other] - times[place]))
-        most = choice.most or (MOST_OF_FIELD if frame.role == "both" else None)
-        chosen = _in_time(order, np.abs(times - times[place]), choice)[:most]
-        if len(chosen) < max(choice.fewest, 1):
-            missing[frame.path.name] = _too_few(frame, len(chosen), choice)
+        most = max_skies or (MOST_OF_FIELD if frame.role == "both" else None)
+        near = [other for other in order if use_all or abs(times[other] - times[place]) <= time]
+        chosen = (near if len(near) >= min_skies else order[:min_skies])[:most]
+        if len(chosen) < fewest:
+            missing[frame.path.name] = _too_few(frame, len(chosen), fewest)
             continue
         associated.append(frame.with_(skies=tuple(frames[other].path.name for other in chosen)))
     if missing and all(frame.role == "sky" for frame in associated):
@@ -204,10 +193,10 @@ def associateSky(
     return associated
 
 
-def _too_few(frame: FrameRef, number: int, choice: SkyChoice) -> MissingCalibration:
+def _too_few(frame: FrameRef, number: int, fewest: int) -> MissingCalibration:
     return MissingCalibration(
         f"{frame.path.name} has {number} sky exposures",
-        f"{max(choice.fewest, 1)} or more",
+        f"{fewest} or more",
         "add sky exposures, name some with separateSky:ref_sky, or set associateSky:use_all=True or a "
         "smaller min_skies",
     )
@@ -222,26 +211,19 @@ def seconds(frame: FrameRef) -> float:
 
 
 def _usable(
-    frames: Sequence[FrameRef], place: int, away: F64, choice: SkyChoice, context: Context
+    frames: Sequence[FrameRef], place: int, away: F64, distance: float, context: Context
 ) -> list[int]:
     skies = [
         other
         for other, frame in enumerate(frames)
         if frame.role == "sky" or (frame.role == "both" and other != place and np.isfinite(away[other]))
     ]
-    far = [other for other in skies if frames[other].role == "sky" or away[other] >= choice.distance]
+    far = [other for other in skies if frames[other].role == "sky" or away[other] >= distance]
     if skies and not far:
         context.notify(
             "warning",
-            text=f"{frames[place].path.name}: no exposure of the field is {choice.distance} arcsec away; "
+            text=f"{frames[place].path.name}: no exposure of the field is {distance} arcsec away; "
             "nearer ones serve as sky, light of extended objects is lost",
         )
         return skies
     return far
-
-
-def _in_time(order: Sequence[int], away: F64, choice: SkyChoice) -> list[int]:
-    chosen = list(order) if choice.use_all else [other for other in order if away[other] <= choice.time]
-    if len(chosen) < choice.fewest:
-        chosen = list(order[: choice.fewest])
-    return chosen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +14,6 @@ from reducer.align.grid import Grid, common_grid
 from reducer.align.moving import on_target
 from reducer.align.resample import Planes, resample_chip
 from reducer.align.residuals import residual_table
-from reducer.astrometry.geometry import Geometry
 from reducer.errors import BadParameter
 from reducer.frame import Chip, Context, Files, FrameRef
 from reducer.products import STACK
@@ -56,7 +55,7 @@ def resampleToCommonFrame(
     asked = resampleToCommonFrame.is_asked("write_outputs", context)
     if not asked and not stackFrames.is_asked("skip_primitive", context):
         return list(frames)
-    written = write_aligned(on_target(frames), grid, KERNEL, context)
+    written = write_aligned(on_target(frames), grid, context)
     return [frame.with_(aligned=path) for frame, path in zip(frames, written, strict=True)]
 
 
@@ -71,19 +70,13 @@ def stackFrames(
     frames: Sequence[FrameRef],
     context: Context,
     *,
-    operation: Annotated[
-        Literal["wtmean", "mean", "median"], "how values are combined; wtmean alone weighs the exposures"
-    ] = "wtmean",
-    reject_method: Annotated[
-        Literal["none", "sigclip", "minmax"], "how deviating values are found"
-    ] = "sigclip",
+    operation: Annotated[Literal["wtmean", "mean", "median"], "wtmean weighs exposures"] = "wtmean",
+    reject_method: Annotated[Literal["none", "sigclip", "minmax"], "how values are rejected"] = "sigclip",
     lsigma: Annotated[float, "rejection below", "sigma"] = 5.0,
     hsigma: Annotated[float, "rejection above", "sigma"] = 5.0,
     nlow: Annotated[int, "lowest values left out (minmax)"] = 0,
     nhigh: Annotated[int, "highest values left out (minmax)"] = 0,
-    reject_fwhm: Annotated[
-        float | None, "leave out exposures whose FWHM is this many times the median"
-    ] = None,
+    reject_fwhm: Annotated[float | None, "FWHM, in medians, of exposures that are left out"] = None,
     fill: Annotated[float, "value of SCI and VAR where there are no data"] = math.nan,
 ) -> list[FrameRef]:
     """Combine aligned, scaled frames into one `_image`, named after the first of them."""
@@ -94,15 +87,11 @@ def stackFrames(
     if operation != "wtmean":
         exposures = tuple(replace(each, weights=np.sign(each.weights)) for each in exposures)
     widths, blurred = [exposure.width for exposure in exposures], frames[0].instrument.widths.blurred
-    rejection = Rejection(
+    method, sharpness = (
         "noise" if reject_method == "sigclip" else reject_method,
-        lsigma,
-        hsigma,
         sharpness_of(widths, blurred),
-        max(widths) > blurred,
-        nlow,
-        nhigh,
     )
+    rejection = Rejection(method, lsigma, hsigma, sharpness, max(widths) > blurred, nlow, nhigh)
     how = "median" if operation == "median" else "mean"
     stack = combine_exposures(exposures, grid, rejection, how, context)
     catalog = measureZeropoint.chosen(frames, context)["catalog"]
@@ -167,39 +156,27 @@ def sharpness_of(widths: Sequence[float], blurred: float) -> float:
 # --- single exposures on a stack's pixels ------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Work:
-    """One exposure to be resampled and written: small, so that a worker process can do it."""
-
-    files: Files
-    frame: FrameRef
-    geometry: Geometry
-    grid: Grid
-    kernel: str
-    target: Target
-
-
-def write_aligned(frames: Sequence[FrameRef], grid: Grid, kernel: str, context: Context) -> list[Path]:
+def write_aligned(frames: Sequence[FrameRef], grid: Grid, context: Context) -> list[Path]:
     """Write `_align` of every frame: on the stack's pixels and per pixel of its size, neither scaled nor
     levelled, with variance and mask."""
-    works = []
-    for frame in frames:
-        target = plan_product(context, frame, resampleToCommonFrame.suffix, [frame], stamps=("ALIGN",))
-        bare = frame.with_(sources=())
-        works.append(Work(context.disk, bare, geometry_of(frame), grid, kernel, target))
-    for _ in context.map(_write_exposure, works):
-        pass
-    for work in works:
-        context.notify("made", path=work.target.path)
-    return [work.target.path for work in works]
+    suffix = resampleToCommonFrame.suffix
+    targets = [plan_product(context, frame, suffix, [frame], stamps=("ALIGN",)) for frame in frames]
+    tasks = [
+        (context.disk, frame.with_(sources=()), grid, target)
+        for frame, target in zip(frames, targets, strict=True)
+    ]
+    written = list(context.map(_write_exposure, tasks))
+    for path in written:
+        context.notify("made", path=path)
+    return written
 
 
-def _write_exposure(work: Work) -> None:
-    planes = Planes.empty((0, 0), (work.grid.height, work.grid.width))
-    factor = flux_factor(work.geometry, work.grid)
-    for index, region in enumerate(work.geometry.regions):
-        chip = work.files.read_chip(work.frame, index)
-        inverse = work.geometry.inverse(index, work.grid.to_pixel)
-        resample_chip(chip, region.array, 0, inverse, planes, work.kernel, factor=factor)
-    image = Chip(planes.data, planes.variance, planes.mask, stack_header(work.frame, work.grid))
-    work.files.write_frame(work.target.path, work.target.header, [image], tables=work.target.tables)
+def _write_exposure(task: tuple[Files, FrameRef, Grid, Target]) -> Path:
+    files, frame, grid, target = task
+    planes, geometry = Planes.empty((0, 0), (grid.height, grid.width)), geometry_of(frame)
+    factor = flux_factor(geometry, grid)
+    for index, region in enumerate(geometry.regions):
+        inverse = geometry.inverse(index, grid.to_pixel)
+        resample_chip(files.read_chip(frame, index), region.array, 0, inverse, planes, KERNEL, factor=factor)
+    image = Chip(planes.data, planes.variance, planes.mask, stack_header(frame, grid))
+    return files.write_frame(target.path, target.header, [image], tables=target.tables)

@@ -10,10 +10,11 @@ import pytest
 
 from goafetch.api import Reduce, cal_service, dataselect, disco, disco_pars, logutils
 from goafetch.api.files import expand, read_list, write_list
-from goafetch.api.reduce import on_target, parse_parameters, parse_user_calibrations
+from goafetch.api.reduce import on_target, parse_user_calibrations
 from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Decided, Noted, Warned
 from goafetch.pipeline.find_recipe import find_recipe
+from goafetch.text import parse_parameters
 from reducer import parameters
 from reducer.headers.descriptors import Descriptors
 from reducer.recipes import RECIPES

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
-from goafetch.pipeline.find_recipe import FLATS, FRAMES, STACKS, USUAL
+from goafetch.pipeline.cache import Cache
+from goafetch.pipeline.catalogues import Given
+from goafetch.pipeline.resources import InThisProcess
+from goafetch.pipeline.stages import USUAL, Tools, flat_key, stack_key, visit_key
 from goafetch.plan.keys import Facts, facts_of, product_key, what_changed
+from goafetch.workspace import Workspace
 from reducer.recipes import STEPS
+from reducer.step import steps_of
 
 BASE = {"inputs": {"a.fits": "1"}, "calibrations": {"flat": "2"}, "parameters": {}}
 
@@ -33,16 +41,24 @@ def test_a_key_follows_everything_that_a_product_is_made_from(changes: dict[str,
     assert key(**changes) != key()  # type: ignore[arg-type]
 
 
-def test_parameters_of_later_steps_do_not_concern_a_product() -> None:
-    chosen = {"stackFrames": {"lsigma": 4.0}, "addVAR": {"write_outputs": True}}
-    assert USUAL[FLATS].concerning(chosen, "GSAOI") == {}
-    assert set(USUAL[FRAMES].concerning(chosen, "GSAOI")) == {"addVAR"}
-    assert set(USUAL[STACKS].concerning(chosen, "GSAOI")) == {"stackFrames"}
+def test_parameters_of_other_steps_do_not_concern_a_product(tmp_path: Path) -> None:
+    workspace, pool = Workspace(tmp_path), InThisProcess()
+    group = SimpleNamespace(inputs=(), bpm=None, flat=None, setup=SimpleNamespace(instrument="GSAOI"))
+
+    def keys(**chosen: object) -> list[str]:
+        parameters = {step: {"x": value} for step, value in chosen.items()}
+        tools = Tools(workspace, pool, Cache(workspace, pool), parameters)
+        of_stack = stack_key(group, (), Given({}, {}), tools)
+        return [flat_key(group, tools), visit_key(group, None, tools), of_stack]
+
+    usual = keys()
+    assert [a == b for a, b in zip(usual, keys(stackFrames=1), strict=True)] == [True, True, False]
+    assert [a == b for a, b in zip(usual, keys(addVAR=1), strict=True)] == [True, False, True]
+    assert [a == b for a, b in zip(usual, keys(makeFlat=1), strict=True)] == [False, True, True]
 
 
 def test_every_step_that_has_parameters_concerns_some_product() -> None:
-    chosen = {name: {"skip_primitive": True} for name in STEPS}
-    concerned = {step for recipe in USUAL.values() for step in recipe.concerning(chosen, "GSAOI")}
+    concerned = {step for recipe in USUAL.values() for step in steps_of(recipe.steps("GSAOI"))}
     assert {name for name, step in STEPS.items() if step.parameters} - concerned == {"makeBPM"}
 
 

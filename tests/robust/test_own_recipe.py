@@ -11,8 +11,9 @@ from caged import Here
 
 from goafetch.config import Settings
 from goafetch.errors import UsageError
-from goafetch.pipeline.find_recipe import FLATS, FRAMES, STACKS, USUAL, recipes_of_stages
+from goafetch.pipeline.find_recipe import recipes_of_stages
 from goafetch.pipeline.run import make_request, run_job
+from goafetch.pipeline.stages import FLATS, FRAMES, STACKS, USUAL
 from goafetch.pipeline.summary import RunReport
 from reducer.errors import BadParameter
 from reducer.recipes import RECIPES, alignAndStack, leaveOutSkies, reduce_nostack, skyCorrect
