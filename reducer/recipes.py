@@ -40,14 +40,9 @@ reduce: Recipe = (*reduce_nostack, leaveOutSkies, *alignAndStack)
 #: A third pass, with objects masked that only the stack shows.
 ultradeep: Recipe = (*reduce_nostack, maskFromStack, skyCorrect, leaveOutSkies, *alignAndStack)
 
+#: The recipes above by name.
 RECIPES: Mapping[str, Recipe] = {
-    "makeProcessedFlat": makeProcessedFlat,
-    "makeProcessedBPM": makeProcessedBPM,
-    "checkWCS": checkWCS,
-    "reduce_nostack": reduce_nostack,
-    "alignAndStack": alignAndStack,
-    "reduce": reduce,
-    "ultradeep": ultradeep,
+    name: recipe for name, recipe in list(vars().items()) if isinstance(recipe, tuple)
 }
 #: All steps by name, in the order of the recipes.
 STEPS: Mapping[str, Step] = {

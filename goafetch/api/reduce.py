@@ -15,7 +15,7 @@ from goafetch.api.files import expand
 from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Decided, Notify, listener, silent
 from goafetch.pipeline.cache import keep_as_calibration, stored_calibrations
-from goafetch.pipeline.find_recipe import find_recipe, recipe_file
+from goafetch.pipeline.find_recipe import file_and_name, find_recipe
 from goafetch.plan.previous import previous_flat
 from goafetch.plan.translate import calibration_of, kind_of, need_of
 from goafetch.text import parse_parameters, split_at
@@ -75,7 +75,7 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
             flat=found.get(PROCESSED_FLAT) or _flat_before(facts, store),
             bpm=found.get(PROCESSED_BPM),
             notify=listener(notify),
-            recipe_file=recipe_file(task.recipe),
+            recipe_file=file_and_name(task.recipe)[0],
             map=in_this_process if workers == 1 else stack.enter_context(Pool(workers, notify)).map,
         )
         made = run_recipe(recipe, frames, context)

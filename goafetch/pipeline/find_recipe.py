@@ -26,10 +26,8 @@ def recipes_of_stages(names: Sequence[str]) -> Mapping[str, StageRecipe]:
     for name in names:
         for stage, steps in _in_stages(find_recipe(name), name).items():
             if stage in chosen:
-                raise UsageError(
-                    f"{chosen[stage].name} and {name} both make the {stage}", "one recipe of each"
-                )
-            chosen[stage] = StageRecipe(name, steps, recipe_file(name))
+                raise UsageError(f"{chosen[stage].name} and {name} both make the {stage}", "one of them")
+            chosen[stage] = StageRecipe(name, steps, file_and_name(name)[0])
     return {**USUAL, **chosen}
 
 
@@ -46,13 +44,10 @@ def _in_stages(recipe: Recipe, name: str) -> dict[str, Recipe]:
     if products.STACK in made:
         cut = len(made) - made[::-1].index(products.ON_TARGET) if products.ON_TARGET in made else 0
         return {stage: part for stage, part in ((FRAMES, recipe[:cut]), (STACKS, recipe[cut:])) if part}
-    if {step.suffix for step in steps_of(recipe).values()}.isdisjoint(
-        {products.ON_TARGET, products.OFF_TARGET}
-    ):
-        kept = ", ".join((products.FLAT, products.OFF_TARGET, products.ON_TARGET, products.STACK))
-        raise UsageError(
-            f"the recipe {name} makes nothing that a run keeps", f"steps that make one of {kept}"
-        )
+    frames = (products.ON_TARGET, products.OFF_TARGET)
+    if not any(step.suffix in frames for step in steps_of(recipe).values()):
+        kept = ", ".join((products.FLAT, *frames, products.STACK))
+        raise UsageError(f"the recipe {name} makes nothing that a run keeps", f"a step that makes {kept}")
     return {FRAMES: recipe}
 
 
@@ -71,20 +66,13 @@ def find_recipe(name: str, facts: Descriptors | None = None) -> Recipe:
         known, name = recipes_of(instrument), name or default_recipe(instrument, facts.tags)
     if name in known:
         return known[name]
-    path, own_name = _file_and_name(name)
+    path, own_name = file_and_name(name)
     if path is None:
         raise UsageError(f"there is no recipe '{name}'", f"{', '.join(known)}, or FILE.py:NAME of your own")
     return _own(_load(path), own_name, path)
 
 
-def recipe_file(name: str) -> Path | None:
-    """The user's own file that a recipe's name means; None for the recipes that are known by name."""
-    from reducer.recipes import RECIPES
-
-    return None if not name or name in RECIPES else _file_and_name(name)[0]
-
-
-def _file_and_name(name: str) -> tuple[Path | None, str]:
+def file_and_name(name: str) -> tuple[Path | None, str]:
     """'FILE.py:NAME' or 'file.NAME' as path and name; None if there is no such file."""
     file, colon, own_name = name.rpartition(":")
     if not colon:
@@ -124,22 +112,17 @@ def translation(function: Callable[..., Any]) -> str:
 
     The detector's primitives are one step; what has no counterpart is left out and named in a comment.
     """
+    from reducer.recipes import RECIPES
     from reducer.steps.correct import correctDetector
 
-    steps, parts = known_steps(), [part.name for part in correctDetector.parts]
+    steps = {step.name: step.function.__module__ for recipe in RECIPES.values() for step in recipe}
+    parts = [part.name for part in correctDetector.parts]
     wanted = [correctDetector.name if name in parts else name for name in _primitives(function)]
     kept = [name for name in dict.fromkeys(wanted) if name in steps]
     left_out = [name for name in dict.fromkeys(wanted) if name not in steps]
     imports = "; ".join(f"from {steps[name]} import {name}" for name in kept)
     comment = f"  # without {', '.join(left_out)}" if left_out else ""
     return f"{imports}\n  {function.__name__} = ({', '.join(kept)},){comment}"
-
-
-def known_steps() -> dict[str, str]:
-    """The steps of all recipes, by name, with the module of each."""
-    from reducer.recipes import RECIPES
-
-    return {step.name: step.function.__module__ for recipe in RECIPES.values() for step in recipe}
 
 
 def _primitives(function: Callable[..., Any]) -> list[str]:

@@ -87,11 +87,9 @@ def stackFrames(
     if operation != "wtmean":
         exposures = tuple(replace(each, weights=np.sign(each.weights)) for each in exposures)
     widths, blurred = [exposure.width for exposure in exposures], frames[0].instrument.widths.blurred
-    method, sharpness = (
-        "noise" if reject_method == "sigclip" else reject_method,
-        sharpness_of(widths, blurred),
-    )
-    rejection = Rejection(method, lsigma, hsigma, sharpness, max(widths) > blurred, nlow, nhigh)
+    sharpness, is_blurred = sharpness_of(widths, blurred), max(widths) > blurred
+    method = "noise" if reject_method == "sigclip" else reject_method
+    rejection = Rejection(method, lsigma, hsigma, sharpness, is_blurred, nlow, nhigh)
     how = "median" if operation == "median" else "mean"
     stack = combine_exposures(exposures, grid, rejection, how, context)
     catalog = measureZeropoint.chosen(frames, context)["catalog"]
