@@ -17,6 +17,7 @@ from reducer.astrometry.geometry import Geometry
 from reducer.errors import BadInput
 from reducer.instruments import instrument_of
 from reducer.instruments.base import Array, Instrument
+from reducer.keywords import read
 from reducer.types import F32, F64, U16, Header, Table
 
 #: Keywords that a frame shows of itself in a notebook, beside its filter.
@@ -123,6 +124,16 @@ class FrameRef:
     def instrument(self) -> Instrument:
         """That of its header."""
         return instrument_of(self.header, self.path.name)
+
+    @property
+    def exposure_time(self) -> float:
+        """Seconds of one coadd; 1 where the header says nothing that can be read."""
+        return read(self.header, "EXPTIME", float, 1e-6) or 1.0
+
+    @property
+    def coadds(self) -> int:
+        """How many exposures were added up as they were read; 1 where the header does not say."""
+        return max(read(self.header, "COADDS", int) or 1, 1)
 
     def array(self, index: int) -> Array:
         """The array that a chip is of."""

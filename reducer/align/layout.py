@@ -182,7 +182,7 @@ def _refraction(frame: FrameRef, pointing: Position) -> F64:
     start = describe(frame.header, frame.chips, frame.path.name).ut_datetime
     if not isinstance(start, datetime):
         return np.eye(2)
-    middle = start + timedelta(seconds=float(frame.header.get("EXPTIME") or 0.0) / 2)
+    middle = start + timedelta(seconds=frame.exposure_time * frame.coadds / 2)
     return removal_matrix(*pointing, middle, frame.instrument.site)
 
 

@@ -161,7 +161,7 @@ def _sources(frame: FrameRef) -> tuple[F64, F64]:
         strong = table["flux"][:, 1] > LEAST_SIGNAL * table["flux_error"][:, 1]
         kept = table[strong & ((table["flags"] & NO_POSITION) == 0)]
         places.append(np.stack(frame.geometry.evaluate(kept["x"], kept["y"], chip), axis=1))
-        magnitudes.append(-2.5 * np.log10(kept["flux"][:, 1] / float(frame.header.get("EXPTIME") or 1.0)))
+        magnitudes.append(-2.5 * np.log10(kept["flux"][:, 1] / frame.exposure_time))
     return np.concatenate(places), np.concatenate(magnitudes)
 
 

@@ -116,7 +116,7 @@ def _observe(frames: Sequence[FrameRef], nominal: Sequence[Geometry]) -> Observa
             xs, ys = geometry.static(sources["x"], sources["y"], chip)
             u, v = geometry.nominal(xs, ys)
             ones = np.ones(len(sources), np.intp)
-            exposure = max(float(frame.header.get("EXPTIME") or 1.0), 1e-6)
+            exposure = frame.exposure_time
             blurred = sources["fwhm"] > frame.instrument.widths.blurred
             flux = np.where(blurred, sources["flux"][:, -1], sources["flux"][:, 0]) / exposure
             magnitude = -2.5 * np.log10(np.maximum(flux, 1e-6))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reducer.keywords import read
 from reducer.types import Header
 
 #: The part of the time asked for that a whole exposure lasts at least; reading out makes it longer.
@@ -19,9 +20,9 @@ def why_stopped(header: Header) -> str:
     word = str(header.get("INTEGRIT") or "").strip().upper()
     if word.startswith(ENDED):
         return f"it was not finished: INTEGRIT is {word}"
-    wanted, coadds = float(header.get("EXPTIME") or 0.0), int(header.get("COADDS") or 1)
-    elapsed = header.get("ELAPSED")
-    if isinstance(elapsed, int | float) and 0 < elapsed < WHOLE * wanted:
+    wanted, coadds = read(header, "EXPTIME", float) or 0.0, read(header, "COADDS", int) or 1
+    elapsed = read(header, "ELAPSED", float) or 0.0
+    if 0 < elapsed < WHOLE * wanted:
         return f"it was stopped: it lasted {elapsed:g} of {wanted:g} s, by ELAPSED"
     begin, end = (_seconds(header.get(key)) for key in ("UTSTART", "UTEND"))
     if begin is not None and end is not None and 0 < (end - begin) % DAY < WHOLE * wanted * coadds:

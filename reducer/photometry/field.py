@@ -70,7 +70,7 @@ def find_zeropoint(
         return given
     facts = describe(reference.header, reference.chips, reference.path.name)
     stars = read_standards(Path(catalog))
-    seconds = float(reference.header.get("EXPTIME") or 1.0)
+    seconds = reference.exposure_time
     matched = match_field(objects, stars, facts, seconds)
     mean, error, count = matched.mean() if len(matched.errors) else (0.0, 0.0, 0)
     source = stars[0].source if stars else Path(catalog).name

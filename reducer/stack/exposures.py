@@ -126,7 +126,7 @@ def exposure_seconds(frame: FrameRef) -> float:
     total = frame.header.get("TEXPTIME")
     if total is not None:
         return float(total)
-    return float(frame.header.get("EXPTIME") or 0.0) * int(frame.header.get("COADDS") or 1)
+    return frame.exposure_time * frame.coadds
 
 
 def geometry_of(frame: FrameRef) -> Geometry:

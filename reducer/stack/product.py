@@ -117,7 +117,7 @@ def calibrate(
         return objects
     for header in headers:
         write_zeropoint(header, zeropoint)
-    return add_magnitudes(objects, zeropoint, float(reference.header.get("EXPTIME") or 1.0))
+    return add_magnitudes(objects, zeropoint, reference.exposure_time)
 
 
 def product_suffix(inputs: Sequence[FrameRef], context: Context) -> str:

@@ -30,7 +30,7 @@ def scaleCountsToReference(frames: Sequence[FrameRef], context: Context) -> list
     """
     if not frames:
         return []
-    seconds = np.array([max(float(frame.header.get("EXPTIME") or 1.0), 1e-6) for frame in frames])
+    seconds = np.array([frame.exposure_time for frame in frames])
     found = measure_transparency(frames, context)
     ratios, errors = found.against(0)
     scaled = []
@@ -53,7 +53,7 @@ def measure_transparency(frames: Sequence[FrameRef], context: Context) -> Transp
     if len(geometries) < len(frames):
         raise BadInput("frames are not aligned", "adjustWCSToReference before this step")
     lattice = sky_lattice(geometries)
-    seconds = [max(float(frame.header.get("EXPTIME") or 1.0), 1e-6) for frame in frames]
+    seconds = [frame.exposure_time for frame in frames]
     moving = moving_places(frames)
     each = context.map(map_light, [(context.disk, frame, lattice, moving) for frame in frames])
     maps = [replace(one, light=one.light / np.float32(own)) for one, own in zip(each, seconds, strict=True)]

@@ -193,7 +193,7 @@ def measure_star(task: tuple[Files, FrameRef, int, Table, Table]) -> Measure | s
     )
     facts = describe(frame.header, frame.chips, frame.path.name)
     airmass = facts.scale_airmass if facts.scale_airmass is not None else float("nan")
-    return Measure(light, airmass, float(frame.header.get("EXPTIME") or 1.0), frame.scale)
+    return Measure(light, airmass, frame.exposure_time, frame.scale)
 
 
 def combine_measures(
@@ -208,7 +208,7 @@ def combine_measures(
         for column in zip(*((m.light.total, m.seconds, m.airmass, m.factor) for m in measures), strict=True)
     )
     each = magnitude.value + 2.5 * np.log10(total / seconds) + k * np.nan_to_num(airmass, nan=0.0)
-    reference_seconds = float(reference.header.get("EXPTIME") or 1.0)
+    reference_seconds = reference.exposure_time
     value = magnitude.value + 2.5 * np.log10(np.mean(total * factor) / reference_seconds)
     count = len(measures)
     squares = float(np.sum((each - each.mean()) ** 2)) + PRIOR_WEIGHT * USUAL_SCATTER**2

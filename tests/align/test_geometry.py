@@ -183,3 +183,17 @@ def test_the_static_model_departs_by_pixels_from_an_affine_map():
         xs, _ = GSAOI.field.maps[array - 1].evaluate(x.ravel(), y.ravel())
         left.append(xs - design @ np.linalg.lstsq(design, xs, rcond=None)[0])
     assert 1.0 < np.std(left) / 0.0197 < 4.0
+
+
+def test_refraction_is_that_of_the_middle_of_all_coadds(field):
+    frames, _, _ = field(1, 10, 1)
+
+    def in_coadds(seconds, coadds):
+        header = frames[0].header.copy()
+        header["DATE-OBS"], header["UT"] = "2017-05-05", "03:00:00.0"
+        header["EXPTIME"], header["COADDS"] = seconds, coadds
+        return nominal_geometry(frames[0].with_(header=header))
+
+    one, ten = in_coadds(3000.0, 1), in_coadds(300.0, 10)
+    assert np.array_equal(one.linear, ten.linear)
+    assert not np.array_equal(one.linear, in_coadds(300.0, 1).linear)

@@ -19,6 +19,7 @@ from reducer.fitsio import Disk, open_frame, read_chip, read_headers, units_of
 from reducer.frame import Context
 from reducer.headers.descriptors import Descriptors
 from reducer.headers.repairs import has_wcs, repair
+from reducer.headers.stopped import why_stopped
 from reducer.recipes import makeProcessedFlat
 from reducer.run import open_frames, run_recipe
 from reducer.select import facts_of
@@ -204,3 +205,16 @@ def test_a_negative_number_of_coadds_is_refused(tiny_night: Path, tmp_path: Path
     file = changed(tiny_night / name_of(ON_TARGET[0]), tmp_path / "a.fits", Change(0, "COADDS", "-3"))
     with pytest.raises(BadInput, match="COADDS is -3"):
         repair(open_frame(file))
+
+
+def test_coadds_and_times_that_are_no_numbers_do_not_say_that_an_exposure_was_stopped(
+    tiny_night: Path,
+) -> None:
+    """It broke off the making of flats."""
+    frame = open_frame(tiny_night / name_of(LAMPS_ON[0]))
+    for key, value in (("COADDS", 'x9^Ct"'), ("EXPTIME", "15 s"), ("ELAPSED", "x"), ("COADDS", -9999)):
+        header = frame.header.copy()
+        header[key] = value
+        assert why_stopped(header) == "", key
+        other = frame.with_(header=header)
+        assert other.exposure_time > 0 and other.coadds >= 1
