@@ -89,7 +89,10 @@ def tell_fixed(
         _variance(means, known, shifts) for shifts in (np.zeros((len(means), 2)), np.array(moves))
     )
     light = ndimage.uniform_filter(np.abs(means.mean(axis=0)), SQUARE, mode="nearest")
-    noise2 = float(np.percentile(on_detector[seen], 10))
+    told = seen & np.isfinite(on_detector)
+    if not told.any():
+        return compact
+    noise2 = float(np.percentile(on_detector[told], 10))
     steady = on_detector < QUIET * noise2 + (STEADY * light) ** 2
     own = steady & (on_detector < DETECTOR * on_sky) & (compact | np.isfinite(on_sky))
     moving = ~steady | (on_sky < SKY * on_detector)

@@ -61,3 +61,15 @@ def test_without_a_dither_what_stands_out_is_not_taken_for_sky(dither: list[tupl
 def test_a_wide_dither_moves_objects_out() -> None:
     wide = [(0.0, 0.0), (35.0, 20.0), (35.0, -45.0), (38.0, -20.0), (35.0, 30.0)]
     assert judge(wide, width=3.0).mean() < 0.005
+
+
+@pytest.mark.filterwarnings("error")
+def test_skies_that_show_nothing_in_common_tell_nothing() -> None:
+    """Damaged arrays: what little of them could be compared was less than a tenth of what was seen."""
+    means = np.zeros((3, *SHAPE), np.float32)
+    known = np.zeros(means.shape, bool)
+    for number in range(3):
+        known[number, :, number * 32 : number * 32 + 32] = True
+    hidden = known & (Y < 20)
+    wide = known & (Y < 40)
+    assert np.array_equal(tell_fixed(means, known, hidden, wide, DITHER[:3]), hidden.any(axis=0))
