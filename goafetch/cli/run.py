@@ -25,7 +25,10 @@ Filter = Annotated[str | None, typer.Option(help="Only this filter, such as H.")
 Into = Annotated[Path | None, typer.Option(metavar="DIR", help="Workspace (default: the program's name).")]
 Archive = Annotated[str | None, typer.Option(metavar="URL", help="The archive's address.")]
 Parameters = Annotated[
-    list[str] | None, typer.Option("--parameter", "-p", metavar="STEP:PARAM=VALUE", help="Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--parameter", "-p", metavar="STEP:PARAM=VALUE", help="Repeatable; `goafetch showpars` lists them."
+    ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes (default: one per core).")]
 Memory = Annotated[
