@@ -32,6 +32,9 @@ BRIGHT, FAINT, FEW, LOUD, OWN = 13.5, 20.5, 4, 10.0, 0.005
 #: Arcsec within which a stack may lie from where its WCS says; by what the variance of some pixels together
 #: exceeds the sum of theirs.
 REACH, CORRELATED = 1.5, 1.35
+#: Radius of a star's core, how near the edge its centre still can be told (pixels), and the variance of a
+#: pixel's read noise, electrons^2.
+CORE, EDGE, READ_VARIANCE = 3, 12, 800.0
 #: Columns of what is measured of a star, after x and y.
 FLUX_AT, FLUX_ERROR, PLACE_ERROR = 2, 3, 4
 
@@ -65,7 +68,7 @@ def judge(night: RandomNight, workspace: Path, truth_folder: Path, code: int) ->
         if night.scenery == "pointings" and len({science.get(name) for name in found}) > 1:
             result.fault("mixed", f"{path.name} holds two pointings: {found}")
     used = {name for found in stacks.values() for name in found}
-    lost = sorted(night.must - used)
+    lost = sorted(_asked(night, truth, used) - used)
     result.lost = len(lost)
     if lost:
         result.fault("lost", f"{len(lost)} of {len(night.must)} good exposures: {lost}")
@@ -83,6 +86,44 @@ def judge(night: RandomNight, workspace: Path, truth_folder: Path, code: int) ->
             else:
                 _judge_stars(result, truth, path, found)
     return result
+
+
+def _asked(night: RandomNight, truth: Truth, used: set[str]) -> frozenset[str]:
+    """The exposures that must be used."""
+    if night.must <= used or night.scenery != "sparse":
+        return night.must
+    return night.must - lonely(truth, sorted(night.must))
+
+
+def lonely(truth: Truth, names: list[str]) -> set[str]:
+    """Exposures of a sparse field that nothing lays on the others: of the stars that each shows well, none is
+    shown by those that hang together."""
+    shows = {name: _well_shown(truth, name) for name in names}
+    groups: list[set[str]] = []
+    for name in names:
+        near = [group for group in groups if any(shows[name] & shows[other] for other in group)]
+        groups = [group for group in groups if group not in near] + [{name}.union(*near)]
+    return set(names) - max(groups, key=len)
+
+
+def _well_shown(truth: Truth, name: str) -> set[int]:
+    """The stars that an exposure shows away from edges and dead pixels, well above the noise."""
+    entry, stars = truth.exposures[name], np.load(truth.folder / "positions" / f"{name}.npy")
+    noise = np.sqrt(np.pi * CORE**2 * (entry["sky_electrons"] + READ_VARIANCE))
+    found: set[int] = set()
+    for array in range(4):
+        x0, y0, width, height = entry["regions"][array]
+        dead = ndimage.maximum_filter(truth.detector("response", array) < 0.2, size=2 * CORE + 1)
+        for star in stars[stars["array"] == array + 1]:
+            x, y = round(star["x"]) - 1, round(star["y"]) - 1
+            inside = all(
+                EDGE <= place - first < length - EDGE
+                for place, first, length in ((x, x0 - 1, width), (y, y0 - 1, height))
+            )
+            light = star["electrons"] * star["core_fraction"]
+            if inside and not dead[y, x] and light > LOUD * noise:
+                found.add(int(star["id"]))
+    return found
 
 
 def _told_of(playground: Path) -> set[str]:

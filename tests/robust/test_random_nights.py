@@ -73,6 +73,30 @@ def test_exposures_that_are_left_out_without_a_word_are_a_fault(tmp_path: Path) 
     assert result.faults[1].endswith(f"{[first]}") and result.lost == len(night.must)
 
 
+def test_an_exposure_that_shows_no_star_of_the_others_may_be_left_out(tmp_path: Path) -> None:
+    from judge_night import Sight, lonely
+
+    places = {
+        "bright": (300.0, 300.0, 1e6),
+        "faint": (300.0, 300.0, 1e3),
+        "edge": (5.0, 300.0, 1e6),
+        "dead": (100.0, 100.0, 1e6),
+    }
+    columns = [("id", int), ("array", int), *((k, float) for k in ("x", "y", "electrons", "core_fraction"))]
+    response = np.ones((4, 512, 512), np.float32)
+    response[0, 98:102, 98:102] = 0.0
+    np.savez(tmp_path / "detector.npz", response=response, dark=response)
+    (tmp_path / "positions").mkdir()
+    names = ["first", "bright", "faint", "edge", "dead"]
+    entry = {"regions": [[1, 1, 512, 512]] * 4, "sky_electrons": 1000.0}
+    (tmp_path / "program.json").write_text("{}")
+    (tmp_path / "exposures.json").write_text(json.dumps([{"name": name} | entry for name in names]))
+    for name in names:
+        x, y, light = places[name if name in places else "bright"]
+        np.save(tmp_path / f"positions/{name}.npy", np.array([(7, 1, x, y, light, 0.4)], columns))
+    assert lonely(Sight.read(tmp_path), names) == {"faint", "edge", "dead"}
+
+
 @pytest.mark.parametrize("light", ["good", "look"])
 def test_a_page_that_calls_an_unsure_sky_good_is_found(tmp_path: Path, light: str) -> None:
     from judge_night import is_called_good
