@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from goafetch import console
+from goafetch.cli.files import FITS
+from goafetch.cli.files import walk as look_into
 from goafetch.cli.run import Json, Quiet, Verbose
 from goafetch.errors import DONE, FAILED, NOTHING, GoafetchError, UsageError
 
@@ -196,8 +198,6 @@ def _store(database: Path | None) -> CalStore:
 def _files(names: list[str], *, walk: bool) -> list[Path]:
     """Files as named, and the FITS files of folders."""
     from goafetch.api.files import expand
-    from goafetch.cli.typewalk import FITS
-    from goafetch.cli.typewalk import walk as look_into
 
     found: dict[Path, None] = {}
     for name in names:

@@ -40,46 +40,16 @@ def _root(
 
 
 def _register() -> None:
-    from goafetch.cli import (
-        caldb,
-        dataselect,
-        demo,
-        fetch,
-        login,
-        plan,
-        practice,
-        reduce,
-        report,
-        run,
-        search,
-        showd,
-        showpars,
-        tutorial,
-        typewalk,
-        unpack,
-    )
+    from goafetch.cli import archive, caldb, files, practice, reduce, run, workspace
 
-    app.command("run")(run.run)
-    app.command("search")(search.search)
-    app.command("fetch")(fetch.fetch)
-    app.command("unpack")(unpack.unpack)
-    app.command("plan")(plan.plan)
-    app.command("explain")(plan.explain)
-    app.command("reduce")(reduce.reduce)
-    app.command("disco")(reduce.disco)
-    app.command("dataselect")(dataselect.dataselect)
-    app.command("showd")(showd.showd)
-    app.command("showpars")(showpars.showpars)
-    app.command("typewalk")(typewalk.typewalk)
+    for command in (
+        *(run.run, archive.search, archive.fetch, archive.unpack, workspace.plan, workspace.explain),
+        *(reduce.reduce, reduce.disco, files.dataselect, files.showd, files.showpars, files.typewalk),
+        *(practice.tutorial, workspace.report, workspace.export),
+        *(archive.login, archive.logout, archive.whoami, practice.demo, practice.practice),
+    ):
+        app.command()(command)
     app.add_typer(caldb.app, name="caldb")
-    app.command("tutorial")(tutorial.tutorial)
-    app.command("report")(report.report)
-    app.command("export")(report.export)
-    app.command("login")(login.login)
-    app.command("logout")(login.logout)
-    app.command("whoami")(login.whoami)
-    app.command("demo")(demo.demo)
-    app.command("practice")(practice.practice)
 
 
 _register()

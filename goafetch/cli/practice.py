@@ -1,15 +1,111 @@
-"""`goafetch practice`: serves the practice archive on this machine until stopped."""
+"""`goafetch demo`, `tutorial` and `practice`: the whole job on simulated or published data."""
 
 from __future__ import annotations
 
 import contextlib
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from goafetch import console
-from goafetch.cli.run import Json, Quiet, Verbose
+from goafetch.cli.run import Archive, Json, Quiet, Verbose, Workers, show
+from goafetch.errors import DONE, FAILED, UsageError
+from goafetch.events import Decided
+
+if TYPE_CHECKING:
+    from goafetch.api.tutorial import Fact
+    from goafetch.events import Notify
+    from goafetch.practice.server import PracticeArchive
+
+
+@console.handled
+def demo(
+    into: Annotated[Path, typer.Option(metavar="DIR", help="Workspace.")] = Path("goafetch-demo"),
+    workers: Workers = None,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Run the whole main job without the internet: simulated exposures, a practice archive, one command."""
+    from goafetch.api.tutorial import DATES, PROGRAM
+    from goafetch.pipeline.run import run
+
+    with console.Terminal(verbose=verbose, quiet=quiet) as terminal, _serve(terminal) as archive:
+        command = f"goafetch run {PROGRAM} --date {DATES} --archive {archive.url} --into {into}"
+        terminal(Decided(command, "a practice archive of simulated exposures answers there"))
+        report = run(
+            PROGRAM,
+            date=DATES,
+            archive=archive.url,
+            into=into,
+            workers=workers,
+            notify=terminal,
+            command=command,
+        )
+    show([report], json=json, quiet=quiet)
+    return report.exit_code
+
+
+@console.handled
+def tutorial(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FOLDER]", help="The tutorial's unpacked data package; default: an archive."),
+    ] = None,
+    archive: Archive = None,
+    practice: Annotated[
+        bool, typer.Option("--practice", help="From the practice archive, without the internet.")
+    ] = False,
+    into: Annotated[Path, typer.Option(metavar="DIR", help="Workspace.")] = Path("goafetch-tutorial"),
+    workers: Workers = None,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Reproduce the published GSAOI tutorial and compare each published fact with what came out."""
+    from goafetch.api.tutorial import DATES, PROGRAM, check
+    from goafetch.pipeline.run import run
+
+    if sum(source is not None for source in (folder, archive, practice or None)) > 1:
+        raise UsageError("several sources were named", "one of FOLDER, --archive and --practice")
+    with console.Terminal(verbose=verbose, quiet=quiet) as terminal, ExitStack() as stack:
+        url = stack.enter_context(_serve(terminal)).url if practice else archive
+        report = run(
+            folder or PROGRAM,
+            date=None if folder else DATES,
+            archive=url,
+            into=into,
+            workers=workers,
+            notify=terminal,
+            command=f"goafetch tutorial {folder or ''}".strip(),
+        )
+    facts = check(report.workspace)
+    agree = all(fact.agrees is not False for fact in facts)
+    if json:
+        console.emit_json({"facts": facts, "agree": agree, "workspace": report.workspace.root})
+    else:
+        console.show_table(_rows(facts), ("what", "published", "found", "agrees"), title="the tutorial")
+        if not quiet:
+            console.say(report.conclusion())
+    return report.exit_code or (DONE if agree else FAILED)
+
+
+def _serve(notify: Notify) -> AbstractContextManager[PracticeArchive]:
+    """The practice archive, served meanwhile."""
+    from goafetch.practice.archive import prepare
+    from goafetch.practice.server import serve
+
+    return serve(prepare(notify=notify))
+
+
+def _rows(facts: list[Fact]) -> list[dict[str, str]]:
+    words = {True: "yes", False: "NO", None: "not comparable"}
+    return [
+        {"what": f.what, "published": f.published, "found": f.found, "agrees": words[f.agrees]} for f in facts
+    ]
+
 
 PORT = 8090
 #: A practice archive keeps no secrets: its session token is known.

@@ -9,13 +9,10 @@ from typing import Annotated
 import typer
 
 from goafetch import console
+from goafetch.cli.files import Files
 from goafetch.cli.run import Json, Parameters, Quiet, Verbose, Workers
 from goafetch.events import Event, Notify, Refusal, silent
 from goafetch.text import parse_parameters
-
-Files = Annotated[
-    list[str], typer.Argument(metavar="FILES|@LIST", help="Names, globs, or @name of a list of names.")
-]
 
 #: A parameter among the file names: what follows the first one after -p, as DRAGONS allows.
 PARAMETER = re.compile(r"\w+(:\w+)?=.*")

@@ -85,8 +85,6 @@ def run(
 
     Repeating it does only what is missing or changed.
     """
-    import sys
-
     from goafetch.pipeline.multi_program import read_targets, run_many
     from goafetch.pipeline.run import run as run_main_job
 

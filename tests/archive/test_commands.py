@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 import goafetch
 from goafetch.archive.client import ArchiveClient, find_token, forget_token, store_token, token_file
 from goafetch.archive.download import Options
-from goafetch.cli import fetch, login, search, unpack
+from goafetch.cli import archive as commands
 from goafetch.errors import UsageError, WorkspaceError
 from goafetch.practice.server import PracticeArchive, serve
 
@@ -38,12 +38,12 @@ def _runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.chdir(tmp_path)
     app = typer.Typer()
     for name, command in (
-        ("search", search.search),
-        ("fetch", fetch.fetch),
-        ("unpack", unpack.unpack),
-        ("login", login.login),
-        ("logout", login.logout),
-        ("whoami", login.whoami),
+        ("search", commands.search),
+        ("fetch", commands.fetch),
+        ("unpack", commands.unpack),
+        ("login", commands.login),
+        ("logout", commands.logout),
+        ("whoami", commands.whoami),
     ):
         app.command(name)(command)
     return lambda *words, **more: CliRunner().invoke(app, list(words), **more)
@@ -196,7 +196,7 @@ def test_the_same_jobs_from_python(archive: PracticeArchive, tmp_path: Path) -> 
 
 def test_importing_the_commands_is_light() -> None:
     code = (
-        "import sys; from goafetch.cli import search, fetch, unpack, login\n"
+        "import sys; from goafetch.cli import commands\n"
         "print([m for m in ('numpy', 'requests', 'astropy', 'rapidgzip', 'tarfile') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""`goafetch plan` and `goafetch explain`: what would be reduced with what, and where a product came from."""
+"""`goafetch plan`, `explain`, `report` and `export`: what a workspace holds, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import typer
 
 from goafetch import console
 from goafetch.cli.run import Filter, Json, Object, Quiet, Verbose
+from goafetch.events import StageBegun, StageEnded
+
+Made = Annotated[Path, typer.Argument(metavar="DIR", help="A workspace that `goafetch run` made.")]
 
 
 @console.handled
@@ -54,3 +57,47 @@ def explain(
         return
     for title, rows in story.items():
         console.show_table(rows, format="table", title=title)
+
+
+@console.handled
+def report(
+    workspace: Made,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make the report of a workspace again, from its products and what the run wrote down.
+
+    Prints the page's path.
+    """
+    from goafetch.report.page import make_report
+
+    with console.Terminal(verbose=verbose, quiet=quiet) as terminal:
+        terminal(StageBegun("report"))
+        page = make_report(workspace)
+        terminal(StageEnded("report"))
+    if json:
+        console.emit_json({"report": page})
+    else:
+        console.print_result(str(page))
+
+
+@console.handled
+def export(
+    workspace: Made,
+    into: Annotated[
+        Path | None, typer.Option(metavar="DIR2", help="Where to write (default: DIR/export).")
+    ] = None,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Hand a workspace on: file lists, calibrations and commands for DRAGONS and goafetch, catalogues.
+
+    Prints what it wrote: a list for each step, calibrations/, dragonsrc, dragons.sh and goafetch.sh, and
+    each stack's catalogue as ds9 regions, ECSV and FITS.
+    """
+    from goafetch.report.export import export as hand_on
+
+    files = hand_on(workspace, into or workspace / "export")
+    console.show_table([{"file": path} for path in files], format="json" if json else "table")
