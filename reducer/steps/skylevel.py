@@ -24,8 +24,8 @@ RATIOS = (0.95, 1.05)
 FILLED = 0.02
 #: Rounds in which levels of exposures and ratios of arrays are told apart.
 ROUNDS = 5
-#: Noise of the differences of levels that exposures share, electrons; part of the light in an exposure's own
-#: median that changes with the dither.
+#: Error of levels that are carried from one exposure to others, electrons; part of the light in an exposure's
+#: own median that changes with the dither.
 SHARED, CHANGE = 3.0, 0.3
 #: Where a level may come from: the exposure's own median, the skies alone, or both as they are worth.
 OWN, SKIES, WEIGHED = "own", "skies", "weighed"
@@ -152,7 +152,10 @@ def find_levels(
     if decision.source == OWN:
         _refuse_covered(group, own.levels)
         sigma = float(np.hypot(own.sigma, own.light))
-        return Levels([float(e) for e in own.levels], {"SKYLEVM": "own median", "SKYSIGMA": round(sigma, 2)})
+        # Light between the objects is never less than none: what is expected of it stays in the exposures.
+        light = 0.0 if True in (told.offset, told.scale) else own.light
+        values = [float(level) - light for level in own.levels]
+        return Levels(values, {"SKYLEVM": "own median", "SKYSIGMA": round(sigma, 2)})
     times, levels = skies
     if told.course == "first":
         return Levels([float(levels[0])] * len(group), {"SKYLEVM": "first sky"})
@@ -161,6 +164,8 @@ def find_levels(
     course = follow(times, levels, at, apart)
     found = weigh(course, own) if decision.source == WEIGHED else course
     by_skies = decision.source == SKIES or own.light > course.sigma
+    if by_skies:
+        found = replace(found, sigma=float(np.hypot(found.sigma, SHARED)))
     context.notify(
         "decision",
         what=f"sky level {found.levels.min():.0f} to {found.levels.max():.0f} electrons",

@@ -9,7 +9,9 @@ import pytest
 
 from reducer.frame import FrameRef
 from reducer.sky.level import Course, Own, background, differences, follow, odd_skies, weigh
+from reducer.step import Auto
 from reducer.steps.field import cell_places
+from reducer.steps.skylevel import OWN, Decision, Leveling, find_levels
 
 STEP = 62.6
 INTERLEAVED = np.array([0, 3, 5, 8, 10, 13, 15]) * STEP
@@ -179,6 +181,18 @@ def test_a_background_tells_how_much_light_it_may_hold() -> None:
     assert background(flat.ravel(), places, 3300, 0.98).light < 3
     assert 30 < background((flat + galaxy).ravel(), places, 3500, 0.98).light < 400
     assert 5 < background(flat.ravel(), places, 3300, 0.6).light < 15
+
+
+@pytest.mark.parametrize(("asked", "taken"), [("auto", 980.0), (True, 1000.0)])
+def test_light_expected_between_the_stars_stays_unless_the_median_is_asked_for(
+    asked: Auto, taken: float
+) -> None:
+    own = Own(np.array([1000.0]), light=20.0, sigma=1.0)
+    told = Leveling(asked, False, "follow")
+    none = (np.empty(0), np.empty(0))
+    found = find_levels([None], [{}], none, {}, (Decision(OWN, False, False, ""), own), told, None)  # type: ignore[list-item,arg-type]
+    assert found.values == [taken]
+    assert found.keywords["SKYSIGMA"] == pytest.approx(np.hypot(20.0, 1.0), abs=0.01)
 
 
 @pytest.mark.parametrize("place", range(4))
