@@ -18,8 +18,8 @@ from reducer import dq
 from reducer.detector import Exposure, correct
 from reducer.fitsio import open_frame, read_chip
 from reducer.frame import Chip
-from reducer.region import Region
-from reducer.sky.border import border_means
+from reducer.keywords import Region
+from reducer.sky.channels import border_means
 
 CORNERS = ((0, -1), (-1, -1), (-1, 0), (0, 0))
 #: Pixels of a cell in which residuals are averaged: rows, columns.

@@ -103,7 +103,7 @@ def detect_arrays(side: int) -> None:
 def resample_arrays(side: int) -> None:
     """Four arrays put on other pixels, and combined as one exposure of many."""
     from reducer.align.resample import Planes, resample_chip
-    from reducer.astrometry.geometry import Inverse
+    from reducer.astrometry import Inverse
     from reducer.frame import Chip
     from reducer.stack.combine import Rejection, Samples, combine
 

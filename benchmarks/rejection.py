@@ -20,8 +20,9 @@ from scipy import ndimage
 from reducer import parameters, recipes
 from reducer.frame import Context
 from reducer.run import open_frames, run_recipe
-from reducer.stack import bands, blocks, parts
 from reducer.stack import combine as samples_of
+from reducer.stack import parts
+from reducer.steps import stacking
 
 #: Overlapping exposures from which on the figures are required; sigmas of charge that count as a hit.
 ENOUGH, HIT = 5, 5.0
@@ -47,21 +48,21 @@ class Fate:
 
     def watch(self) -> None:
         """Stand between the stack and its functions."""
-        self.original = {"combine": blocks.combine_exposures, "share": parts.make_share}
-        blocks.combine_exposures, parts.make_share = self.combine, self.share
+        self.original = {"combine": stacking.combine_exposures, "share": parts.make_share}
+        stacking.combine_exposures, parts.make_share = self.combine, self.share
 
-    def combine(self, exposures, grid, context):
+    def combine(self, exposures, grid, *others):
         """Note the exposures and the grid of the stack."""
         self.exposures, self.grid = exposures, grid
         shape = (grid.height, grid.width)
         self.state = np.full((len(exposures), *shape), NO_SAMPLE, np.uint8)
         self.plain, self.kept = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        return self.original["combine"](exposures, grid, context)
+        return self.original["combine"](exposures, grid, *others)
 
     def share(self, share):
         """Make a share of the rows twice, with and without rejection, and note the samples of the first."""
         rows = slice(share.first_row, share.first_row + share.rows)
-        average, fill, top = samples_of.average, bands.fill_samples, 0
+        average, fill, top = samples_of.average, parts.fill_samples, 0
 
         def follow(share, samples, first, kept):
             nonlocal top
@@ -69,20 +70,20 @@ class Fate:
             return fill(share, samples, first, kept)
 
         def note(data, variance, mask, array, state, weights, seconds):
-            first = top + bands.MARGIN
-            count = min(state.shape[1] - 2 * bands.MARGIN, rows.stop - first)
-            inner = slice(bands.MARGIN, bands.MARGIN + count)
+            first = top + parts.MARGIN
+            count = min(state.shape[1] - 2 * parts.MARGIN, rows.stop - first)
+            inner = slice(parts.MARGIN, parts.MARGIN + count)
             noted = np.where(array[:, inner] > 0, state[:, inner], NO_SAMPLE)
             self.state[:, first : first + count] = noted
             return average(data, variance, mask, array, state, weights, seconds)
 
         without = replace(share, rejection=samples_of.Rejection("none"))
         self.plain[rows] = self.original["share"](without).data
-        samples_of.average, bands.fill_samples = note, follow
+        samples_of.average, parts.fill_samples = note, follow
         try:
             made = self.original["share"](share)
         finally:
-            samples_of.average, bands.fill_samples = average, fill
+            samples_of.average, parts.fill_samples = average, fill
         self.kept[rows] = made.data
         return made
 

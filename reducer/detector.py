@@ -9,7 +9,7 @@ from numba import njit
 
 from reducer import dq
 from reducer.instruments.base import Array, Levels
-from reducer.region import Region
+from reducer.keywords import Region
 from reducer.types import F32, U16
 
 _NOTHING = np.zeros((0, 0), np.float32)

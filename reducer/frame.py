@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reducer.astrometry.geometry import Geometry
+from reducer.astrometry import Geometry
 from reducer.errors import BadInput
 from reducer.instruments import instrument_of
 from reducer.instruments.base import Array, Instrument

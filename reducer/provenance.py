@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from reducer.frame import Context, FrameRef
-from reducer.headers.same import exposure_name
+from reducer.products import exposure_name
 from reducer.types import Header, Table
 
 #: Columns of PROVENANCE and HISTORY.

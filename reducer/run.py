@@ -12,9 +12,9 @@ from reducer.errors import BadFile, BadInput, ReducerError
 from reducer.fitsio import Disk, open_frame
 from reducer.frame import Context, Files, FrameRef, StepRecord, tell_nobody
 from reducer.headers.descriptors import describe
-from reducer.headers.same import needless
 from reducer.instruments import KNOWN
 from reducer.parameters import as_pairs, parse
+from reducer.products import needless
 from reducer.provenance import now
 from reducer.step import Step, steps_of
 

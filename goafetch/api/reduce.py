@@ -19,8 +19,7 @@ from goafetch.pipeline.find_recipe import file_and_name, find_recipe
 from goafetch.plan.previous import previous_flat
 from goafetch.plan.translate import calibration_of, kind_of, need_of
 from goafetch.text import parse_parameters, split_at
-from reducer.headers.same import exposure_name
-from reducer.products import ON_TARGET
+from reducer.products import ON_TARGET, exposure_name
 
 if TYPE_CHECKING:
     from reducer.headers.descriptors import Descriptors

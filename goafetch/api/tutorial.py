@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from goafetch.api.files import describe_files
 from goafetch.workspace import Workspace
-from reducer.headers.same import exposure_name
-from reducer.products import OFF_TARGET, ON_TARGET
+from reducer.products import OFF_TARGET, ON_TARGET, exposure_name
 
 if TYPE_CHECKING:
     from reducer.headers.descriptors import Descriptors

@@ -24,7 +24,7 @@ from goafetch.errors import DONE, FAILED, UsageError, WorkspaceError
 from goafetch.events import Decided, Made, Notify, Progressed, Refusal, StageBegun, StageEnded, Warned, silent
 from goafetch.workspace import Busy, Verified, Workspace, exclusive, fits_name, read_json, write_atomically
 from reducer.errors import BadFile
-from reducer.headers.same import RAW_NAME, needless
+from reducer.products import RAW_NAME, needless
 
 if TYPE_CHECKING:
     from reducer.headers.descriptors import Descriptors

@@ -17,8 +17,7 @@ from goafetch.plan.decide import promise
 from goafetch.plan.keys import Facts, product_key
 from goafetch.plan.model import Group
 from goafetch.workspace import Verified, Workspace, link_or_copy, md5_of, read_json, write_atomically
-from reducer.headers.same import exposure_name
-from reducer.products import OFF_TARGET, ON_TARGET
+from reducer.products import OFF_TARGET, ON_TARGET, exposure_name
 
 
 class Cache:

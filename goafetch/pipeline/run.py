@@ -29,7 +29,7 @@ from goafetch.report.model import write_summary
 from goafetch.text import parse_parameters
 from goafetch.workspace import Workspace, hold_workspace, prepare_workspace
 from reducer.errors import ReducerError
-from reducer.headers.sky import SEPARATE
+from reducer.headers.targets import SEPARATE
 
 if TYPE_CHECKING:
     from goafetch.engine.pool import Pool, WorkspacePool

@@ -17,8 +17,7 @@ from goafetch.plan.keys import facts_of, what_changed
 from goafetch.plan.model import FLAT, Group, Stack
 from goafetch.plan.previous import previous_flat
 from goafetch.workspace import Workspace, md5_of
-from reducer.headers.same import exposure_name
-from reducer.products import OFF_TARGET, ON_TARGET, STACK
+from reducer.products import OFF_TARGET, ON_TARGET, STACK, exposure_name
 
 if TYPE_CHECKING:
     from goafetch.engine.pool import WorkspacePool

@@ -16,7 +16,7 @@ from goafetch.report.model import Exclusion, Exposure, Product, RunSummary, Timi
 from goafetch.text import some
 from goafetch.workspace import Workspace
 from reducer import products
-from reducer.headers.same import exposure_name
+from reducer.products import exposure_name
 
 if TYPE_CHECKING:
     from goafetch.pipeline.raw_files import RawFiles

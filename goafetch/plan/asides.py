@@ -12,8 +12,7 @@ import numpy as np
 from goafetch.plan.groups import by
 from goafetch.plan.names import target_place
 from goafetch.plan.sort import Frame
-from reducer.headers.motion import are_tracked
-from reducer.headers.sky import link
+from reducer.headers.targets import are_tracked, link
 
 #: What is added to a target's name for exposures that do not follow what most others of it do.
 MOTIONS = {True: " (followed)", False: " (on the stars)"}

@@ -12,7 +12,7 @@ from goafetch.events import CalibrationChoice, Decided
 from goafetch.text import table_html
 from goafetch.words import words
 from reducer.headers.descriptors import Region
-from reducer.headers.same import exposure_name
+from reducer.products import exposure_name
 
 FLAT, STANDARD, SCIENCE = "flat", "standard", "science"
 

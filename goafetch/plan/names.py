@@ -10,7 +10,7 @@ from pathlib import Path
 
 from goafetch.plan.groups import by
 from goafetch.plan.sort import Frame
-from reducer.headers.names import plain
+from reducer.headers.targets import plain
 
 #: Arcsec within which targets of different names are at one place: coordinates typed by hand differ by less,
 #: targets that are meant to be two by more.

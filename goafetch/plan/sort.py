@@ -11,11 +11,10 @@ from calstore.associate import DARK
 from goafetch.plan.model import SCIENCE, STANDARD, LeftOut, Setup
 from goafetch.plan.translate import mask_start
 from reducer.headers.descriptors import Descriptors, Region
-from reducer.headers.names import is_sky, target_of
-from reducer.headers.same import needless
-from reducer.headers.sky import SEPARATE
+from reducer.headers.targets import SEPARATE, is_sky, target_of
 from reducer.instruments import KNOWN, find, instrument_of
 from reducer.instruments.base import Instrument
+from reducer.products import needless
 
 MASK, LAMP_ON, LAMP_OFF = "mask", "lamp on", "lamp off"
 

@@ -13,8 +13,7 @@ from goafetch.plan.groups import by, time_of
 from goafetch.plan.model import SCIENCE, Group, LeftOut, Setup, Stack
 from goafetch.plan.names import apart, joined, target_place, targets
 from goafetch.plan.sort import Frame, of_role
-from reducer.headers.names import plain
-from reducer.headers.sky import SEPARATE, SHORTEST
+from reducer.headers.targets import SEPARATE, SHORTEST, plain
 
 #: Exposures of a target further apart than this belong to different visits, with skies of their own.
 VISIT_GAP = timedelta(hours=2)

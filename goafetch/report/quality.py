@@ -12,7 +12,7 @@ from goafetch.report.products import Stack, column
 from reducer import dq
 from reducer.align.absolute import CENTRE
 from reducer.headers.descriptors import describe
-from reducer.photometry import nominal
+from reducer.photometry.zeropoint import nominal_zeropoint
 from reducer.types import F32
 
 #: Sources that count as stars of good quality: no flag, and this signal to noise in their smallest aperture.
@@ -221,7 +221,7 @@ def _alignment(stack: Stack) -> tuple[float | None, float | None]:
 
 
 def _strangeness(stack: Stack) -> float | None:
-    found, usual = stack.value("PHOTZP0"), nominal.zeropoint(describe(stack.header, ()))
+    found, usual = stack.value("PHOTZP0"), nominal_zeropoint(describe(stack.header, ()))
     return None if found is None or usual is None else found - usual
 
 

@@ -8,17 +8,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from reducer.align.identify import COARSE, SURE, TURNS
-from reducer.align.match import Offset, StarList, chance_pairs, is_beyond_chance, offsets, pair_up
+from reducer.align.identify import (
+    COARSE,
+    SURE,
+    TURNS,
+    Offset,
+    StarList,
+    chance_pairs,
+    is_beyond_chance,
+    offsets,
+    pair_up,
+)
 from reducer.align.references import References
 from reducer.align.solve import DEGREE, FIXED, displacements, prior_sizes
 from reducer.align.together import Limits
-from reducer.astrometry.distortion import Field, degrees, term_count
-from reducer.astrometry.geometry import Geometry
-from reducer.astrometry.sky import Position, sky_to_plane
+from reducer.astrometry import Field, Geometry, Position, degrees, sky_to_plane, term_count
 from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
-from reducer.sources.detection import NO_POSITION
+from reducer.sources import NO_POSITION
 from reducer.types import F64
 
 #: Fewest reference stars from which rotation, scale and further terms are taken; three for a coefficient.

@@ -11,8 +11,8 @@ from scipy.spatial import cKDTree
 from reducer.errors import CannotAlign
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
-from reducer.headers.motion import Motion, are_tracked, target_motion
-from reducer.sources.detection import NO_POSITION
+from reducer.headers.targets import Motion, are_tracked, target_motion
+from reducer.sources import NO_POSITION
 from reducer.types import F64
 
 #: Signal to noise of a source that may be the target, arcsec within which it lies about its path, by how many

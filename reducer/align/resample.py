@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from reducer import dq
-from reducer.astrometry.geometry import INVERSE_DEGREE, Inverse
+from reducer.astrometry import INVERSE_DEGREE, Inverse
 from reducer.errors import BadParameter
 from reducer.frame import Chip
 from reducer.types import F32, F64, U16

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, cg
 
-from reducer.astrometry.distortion import Field, degrees, term_count
+from reducer.astrometry import Field, degrees, term_count
 from reducer.types import F64
 
 #: Degree of each exposure's own smooth distortion.

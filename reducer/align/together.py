@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reducer.align.identify import Notify, identify
-from reducer.align.layout import nominal_geometry
-from reducer.align.match import SEARCH_RADIUS, StarList, pair_up
+from reducer.align.identify import SEARCH_RADIUS, Notify, StarList, identify, pair_up
 from reducer.align.solve import (
     DEGREE,
     Index,
@@ -23,11 +21,11 @@ from reducer.align.solve import (
     solve_together,
     to_coefficients,
 )
-from reducer.astrometry.distortion import Field
-from reducer.astrometry.geometry import Geometry, common_tangent
+from reducer.align.wcs import nominal_geometry
+from reducer.astrometry import Field, Geometry, common_tangent
 from reducer.errors import CannotAlign
 from reducer.frame import FrameRef
-from reducer.sources.detection import NO_POSITION
+from reducer.sources import NO_POSITION
 from reducer.types import F64
 
 #: Models from the fullest to the simplest; the header's offsets alone come last.

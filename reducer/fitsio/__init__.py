@@ -11,8 +11,8 @@ from reducer.fitsio.reading import (
     read_image,
     read_planes,
     read_table,
+    units_of,
 )
-from reducer.fitsio.units import units_of
 from reducer.fitsio.writing import save_frame, write_frame
 
 __all__ = [

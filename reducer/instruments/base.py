@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from reducer.astrometry.distortion import Field
-from reducer.astrometry.sky import Site
+from reducer.astrometry import Field, Site
 from reducer.keywords import Section, parse_section
 from reducer.types import Header
 

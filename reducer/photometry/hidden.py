@@ -1,4 +1,4 @@
-"""Stars that the light of others hides from a search by isophotes: peaks over their own surroundings."""
+"""Stars that others' light hides from a search by isophotes, and how bright one has to be to be found."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from scipy.spatial import cKDTree
 
 from reducer import dq
 from reducer.instruments.base import Widths
-from reducer.photometry.width import measure_widths
-from reducer.sources.centre import centre_sources
-from reducer.sources.detection import (
+from reducer.photometry.objects import Correction, measure_widths
+from reducer.sources import (
     BLENDED,
     IS_SATURATED,
     NO_POSITION,
     NOT_CENTRED,
     SOURCE,
+    centre_sources,
     drop_repeated,
     is_blurred,
 )
-from reducer.types import F32, F64, U16, Table
+from reducer.types import F32, F64, U16, Header, Table
+
+# --- peaks over their own surroundings -------------------------------------------------------------
 
 #: Sigmas by which a star has to stand out of its surroundings.
 THRESHOLD = 6.0
@@ -341,3 +343,70 @@ def _needed(search: Search, pattern: Pattern, sources: Table, reach: float) -> T
         needed["light"] = np.where(signal > least, signal + least, least - signal)
         needed["light"] *= pattern.light_at(places)[:, 0]
     return needed
+
+
+# --- completeness ----------------------------------------------------------------------------------
+
+COMPLETENESS = np.dtype([("FLUX", "f8"), ("FRACTION", "f8")])
+#: Magnitudes between the rows of the table, and the fractions that its ends lie within.
+BETWEEN, ENDS = 0.25, (0.005, 0.995)
+#: Bright stars in each of the squares in which they are counted, and squares along a side at most; the part
+#: of the places at which such a star is found.
+PER_SQUARE, MOST_SQUARES, BRIGHT = 30, 8, 0.9
+#: Keywords of the light of which a fraction of stars is found.
+KEYWORDS = {"COMPL90": 0.9, "COMPL50": 0.5}
+
+
+def completeness_table(needed: Table, sources: Table, correction: Correction) -> Table:
+    """COMPLETENESS: the FRACTION of stars of a FLUX (electrons in total) that are found, by how they would
+    stand out of noise and neighbours at places of an image.
+
+    ``needed``: the light that a star needs there (dtype ``NEED``), in the aperture that ``correction``
+    begins from. Stars are taken to be spread as the bright ones of ``sources`` are: more where it is crowded.
+    Empty without places or correction.
+    """
+    gain = 10.0 ** (-0.4 * correction.at(needed["x"], needed["y"])[0])
+    total = needed["light"] * gain
+    known = np.isfinite(total) & (total > 0)
+    if not known.any():
+        return np.zeros(0, COMPLETENESS)
+    share = crowding(needed, sources)[known]
+    if not share.any():
+        share[:] = 1.0
+    order = np.argsort(total[known])
+    total, fraction = total[known][order], np.cumsum(share[order]) / share.sum()
+    faint, bright = np.interp(ENDS, fraction, total)
+    count = int(np.ceil(2.5 * np.log10(bright / faint) / BETWEEN)) + 1
+    table = np.zeros(count, COMPLETENESS)
+    table["FLUX"] = faint * 10.0 ** (0.4 * BETWEEN * np.arange(count))
+    table["FRACTION"] = np.interp(table["FLUX"], total, fraction)
+    return table
+
+
+def crowding(needed: Table, sources: Table) -> F64:
+    """How many bright stars each of some places (n,) of an image stands for.
+
+    They are counted in squares of about PER_SQUARE; bright are those that are found nearly anywhere.
+    """
+    stars = sources[sources["flux"][:, 0] > np.quantile(needed["light"], BRIGHT)]
+    low, high = (np.array([end(needed["x"]), end(needed["y"])]) for end in (np.min, np.max))
+    side = int(np.clip(np.sqrt(len(stars) / PER_SQUARE), 1, MOST_SQUARES))
+
+    def square(table: Table) -> NDArray[np.intp]:
+        places = np.stack([table["x"], table["y"]], axis=1)
+        cell = np.clip((places - low) / (high - low + 1.0) * side, 0, side - 1).astype(np.intp)
+        return np.asarray(cell[:, 1] * side + cell[:, 0])
+
+    of_places = square(needed)
+    counts = np.bincount(square(stars), minlength=side**2) / np.maximum(
+        np.bincount(of_places, minlength=side**2), 1
+    )
+    return np.asarray(counts[of_places])
+
+
+def write_completeness(header: Header, table: Table) -> None:
+    """Put the light of which 90 and 50 % of stars are found into a header."""
+    for key, fraction in KEYWORDS.items():
+        if len(table):
+            light = 10.0 ** np.interp(fraction, table["FRACTION"], np.log10(table["FLUX"]))
+            header[key] = round(float(light), 1)

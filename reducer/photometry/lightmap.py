@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from reducer import dq
-from reducer.align.grid import Grid, common_grid
 from reducer.align.resample import USELESS
-from reducer.astrometry.geometry import Geometry
+from reducer.astrometry import Geometry, Grid, common_grid
 from reducer.frame import Files, FrameRef
-from reducer.sources.detection import IS_SATURATED, NOT_CENTRED, TOO_SHARP
+from reducer.sources import IS_SATURATED, NOT_CENTRED, TOO_SHARP
 from reducer.types import F32, F64, Table
 
 #: Arcsec between the nodes of the lattice, and pixels between the points at which its map is evaluated.

@@ -1,4 +1,4 @@
-"""OBJCAT, the catalogue of a stack's sources: places, fluxes with honest errors, and total light."""
+"""OBJCAT, the catalogue of a stack's sources: widths, places, light over the near sky and total light."""
 
 from __future__ import annotations
 
@@ -7,17 +7,140 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
+from numpy.polynomial import polynomial
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from reducer import dq
-from reducer.align.grid import Grid
-from reducer.photometry.beside import RING, SHARE
+from reducer.astrometry import Grid
+from reducer.instruments.base import Widths
 from reducer.photometry.growth import LEAST_SCALE, Rings, compare_light, ring_edges, scale_of
-from reducer.photometry.width import fill_widths, measure_widths
 from reducer.photometry.zeropoint import Zeropoint
-from reducer.sources.apertures import sum_apertures
-from reducer.sources.detection import NO_POSITION, RADII, SOURCE
+from reducer.sources import NO_POSITION, NOT_CENTRED, RADII, SOURCE, is_blurred, sum_apertures
 from reducer.types import F32, F64, U16, Table
+
+# --- the width of a star's image, on its pixels ----------------------------------------------------
+
+#: Signal to noise from which a star's own pixels tell its width.
+WIDTH_SIGNAL = 30.0
+
+
+def half_width(image: F32, bad: NDArray[np.bool_], x: float, y: float, guess: float) -> tuple[float, float]:
+    """FWHM in pixels of a star at 0-based (x, y) on no background, and its peak: NaN if it cannot be told.
+
+    The logarithm of the profile is a polynomial of the radius squared, fitted to the pixels within 0.8 of
+    the FWHM ``guess``; nothing is assumed of the profile beyond.
+    """
+    row, column = np.indices(image.shape)
+    r2 = np.asarray((column - x) ** 2 + (row - y) ** 2)
+    near = (r2 < (0.8 * guess) ** 2) & (image > 0) & ~bad
+    if near.sum() < 8:
+        return np.nan, np.nan
+    scaled = r2[near] / guess**2
+    top, slope, bend = polynomial.polyfit(scaled, np.log(image[near]), 2, w=image[near])
+    inside = slope * slope - 4.0 * bend * np.log(2.0)
+    if slope >= 0 or inside < 0:
+        return np.nan, np.nan
+    # The nearer of the radii squared where the profile has fallen to half.
+    half = 2.0 * np.log(2.0) / (np.sqrt(inside) - slope)
+    return float(2.0 * guess * np.sqrt(half)), float(np.exp(top))
+
+
+def measure_widths(sources: Table, data: F32, usable: NDArray[np.bool_]) -> F64:
+    """FWHM in pixels of the strong sources of an image (ny, nx), measured on their pixels; NaN of others."""
+    strong = sources["flux"][:, 0] > WIDTH_SIGNAL * sources["flux_error"][:, 0]
+    strong &= (sources["flags"] & NOT_CENTRED) == 0
+    widths = np.full(len(sources), np.nan)
+    for n in np.flatnonzero(strong):
+        widths[n] = _width_of(sources[n], data, usable)
+    return widths
+
+
+def fill_widths(widths: F64, windows: F64) -> F64:
+    """FWHM of all sources from those measured on pixels and the widths of the windows that centred them.
+
+    A window's width counts a source's wings too: that of faint ones is taken in the proportion that the
+    strong ones show.
+    """
+    told = np.isfinite(widths)
+    share = np.median(widths[told] / windows[told]) if told.any() else 1.0
+    return np.where(told, widths, share * windows)
+
+
+def _width_of(source: Table, data: F32, usable: NDArray[np.bool_]) -> float:
+    guess = float(source["fwhm"])
+    reach, x, y = int(0.8 * guess) + 2, round(float(source["x"])), round(float(source["y"]))
+    left, low = max(x - reach, 0), max(y - reach, 0)
+    part = np.s_[low : y + reach + 1, left : x + reach + 1]
+    cut = data[part] - np.float32(source["background"])
+    return half_width(cut, ~usable[part], float(source["x"]) - left, float(source["y"]) - low, guess)[0]
+
+
+# --- the sky right beside a source, darker in a crowd's gaps and brighter in its clumps than the mesh
+
+#: Radii of the ring of sky in pixels: beyond the first aperture and the core, within the next neighbours.
+RING = (12.0, 24.0)
+#: Pixels about another source that are its core; the fewest free pixels of a ring, one in nine, that tell its
+#: level to a tenth of a pixel's noise.
+CORE, FEWEST = 9.0, 150
+#: Pixels of the first aperture, and the variance of a ring's level in it over the sum of the ring's: of a
+#: median, which has pi / 2 of a mean's, where all of the ring is free.
+DISC = np.pi * RADII[0] ** 2
+RING_SHARE = float(np.pi / 2.0 * (DISC / (np.pi * (RING[1] ** 2 - RING[0] ** 2))) ** 2)
+
+
+def over_near_sky(sources: Table, data: F32, mask: U16, widths: Widths) -> Table:
+    """The sources of an image (ny, nx) with the light in their first aperture, electrons, over the median of
+    the free pixels of RING; over the mesh's ``background`` where too few are free.
+
+    What a star's own halo has in the ring is the same part of the light of all, and in the aperture
+    correction. In images of natural seeing the ring would lie in the star: their light stays as it is.
+    """
+    if is_blurred(sources, widths):
+        return sources
+    taken = ((mask & dq.UNUSABLE) != 0).astype(np.uint8)
+    x, y = np.ascontiguousarray(sources["x"]), np.ascontiguousarray(sources["y"])
+    _take_cores(taken, x, y)
+    level = ring_levels(data, taken, x, y)
+    told = np.isfinite(level)
+    changed: Table = sources.copy()
+    changed["flux"][told, 0] += DISC * (sources["background"] - level)[told]
+    return changed
+
+
+@njit(cache=True, nogil=True)
+def _take_cores(taken, x, y):  # type: ignore[no-untyped-def]
+    """Mark the pixels of all sources' cores."""
+    height, width = taken.shape
+    for n in range(len(x)):
+        for j in range(max(int(y[n] - CORE), 0), min(int(y[n] + CORE) + 2, height)):
+            for i in range(max(int(x[n] - CORE), 0), min(int(x[n] + CORE) + 2, width)):
+                if (i - x[n]) ** 2 + (j - y[n]) ** 2 < CORE**2:
+                    taken[j, i] = 1
+
+
+@njit(cache=True, nogil=True)
+def ring_levels(data, taken, x, y):  # type: ignore[no-untyped-def]
+    """The median (n,) of the pixels of an image (ny, nx) in RING about places that are not taken, in its
+    unit; NaN where fewer than FEWEST are free."""
+    height, width = data.shape
+    inner, outer = RING
+    values, levels = np.empty(int(4 * (outer + 1) ** 2)), np.full(len(x), np.nan)
+    for n in range(len(x)):
+        count = 0
+        for j in range(max(int(y[n] - outer), 0), min(int(y[n] + outer) + 2, height)):
+            for i in range(max(int(x[n] - outer), 0), min(int(x[n] + outer) + 2, width)):
+                square = (i - x[n]) ** 2 + (j - y[n]) ** 2
+                if not taken[j, i] and inner**2 <= square < outer**2:
+                    values[count] = data[j, i]
+                    count += 1
+        if count >= FEWEST:
+            levels[n] = np.median(values[:count])
+    return levels
+
+
+# --- total light -----------------------------------------------------------------------------------
 
 #: Sources of a stack: FWHM measured on their pixels (NaN: too faint), sums of VAR in apertures of RADII, and
 #: variance of the sky of a near ring in the first of them.
@@ -150,7 +273,7 @@ def measure_objects(sources: Table, data: F32, variance: F32, mask: U16) -> Tabl
     nowhere = np.zeros(mask.shape, np.uint8)
     table["variance"], _ = sum_apertures(variance, variance, nowhere, *places, np.array(RADII), (0.0, 0.0))
     around, _ = sum_apertures(variance, variance, nowhere, *places, np.array(RING), (0.0, 0.0))
-    table["near"] = SHARE * (around[:, 1] - around[:, 0])
+    table["near"] = RING_SHARE * (around[:, 1] - around[:, 0])
     return table
 
 

@@ -1,4 +1,4 @@
-"""Offsets of the readout channels in one exposure of the sky, told from gradients and known light."""
+"""Offsets of readout channels, 1-3 electrons each: from column means, the free sky, the reference pixels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,114 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from reducer.instruments.base import Array
-from reducer.region import Region
-from reducer.sky.columns import WIDTHS, find_width
+from reducer import dq
+from reducer.instruments.base import Array, Levels
+from reducer.keywords import Region
 from reducer.sky.objects import BLOCK, scatter
-from reducer.types import F32, F64
+from reducer.types import F32, F64, U16
 
+# --- column means against those of a model ---------------------------------------------------------
+
+Whole = NDArray[np.integer[Any]]
 Bool = NDArray[np.bool_]
+
+#: Columns per output channel: with 32 outputs, and with 4.
+WIDTHS = (64, 512)
+#: Rows between those sampled for a column's centre.
+SAMPLE = 16
+#: Standard deviations beyond which a pixel does not count in its column's mean.
+COLUMN_CLIP = 3.0
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Sums of the usable pixels of each column that lie within ``limit`` of its ``centre``, and their number.
+
+    ``limit`` is in the unit of the pixels; all four are (nx,).
+    """
+
+    centre: F64
+    limit: F64
+    total: F64
+    count: F64
+
+    @staticmethod
+    def of(samples: F32, mask: U16) -> Columns:
+        """Sums of nothing yet; ``samples``, ``mask``: of every ``SAMPLE``-th row."""
+        centre, width = _centres(samples, mask & dq.UNUSABLE == 0)
+        return Columns(centre, width * COLUMN_CLIP, np.zeros(centre.shape), np.zeros(centre.shape))
+
+    def add(self, data: F32, mask: U16) -> None:
+        """Add some rows, in place."""
+        _add_rows(data, mask, dq.UNUSABLE, self.centre, self.limit, self.total, self.count)
+
+    def means(self) -> F32:
+        """The clipped mean of each column, (nx,); NaN where a column has almost no usable pixels."""
+        return np.where(self.count >= 10, self.total / np.maximum(self.count, 1), np.nan).astype(np.float32)
+
+
+def _centres(samples: F32, usable: Bool) -> tuple[F64, F64]:
+    """Median and robust standard deviation of each column of samples; zero where almost none is usable."""
+    ordered = np.sort(np.where(usable, samples, np.float32(np.inf)).T.copy(), axis=1)
+    count = usable.sum(axis=0)
+    low, middle, high = (
+        np.take_along_axis(ordered, np.minimum(place, samples.shape[0] - 1)[:, None], axis=1)[:, 0]
+        for place in (count // 4, count // 2, (3 * count) // 4)
+    )
+    known = count >= 4
+    spread = np.subtract(high, low, out=np.zeros_like(high), where=known)
+    return np.where(known, middle, 0.0).astype(float), 0.7413 * spread.astype(float)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _add_rows(data: F32, mask: U16, unusable: int, centre: F64, limit: F64, total: F64, count: F64) -> None:
+    bits = np.uint16(unusable)
+    for y in range(data.shape[0]):
+        for x in range(data.shape[1]):
+            counts = (mask[y, x] & bits == 0) & (abs(data[y, x] - centre[x]) <= limit[x])
+            total[x] += data[y, x] if counts else 0.0
+            count[x] += 1.0 if counts else 0.0
+
+
+def offsets_against(profile: F32 | F64, reference: F32 | F64, first_column: int = 0) -> F32:
+    """The offset of each column's channel: what a profile has that its model has not.
+
+    ``profile`` and ``reference``: column means of one exposure and of its model. ``first_column``: place of
+    the first column on the full array. Returns electrons, (nx,), with zero mean; a channel with too few
+    columns that have a mean gets zero.
+    """
+    difference = profile - reference
+    difference = difference - np.nanmean(difference) if np.isfinite(difference).any() else difference
+    channels = (np.arange(profile.size) + first_column) // find_width(difference, first_column)
+    offsets = _channel_values(difference, channels)
+    centred: F32 = (offsets - offsets.mean()).astype(np.float32)
+    return centred
+
+
+def find_width(difference: F32 | F64, first_column: int = 0, step: int = 1) -> int:
+    """Columns per channel: 64 if blocks of 64 differ within those of 512 by more than columns scatter.
+
+    ``step``: columns between the entries of ``difference``.
+    """
+    place = np.arange(difference.size) * step + first_column
+    fine, coarse = (_channel_values(difference, place // width) for width in WIDTHS)
+    left = (difference - fine)[np.isfinite(difference)]
+    scatter = (left.std() if left.size else 0.0) / np.sqrt(WIDTHS[0] / step)
+    return WIDTHS[0] if np.std(fine - coarse) > 2.0 * scatter else WIDTHS[1]
+
+
+def _channel_values(difference: F32 | F64, channels: Whole) -> F64:
+    """The mean of each column's channel; zero where it has too few columns."""
+    values = np.zeros(difference.size)
+    for channel in np.unique(channels):
+        inside = channels == channel
+        known = difference[inside][np.isfinite(difference[inside])]
+        if known.size >= 4:
+            values[inside] = np.median(known)
+    return values
+
+
+# --- the free sky of one exposure, told from gradients and known light -----------------------------
 
 #: Blocks (of 4x4 pixels) in a cell, rows and columns: 16 pixel columns, so that channels hold whole cells.
 CELL_ROWS, CELL_COLUMNS = 8, 4
@@ -225,3 +326,157 @@ def _solve(smooth: F64, labels: NDArray[Any], values: F64, weights: F64, ridge: 
     right = np.concatenate([weighted @ values, np.bincount(labels, weights * values, count)])
     solution: F64 = np.asarray(np.linalg.solve(normal, right), float)
     return solution
+
+
+# --- dark reference pixels at the edge, no light being in the way ----------------------------------
+
+#: Columns of the groups whose mean is taken: those of the narrowest channel.
+GROUP = WIDTHS[0]
+#: Standard deviations beyond which a reference pixel does not count.
+BORDER_CLIP = 4.0
+#: Fewest sky exposures by which reference pixels are judged, and how much smaller than the offsets
+#: themselves their departure from these has to be.
+FEWEST_SKIES, AGREEMENT = 3, 0.6
+
+Offsets = Mapping[int, F32]
+Borders = Mapping[int, F64]
+
+
+def border_means(raw: F32, region: Region, array: Array, levels: Levels) -> F64:
+    """The clipped mean of the reference rows for each 64 columns, electrons.
+
+    Empty unless all columns and some of those rows were read, and are numbers.
+    """
+    row = np.arange(region.y1, region.y1 + raw.shape[0])
+    height, width = array.shape
+    rows = raw[(row < array.border) | (row >= height - array.border)]
+    if not rows.shape[0] or raw.shape[1] != width or not np.isfinite(rows).all():
+        return np.empty(0)
+    groups = rows.reshape(rows.shape[0], -1, GROUP).swapaxes(0, 1).reshape(-1, rows.shape[0] * GROUP)
+    middle = np.median(groups, axis=1, keepdims=True)
+    away = np.abs(groups - middle)
+    kept = away <= BORDER_CLIP * 1.4826 * np.median(away, axis=1, keepdims=True) + 1e-6
+    counts = np.where(kept, groups, 0.0).sum(axis=1, dtype=float) / kept.sum(axis=1)
+    electrons: F64 = levels.electrons(1.0) * counts
+    return electrons
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the reference pixels show of themselves, by array, and the noise of one exposure's.
+
+    ``fixed``: what they have above the offsets of the skies, electrons, for each 64 columns. ``noise``: of
+    a channel. ``doubt``: variance of what is fixed, over that of one exposure's noise.
+    """
+
+    fixed: Mapping[int, F64]
+    noise: float
+    doubt: float
+
+
+def judge(borders: Sequence[Borders], offsets: Sequence[Offsets], width: int) -> Reference | None:
+    """Compare reference pixels with the offsets found in sky exposures; None where they do not follow them.
+
+    ``borders``: of ``border_means`` by array; ``offsets``: electrons for each column.
+    """
+    arrays = [array for array in offsets[0] if all(_known(each, array) for each in borders)]
+    if len(borders) < FEWEST_SKIES or not arrays:
+        return None
+    away = {array: _above(borders, offsets, array) for array in arrays}
+    fixed = {array: each.mean(axis=0) for array, each in away.items()}
+    left = {array: each - fixed[array] for array, each in away.items()}
+    own = [np.array([_channel_means(each[array], width) for each in offsets]) for array in arrays]
+    noise = _rms([_grouped(each, width) for each in left.values()])
+    size = _rms([each - each.mean(axis=0) for each in own])
+    if noise > AGREEMENT * size:
+        return None
+    unsure = _rms(list(left.values())) / np.sqrt(len(borders) - 1)
+    believed, part = _believe(fixed, unsure)
+    return Reference(
+        believed, max(noise * np.sqrt(len(borders) / (len(borders) - 1)), 1e-3), part / len(borders)
+    )
+
+
+def _above(borders: Sequence[Borders], offsets: Sequence[Offsets], array: int) -> F64:
+    """What the reference pixels of each exposure have above its offsets, but for a constant."""
+    away = np.array(
+        [
+            border[array] - _channel_means(each[array], GROUP)
+            for border, each in zip(borders, offsets, strict=True)
+        ]
+    )
+    return np.asarray(away - np.median(away, axis=1, keepdims=True), float)
+
+
+def _believe(fixed: Mapping[int, F64], unsure: float) -> tuple[dict[int, F64], float]:
+    """What is taken for the reference pixels' own, and the part of it that is not noise.
+
+    All of it where it stands out, as on a bright streak; of the rest as much as it is more than noise.
+    """
+    clear = {array: np.abs(each) > BORDER_CLIP * unsure for array, each in fixed.items()}
+    rest = np.concatenate([each[~clear[array]] for array, each in fixed.items()])
+    part = _part(rest, unsure**2) if rest.size else 1.0
+    return {array: np.where(clear[array], each, part * each) for array, each in fixed.items()}, part
+
+
+def weigh_in(
+    offsets: Sequence[Offsets], borders: Sequence[Borders], reference: Reference, width: int
+) -> list[dict[int, F32]]:
+    """Offsets of exposures of a field, drawn to what their reference pixels show as far as these know better.
+
+    What all exposures have in common and what is each one's own are weighed separately: the errors of
+    each are what the departures show beyond the noise of the reference pixels.
+    """
+    arrays = [
+        array
+        for array in reference.fixed
+        if all(_known(each, array) for each in borders) and array in offsets[0]
+    ]
+    made = [dict(each) for each in offsets]
+    if len(offsets) < FEWEST_SKIES or not arrays:
+        return made
+    away = {
+        array: np.array(
+            [
+                _grouped(border[array] - reference.fixed[array], width) - _channel_means(each[array], width)
+                for border, each in zip(borders, offsets, strict=True)
+            ]
+        )
+        for array in arrays
+    }
+    common = {array: each.mean(axis=0) for array, each in away.items()}
+    noise2 = reference.noise**2
+    of_mean = noise2 * (1.0 / len(offsets) + reference.doubt)
+    shared = _part(np.concatenate(list(common.values())), of_mean)
+    own = _part(np.concatenate([(away[array] - common[array]).ravel() for array in arrays]), noise2)
+    for place, each in enumerate(made):
+        for array in arrays:
+            change = shared * common[array] + own * (away[array][place] - common[array])
+            spread = np.repeat(change, each[array].size // change.size)
+            each[array] = (each[array] + spread - spread.mean()).astype(np.float32)
+    return made
+
+
+def _rms(parts: Sequence[F64]) -> float:
+    return float(np.sqrt(np.mean(np.square(np.concatenate([part.ravel() for part in parts])))))
+
+
+def _part(departures: F64, noise2: float) -> float:
+    """The part of departures that is not noise: what they are to be multiplied by."""
+    variance = float(np.mean(departures**2))
+    return max(variance - noise2, 0.0) / max(variance, 1e-9)
+
+
+def _known(borders: Borders, array: int) -> bool:
+    return array in borders and borders[array].size > 0
+
+
+def _grouped(border: F64, width: int) -> F64:
+    """Means of groups as those of channels, with zero mean."""
+    means: F64 = border.reshape(*border.shape[:-1], -1, width // GROUP).mean(axis=-1)
+    return np.asarray(means - means.mean(axis=-1, keepdims=True), float)
+
+
+def _channel_means(offsets: F32, width: int) -> F64:
+    means: F64 = offsets.reshape(-1, width).mean(axis=1, dtype=float)
+    return np.asarray(means - means.mean(), float)

@@ -11,7 +11,7 @@ from numba import njit
 from reducer import dq
 from reducer.combine import median_of_seen
 from reducer.sky.channels import CELL_ROWS, LEAST, Strips
-from reducer.sky.edges import Band, smooth_light
+from reducer.sky.field import Band, smooth_light
 from reducer.sky.objects import BLOCK, Bool, scatter
 from reducer.types import F32, F64, U16
 

@@ -9,9 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from reducer.align.grid import Grid
 from reducer.align.resample import USELESS
-from reducer.astrometry.geometry import Geometry
+from reducer.astrometry import Geometry, Grid
 from reducer.frame import Files, FrameRef
 from reducer.types import F32, F64
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from reducer.align.grid import Grid
 from reducer.align.resample import KERNELS, TAPS
-from reducer.astrometry.geometry import Geometry, Inverse
+from reducer.astrometry import Geometry, Grid, Inverse
 from reducer.frame import Files, FrameRef
 from reducer.types import F64, Table
 

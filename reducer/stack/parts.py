@@ -1,4 +1,4 @@
-"""A stack in the making: some rows a file, so that no process need hold all of its planes at a time."""
+"""A stack in the making: rows resampled and combined within the memory allowed, in files read as planes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,114 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reducer import dq
+from reducer.align.resample import Planes, resample_chip, rows_needed
+from reducer.errors import BadInput
 from reducer.frame import Chip, Files
 from reducer.masks import forget
-from reducer.stack.bands import Share, make_share
+from reducer.stack.combine import REACH, Combined, Rejection, Samples, combine
+from reducer.stack.exposures import Exposure
+from reducer.stack.snowballs import hide_snowballs
 from reducer.types import F32, U16, Header
+
+# --- rows, made band after band --------------------------------------------------------------------
+
+#: Rows beyond a band that its result depends on: neighbours of rejected samples, and the contrast there.
+MARGIN = 2 * REACH
+#: Bytes of a sample, and the part of a task's memory that samples may fill.
+SAMPLE_BYTES, SAMPLES_PART = 12, 0.5
+#: More rows at a time take memory, and no less time.
+MOST_ROWS = 96
+#: The fewest rows of a band: slow, but better than to refuse hundreds of exposures.
+FEWEST_ROWS = 2
+
+
+@dataclass(frozen=True)
+class Share:
+    """Rows of the stack that one task makes: all that a worker process needs, without the pixels.
+
+    ``memory``: bytes that the task may fill.
+    """
+
+    files: Files
+    exposures: tuple[Exposure, ...]
+    width: int
+    first_row: int
+    rows: int
+    rejection: Rejection
+    operation: str
+    kernel: str
+    memory: int
+
+
+def band_rows(count: int, width: int, memory: int) -> int:
+    """How many rows of ``width`` samples of ``count`` exposures a task of ``memory`` bytes makes at a time.
+
+    BadInput if not even the fewest fit.
+    """
+    row = count * width * SAMPLE_BYTES / SAMPLES_PART
+    rows = int(memory / row) - 2 * MARGIN
+    if rows < FEWEST_ROWS:
+        least = int(row * (FEWEST_ROWS + 2 * MARGIN) / 1e6) + 1
+        found = f"{memory / 1e6:.0f} MB a task are too little for {count} exposures of {width} columns"
+        raise BadInput(found, f"{least} MB a task", "a larger --memory, or fewer --workers")
+    return rows
+
+
+def make_share(share: Share) -> Combined:
+    """Resample all exposures to the rows of a share and combine them, band after band.
+
+    What two bands have in common is resampled once. The result does not depend on the size of the bands.
+    """
+    count = len(share.exposures)
+    rows = min(band_rows(count, share.width, share.memory), share.rows, MOST_ROWS)
+    samples = Samples.empty(count, rows + 2 * MARGIN, share.width)
+    weights = np.stack([exposure.weights for exposure in share.exposures])
+    seconds = np.array([exposure.seconds for exposure in share.exposures])
+    made = Combined.empty(share.rows, share.width)
+    for start in range(0, share.rows, rows):
+        kept = 2 * MARGIN if start else 0
+        samples.keep_last(kept)
+        if not fill_samples(share, samples, share.first_row + start - MARGIN, kept) and not kept:
+            continue
+        band = combine(samples, weights, seconds, share.rejection, share.operation)
+        made.put(band.trimmed(MARGIN, MARGIN), start)
+    return made
+
+
+def fill_samples(share: Share, samples: Samples, top: int, kept: int) -> bool:
+    """Resample what the exposures have for the samples but the first ``kept`` rows; whether that is anything.
+
+    ``top``: the stack's row of the first row of samples.
+    """
+    anything = False
+    for number, exposure in enumerate(share.exposures):
+        planes = Planes((0, top + kept), samples.data[number, kept:], samples.variance[number, kept:],
+                        samples.mask[number, kept:], samples.array[number, kept:])  # fmt: skip
+        anything |= fill_planes(share.files, exposure, planes, share.kernel)
+    return anything
+
+
+def fill_planes(files: Files, exposure: Exposure, planes: Planes, kernel: str) -> bool:
+    """Read what an exposure has for some output pixels, level and scale it, and resample it."""
+    anything = False
+    for chip, (array, inverse) in enumerate(zip(exposure.arrays, exposure.inverses, strict=True)):
+        header = exposure.frame.chips[chip]
+        size = (int(header["NAXIS2"]), int(header["NAXIS1"]))
+        rows = rows_needed(inverse, planes.corner, planes.data.shape, size)
+        if rows is None:
+            continue
+        block = files.read_chip(exposure.frame, chip, rows)
+        for ball in exposure.snowballs[chip] if exposure.snowballs else ():
+            hide_snowballs(block.mask, ball, rows.start)
+        if exposure.excess != 1.0:
+            block.variance[:] *= np.float32(exposure.excess)
+        plane = exposure.levels[chip].plane
+        resample_chip(block, array, rows.start, inverse, planes, kernel, plane, exposure.factor)
+        anything = True
+    return anything
+
+
+# --- the planes of all rows, of which no process need hold a whole one -----------------------------
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,121 @@
-"""The table of what each exposure of a stack was like, and which of them stand out."""
+"""What each exposure of a stack was like, which stand out, and which are left out: doubled or trailed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from scipy.special import gammainc
 
-from reducer.astrometry.geometry import Geometry
+from reducer.align.identify import StarList, pair_up
+from reducer.astrometry import Geometry, Grid
 from reducer.frame import Context, FrameRef
-from reducer.stack.exposures import Exposure, geometry_of
-from reducer.stack.images import CORRECTED, StarImage, is_fuzzy
+from reducer.sources import IS_SATURATED, NO_POSITION, NOT_CENTRED, TOO_SHARP
+from reducer.stack.exposures import CORRECTED, Exposure, StarImage, geometry_of, is_fuzzy, median_of_known
 from reducer.types import F64, Table
+
+# --- exposures in which the telescope jumped: every star twice, at one distance and in one ratio of light
+
+#: Least signal to noise of both images of a star, so that their distance is known to a part of a pixel and
+#: their ratio to a part of itself; the brightest few of an array that are looked at.
+STRONG, MOST = 10.0, 300
+#: Pixels within which the other image is sought (a guide star that is lost for longer spoils more than that);
+#: by what factor either may be the brighter one, the jump having come early or late.
+APART, UNLIKE = 60.0, 5.0
+#: Within what, in pixels and in the logarithm of the ratio, pairs are alike: arrays differ in scale by 1.5 %
+#: and in rotation by half a degree, and light of STRONG stars has a tenth of noise.
+SAME_GAP, SAME_RATIO = 0.75, 0.35
+#: The part of the stars whose other image is bright enough to be seen that show it: the rest lie at an edge,
+#: on bad pixels or are blended.
+MOSTLY = 0.5
+#: How often chance may put as many pairs of stars at one distance: one exposure of ten thousand.
+BY_CHANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of an exposure's stars: their two numbers (n, 2), and gap in x and y, pixels, with the logarithm
+    of their ratio of light, (n, 3), of which the gap in x is never negative."""
+
+    stars: NDArray[np.intp]
+    gaps: F64
+
+
+def leave_out_doubled(frames: Sequence[FrameRef], notify: Callable[..., None]) -> list[FrameRef]:
+    """Leave out, by name, exposures whose stars are double: before others are laid on their second images.
+
+    Where that is true of half of them or more, it is the field's, and all are kept.
+    """
+    reasons = [doubled(frame) for frame in frames]
+    if 2 * sum(map(bool, reasons)) >= len(frames):
+        return list(frames)
+    for frame, reason in zip(frames, reasons, strict=True):
+        if reason:
+            notify("refused", name=frame.path.name, reason=reason)
+    return [frame for frame, reason in zip(frames, reasons, strict=True) if not reason]
+
+
+def doubled(frame: FrameRef) -> str:
+    """Why a frame's stars are double, '' where they are not: most have a companion in one and the same
+    place with one and the same part of their light, and more do so than chance can bring about."""
+    tables = [_strong(table) for table in frame.sources]
+    signal = np.concatenate([np.zeros(0), *(_signal(table) for table in tables)])
+    pairs = _pairs(tables)
+    if not len(pairs.gaps):
+        return ""
+    scaled = pairs.gaps / [SAME_GAP, SAME_GAP, SAME_RATIO]
+    alike = cKDTree(scaled).query_ball_point(scaled, 1.0, p=np.inf)
+    best = max(alike, key=len)
+    if _by_chance(len(best), len(scaled)) > BY_CHANCE:
+        return ""
+    gap = np.median(pairs.gaps[best], axis=0)
+    owed = signal > STRONG * np.exp(abs(gap[2]))
+    shows = np.isin(np.arange(len(signal)), pairs.stars[best])
+    if shows[owed].sum() < MOSTLY * owed.sum():
+        return ""
+    apart = float(np.hypot(*gap[:2]))
+    return f"its stars are double: {len(best)} pairs lie {apart:.1f} pixels apart in one direction"
+
+
+def _strong(table: Table) -> Table:
+    """The brightest sources that may be an image of a star."""
+    kept: Table = table[(table["flags"] & (IS_SATURATED | NOT_CENTRED | TOO_SHARP)) == 0]
+    return kept[_signal(kept) > STRONG][:MOST]
+
+
+def _signal(table: Table) -> F64:
+    return np.asarray(table["flux"][:, 0] / np.maximum(table["flux_error"][:, 0], 1e-30))
+
+
+def _pairs(tables: list[Table]) -> Pairs:
+    """The pairs within APART of each array's stars, which are numbered through all arrays."""
+    numbers, gaps, first = [np.zeros((0, 2), np.intp)], [np.zeros((0, 3))], 0
+    for table in tables:
+        places = np.stack([table["x"], table["y"], np.log(table["flux"][:, 0])], axis=1)
+        found = cKDTree(places[:, :2]).query_pairs(APART, output_type="ndarray")
+        gap = places[found[:, 1]] - places[found[:, 0]]
+        gap *= np.where(gap[:, :1] < 0, -1.0, 1.0)
+        like = np.abs(gap[:, 2]) < np.log(UNLIKE)
+        numbers.append(found[like] + first)
+        gaps.append(gap[like])
+        first += len(table)
+    return Pairs(np.concatenate(numbers), np.concatenate(gaps))
+
+
+def _by_chance(alike: int, pairs: int) -> float:
+    """How often as many of some pairs, strewn over all gaps and ratios, lie about one of them.
+
+    A Poisson probability for the others about each one, for as many places as there are pairs.
+    """
+    share = (2 * SAME_GAP) ** 2 / (np.pi / 2 * APART**2) * SAME_RATIO / np.log(UNLIKE)
+    # The probability of k events or more is the regularised lower incomplete gamma function of k.
+    return float(pairs * gammainc(alike - 1, pairs * share)) if alike > 1 else 1.0
+
+
+# --- the table EXPOSURES ---------------------------------------------------------------------------
 
 EXPOSURE = np.dtype(
     [("filename", "U68"), ("ut", "U24"), ("seconds", "f8"), ("fwhm", "f8"), ("ellipticity", "f8"),
@@ -63,7 +168,8 @@ def outliers(table: Table) -> list[str]:
     if len(table) < FEWEST:
         return [""] * len(table)
     middle = {
-        name: _median(table[name]) for name in ("fwhm", "ellipticity", "transparency", "matches", "rms")
+        name: median_of_known(table[name])
+        for name in ("fwhm", "ellipticity", "transparency", "matches", "rms")
     }
     worse = {
         "fwhm": table["fwhm"] > WIDE * middle["fwhm"],
@@ -74,11 +180,6 @@ def outliers(table: Table) -> list[str]:
         "rms": table["rms"] > np.maximum(ASKEW * middle["rms"], SMALL_RESIDUAL),
     }
     return [",".join(name for name, bad in worse.items() if bad[row]) for row in range(len(table))]
-
-
-def _median(values: F64) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else np.nan
 
 
 def sky_level(frame: FrameRef) -> float:
@@ -96,10 +197,13 @@ def shift_of(geometry: Geometry) -> tuple[float, float]:
 
 def tell_outliers(table: Table, context: Context) -> None:
     """Warn of the exposures of a table EXPOSURES that stand out, and in what; not of changing seeing."""
-    if not _median(table["fwhm"]) < CORRECTED:
+    if not median_of_known(table["fwhm"]) < CORRECTED:
         return
     for row in table[table["outlier"] != ""]:
-        worse = [f"{name} {row[name]:.3g}, {_median(table[name]):.3g}" for name in row["outlier"].split(",")]
+        worse = [
+            f"{name} {row[name]:.3g}, {median_of_known(table[name]):.3g}"
+            for name in row["outlier"].split(",")
+        ]
         text = f"{row['filename']} stands out from the others, its value and their median: {'; '.join(worse)}"
         context.notify("warning", text=text)
 
@@ -114,9 +218,9 @@ def leave_out_spoilt(
     reasons = [""] * len(frames)
     if len(frames) >= FEWEST:
         widths, lengths = (np.array([getattr(i, key) for i in images]) for key in ("width", "ellipticity"))
-        trailed = (widths > WIDE * _median(widths)) & (lengths > _median(lengths) + TRAILED)
+        trailed = (widths > WIDE * median_of_known(widths)) & (lengths > median_of_known(lengths) + TRAILED)
         for number in np.flatnonzero(trailed):
-            wide = widths[number] / _median(widths)
+            wide = widths[number] / median_of_known(widths)
             long = f"ellipticity {lengths[number]:.2f}"
             reasons[number] = (
                 f"its stars are trailed or doubled: {long}, {wide:.1f} times as wide as the median"
@@ -129,3 +233,58 @@ def leave_out_spoilt(
     kept = [number for number, reason in enumerate(reasons) if not reason]
     scale = frames[kept[0]].scale
     return [frames[n].with_(scale=frames[n].scale / scale) for n in kept], [images[n] for n in kept]
+
+
+# --- the table RESIDUALS ---------------------------------------------------------------------------
+
+#: Arcsec within which aligned sources are the same star, and its signal to noise in the smallest aperture.
+SAME, LEAST_SIGNAL = 0.06, 20.0
+#: Stars of an array that count at most, the brightest first.
+MOST_STARS = 150
+
+RESIDUAL = np.dtype([("exposure", "i4"), ("X_IMAGE", "f4"), ("Y_IMAGE", "f4"), ("DX", "f4"), ("DY", "f4")])
+
+
+def residual_table(frames: Sequence[FrameRef], grid: Grid) -> Table:
+    """RESIDUALS of aligned frames with sources: the row of EXPOSURES from 1, the star's mean place in 1-based
+    pixels of the stack, and how far this exposure shows it from there, in arcsec along x and y.
+
+    Only stars of at least two exposures stand in it. It is measured from the final geometries, so it shows
+    what is left in the stack whatever the alignment's own fit says.
+    """
+    places = [_places(frame, grid) for frame in frames]
+    star = _identify(places, SAME / grid.scale)
+    exposure = np.repeat(np.arange(1, len(frames) + 1), [len(x) for x, _ in places])
+    x, y = (np.concatenate([place[axis] for place in places]) for axis in (0, 1))
+    count = np.bincount(star)
+    mean_x, mean_y = (np.bincount(star, values) / np.maximum(count, 1) for values in (x, y))
+    several = count[star] >= 2
+    table = np.zeros(int(several.sum()), RESIDUAL)
+    table["exposure"] = exposure[several]
+    table["X_IMAGE"], table["Y_IMAGE"] = mean_x[star[several]] + 1, mean_y[star[several]] + 1
+    table["DX"] = (x - mean_x[star])[several] * grid.scale
+    table["DY"] = (y - mean_y[star])[several] * grid.scale
+    return table
+
+
+def _places(frame: FrameRef, grid: Grid) -> tuple[F64, F64]:
+    """Zero-based stack pixels of a frame's bright sources with a trusted position."""
+    assert frame.geometry is not None
+    found = [(np.zeros(0), np.zeros(0))]
+    for chip, table in enumerate(frame.sources):
+        bright = table["flux"][:, 0] > LEAST_SIGNAL * table["flux_error"][:, 0]
+        kept = table[((table["flags"] & NO_POSITION) == 0) & bright][:MOST_STARS]
+        found.append(grid.to_pixel(*frame.geometry.evaluate(kept["x"], kept["y"], chip)))
+    return np.concatenate([x for x, _ in found]), np.concatenate([y for _, y in found])
+
+
+def _identify(places: Sequence[tuple[F64, F64]], tolerance: float) -> np.ndarray:
+    """Which star each place is of, exposure after exposure against a growing list."""
+    known_x, known_y, parts = np.zeros(0), np.zeros(0), []
+    for x, y in places:
+        star = pair_up(x, y, StarList(known_x, known_y, np.zeros(len(known_x))), tolerance)
+        new = np.flatnonzero(star < 0)
+        star[new] = len(known_x) + np.arange(len(new))
+        known_x, known_y = np.concatenate([known_x, x[new]]), np.concatenate([known_y, y[new]])
+        parts.append(star)
+    return np.concatenate(parts)

@@ -9,9 +9,9 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from reducer import dq
-from reducer.astrometry.geometry import Geometry, Inverse
+from reducer.astrometry import Geometry, Inverse
 from reducer.frame import Context, Files, FrameRef
-from reducer.sources.detection import IS_SATURATED, RADII, TOO_SHARP
+from reducer.sources import IS_SATURATED, RADII, TOO_SHARP
 from reducer.types import F64, U16, Table
 
 #: A heart is saturated or so wide, pixels FWHM, and stands out by so many standard deviations of a pixel.

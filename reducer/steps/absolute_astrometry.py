@@ -9,10 +9,9 @@ from typing import Annotated
 import numpy as np
 
 from reducer.align.absolute import FOR_ROTATION, HIGHEST, Tie, tie_to, tied
-from reducer.align.export import write_if_asked
-from reducer.align.layout import is_stack, rotation_error
 from reducer.align.references import read_references
 from reducer.align.together import Limits
+from reducer.align.wcs import is_stack, rotation_error, write_if_asked
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.step import step

@@ -15,13 +15,13 @@ from reducer import dq
 from reducer.detector import NO_RESPONSE, Exposure, Response, correct
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import Context, Files, FrameRef
-from reducer.headers.sky import link
+from reducer.headers.targets import link
+from reducer.keywords import region
 from reducer.masks import Calibrations, Place, known_bits, read_counts, read_response
 from reducer.products import OFF_TARGET, PROCESSED_BPM, PROCESSED_FLAT
 from reducer.provenance import plan_product
-from reducer.region import region
 from reducer.sky.blind import STEP, WHOLE, Cells, cells_of, find_blind, hide_cells
-from reducer.sky.border import border_means
+from reducer.sky.channels import border_means
 from reducer.sky.objects import Bool
 from reducer.step import step
 from reducer.steps.persistence import Glow, earlier_glows, glowing_pixels, saturated_pixels

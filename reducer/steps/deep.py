@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from reducer.align.grid import Grid
+from reducer.astrometry import Grid
 from reducer.frame import Context, FrameRef
-from reducer.region import region
-from reducer.sky.blocks import Packed, block_means, pack
-from reducer.sky.objects import BLOCK, Bool, find_objects
+from reducer.keywords import region
+from reducer.sky.objects import BLOCK, Bool, Packed, block_means, find_objects, pack
 from reducer.step import step
 from reducer.steps.detect import detectSources
 from reducer.steps.flux_scale import scaleCountsToReference

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reducer.frame import Context, Files, FrameRef
-from reducer.sources.detection import detect_sources
+from reducer.sources import detect_sources
 from reducer.step import step
 from reducer.types import Table
 

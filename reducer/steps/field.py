@@ -9,8 +9,8 @@ from scipy import ndimage
 
 from reducer.combine import median_of_seen
 from reducer.frame import FrameRef
+from reducer.keywords import region
 from reducer.masks import index_of
-from reducer.region import region
 from reducer.sky.objects import BLOCK, CELL
 from reducer.steps.places import positions
 from reducer.steps.skyframes import Seen

@@ -12,7 +12,7 @@ from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
 from reducer.photometry.lightmap import map_light, sky_lattice
 from reducer.photometry.transparency import USUAL_CHANGE, Transparency, compare_transparencies
-from reducer.sources.detection import is_blurred
+from reducer.sources import is_blurred
 from reducer.step import step
 
 #: Transparency further than this from the other exposures' is warned about.

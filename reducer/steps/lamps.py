@@ -14,9 +14,9 @@ from reducer.combine import median_of, median_of_seen
 from reducer.detector import Exposure, correct
 from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
+from reducer.keywords import region
 from reducer.masks import Calibrations, Place, known_bits, read_counts
-from reducer.region import region
-from reducer.sky.columns import SAMPLE, Columns, offsets_against
+from reducer.sky.channels import SAMPLE, Columns, offsets_against
 from reducer.steps.places import describe
 from reducer.types import F32, F64, U16
 

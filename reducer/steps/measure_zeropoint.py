@@ -10,16 +10,23 @@ from typing import Annotated
 import numpy as np
 
 from reducer import dq
-from reducer.align.layout import is_stack
-from reducer.astrometry.sky import Position, sky_to_plane
+from reducer.align.wcs import is_stack
+from reducer.astrometry import Position, sky_to_plane
 from reducer.errors import BadInput
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
-from reducer.photometry import nominal
 from reducer.photometry.growth import Light, measure_light
 from reducer.photometry.standards import Magnitude, Star, find_magnitude, published, read_standards
-from reducer.photometry.zeropoint import Zeropoint, read_zeropoint, remove_zeropoint, write_zeropoint
-from reducer.sources.detection import AT_EDGE, IS_SATURATED, NOT_CENTRED, ON_BAD_PIXEL, TOO_SHARP
+from reducer.photometry.zeropoint import (
+    EXTINCTION_ERROR,
+    Zeropoint,
+    extinction,
+    read_zeropoint,
+    remove_zeropoint,
+    warn_if_strange,
+    write_zeropoint,
+)
+from reducer.sources import AT_EDGE, IS_SATURATED, NOT_CENTRED, ON_BAD_PIXEL, TOO_SHARP
 from reducer.step import step
 from reducer.types import F64, Table
 
@@ -86,7 +93,7 @@ def _tell(found: Zeropoint, facts: Descriptors, context: Context) -> None:
             "the transparency between standard and target is not known, and not part of the zeropoint's error"
         )
         context.notify("info", text=said)
-    nominal.warn_if_strange(found.at_zero, facts, context.notify)
+    warn_if_strange(found.at_zero, facts, context.notify)
 
 
 # --- a standard's exposures -------------------------------------------------------------------------------
@@ -116,7 +123,7 @@ def _from_star(
     measures = [one for one in found if not isinstance(one, str)]
     if not measures:
         return f"{magnitude.star} could not be measured in any exposure: see the warnings"
-    return combine_measures(measures, magnitude, nominal.extinction(facts), frames[0])
+    return combine_measures(measures, magnitude, extinction(facts), frames[0])
 
 
 def _listed(
@@ -250,7 +257,7 @@ def _carried_over(facts: Descriptors, stack: Path, context: Context) -> Zeropoin
     airmass = facts.scale_airmass
     if airmass is None or not np.isfinite(found.airmass):
         return "the airmass of the standard or of the target is not in the headers"
-    uncertain = nominal.EXTINCTION_ERROR * abs(airmass - found.airmass)
+    uncertain = EXTINCTION_ERROR * abs(airmass - found.airmass)
     return replace(
         found,
         value=found.at_zero - found.k * airmass,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reducer import dq
 from reducer.frame import FrameRef
-from reducer.region import Region
+from reducer.keywords import Region
 from reducer.steps.places import describe
 from reducer.types import F32, U16
 

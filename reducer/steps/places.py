@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reducer.align.layout import header_layout
-from reducer.astrometry.sky import Position, plane_to_sky, sky_to_plane
+from reducer.align.wcs import header_layout
+from reducer.astrometry import Position, plane_to_sky, sky_to_plane
 from reducer.frame import FrameRef
 from reducer.headers.descriptors import Descriptors
 from reducer.headers.repairs import has_wcs

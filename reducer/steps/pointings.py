@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from reducer.frame import Context, FrameRef
-from reducer.headers.same import exposure_name
+from reducer.products import exposure_name
+from reducer.sky.empty import Move, Objects, PairTask, count_objects, find_in_pair, is_poor
 from reducer.sky.objects import BLOCK
-from reducer.sky.pointings import Move, Objects, PairTask, count_objects, find_in_pair, is_poor
 from reducer.steps.field import shift
 from reducer.steps.places import positions
 

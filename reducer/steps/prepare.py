@@ -10,16 +10,14 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from reducer.align.layout import Layout, frame_regions, header_layout
-from reducer.astrometry.sky import Position, sky_to_plane
+from reducer.align.wcs import Layout, frame_regions, header_layout
+from reducer.astrometry import Position, sky_to_plane
 from reducer.errors import BadInput, ReducerError
 from reducer.frame import Context, FrameRef
-from reducer.headers.repairs import has_wcs, repair
-from reducer.headers.sky import link
-from reducer.headers.stopped import why_stopped
-from reducer.keywords import scale
+from reducer.headers.repairs import has_wcs, repair, why_stopped
+from reducer.headers.targets import link
+from reducer.keywords import region, scale
 from reducer.provenance import file_md5
-from reducer.region import region
 from reducer.step import step
 from reducer.steps.places import ORIGIN, by_keywords, describe, moved, positions
 from reducer.types import F64

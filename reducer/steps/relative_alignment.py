@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from reducer.align.export import write_if_asked
 from reducer.align.moving import follow_target, one_kind
 from reducer.align.together import Limits, align_exposures
+from reducer.align.wcs import write_if_asked
 from reducer.errors import CannotAlign
 from reducer.frame import Context, FrameRef
-from reducer.sources.doubled import leave_out_doubled
+from reducer.stack.quality import leave_out_doubled
 from reducer.step import step
 
 

@@ -9,12 +9,11 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reducer.astrometry.sky import sky_to_plane
+from reducer.astrometry import sky_to_plane
 from reducer.errors import MissingCalibration
 from reducer.frame import Context, FrameRef
-from reducer.headers.names import is_sky
-from reducer.headers.same import exposure_name
-from reducer.headers.sky import SEPARATE, link
+from reducer.headers.targets import SEPARATE, is_sky, link
+from reducer.products import exposure_name
 from reducer.step import step
 from reducer.steps.places import commanded, describe, positions
 from reducer.steps.pointings import poor_pointings

@@ -11,17 +11,23 @@ import numpy as np
 
 from reducer.errors import BadInput, BadParameter
 from reducer.frame import Context, FrameRef
-from reducer.headers.sky import link
+from reducer.headers.targets import link
 from reducer.products import OFF_TARGET, ON_TARGET
 from reducer.provenance import plan_product, product_name
-from reducer.sky.blocks import pack, unpack
-from reducer.sky.border import Reference, judge, weigh_in
-from reducer.sky.channels import CELL_ROWS, STEP, channel_width, covered_channels, fit_exposure
-from reducer.sky.edges import common_offsets
-from reducer.sky.field import fit_field
-from reducer.sky.fixed import FixedTask, find_fixed
+from reducer.sky.channels import (
+    CELL_ROWS,
+    STEP,
+    Reference,
+    channel_width,
+    covered_channels,
+    fit_exposure,
+    judge,
+    weigh_in,
+)
+from reducer.sky.empty import FixedTask, find_fixed
+from reducer.sky.field import common_offsets, fit_field
 from reducer.sky.level import odd_skies
-from reducer.sky.objects import BLOCK, Bool
+from reducer.sky.objects import BLOCK, Bool, pack, unpack
 from reducer.sky.rows import Ramp, find_ramps
 from reducer.step import Auto, step
 from reducer.steps.field import Seens, shift

@@ -13,15 +13,19 @@ from reducer import dq
 from reducer.combine import combine_rows, median_of
 from reducer.detector import NO_RESPONSE
 from reducer.frame import Chip, Files, FrameRef
-from reducer.masked import fill_masked
-from reducer.masks import Place, index_of, read_response
+from reducer.keywords import region
+from reducer.masks import Place, fill_masked, index_of, read_response
 from reducer.provenance import Target
-from reducer.region import region
-from reducer.sky.blocks import (
+from reducer.sky.channels import Strips, strips_of
+from reducer.sky.objects import (
+    BLOCK,
     Blocks,
+    Bool,
     Packed,
     bin_array,
     block_means,
+    cell_map,
+    find_objects,
     hide,
     pack,
     parts_of,
@@ -29,10 +33,9 @@ from reducer.sky.blocks import (
     unpack,
     unpack_bits,
     unpack_rows,
+    without_faint,
     write_blocks,
 )
-from reducer.sky.channels import Strips, strips_of
-from reducer.sky.objects import BLOCK, Bool, cell_map, find_objects, without_faint
 from reducer.sky.rows import Ramp, row_offsets
 from reducer.types import F32, U16, Header
 

@@ -10,22 +10,26 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from reducer.align.grid import Grid, common_grid
 from reducer.align.moving import on_target
 from reducer.align.resample import Planes, resample_chip
-from reducer.align.residuals import residual_table
+from reducer.astrometry import Grid, common_grid
 from reducer.errors import BadParameter
 from reducer.frame import Chip, Context, Files, FrameRef
 from reducer.products import STACK
 from reducer.provenance import Target, plan_product
-from reducer.stack.bands import Share
 from reducer.stack.combine import Rejection
-from reducer.stack.exposures import Exposure, flux_factor, geometry_of, known_widths, prepare_exposures
-from reducer.stack.images import StarImage, measure_images
-from reducer.stack.parts import Parts, write_part
-from reducer.stack.product import levels_of, stack_header, write_stack
-from reducer.stack.quality import leave_out_spoilt
-from reducer.stack.sources import Stack, find_sources
+from reducer.stack.exposures import (
+    Exposure,
+    StarImage,
+    flux_factor,
+    geometry_of,
+    known_widths,
+    measure_images,
+    prepare_exposures,
+)
+from reducer.stack.parts import Parts, Share, write_part
+from reducer.stack.product import Stack, find_sources, levels_of, stack_header, write_stack
+from reducer.stack.quality import leave_out_spoilt, residual_table
 from reducer.step import step
 from reducer.steps.measure_zeropoint import measureZeropoint
 

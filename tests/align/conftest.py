@@ -12,7 +12,7 @@ from astropy.io import fits
 
 from reducer.frame import FrameRef
 from reducer.instruments import KNOWN
-from reducer.sources.detection import SOURCE
+from reducer.sources import SOURCE
 
 FIELD = KNOWN["GSAOI"].field
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from reducer.align.absolute import fit_tie, tie_priors
-from reducer.align.layout import nominal_geometry
 from reducer.align.references import read_references
-from reducer.astrometry.sky import plane_to_sky
+from reducer.align.wcs import nominal_geometry
+from reducer.astrometry import plane_to_sky
 from reducer.errors import BadFile
 from reducer.frame import Context
 from reducer.instruments import KNOWN

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from goafetch.api import disco, disco_pars
-from reducer.align.match import StarList, find_offset
+from reducer.align.identify import StarList, find_offset
 from reducer.align.together import Limits, align_exposures
 from reducer.frame import Context, tell_nobody
 from reducer.parameters import parse

@@ -9,11 +9,9 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from drawn_standard import Pixels, draw_standard
 
-from reducer.align.export import write_sip
-from reducer.align.grid import common_grid
-from reducer.align.layout import is_stack
 from reducer.align.together import align_exposures
-from reducer.astrometry.sky import plane_to_sky
+from reducer.align.wcs import is_stack, write_sip
+from reducer.astrometry import common_grid, plane_to_sky
 from reducer.fitsio import Disk, open_frame, read_chip
 from reducer.frame import tell_nobody
 from reducer.stack.product import stack_header

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from reducer.align.identify import Group
-from reducer.align.match import StarList
+from reducer.align.identify import Group, StarList
 from reducer.align.together import align_exposures
 from reducer.frame import tell_nobody
 from reducer.instruments import KNOWN

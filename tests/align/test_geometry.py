@@ -7,9 +7,15 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from reducer.align.grid import common_grid
-from reducer.align.layout import header_layout, nominal_geometry, rotation_error
-from reducer.astrometry.sky import horizon_angles, plane_to_sky, removal_matrix, sidereal_time, sky_to_plane
+from reducer.align.wcs import header_layout, nominal_geometry, rotation_error
+from reducer.astrometry import (
+    common_grid,
+    horizon_angles,
+    plane_to_sky,
+    removal_matrix,
+    sidereal_time,
+    sky_to_plane,
+)
 from reducer.instruments import KNOWN
 from reducer.stack.exposures import flux_factor
 

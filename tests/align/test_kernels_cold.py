@@ -11,7 +11,7 @@ CHILD = """
 import hashlib
 import numpy as np
 from reducer import dq
-from reducer.astrometry.geometry import INVERSE_DEGREE, Inverse
+from reducer.astrometry import INVERSE_DEGREE, Inverse
 from reducer.align.resample import Planes, resample_chip
 from reducer.frame import Chip
 

@@ -22,7 +22,7 @@ from goafetch.practice.pointings import with_target
 from goafetch.words import words
 from reducer.errors import CannotAlign
 from reducer.headers.descriptors import Descriptors, describe
-from reducer.headers.motion import are_tracked, target_motion, tracking_rate
+from reducer.headers.targets import are_tracked, target_motion, tracking_rate
 
 #: Arcsec a second east and north: 20 arcsec an hour; and how bright the target is.
 RATE, MAGNITUDE = (0.0039, -0.0039), 15.0

@@ -8,15 +8,13 @@ from astropy.io import fits
 from paper import PAPER, SCALE, STACK_SCALE
 
 from reducer import instruments
-from reducer.align.grid import common_grid
-from reducer.align.layout import nominal_geometry
 from reducer.align.solve import DEGREE, mixing, prior_sizes
 from reducer.align.together import align_exposures
-from reducer.astrometry.distortion import term_count
-from reducer.astrometry.sky import read_wcs, sky_to_plane
+from reducer.align.wcs import nominal_geometry
+from reducer.astrometry import common_grid, read_wcs, sky_to_plane, term_count
 from reducer.frame import FrameRef, tell_nobody
 from reducer.instruments import KNOWN
-from reducer.sources.detection import SOURCE
+from reducer.sources import SOURCE
 from reducer.stack.levels import Survey, lattice, solve_levels
 
 TARGET = (200.0, -30.0)

@@ -18,8 +18,8 @@ from goafetch.practice.exposure.render import Scene, sum_light
 from goafetch.practice.program import tutorial
 from reducer import dq
 from reducer.frame import Chip, Context, FrameRef
-from reducer.sources.detection import detect_sources
-from reducer.stack.images import StarImage, is_fuzzy, measure_images
+from reducer.sources import detect_sources
+from reducer.stack.exposures import StarImage, is_fuzzy, measure_images
 from reducer.stack.quality import leave_out_spoilt
 
 pytestmark = pytest.mark.prove

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from reducer.align.grid import Grid
-from reducer.align.residuals import residual_table
+from reducer.astrometry import Grid
+from reducer.stack.quality import residual_table
 
 KIND = [("x", "f8"), ("y", "f8"), ("flux", "f8", (4,)), ("flux_error", "f8", (4,)), ("flags", "i4")]
 

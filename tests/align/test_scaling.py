@@ -20,7 +20,7 @@ from reducer.photometry.transparency import (
     partners,
     with_prior,
 )
-from reducer.sources.detection import SOURCE
+from reducer.sources import SOURCE
 from reducer.steps.flux_scale import scaleCountsToReference
 
 SIDE = 180

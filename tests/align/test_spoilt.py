@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 
 from reducer.frame import Context
-from reducer.headers.stopped import why_stopped
-from reducer.sources.doubled import doubled, leave_out_doubled
-from reducer.stack.images import StarImage
-from reducer.stack.quality import EXPOSURE, leave_out_spoilt, outliers, tell_outliers
+from reducer.headers.repairs import why_stopped
+from reducer.stack.exposures import StarImage
+from reducer.stack.quality import (
+    EXPOSURE,
+    doubled,
+    leave_out_doubled,
+    leave_out_spoilt,
+    outliers,
+    tell_outliers,
+)
 from reducer.steps.relative_alignment import adjustWCSToReference
 
 WHOLE = {"EXPTIME": 60.0, "COADDS": 1, "ELAPSED": 66.0, "UTSTART": "23:59:30.0", "UTEND": "00:00:35.2"}

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from reducer import dq
-from reducer.align.grid import common_grid
-from reducer.align.layout import nominal_geometry
 from reducer.align.resample import KERNELS, STEPS, TAPS, Planes, kernel_table, resample_chip
-from reducer.astrometry.geometry import Inverse
+from reducer.align.wcs import nominal_geometry
+from reducer.astrometry import Inverse, common_grid
 from reducer.frame import Chip
 from reducer.stack.combine import Rejection, Samples, combine
 from reducer.stack.levels import Level

@@ -8,7 +8,7 @@ import pytest
 
 from reducer.align.together import align_exposures
 from reducer.frame import tell_nobody
-from reducer.sources.detection import SOURCE
+from reducer.sources import SOURCE
 
 
 def stray(field, stars, seed, name):

@@ -5,7 +5,7 @@ import pytest
 
 from reducer.align.solve import DEGREE, displacements, to_coefficients
 from reducer.align.together import align_exposures, departure, least_departure
-from reducer.astrometry.sky import sky_to_plane
+from reducer.astrometry import sky_to_plane
 from reducer.frame import tell_nobody
 from reducer.instruments import KNOWN
 

@@ -8,9 +8,8 @@ from astropy.io import fits
 from drawn_standard import moffat
 from raw_exposure import WIDTHS
 
-from reducer.align.grid import Grid
+from reducer.astrometry import Grid
 from reducer.frame import Context, FrameRef
-from reducer.photometry.field import find_zeropoint
 from reducer.photometry.growth import sum_rings
 from reducer.photometry.objects import (
     add_magnitudes,
@@ -20,8 +19,8 @@ from reducer.photometry.objects import (
     measure_objects,
     noise_ratio,
 )
-from reducer.photometry.zeropoint import Zeropoint, write_zeropoint
-from reducer.sources.detection import detect_sources
+from reducer.photometry.zeropoint import Zeropoint, find_zeropoint, write_zeropoint
+from reducer.sources import detect_sources
 
 SIZE, SECONDS, ZEROPOINT = 1800, 60.0, 25.91
 SCALE = 0.02

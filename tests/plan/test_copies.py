@@ -28,7 +28,7 @@ from goafetch.words import words
 from goafetch.workspace import Workspace
 from reducer.fitsio import read_table
 from reducer.headers.descriptors import describe
-from reducer.headers.same import exposure_name, needless
+from reducer.products import exposure_name, needless
 
 FIRST, SECOND = name_of(ON_TARGET[0]), name_of(ON_TARGET[1])
 COPIES = (f"{SECOND[:-5]} (1).fits", f"copy of {SECOND}", f"{SECOND[:-5]}_v2.fits", "comet.fits")

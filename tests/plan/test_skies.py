@@ -12,7 +12,7 @@ from goafetch.plan.model import Plan
 from goafetch.plan.sort import Wanted
 from goafetch.words import words
 from reducer.headers.descriptors import Descriptors
-from reducer.headers.names import is_sky, target_of
+from reducer.headers.targets import is_sky, target_of
 
 RA, DEC = 201.37, -43.02
 HERE: dict[str, Any] = SCIENCE | {"RA": RA, "DEC": DEC, "PA": 0.0, "POFFSET": 0.0, "QOFFSET": 0.0}

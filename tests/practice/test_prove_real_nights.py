@@ -24,7 +24,7 @@ from goafetch.pipeline.run import run
 from goafetch.pipeline.summary import RunReport
 from goafetch.practice.exposure.night import Night
 from goafetch.practice.simulate import build_program
-from reducer.astrometry.sky import plane_to_sky, sky_to_plane
+from reducer.astrometry import plane_to_sky, sky_to_plane
 
 pytestmark = [pytest.mark.prove, pytest.mark.skipif(not REAL.is_dir(), reason="no real headers at hand")]
 

@@ -13,19 +13,21 @@ from reducer import combine, dq
 from reducer.combine import clipped_mean, combine_rows, median_of
 from reducer.fitsio import Disk, open_frame, write_frame
 from reducer.frame import Chip
-from reducer.sky.blocks import (
+from reducer.sky.objects import (
     Blocks,
     bin_array,
     block_means,
+    free_means,
     hide,
+    median_around,
     pack,
     read_blocks,
     unpack,
     unpack_bits,
     unpack_rows,
+    within,
     write_blocks,
 )
-from reducer.sky.objects import free_means, median_around, within
 from reducer.types import F32, U16
 
 

@@ -7,8 +7,8 @@ from paper import PAPER
 from raw_exposure import levels
 
 from reducer.instruments import KNOWN
-from reducer.region import Region
-from reducer.sky.border import border_means, judge, weigh_in
+from reducer.keywords import Region
+from reducer.sky.channels import border_means, judge, weigh_in
 
 ARRAYS = KNOWN["GSAOI"].arrays
 FULL = Region(0, 2048, 0, 2048)

@@ -7,11 +7,18 @@ import pytest
 
 from reducer import dq
 from reducer.instruments import KNOWN
-from reducer.region import Region
-from reducer.sky.channels import channel_width, covered_channels, fit_exposure, strips_of
-from reducer.sky.columns import SAMPLE, Columns, find_width, offsets_against
-from reducer.sky.edges import Band, common_offsets, smooth_light
-from reducer.sky.field import fit_field
+from reducer.keywords import Region
+from reducer.sky.channels import (
+    SAMPLE,
+    Columns,
+    channel_width,
+    covered_channels,
+    find_width,
+    fit_exposure,
+    offsets_against,
+    strips_of,
+)
+from reducer.sky.field import Band, common_offsets, fit_field, smooth_light
 
 ARRAYS, FULL = KNOWN["GSAOI"].arrays, Region(0, 2048, 0, 2048)
 BLOCKS = 512

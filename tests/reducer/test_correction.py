@@ -13,7 +13,7 @@ from reducer import dq
 from reducer.fitsio import open_frame, read_chip
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import describe
-from reducer.masked import EMPTY
+from reducer.masks import EMPTY
 from reducer.run import run_recipe
 from reducer.steps.correct import correctDetector
 from reducer.steps.prepare import prepare

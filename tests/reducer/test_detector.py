@@ -10,7 +10,7 @@ from raw_exposure import ARRAYS, NUMBERS, READS, counts, expose, levels
 from reducer import dq
 from reducer.detector import Exposure, Response, correct, flag_border
 from reducer.instruments import KNOWN
-from reducer.region import Region
+from reducer.keywords import Region
 
 MODES = tuple(READS)
 GSAOI = KNOWN["GSAOI"]

@@ -11,15 +11,14 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from raw_exposure import primary_header, write_raw
 
-from reducer.align.residuals import RESIDUAL
 from reducer.errors import BadFile
 from reducer.fitsio import is_whole, open_frame, read_chip, read_table, write_frame
+from reducer.fitsio.writing import COLUMNS
 from reducer.frame import Chip
-from reducer.headers.meanings import COLUMNS
 from reducer.photometry.objects import OBJECT
 from reducer.run import open_frames
 from reducer.stack.noise import NOISE, SHARE
-from reducer.stack.quality import EXPOSURE
+from reducer.stack.quality import EXPOSURE, RESIDUAL
 
 
 def raw_file(path: Path, arrays: tuple[int, ...] = (1, 2, 3, 4)) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reducer.sky.fixed import tell_fixed
+from reducer.sky.empty import tell_fixed
 from reducer.sky.objects import find_objects
 
 SHAPE = (96, 96)

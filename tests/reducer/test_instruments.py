@@ -17,7 +17,7 @@ from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.headers.repairs import repair
 from reducer.masks import Place
-from reducer.photometry import nominal
+from reducer.photometry.zeropoint import extinction, nominal_zeropoint
 from reducer.run import run_recipe
 from reducer.steps.field import cell_places
 from reducer.steps.prepare import prepare
@@ -63,7 +63,7 @@ def test_of_an_unknown_instrument_nothing_is_told_by_the_rules_of_another() -> N
     assert (facts.read_speed_setting, facts.effective_wavelength, facts.regions) == ("Unknown", None, ())
     assert facts.gain == facts.read_noise == facts.saturation_level == facts.non_linear_level == [None] * 4
     assert facts.nominal_photometric_zeropoint == [None] * 4
-    assert nominal.zeropoint(facts) is None
+    assert nominal_zeropoint(facts) is None
     with pytest.raises(BadFile, match="this file is from NIRI; needed: INSTRUME 'GSAOI'"):
         instruments.instrument_of(primary)
 
@@ -101,4 +101,4 @@ def test_extinction_is_that_of_the_nearest_band(name: str, known: str) -> None:
     found, wanted = (
         Descriptors({"INSTRUME": "GSAOI", "FILTER1": each, "FILTER2": "Clear"}, ()) for each in (name, known)
     )
-    assert nominal.extinction(found) == nominal.extinction(wanted)
+    assert extinction(found) == extinction(wanted)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from reducer import dq
-from reducer.masked import fill_masked
+from reducer.masks import fill_masked
 
 
 def test_masked_pixels_get_the_level_around_them_and_nothing_else_changes():

@@ -19,9 +19,9 @@ from goafetch.pipeline.run import Request, run_job
 from reducer import instruments
 from reducer.align.solve import prior_sizes
 from reducer.align.together import departure
-from reducer.astrometry.sky import sky_to_plane
+from reducer.astrometry import sky_to_plane
 from reducer.fitsio import Disk, open_frame
-from reducer.sources.detection import TOO_SHARP, detect_sources
+from reducer.sources import TOO_SHARP, detect_sources
 
 DITHERS = ((0.0, 0.0), (1.2, 0.6), (-0.9, 1.1), (0.5, -1.3))
 IN_DOME = {"OBSCLASS": "dayCal", "FRAME": "AZEL_TOPO", "TRKFRAME": "AZEL_TOPO", "EXPTIME": 15.0}

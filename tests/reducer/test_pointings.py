@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reducer.sky.pointings import Objects, count_objects, is_poor
+from reducer.sky.empty import Objects, count_objects, is_poor
 
 SIDE = 60
 

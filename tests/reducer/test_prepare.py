@@ -14,8 +14,8 @@ from reducer.fitsio import Disk, open_frame
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors
 from reducer.headers.repairs import repair
+from reducer.keywords import Region, region
 from reducer.masks import Place
-from reducer.region import Region, region
 from reducer.steps.places import describe
 from reducer.steps.prepare import prepare
 

@@ -16,7 +16,7 @@ from goafetch.practice.program import tutorial
 from reducer import recipes
 from reducer.fitsio import read_chip
 from reducer.instruments import KNOWN
-from reducer.region import Region
+from reducer.keywords import Region
 from reducer.sky.channels import strips_of
 from reducer.sky.rows import find_ramps, row_offsets
 

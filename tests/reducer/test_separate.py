@@ -11,7 +11,7 @@ from raw_exposure import SIDE, array_header, primary_header
 
 from reducer.errors import MissingCalibration
 from reducer.frame import Context, FrameRef
-from reducer.sky.pointings import Objects
+from reducer.sky.empty import Objects
 from reducer.steps import pointings
 from reducer.steps.places import positions
 from reducer.steps.separate import associateSky, separateSky

@@ -21,7 +21,7 @@ from reducer.frame import Context, FrameRef
 from reducer.parameters import parse
 from reducer.recipes import RECIPES, STEPS, reduce
 from reducer.run import run_recipe
-from reducer.stack.images import StarImage
+from reducer.stack.exposures import StarImage
 from reducer.step import read, step, steps_of
 from reducer.steps import stacking
 from reducer.steps.correct import addDQ

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from astropy.io import fits
 
-from reducer.headers.tags import tags
+from reducer.headers.descriptors import tags
 
 BASE = {"INSTRUME": "GSAOI", "OBSERVAT": "Gemini-South", "TELESCOP": "Gemini-South", "OBSTYPE": "OBJECT"}
 SKY = BASE | {"FRAME": "FK5", "TRKFRAME": "FK5", "RATRACK": 0.0, "DECTRACK": 0.0, "OBSCLASS": "science"}

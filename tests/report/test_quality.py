@@ -17,7 +17,7 @@ from goafetch.report.products import average, read_stack, shrink
 from goafetch.report.quality import measure, tell_made
 from goafetch.report.verdict import BAD, GOOD, LOOK, UNKNOWN, judge
 from reducer.headers.descriptors import describe
-from reducer.photometry import nominal
+from reducer.photometry.zeropoint import nominal_zeropoint
 
 KINDS = [("FWHM_IMAGE", "f8"), ("FLAGS", "i4"), ("FLUX_APER", "f8", (4,)), ("FLUXERR_APER", "f8", (4,)),
          ("ERR_POS", "f8")]  # fmt: skip
@@ -177,7 +177,7 @@ def test_coordinates_are_good_only_where_a_catalogue_s_errors_explain_the_residu
 def test_a_zeropoint_is_good_only_with_a_small_error_a_known_sky_and_a_possible_value(cards, light):
     stack = flat_stack(noise=10, variance=100)
     stack.header.update({"INSTRUME": "GSAOI", "FILTER1": "Kshort_G1105", "FILTER2": "Clear"})
-    usual = nominal.zeropoint(describe(stack.header, ()))
+    usual = nominal_zeropoint(describe(stack.header, ()))
     stack.header.update({"PHOTZP": usual, "PHOTZP0": usual} | cards)
     assert lights(stack)["Zeropoint"].light == light
 

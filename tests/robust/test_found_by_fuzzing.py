@@ -18,14 +18,13 @@ from reducer.errors import BadFile, BadInput
 from reducer.fitsio import Disk, open_frame, read_chip, read_headers, units_of
 from reducer.frame import Context
 from reducer.headers.descriptors import Descriptors
-from reducer.headers.repairs import has_wcs, repair
-from reducer.headers.stopped import why_stopped
+from reducer.headers.repairs import has_wcs, repair, why_stopped
 from reducer.recipes import makeProcessedFlat
 from reducer.run import open_frames, run_recipe
 from reducer.select import facts_of
-from reducer.sky.columns import offsets_against
+from reducer.sky.channels import offsets_against
 from reducer.sky.level import differences
-from reducer.sources.detection import detect_sources
+from reducer.sources import detect_sources
 from reducer.steps.lamps import measure_lamps
 from reducer.steps.prepare import prepare
 

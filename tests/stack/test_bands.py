@@ -8,17 +8,15 @@ import pytest
 from astropy.io import fits
 
 from reducer import dq
-from reducer.astrometry.geometry import Inverse
+from reducer.astrometry import Inverse
 from reducer.errors import BadInput
 from reducer.fitsio import Disk, is_whole
 from reducer.frame import Chip, FrameRef
-from reducer.stack.bands import Share, make_share
 from reducer.stack.combine import Rejection
-from reducer.stack.exposures import Exposure
-from reducer.stack.images import StarImage
+from reducer.stack.exposures import Exposure, StarImage
 from reducer.stack.levels import Level
 from reducer.stack.noise import Sampling
-from reducer.stack.parts import Parts, Written, write_part
+from reducer.stack.parts import Parts, Share, Written, make_share, write_part
 
 SIZE = 200
 

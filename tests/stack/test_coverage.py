@@ -9,14 +9,12 @@ import sep
 from astropy.io import fits
 from drawn_standard import REFERENCE, TARGET, Pixels, moffat
 
-from reducer.align.grid import common_grid
-from reducer.astrometry.geometry import ChipRegion, Geometry
+from reducer.astrometry import ChipRegion, Geometry, common_grid
 from reducer.frame import Chip, Context, FrameRef
 from reducer.instruments import KNOWN
-from reducer.stack.bands import Share, make_share
 from reducer.stack.combine import Rejection
-from reducer.stack.exposures import prepare_exposures
-from reducer.stack.images import StarImage
+from reducer.stack.exposures import StarImage, prepare_exposures
+from reducer.stack.parts import Share, make_share
 
 SIZE, STEP = 400, 2.4
 #: Electrons of every star, and how wide they are, arcsec.

@@ -6,14 +6,7 @@ from raw_exposure import WIDTHS
 from scipy.spatial import cKDTree
 
 from reducer import dq
-from reducer.sources.detection import (
-    AT_EDGE,
-    IS_SATURATED,
-    NO_POSITION,
-    TOO_SHARP,
-    detect_sources,
-    is_blurred,
-)
+from reducer.sources import AT_EDGE, IS_SATURATED, NO_POSITION, TOO_SHARP, detect_sources, is_blurred
 
 
 def image_of(stars, fwhm, noise, rng, size=512):

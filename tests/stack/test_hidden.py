@@ -8,11 +8,16 @@ from scipy.spatial import cKDTree
 from true_night import make_night
 
 from reducer import dq
-from reducer.photometry.beside import over_near_sky
-from reducer.photometry.completeness import completeness_table, write_completeness
-from reducer.photometry.hidden import NEED, SPARSE, Pattern, add_hidden
-from reducer.photometry.objects import Correction
-from reducer.sources.detection import BLENDED, SOURCE, detect_sources
+from reducer.photometry.hidden import (
+    NEED,
+    SPARSE,
+    Pattern,
+    add_hidden,
+    completeness_table,
+    write_completeness,
+)
+from reducer.photometry.objects import Correction, over_near_sky
+from reducer.sources import BLENDED, SOURCE, detect_sources
 
 SIZE, FWHM, CORE, NOISE = 700, 4.0, 0.5, 20.0
 #: Electrons of a star whose core has a signal to noise of 1.

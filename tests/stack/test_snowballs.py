@@ -10,15 +10,13 @@ from drawn_standard import REFERENCE, TARGET, Pixels, moffat
 from raw_exposure import WIDTHS
 
 from reducer import dq
-from reducer.align.grid import common_grid
-from reducer.astrometry.geometry import ChipRegion, Geometry
+from reducer.astrometry import ChipRegion, Geometry, common_grid
 from reducer.frame import Chip, Context, FrameRef
 from reducer.instruments import KNOWN
-from reducer.sources.detection import detect_sources
-from reducer.stack.bands import Share, make_share
+from reducer.sources import detect_sources
 from reducer.stack.combine import Rejection
-from reducer.stack.exposures import prepare_exposures
-from reducer.stack.images import StarImage
+from reducer.stack.exposures import StarImage, prepare_exposures
+from reducer.stack.parts import Share, make_share
 from reducer.stack.snowballs import find_snowballs, hide_snowballs, radius_of
 
 SIZE, NOISE, FULL, FWHM = 300, 50.0, 1.2e5, 0.085

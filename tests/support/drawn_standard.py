@@ -9,10 +9,10 @@ import numpy as np
 from astropy.io import fits
 from raw_exposure import WIDTHS
 
-from reducer.astrometry.geometry import ChipRegion, Geometry
+from reducer.astrometry import ChipRegion, Geometry
 from reducer.frame import Chip, Context, FrameRef
 from reducer.instruments import KNOWN
-from reducer.sources.detection import detect_sources
+from reducer.sources import detect_sources
 
 TARGET = (100.0, -30.0)
 SIZE = 1024

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from reducer.astrometry.distortion import Field, StaticMap
-from reducer.astrometry.sky import Site
+from reducer.astrometry import Field, Site, StaticMap
 from reducer.instruments import KNOWN
 from reducer.instruments.base import Array, CalibrationRule, Levels, Widths
 

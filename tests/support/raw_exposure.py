@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from goafetch.practice.exposure import optics
-from reducer.astrometry.sky import plane_to_sky
+from reducer.astrometry import plane_to_sky
 from reducer.instruments import KNOWN
 from reducer.instruments.base import Levels
 

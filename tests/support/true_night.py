@@ -13,7 +13,7 @@ from goafetch.practice.exposure import optics
 from goafetch.practice.exposure.night import Night
 from goafetch.practice.simulate import build_program
 from reducer import recipes
-from reducer.astrometry.sky import plane_to_sky, sky_to_plane
+from reducer.astrometry import plane_to_sky, sky_to_plane
 from reducer.fitsio import open_frame
 from reducer.frame import Context, FrameRef
 from reducer.run import run_recipe

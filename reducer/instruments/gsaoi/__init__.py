@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from reducer.astrometry.distortion import Departures, Field, StaticMap
-from reducer.astrometry.sky import Site, air
+from reducer.astrometry import Departures, Field, Site, StaticMap, air
 from reducer.instruments.base import Array, ColourTerm, Filter, Instrument, Widths, read_data
-from reducer.instruments.gsaoi.calibrations import CALIBRATIONS
-from reducer.instruments.gsaoi.guiding import guide_windows, guided_by
-from reducer.instruments.gsaoi.header import CLEAR_AT, detector_offset, filter_name, parity, repairs, section
-from reducer.instruments.gsaoi.readout import ARRAYS, ORIGINS, SIDE, levels, read_mode
+from reducer.instruments.gsaoi.rules import (
+    ARRAYS,
+    CALIBRATIONS,
+    CLEAR_AT,
+    ORIGINS,
+    SIDE,
+    detector_offset,
+    filter_name,
+    guide_windows,
+    guided_by,
+    levels,
+    parity,
+    read_mode,
+    repairs,
+    section,
+)
 from reducer.types import F64
 
 _FILTERS = read_data("gsaoi", "filters")

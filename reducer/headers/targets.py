@@ -1,16 +1,63 @@
-"""Targets that move among the stars: by tracking rates, checked against where they are in each frame."""
+"""What an exposure looked at: target or empty sky by its name, which field, and whether the target moves."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reducer.headers.descriptors import Descriptors
 from reducer.keywords import read
+
+# --- the target's name -----------------------------------------------------------------------------
+
+#: Words at the end of an object's name that say "the empty sky beside it", with a number or none.
+SKY_WORDS = re.compile(
+    r"(^|[ _-]|(?<=\d))((blank|empty|off(set)?)[ _-]*)?(sky|blank|off(set)?[ _-]*target)"
+    r"([ _-]*(field|pos(ition)?))?[ _-]*\d*[ _-]*$",
+    re.IGNORECASE,
+)
+
+
+def is_sky(name: str) -> bool:
+    """Whether a name says that the exposure is of empty sky: 'Sky', 'blank sky 2', 'NGC5128 sky'."""
+    return SKY_WORDS.search(name.strip()) is not None
+
+
+def target_of(name: str) -> str:
+    """The target's name without the words that mark a sky pointing; '' where nothing else is in it."""
+    return SKY_WORDS.sub("", name.strip()).strip(" _-")
+
+
+def plain(name: str) -> str:
+    """A name without case, blanks and hyphens: the same for 'NGC5128', 'NGC 5128' and 'ngc-5128'."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
+
+
+# --- fields ----------------------------------------------------------------------------------------
+
+#: Part of an exposure's time that its sky must have at least: below, the sky's noise, scaled, would prevail.
+SHORTEST = 0.25
+#: Part of the field by which pointings that belong together are apart at most.
+SEPARATE = 0.9
+
+
+def link(east: NDArray[np.float64], north: NDArray[np.float64], distance: float) -> NDArray[np.integer[Any]]:
+    """Number the groups in which each pointing is within a distance of another one, from 0."""
+    groups = np.arange(east.size)
+    near = np.hypot(east[:, None] - east, north[:, None] - north) < distance
+    for _ in range(east.size):
+        groups = np.array([groups[near[place]].min() for place in range(east.size)])
+    return np.unique(groups, return_inverse=True)[1]
+
+
+# --- targets that move among the stars -------------------------------------------------------------
 
 #: Coordinate systems in which a target is on the sky; in others, AZEL_TOPO, the rates are the Earth's own.
 ON_THE_SKY = ("FK5", "APPT")

@@ -1,1 +1,0 @@
-"""The sources of one array: found, centred and summed; arithmetic alone."""
