@@ -81,6 +81,22 @@ def read_wcs(header: Header) -> LinearWcs | None:
     return LinearWcs((p, q), (ra, dec), (a, b, c, d))
 
 
+def write_tan(header: Header, suffix: str, pixel: Position, sky: Position, matrix: F64) -> None:
+    """Put a TAN WCS into a header, in place of the one that it holds: ``sky`` (degrees) at a 1-based pixel,
+    and the (2, 2) matrix of degrees per pixel; ``suffix``: of the projection's name."""
+    for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2", "CDELT1", "CDELT2", "CROTA2", "RADECSYS"):
+        if key in header:
+            del header[key]
+    values = {
+        "CTYPE1": f"RA---TAN{suffix}", "CTYPE2": f"DEC--TAN{suffix}", "CUNIT1": "deg", "CUNIT2": "deg",
+        "CRPIX1": pixel[0], "CRPIX2": pixel[1], "CRVAL1": sky[0], "CRVAL2": sky[1],
+        "CD1_1": matrix[0, 0], "CD1_2": matrix[0, 1], "CD2_1": matrix[1, 0], "CD2_2": matrix[1, 1],
+        "RADESYS": "FK5", "EQUINOX": 2000.0,
+    }  # fmt: skip
+    for key, value in values.items():
+        header[key] = value
+
+
 def mean_position(positions: list[Position]) -> Position:
     """The middle of several positions in degrees, safe across 0 h."""
     first = positions[0]
@@ -238,6 +254,16 @@ def degrees(degree: int) -> tuple[tuple[int, int], ...]:
     return tuple((total - j, j) for total in range(degree + 1) for j in range(total + 1))
 
 
+def fit_polynomials(p: F64, q: F64, values: F64, degree: int) -> F64:
+    """Polynomials of two coordinates (n,) fitted to each column of values: [column, i, j] of p**i * q**j."""
+    exponents = degrees(degree)
+    design = np.stack([p**i * q**j for i, j in exponents], axis=1)
+    tables = np.zeros((values.shape[1], degree + 1, degree + 1))
+    for (i, j), row in zip(exponents, np.linalg.lstsq(design, values, rcond=None)[0], strict=True):
+        tables[:, i, j] = row
+    return tables
+
+
 def term_count(degree: int) -> int:
     """How many terms a two-dimensional polynomial of this total degree has."""
     return (degree + 1) * (degree + 2) // 2
@@ -361,12 +387,7 @@ class Geometry:
         centre = np.array([(u.min() + u.max()) / 2, (v.min() + v.max()) / 2])
         half = max(np.ptp(u), np.ptp(v)) / 2
         p, q = (u - centre[0]) / half, (v - centre[1]) / half
-        exponents = degrees(INVERSE_DEGREE)
-        design = np.stack([p**i * q**j for i, j in exponents], axis=1)
-        solution = np.linalg.lstsq(design, np.stack([x.ravel(), y.ravel()], axis=1), rcond=None)[0]
-        tables = np.zeros((2, INVERSE_DEGREE + 1, INVERSE_DEGREE + 1))
-        for (i, j), pair in zip(exponents, solution, strict=True):
-            tables[:, i, j] = pair
+        tables = fit_polynomials(p, q, np.stack([x.ravel(), y.ravel()], axis=1), INVERSE_DEGREE)
         return Inverse(float(centre[0]), float(centre[1]), float(half), tables)
 
     def moved(self, dx: float, dy: float) -> Geometry:
@@ -455,31 +476,13 @@ class Grid:
 
     def write_wcs(self, header: Header) -> None:
         """Put the grid's TAN WCS into a header, in place of the one that it holds."""
-        for key in (
-            "PC1_1",
-            "PC1_2",
-            "PC2_1",
-            "PC2_2",
-            "CDELT1",
-            "CDELT2",
-            "CROTA2",
-            "LTV1",
-            "LTV2",
-            "RADECSYS",
-        ):
-            if key in header:
-                del header[key]
         c, s = np.cos(np.radians(self.angle)), np.sin(np.radians(self.angle))
         step = self.scale / 3600.0
-        values = {
-            "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CUNIT1": "deg", "CUNIT2": "deg",
-            "CRPIX1": self.reference[0] + 1.0, "CRPIX2": self.reference[1] + 1.0,
-            "CRVAL1": self.tangent[0], "CRVAL2": self.tangent[1],
-            "CD1_1": -c * step, "CD1_2": s * step, "CD2_1": s * step, "CD2_2": c * step,
-            "RADESYS": "FK5", "EQUINOX": 2000.0,
-        }  # fmt: skip
-        for key, value in values.items():
-            header[key] = value
+        matrix = np.array([[-c * step, s * step], [s * step, c * step]])
+        write_tan(header, "", (self.reference[0] + 1.0, self.reference[1] + 1.0), self.tangent, matrix)
+        for key in ("LTV1", "LTV2"):
+            if key in header:
+                del header[key]
 
 
 def common_grid(geometries: Sequence[Geometry], scale: float, angle: float = 0.0) -> Grid:

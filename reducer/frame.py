@@ -18,7 +18,7 @@ from reducer.errors import BadInput
 from reducer.instruments import instrument_of
 from reducer.instruments.base import Array, Instrument
 from reducer.keywords import read
-from reducer.types import F32, F64, U16, Header, Table
+from reducer.types import F32, F64, U16, Header, Table, table_of
 
 #: Keywords that a frame shows of itself in a notebook, beside its filter.
 SHOWN = ("OBJECT", "OBSCLASS", "EXPTIME", "COADDS", "DATE-OBS", "UT", "BUNIT")
@@ -30,11 +30,7 @@ def ascii_columns(table: Table) -> Table:
     for name, column in columns.items():
         if column.dtype.kind == "U" and not "".join(column.flat).isascii():
             columns[name] = np.char.encode(column, "unicode_escape")
-    kinds = [(name, column.dtype, column.shape[1:]) for name, column in columns.items()]
-    plain = np.empty(len(table), kinds)
-    for name, column in columns.items():
-        plain[name] = column
-    return plain
+    return table_of(columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +120,13 @@ class FrameRef:
     def instrument(self) -> Instrument:
         """That of its header."""
         return instrument_of(self.header, self.path.name)
+
+    @property
+    def placed(self) -> Geometry:
+        """Its geometry; BadInput if no step has given it one."""
+        if self.geometry is None:
+            raise BadInput(f"{self.path.name} is not aligned", "adjustWCSToReference before this step")
+        return self.geometry
 
     @property
     def exposure_time(self) -> float:
@@ -273,7 +276,6 @@ class Context:
         """Where frames are read from and written to."""
         if self.files is None:
             raise BadInput(
-                "this context has no disk",
-                "a step called by run_recipe, or Context(files=fitsio.Disk())",
+                "this context has no disk", "a step called by run_recipe, or Context(files=fitsio.Disk())"
             )
         return self.files

@@ -183,10 +183,7 @@ class Region:
                 "a calibration that covers the frame",
                 "use one of the full arrays",
             )
-        return (
-            slice(self.y1 - outer.y1, self.y2 - outer.y1),
-            slice(self.x1 - outer.x1, self.x2 - outer.x1),
-        )
+        return (slice(self.y1 - outer.y1, self.y2 - outer.y1), slice(self.x1 - outer.x1, self.x2 - outer.x1))
 
     def section(self) -> str:
         """The region as CCDSEC writes it, one-based and inclusive."""

@@ -82,51 +82,34 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class Rule:
+    """What is no comparison: True, False, a descriptor that is one of them, a tag, or what joins others."""
+
+    holds: Callable[[Descriptors], bool]
+
+
+Node = Compare | Rule
+
+
+def _truth(value: bool | str) -> Rule:
     """True or False, or a descriptor that is one or the other: ``is_ao``."""
-
-    value: bool | str
-
-    def holds(self, facts: Descriptors) -> bool:
-        """Whether it is true of a frame."""
-        return bool(getattr(facts, self.value)) if isinstance(self.value, str) else self.value
+    return Rule(lambda facts: bool(getattr(facts, value)) if isinstance(value, str) else value)
 
 
-@dataclass(frozen=True, slots=True)
-class Tagged:
+def _tagged(tag: str) -> Rule:
     """That a frame has a tag: ``"FLAT" in ad.tags``."""
-
-    tag: str
-
-    def holds(self, facts: Descriptors) -> bool:
-        """Whether it is true of a frame."""
-        return self.tag.upper() in facts.tags
+    return Rule(lambda facts: tag.upper() in facts.tags)
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
-    """The opposite of what stands in it."""
-
-    part: Node
-
-    def holds(self, facts: Descriptors) -> bool:
-        """Whether it is true of a frame."""
-        return not self.part.holds(facts)
+def _opposite(part: Node) -> Rule:
+    return Rule(lambda facts: not part.holds(facts))
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+def _join(every: bool, parts: Sequence[Node]) -> Node:
     """Parts joined by 'and' (all must hold) or 'or' (one must)."""
-
-    every: bool
-    parts: tuple[Node, ...]
-
-    def holds(self, facts: Descriptors) -> bool:
-        """Whether it is true of a frame."""
-        return (all if self.every else any)(part.holds(facts) for part in self.parts)
-
-
-Node = Compare | Truth | Tagged | Not | Join
+    if len(parts) == 1:
+        return parts[0]
+    return Rule(lambda facts: (all if every else any)(part.holds(facts) for part in parts))
 
 
 def filter_spellings(facts: Descriptors) -> set[str]:
@@ -244,13 +227,12 @@ class _Parser:
         parts = [self.joined("and") if word == "or" else self.opposite()]
         while self.take("name", word):
             parts.append(self.joined("and") if word == "or" else self.opposite())
-        return parts[0] if len(parts) == 1 else Join(word == "and", tuple(parts))
+        return _join(word == "and", parts)
 
     def opposite(self) -> Node:
         if not self.take("name", "not"):
             return self.condition()
-        with_not = self.nested(self.opposite)
-        return Not(with_not)
+        return _opposite(self.nested(self.opposite))
 
     def condition(self) -> Node:
         if self.take("bracket", "("):
@@ -267,8 +249,7 @@ class _Parser:
         if not signs:
             return self.truth(operands[0])
         pairs = zip(operands, signs, operands[1:], strict=False)
-        parts = tuple(self.comparison(left, sign, right) for left, sign, right in pairs)
-        return parts[0] if len(parts) == 1 else Join(True, parts)
+        return _join(True, [self.comparison(left, sign, right) for left, sign, right in pairs])
 
     def membership(self, tag: Token) -> Node:
         opposite = self.take("name", "not")
@@ -276,8 +257,8 @@ class _Parser:
             raise self.bad(self.now, "'in' is missing here", "write not in")
         if tag.kind != "string" or not self.take("name", "tags"):
             raise self.bad(tag, "only a tag can be in something", 'as in "FLAT" in ad.tags')
-        found = Tagged(tag.text[1:-1])
-        return Not(found) if opposite else found
+        found = _tagged(tag.text[1:-1])
+        return _opposite(found) if opposite else found
 
     def nested(self, inside: Callable[[], Node]) -> Node:
         self.depth += 1
@@ -302,7 +283,7 @@ class _Parser:
     def truth(self, token: Token) -> Node:
         if token.kind == "name":
             constant = CONSTANTS.get(token.text)
-            return Truth(constant if isinstance(constant, bool) else self.known(token))
+            return _truth(constant if isinstance(constant, bool) else self.known(token))
         raise self.bad(token, "a value alone says nothing", f"compare it: NAME=={token.text}")
 
     def comparison(self, left: Token, sign: str, right: Token) -> Node:

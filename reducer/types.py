@@ -1,7 +1,8 @@
-"""What arrays, tables and headers are called in annotations; imports nothing of ours."""
+"""What arrays, tables and headers are called, and a table of columns; imports nothing of ours."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +12,15 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U16 = NDArray[np.uint16]
 Table = NDArray[Any]  # a structured array
+
+
+def table_of(columns: Mapping[str, NDArray[Any]]) -> Table:
+    """A table of some columns by name, each (rows, ...)."""
+    kinds = [(name, column.dtype, column.shape[1:]) for name, column in columns.items()]
+    table = np.empty(len(next(iter(columns.values()), ())), kinds)
+    for name, column in columns.items():
+        table[name] = column
+    return table
 
 
 class Header(Protocol):

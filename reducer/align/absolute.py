@@ -22,8 +22,7 @@ from reducer.align.identify import (
 from reducer.align.references import References
 from reducer.align.solve import DEGREE, FIXED, displacements, prior_sizes
 from reducer.align.together import Limits
-from reducer.astrometry import Field, Geometry, Position, degrees, sky_to_plane, term_count
-from reducer.errors import BadInput
+from reducer.astrometry import Field, Position, degrees, sky_to_plane, term_count
 from reducer.frame import Context, FrameRef
 from reducer.sources import NO_POSITION
 from reducer.types import F64
@@ -78,7 +77,7 @@ def tie_to(
 ) -> Tie | None:
     """The common displacement that lays the frames' stars on the catalogue; None if too few match, or no more
     than by chance. ``limits``: of the match with the catalogue."""
-    tangent, field = _geometry(frames[0]).tangent, _geometry(frames[0]).field
+    tangent, field = frames[0].placed.tangent, frames[0].placed.field
     u, v = sky_to_plane(references.ra, references.dec, tangent)
     stars = merge(frames)
     if not len(stars.u):
@@ -227,7 +226,7 @@ def merge(frames: Sequence[FrameRef]) -> StarList:
     """Mean places and magnitudes of the good stars of all frames on the common plane, brightest first."""
     parts = []
     for frame in frames:
-        geometry = _geometry(frame)
+        geometry = frame.placed
         for chip, table in enumerate(frame.sources):
             sources = table[((table["flags"] & NO_POSITION) == 0) & (table["flux"][:, 0] > 0)]
             u, v = geometry.evaluate(sources["x"], sources["y"], chip)
@@ -254,7 +253,7 @@ def _moves(u: F64, v: F64, field: Field) -> F64:
 
 def tied(frame: FrameRef, tie: Tie, references: References) -> FrameRef:
     """The frame with the displacement in its geometry: a polynomial of the plane is one of the field."""
-    geometry = _geometry(frame)
+    geometry = frame.placed
     field = geometry.field
     edge = np.linspace(-1.0, 1.0, 13) * field.half_width
     xs, ys = (g.ravel() + c for g, c in zip(np.meshgrid(edge, edge), field.centre, strict=True))
@@ -271,9 +270,3 @@ def tied(frame: FrameRef, tie: Tie, references: References) -> FrameRef:
     header["ASTRRMS"], header["ASTRERR"] = round(tie.rms, 5), round(tie.error, 5)
     header["ASTREPOC"] = round(references.epoch, 3)
     return frame.with_(header=header, geometry=replace(geometry, degree=DEGREE, coefficients=old + added))
-
-
-def _geometry(frame: FrameRef) -> Geometry:
-    if frame.geometry is None:
-        raise BadInput(f"{frame.path.name} is not aligned", "adjustWCSToReference before this step")
-    return frame.geometry

@@ -155,12 +155,11 @@ def _unshared(places: F64, others: Sequence[cKDTree]) -> NDArray[np.bool_]:
 
 def _sources(frame: FrameRef) -> tuple[F64, F64]:
     """Places (n, 2) of a frame's strong sources on the common plane, and their magnitudes."""
-    assert frame.geometry is not None
     places, magnitudes = [np.zeros((0, 2))], [np.zeros(0)]
     for chip, table in enumerate(frame.sources):
         strong = table["flux"][:, 1] > LEAST_SIGNAL * table["flux_error"][:, 1]
         kept = table[strong & ((table["flags"] & NO_POSITION) == 0)]
-        places.append(np.stack(frame.geometry.evaluate(kept["x"], kept["y"], chip), axis=1))
+        places.append(np.stack(frame.placed.evaluate(kept["x"], kept["y"], chip), axis=1))
         magnitudes.append(-2.5 * np.log10(kept["flux"][:, 1] / frame.exposure_time))
     return np.concatenate(places), np.concatenate(magnitudes)
 

@@ -16,11 +16,13 @@ from reducer.astrometry import (
     Position,
     StaticMap,
     degrees,
+    fit_polynomials,
     mean_position,
     plane_to_sky,
     read_wcs,
     removal_matrix,
     sky_to_plane,
+    write_tan,
 )
 from reducer.errors import CannotAlign
 from reducer.frame import Context, Files, FrameRef
@@ -221,12 +223,11 @@ def write_if_asked(frames: Sequence[FrameRef], step: Step, context: Context) -> 
 
 def _write_exposure(task: tuple[Files, FrameRef, Target]) -> Path:
     files, frame, target = task
-    assert frame.geometry is not None
     chips = []
     for index in range(len(frame.chips)):
         chip = files.read_chip(frame, index)
         header = chip.header.copy()
-        write_sip(header, frame.geometry, index)
+        write_sip(header, frame.placed, index)
         if "ASTRCAT" in frame.header:
             # Catalogues of this century are on the ICRS.
             header["RADESYS"] = "ICRS"
@@ -244,21 +245,12 @@ def write_sip(header: Header, geometry: Geometry, chip: int) -> None:
     sky = _sky(geometry, np.array([middle[0]]), np.array([middle[1]]), chip)
     place = float(sky[0][0]), float(sky[1][0])
     linear, forward, backward = fit_sip(geometry, chip, middle, place)
-    for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2", "CDELT1", "CDELT2", "CROTA2", "RADECSYS"):
-        if key in header:
-            del header[key]
-    values = {
-        "CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "CUNIT1": "deg", "CUNIT2": "deg",
-        "CRPIX1": middle[0] + 1.0, "CRPIX2": middle[1] + 1.0, "CRVAL1": place[0], "CRVAL2": place[1],
-        "CD1_1": linear[0, 0], "CD1_2": linear[0, 1], "CD2_1": linear[1, 0], "CD2_2": linear[1, 1],
-        "RADESYS": "FK5", "EQUINOX": 2000.0,
-    }  # fmt: skip
+    write_tan(header, "-SIP", (middle[0] + 1.0, middle[1] + 1.0), place, linear)
     for name, table in {"A": forward[0], "B": forward[1], "AP": backward[0], "BP": backward[1]}.items():
-        values[f"{name}_ORDER"] = SIP_DEGREE
-        exponents = [pair for pair in degrees(SIP_DEGREE) if sum(pair) >= (1 if "P" in name else 2)]
-        values |= {f"{name}_{i}_{j}": float(table[i, j]) for i, j in exponents}
-    for key, value in values.items():
-        header[key] = value
+        header[f"{name}_ORDER"] = SIP_DEGREE
+        for i, j in degrees(SIP_DEGREE):
+            if i + j >= (1 if "P" in name else 2):
+                header[f"{name}_{i}_{j}"] = float(table[i, j])
 
 
 def fit_sip(geometry: Geometry, chip: int, middle: Position, place: Position) -> tuple[F64, F64, F64]:
@@ -282,14 +274,9 @@ def fit_sip(geometry: Geometry, chip: int, middle: Position, place: Position) ->
 
 def _fit_polynomials(places: F64, values: F64) -> F64:
     """Polynomials of two coordinates for each column of values, [column, i, j]."""
-    scaled = places / UNIT
-    exponents = degrees(SIP_DEGREE)
-    design = np.stack([scaled[:, 0] ** i * scaled[:, 1] ** j for i, j in exponents], axis=1)
-    solution = np.linalg.lstsq(design, values, rcond=None)[0]
-    tables = np.zeros((values.shape[1], SIP_DEGREE + 1, SIP_DEGREE + 1))
-    for (i, j), row in zip(exponents, solution, strict=True):
-        tables[:, i, j] = row / UNIT ** (i + j)
-    return tables
+    units = np.array([UNIT**power for power in range(SIP_DEGREE + 1)])
+    u, v = (places / UNIT).T
+    return fit_polynomials(u, v, values, SIP_DEGREE) / np.outer(units, units)
 
 
 def _sky(geometry: Geometry, x: F64, y: F64, chip: int) -> tuple[F64, F64]:

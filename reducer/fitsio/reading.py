@@ -18,7 +18,7 @@ from reducer.errors import BadFile
 from reducer.frame import Chip, FrameRef
 from reducer.instruments import instrument_of
 from reducer.keywords import STANDARD_CARD, read, whole
-from reducer.types import Header, Table
+from reducer.types import Header, Table, table_of
 
 BLOCK, CARD, LONGEST_HEADER = 2880, 80, 10_000 * 80
 FITS_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
@@ -272,12 +272,8 @@ def read_table(path: Path, name: str) -> Table | None:
     with path.open("rb") as file:
         file.seek(unit.start - len(unit.text))
         stored = fits.BinTableHDU.fromstring(file.read(len(unit.text) + -(-unit.size // BLOCK) * BLOCK)).data
-    columns = [np.array(stored[column]) for column in stored.names]
-    kinds = [column.dtype.newbyteorder("=") for column in columns]
-    table = np.empty(len(stored), list(zip(stored.names, kinds, (c.shape[1:] for c in columns), strict=True)))
-    for name, column in zip(stored.names, columns, strict=True):
-        table[name] = column
-    return table
+    columns = {column: np.array(stored[column]) for column in stored.names}
+    return table_of({name: each.astype(each.dtype.newbyteorder("=")) for name, each in columns.items()})
 
 
 def read_image(path: Path, name: str, rows: slice | None = None) -> NDArray[Any] | None:

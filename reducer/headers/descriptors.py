@@ -32,7 +32,7 @@ from reducer.types import Header
 PROCESSED_CALIBRATION = frozenset(
     {
         "PROCARC", "GBIAS", "PROCBIAS", "PROCDARK", "GIFLAT", "GIFLAG", "PROCFLAT",
-        "GIFRINGE", "PROCFRNG", "PROCSTND", "PROCSRSP", "PROCPNHL", "PROCILLM",
+        "GIFRINGE", "PROCFRNG", "PROCSTND", "PROCSRSP", "PROCPNHL", "PROCILLM"
     }
 )  # fmt: skip
 PROCESSED_SCIENCE = frozenset({"GMOSAIC", "PROCSCI"})
@@ -52,20 +52,10 @@ PREPARED_BY = ("PREPARE", "GAPREPAR", "GPREPARE")
 #: What a bad-pixel mask is not, whatever else its header says.
 NOT_OF_A_MASK = frozenset(
     {
-        "IMAGE",
-        "FLAT",
-        "DOMEFLAT",
-        "GCALFLAT",
-        "GCAL_IR_ON",
-        "GCAL_IR_OFF",
-        "PREPARED",
-        "LAMPON",
-        "LAMPOFF",
-        "DARK",
-        "NON_SIDEREAL",
-        "AZEL_TARGET",
+        "IMAGE", "FLAT", "DOMEFLAT", "GCALFLAT", "GCAL_IR_ON", "GCAL_IR_OFF", "PREPARED", "LAMPON", "LAMPOFF",
+        "DARK", "NON_SIDEREAL", "AZEL_TARGET",
     }
-)
+)  # fmt: skip
 
 
 def tags(primary: Header, chips: Sequence[Header] = ()) -> frozenset[str]:
@@ -471,10 +461,7 @@ class Descriptors:
             east, north = self.ra_offset, self.dec_offset
             return (east, north) if known and east is not None and north is not None else None
         turn = math.radians(angle)
-        return (
-            p * math.cos(turn) + q * math.sin(turn),
-            q * math.cos(turn) - p * math.sin(turn),
-        )
+        return (p * math.cos(turn) + q * math.sin(turn), q * math.cos(turn) - p * math.sin(turn))
 
     @property
     def pointing(self) -> tuple[float, float] | None:
@@ -549,7 +536,7 @@ class Descriptors:
 
     @cached_property
     def tags(self) -> frozenset[str]:
-        """The words that say what the frame is (see ``reducer.headers.tags``)."""
+        """The words that say what the frame is (see ``tags`` in this file)."""
         return tags(self.primary, self.chips)
 
     @property

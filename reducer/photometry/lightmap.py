@@ -48,21 +48,21 @@ def map_light(task: tuple[Files, FrameRef, Grid, F64]) -> LightMap:
     places of what moves, (n, 2) arcsec on the common plane.
     """
     files, frame, points, moving = task
+    geometry = frame.placed
     shape = (points.height, points.width)
     light, array = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
     lost = np.zeros(shape, bool)
     for index, table in enumerate(frame.sources):
-        assert frame.geometry is not None
         chip = files.read_chip(frame, index, variance=False)
         data, bad = fill_bad(chip.data, (chip.mask & USELESS) != 0, table)
         sums = np.zeros((3, *shape))
-        share_out(data, bad, *_coarse_map(frame.geometry, index, points), STEP, sums)
-        full = (points.scale / frame.geometry.pixel) ** 2
+        share_out(data, bad, *_coarse_map(geometry, index, points), STEP, sums)
+        full = (points.scale / geometry.pixel) ** 2
         holes = (sums[1] > COVERED * full) & (sums[2] < GOOD * sums[1])
         seen = (sums[1] > COVERED * full) & ~ndimage.binary_dilation(holes)
         light += sums[0]
-        array[seen] = frame.geometry.regions[index].array
-        lost |= _near_saturated(frame.geometry, index, table, chip.mask, points)
+        array[seen] = geometry.regions[index].array
+        lost |= _near_saturated(geometry, index, table, chip.mask, points)
     lost |= _near(points, *points.to_pixel(*moving.T))
     array[lost] = 0
     return LightMap(light, array)

@@ -18,7 +18,7 @@ from reducer.instruments.base import Widths
 from reducer.photometry.growth import LEAST_SCALE, Rings, compare_light, ring_edges, scale_of
 from reducer.photometry.zeropoint import Zeropoint
 from reducer.sources import NO_POSITION, NOT_CENTRED, RADII, SOURCE, is_blurred, sum_apertures
-from reducer.types import F32, F64, U16, Table
+from reducer.types import F32, F64, U16, Table, table_of
 
 # --- the width of a star's image, on its pixels ----------------------------------------------------
 
@@ -53,7 +53,7 @@ def measure_widths(sources: Table, data: F32, usable: NDArray[np.bool_]) -> F64:
     strong &= (sources["flags"] & NOT_CENTRED) == 0
     widths = np.full(len(sources), np.nan)
     for n in np.flatnonzero(strong):
-        widths[n] = _width_of(sources[n], data, usable)
+        widths[n] = width_of(sources[n], data, usable)[0]
     return widths
 
 
@@ -68,13 +68,14 @@ def fill_widths(widths: F64, windows: F64) -> F64:
     return np.where(told, widths, share * windows)
 
 
-def _width_of(source: Table, data: F32, usable: NDArray[np.bool_]) -> float:
+def width_of(source: Table, data: F32, usable: NDArray[np.bool_]) -> tuple[float, float]:
+    """FWHM in pixels and peak of a source of an image, as ``half_width`` gives them."""
     guess = float(source["fwhm"])
     reach, x, y = int(0.8 * guess) + 2, round(float(source["x"])), round(float(source["y"]))
     left, low = max(x - reach, 0), max(y - reach, 0)
     part = np.s_[low : y + reach + 1, left : x + reach + 1]
     cut = data[part] - np.float32(source["background"])
-    return half_width(cut, ~usable[part], float(source["x"]) - left, float(source["y"]) - low, guess)[0]
+    return half_width(cut, ~usable[part], float(source["x"]) - left, float(source["y"]) - low, guess)
 
 
 # --- the sky right beside a source, darker in a crowd's gaps and brighter in its clumps than the mesh
@@ -324,16 +325,4 @@ def add_magnitudes(objects: Table, zeropoint: Zeropoint, seconds: float) -> Tabl
             lit = np.where(flux > 0, flux, np.nan)
             columns[f"MAG_{kind}"] = zeropoint.value - 2.5 * np.log10(lit / seconds)
             columns[f"MAGERR_{kind}"] = MAG * error / lit
-    kinds = [(name, "f8", values.shape[1:]) for name, values in columns.items()]
-    added = np.zeros(len(objects), kinds)
-    for name, values in columns.items():
-        added[name] = values
-    return _side_by_side(objects, added)
-
-
-def _side_by_side(left: Table, right: Table) -> Table:
-    table = np.empty(len(left), left.dtype.descr + right.dtype.descr)
-    for part in (left, right):
-        for name in part.dtype.names or ():
-            table[name] = part[name]
-    return table
+    return table_of({name: objects[name] for name in objects.dtype.names or ()} | columns)

@@ -12,10 +12,9 @@ from scipy.special import j1
 
 from reducer import dq
 from reducer.astrometry import Geometry, Grid, Inverse
-from reducer.errors import BadInput
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.descriptors import describe
-from reducer.photometry.objects import half_width
+from reducer.photometry.objects import width_of
 from reducer.sources import BLENDED, NO_POSITION, WIDE_RING
 from reducer.stack.levels import Level, Survey, lattice, solve_levels, survey_exposure
 from reducer.stack.noise import Sampling, excess_of, samplings
@@ -108,16 +107,12 @@ def _is_isolated(table: Table) -> F64:
 
 def _profile(files: Files, frame: FrameRef, index: int, star: Table) -> tuple[float, float]:
     """FWHM in pixels and peak in electrons per pixel of one star, read from the disk."""
-    reach = int(1.3 * star["fwhm"]) + 2
-    x, y = round(float(star["x"])), round(float(star["y"]))
-    height, width = int(frame.chips[index]["NAXIS2"]), int(frame.chips[index]["NAXIS1"])
-    rows = slice(max(y - reach, 0), min(y + reach + 1, height))
-    columns = slice(max(x - reach, 0), min(x + reach + 1, width))
+    reach, y = int(star["fwhm"]) + 2, round(float(star["y"]))
+    rows = slice(max(y - reach, 0), min(y + reach + 1, int(frame.chips[index]["NAXIS2"])))
     chip = files.read_chip(frame, index, rows, variance=False)
-    cut = chip.data[:, columns] - np.float32(star["background"])
-    bad = (chip.mask[:, columns] & dq.UNUSABLE) != 0
-    middle = float(star["x"]) - columns.start, float(star["y"]) - rows.start
-    return half_width(cut, bad, *middle, float(star["fwhm"]))
+    star = star.copy()
+    star["y"] -= rows.start
+    return width_of(star, chip.data, (chip.mask & dq.UNUSABLE) == 0)
 
 
 def peak_of_perfect_image(wavelength: float, pupil: float, hidden: float, pixel: float) -> float:
@@ -195,7 +190,7 @@ def prepare_exposures(
     light = [frame.with_(sources=()) for frame in frames]
     points = lattice(grid, len(frames))
     surveys = list(context.map(survey_exposure, [(context.disk, frame, points) for frame in light]))
-    geometries = [geometry_of(frame) for frame in frames]
+    geometries = [frame.placed for frame in frames]
     factors = [frame.scale for frame in frames]
     levels = solve_levels(surveys, factors, geometries, points)
     widths = known_widths(images)
@@ -269,10 +264,3 @@ def exposure_seconds(frame: FrameRef) -> float:
     if total is not None:
         return float(total)
     return frame.exposure_time * frame.coadds
-
-
-def geometry_of(frame: FrameRef) -> Geometry:
-    """A frame's geometry; BadInput if no step has given it one."""
-    if frame.geometry is None:
-        raise BadInput(f"{frame.path.name} is not aligned", "adjustWCSToReference before this step")
-    return frame.geometry

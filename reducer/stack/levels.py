@@ -65,8 +65,7 @@ def lattice(grid: Grid, count: int) -> Grid:
 def survey_exposure(task: tuple[Files, FrameRef, Grid]) -> Survey:
     """Average small squares of an aligned exposure at the points of a lattice."""
     files, frame, points = task
-    geometry = frame.geometry
-    assert geometry is not None
+    geometry = frame.placed
     every = np.arange(points.width, dtype=float), np.arange(points.height, dtype=float)
     values = np.full((points.height, points.width), np.nan, np.float32)
     array = np.zeros(values.shape, np.uint8)

@@ -124,7 +124,7 @@ def fill_planes(files: Files, exposure: Exposure, planes: Planes, kernel: str) -
 class Parts:
     """A whole stack, (height, width), in files of ``rows`` rows (the last perhaps fewer), from the lowest on.
 
-    ``header``: of the stack's image.
+    ``header``: of the stack's image; ``fill``: its value, and its variance, where there are no data.
     """
 
     files: Files
@@ -133,6 +133,7 @@ class Parts:
     height: int
     width: int
     header: Header
+    fill: float = 0.0
 
     @property
     def data(self) -> Plane:
@@ -161,58 +162,6 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Written:
-    """The planes of a stack as its file has them: ``fill`` in SCI and VAR where there are no data."""
-
-    parts: Parts
-    fill: float
-
-    @property
-    def header(self) -> Header:
-        """Of the stack's image."""
-        return self.parts.header
-
-    @property
-    def data(self) -> Filled:
-        """The image."""
-        return Filled(self.parts.data, self.parts.mask, self.fill)
-
-    @property
-    def variance(self) -> Filled:
-        """The variance of each pixel."""
-        return Filled(self.parts.variance, self.parts.mask, self.fill)
-
-    @property
-    def mask(self) -> Plane:
-        """The bits of each pixel (see dq)."""
-        return self.parts.mask
-
-
-@dataclass(frozen=True)
-class Filled:
-    """A plane whose pixels without data get a value as they are read."""
-
-    plane: Plane
-    mask: Plane
-    fill: float
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the stack."""
-        return self.plane.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of its values."""
-        return self.plane.dtype
-
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
-        values = self.plane[rows]
-        values[(self.mask[rows] & dq.NO_DATA) != 0] = self.fill
-        return values
-
-
-@dataclass(frozen=True)
 class Plane:
     """One plane of a stack in parts, whose rows are read when they are asked for, and then the caller's."""
 
@@ -234,6 +183,8 @@ class Plane:
             within = slice(start - number * each, end - number * each)
             path = self.parts.paths[number]
             found[start - first : end - first] = self.parts.files.read_image(path, self.name, within)
+        if self.parts.fill != 0.0 and self.name in ("SCI", "VAR"):
+            found[(self.parts.mask[rows] & dq.NO_DATA) != 0] = self.parts.fill
         return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,9 @@ from reducer.photometry.zeropoint import find_zeropoint, write_zeropoint
 from reducer.products import STACK
 from reducer.provenance import plan_product, product_name
 from reducer.sources import detect_sources
-from reducer.stack.exposures import Exposure, geometry_of
+from reducer.stack.exposures import Exposure
 from reducer.stack.noise import Contribution, correlation_of, noise_table, read_contributions, share_table
-from reducer.stack.parts import Parts, Written
+from reducer.stack.parts import Parts
 from reducer.stack.quality import exposure_table, tell_outliers
 from reducer.types import F64, Header, Table
 
@@ -173,8 +173,8 @@ def write_stack(
         "RESIDUALS": residuals,
     }
     images = {"EXPTIME": stack.parts.exposure}
-    planes = Written(stack.parts, fill)
-    path = context.disk.write_frame(target.path, target.header, [planes], tables=tables, images=images)
+    parts = replace(stack.parts, fill=fill)
+    path = context.disk.write_frame(target.path, target.header, [parts], tables=tables, images=images)
     context.notify("made", path=path)
     return context.disk.open_frame(path)
 
@@ -228,7 +228,7 @@ def _within(part: Contribution, exposure: Exposure, weight: float, grid: Grid) -
     """What an exposure contributes through a stack that is stacked with a weight."""
     scale = exposure.frame.scale
     x, y = np.array(part.place[:1]), np.array(part.place[1:])
-    u, v = grid.to_pixel(*geometry_of(exposure.frame).evaluate(x, y, 0))
+    u, v = grid.to_pixel(*exposure.frame.placed.evaluate(x, y, 0))
     skies = tuple((name, deviation * scale) for name, deviation in part.skies)
     return Contribution(weight * part.weight, (float(u[0]), float(v[0])), part.own * scale**2, skies)
 
@@ -239,7 +239,7 @@ def _contribution(exposure: Exposure, weight: float, grid: Grid, context: Contex
     each = exposure.variance / (len(names) + 1) / max(len(names), 1)
     return Contribution(
         weight=weight,
-        place=place_of(geometry_of(exposure.frame), grid),
+        place=place_of(exposure.frame.placed, grid),
         own=exposure.variance - each * len(names),
         skies=tuple((name, float(np.sqrt(each))) for name in names),
     )

@@ -14,7 +14,7 @@ from reducer.align.identify import StarList, pair_up
 from reducer.astrometry import Geometry, Grid
 from reducer.frame import Context, FrameRef
 from reducer.sources import IS_SATURATED, NO_POSITION, NOT_CENTRED, TOO_SHARP
-from reducer.stack.exposures import CORRECTED, Exposure, StarImage, geometry_of, is_fuzzy, median_of_known
+from reducer.stack.exposures import CORRECTED, Exposure, StarImage, is_fuzzy, median_of_known
 from reducer.types import F64, Table
 
 # --- exposures in which the telescope jumped: every star twice, at one distance and in one ratio of light
@@ -150,7 +150,7 @@ def exposure_table(exposures: Sequence[Exposure]) -> Table:
     table["transparency_error"] = [exposure.frame.scale_error for exposure in exposures]
     table["seconds"] = [exposure.seconds for exposure in exposures]
     for row, exposure in zip(table, exposures, strict=True):
-        geometry, header = geometry_of(exposure.frame), exposure.frame.header
+        geometry, header = exposure.frame.placed, exposure.frame.header
         row["filename"], row["model"] = exposure.frame.path.name, geometry.model
         row["ut"] = f"{header.get('DATE-OBS', '')}T{header.get('UT', '')}"
         row["fwhm"] = exposure.image.width * geometry.pixel
@@ -269,12 +269,11 @@ def residual_table(frames: Sequence[FrameRef], grid: Grid) -> Table:
 
 def _places(frame: FrameRef, grid: Grid) -> tuple[F64, F64]:
     """Zero-based stack pixels of a frame's bright sources with a trusted position."""
-    assert frame.geometry is not None
     found = [(np.zeros(0), np.zeros(0))]
     for chip, table in enumerate(frame.sources):
         bright = table["flux"][:, 0] > LEAST_SIGNAL * table["flux_error"][:, 0]
         kept = table[((table["flags"] & NO_POSITION) == 0) & bright][:MOST_STARS]
-        found.append(grid.to_pixel(*frame.geometry.evaluate(kept["x"], kept["y"], chip)))
+        found.append(grid.to_pixel(*frame.placed.evaluate(kept["x"], kept["y"], chip)))
     return np.concatenate([x for x, _ in found]), np.concatenate([y for _, y in found])
 
 

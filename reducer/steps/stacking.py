@@ -22,7 +22,6 @@ from reducer.stack.exposures import (
     Exposure,
     StarImage,
     flux_factor,
-    geometry_of,
     known_widths,
     measure_images,
     prepare_exposures,
@@ -65,7 +64,7 @@ def resampleToCommonFrame(
 
 def output_grid(frames: Sequence[FrameRef], pixel_scale: float | None = None, pa: float = 0.0) -> Grid:
     """The stack's pixels for aligned frames: their size in arcsec, and their position angle in degrees."""
-    geometries = [geometry_of(frame) for frame in on_target(frames)]
+    geometries = [frame.placed for frame in on_target(frames)]
     return common_grid(geometries, pixel_scale or geometries[0].pixel, pa)
 
 
@@ -175,7 +174,7 @@ def write_aligned(frames: Sequence[FrameRef], grid: Grid, context: Context) -> l
 
 def _write_exposure(task: tuple[Files, FrameRef, Grid, Target]) -> Path:
     files, frame, grid, target = task
-    planes, geometry = Planes.empty((0, 0), (grid.height, grid.width)), geometry_of(frame)
+    planes, geometry = Planes.empty((0, 0), (grid.height, grid.width)), frame.placed
     factor = flux_factor(geometry, grid)
     for index, region in enumerate(geometry.regions):
         inverse = geometry.inverse(index, grid.to_pixel)

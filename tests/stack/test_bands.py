@@ -16,7 +16,7 @@ from reducer.stack.combine import Rejection
 from reducer.stack.exposures import Exposure, StarImage
 from reducer.stack.levels import Level
 from reducer.stack.noise import Sampling
-from reducer.stack.parts import Parts, Share, Written, make_share, write_part
+from reducer.stack.parts import Parts, Share, make_share, write_part
 
 SIZE = 200
 
@@ -119,7 +119,9 @@ def test_a_stack_has_its_fill_exactly_where_nothing_was_exposed(share, tmp_path,
     frame = share.exposures[0].frame
     parts = Parts(Disk(), (path,), 240, 240, share.width, frame.chips[0])
     images = {"EXPTIME": parts.exposure}
-    made = Disk().write_frame(tmp_path / "stack.fits", frame.header, [Written(parts, fill)], images=images)
+    made = Disk().write_frame(
+        tmp_path / "stack.fits", frame.header, [replace(parts, fill=fill)], images=images
+    )
     with fits.open(made) as file:
         gaps = file["EXPTIME"].data == 0
         assert 0 < gaps.mean() < 0.5
