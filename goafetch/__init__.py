@@ -24,7 +24,7 @@ _PLACES = {
     "run": "goafetch.pipeline.run",
     "search": "goafetch.archive.job",
     "fetch": "goafetch.archive.job",
-    "view": "goafetch.report.drawing.pictures",
+    "view": "goafetch.report.pictures",
     "watch": "goafetch.console.terminal",
 }
 

@@ -159,7 +159,7 @@ def _drawn(outcome: Outcome, tools: Tools) -> Outcome:
     """A stack that was made, drawn for the report by workers that have nothing else to do."""
     if outcome.status != MADE:
         return outcome
-    from goafetch.report.drawing.parts import begin_parts
+    from goafetch.report.page import begin_parts
 
     parts = begin_parts(outcome.products[0], tools.workspace.report, tools.pool.when_idle)
     return replace(outcome, drawn=parts)

@@ -117,14 +117,14 @@ def run_all(requests: Sequence[Request], settings: Settings, notify: Notify) -> 
 
 def index_of(folder: Path, requests: Sequence[Request], reports: Sequence[RunReport | Failed]) -> Path:
     """One page that leads to the report of every program."""
-    from goafetch.report.html import Entry, make_index
+    from goafetch.report.page import ProgramEntry, make_index
 
     entries = []
     for request, report in zip(requests, reports, strict=True):
         if isinstance(report, Failed):
-            entries.append(Entry(request.target, None, report.failure.found, True))
+            entries.append(ProgramEntry(request.target, None, report.failure.found, True))
         else:
-            entries.append(Entry(request.target, report.report, report.done, report.exit_code != 0))
+            entries.append(ProgramEntry(request.target, report.report, report.done, report.exit_code != 0))
     return make_index(folder, entries)
 
 

@@ -21,7 +21,7 @@ from reducer.products import OFF_TARGET, ON_TARGET, STACK, exposure_name
 
 if TYPE_CHECKING:
     from goafetch.engine.pool import WorkspacePool
-    from goafetch.report.drawing.parts import Parts
+    from goafetch.report.page import Parts
     from reducer.recipes import Recipe
 
 Parameters = Mapping[str, Mapping[str, Any]]

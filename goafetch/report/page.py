@@ -1,26 +1,38 @@
-"""Put the report together: one page for each stack, and an index where there are several."""
+"""The report's pages: what each shows of its stack, drawn by workers; an index of stacks, one of programs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from goafetch import __version__
 from goafetch.events import Event
 from goafetch.process import trim_memory
-from goafetch.report.drawing import figures
-from goafetch.report.drawing.draw import as_data, as_thumbnail
-from goafetch.report.drawing.figures import Figure
-from goafetch.report.drawing.parts import Parts, Submit, begin_parts
-from goafetch.report.export import list_steps
-from goafetch.report.html import render
+from goafetch.report import figures, pictures
+from goafetch.report.draw import as_data, as_thumbnail, drawn_plainly
+from goafetch.report.export import list_steps, write_catalogues
+from goafetch.report.figures import Figure
 from goafetch.report.model import Product, RunSummary, read_summary
+from goafetch.report.products import Stack, column, read_stack
+from goafetch.report.quality import Quality, list_bits, list_exposures, measure, tell_made
+from goafetch.report.tiles import choose_code, cut_tiles, tell_facts
 from goafetch.report.verdict import Verdict, judge
+from goafetch.words import what, why
 from goafetch.workspace import write_atomically
 from reducer.errors import BadFile
+from reducer.instruments import instrument_of
 from reducer.products import STACK
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
 
 
 @dataclass(frozen=True)
@@ -159,3 +171,166 @@ def _by_subject(decisions: Iterable[Event]) -> dict[str, list[Event]]:
     for decision in dict.fromkeys(decisions):
         found.setdefault(decision.group or "the whole run", []).append(decision)
     return found
+
+
+#: Begins ``function(*args)``, perhaps in another process.
+Submit = Callable[..., Future[Any]]
+
+#: Keywords that the page shows, beside those of the filters.
+SHOWN = (
+    "OBJECT", "EXPTIME", "COADDS", "TEXPTIME", "NCOMBINE", "REFFRAME", "BUNIT",
+    "NOISCORR", "NCORR02", "NCORR04", "CRVAL1", "CRVAL2", "RADESYS", "ASTRCAT", "ASTRNUM",
+    "ASTRRMS", "GOAFVERS", "GOAFKEY",
+)  # fmt: skip
+#: Keywords that tell how the sky was found, in words.
+SKY = {
+    "SKYMODE": "Where it was taken, and why",
+    "SKYLEVM": "Its level",
+    "SKYNUM": "Sky exposures used",
+    "SKYSIGMA": "Sure to (electrons)",
+}
+#: The columns of a product's provenance tables that the page shows.
+PROVENANCE = {
+    "PROVENANCE": ("filename", "md5", "provenance_added_by"),
+    "HISTORY": ("primitive", "args"),
+    "VERSIONS": ("package", "version"),
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """The pixels: a PNG, and what the page's viewer needs, its facts in JSON and its tiles by name."""
+
+    picture: bytes
+    facts: str
+    tiles: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """How good a stack is, figures and tables by their names on the page, and the catalogues beside it."""
+
+    quality: Quality
+    told: dict[str, Any]
+    catalogues: list[str]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Both of a stack, under way."""
+
+    view: Future[View]
+    findings: Future[Findings]
+
+
+def begin_parts(path: Path, place: Path, submit: Submit) -> Parts:
+    """Begin to draw a stack whose page will stand in ``place``; the futures raise reducer.errors.BadFile."""
+    return Parts(submit(view, path), submit(find, path, place))
+
+
+@drawn_plainly
+def view(path: Path) -> View:
+    """Draw a stack's pixels."""
+    stack = read_stack(path)
+    code = choose_code(stack)
+    return View(pictures.draw_stack(stack), tell_facts(stack, code), cut_tiles(stack, code))
+
+
+@drawn_plainly
+def find(path: Path, place: Path) -> Findings:
+    """Measure and tell a stack, and write its catalogues into ``place``."""
+    stack = read_stack(path)
+    quality = measure(stack)
+    place.mkdir(parents=True, exist_ok=True)
+    return Findings(
+        quality, _tell(stack, quality), [beside.name for beside in write_catalogues(stack, place)]
+    )
+
+
+def _tell(stack: Stack, quality: Quality) -> dict[str, Any]:
+    """The figures and tables of a stack's page."""
+    depth = [
+        *figures.draw_maps(stack, quality),
+        figures.draw_noise(stack),
+        figures.draw_growth(stack, quality.scale),
+    ]
+    wheels = instrument_of(stack.header, stack.path.name).wheels
+    return {
+        "depth": _present(depth),
+        "sky_choice": [(name, stack.text(key)) for key, name in SKY.items() if stack.text(key)],
+        "exposures": _present([figures.draw_exposures(stack), figures.draw_residuals(stack)]),
+        "made": tell_made(stack),
+        "each": list_exposures(stack),
+        "mask": list_bits(stack),
+        "provenance": {table: _rows(stack, table, names) for table, names in PROVENANCE.items()},
+        "header": [(key, stack.text(key)) for key in (*wheels, *SHOWN) if stack.text(key)],
+    }
+
+
+def _present(drawn: Sequence[Figure | None]) -> list[Figure]:
+    """The figures that could be drawn."""
+    return [figure for figure in drawn if figure is not None]
+
+
+def _rows(stack: Stack, table: str, names: Sequence[str]) -> list[list[str]]:
+    """Some columns of a product's table as text, nothing where it has not all of them."""
+    columns = [values for name in names if (values := column(stack.tables.get(table), name)) is not None]
+    if len(columns) != len(names):
+        return []
+    return [[str(value).strip() for value in row] for row in zip(*columns, strict=True)]
+
+
+#: An option of a command in a sentence.
+OPTION = re.compile(r"--[a-z]+(-[a-z]+)*( FILE)?")
+
+
+def render(template: str, **facts: Any) -> str:
+    """A page of HTML from its template; names of files that are no text are told in escapes."""
+    page = _environment().get_template(template).render(**facts)
+    return page.encode("utf-8", "backslashreplace").decode()
+
+
+def mark_options(text: str) -> Markup:
+    """Text as HTML in which options of commands, with the file they take, are never broken."""
+    from markupsafe import Markup, escape
+
+    return Markup(OPTION.sub(r'<code class="option">\g<0></code>', str(escape(text))))  # noqa: S704 - escaped
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("goafetch.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"options": mark_options, "what": what, "why": why}
+    files = resources.files("goafetch.report") / "templates"
+    for name in ("style.css", "viewer.js"):
+        key = name.replace(".", "_")
+        environment.globals[key] = (files / name).read_text(encoding="utf-8")
+    return environment
+
+
+@dataclass(frozen=True)
+class ProgramEntry:
+    """A program on the index: its name, its report (None: there is none), and what became of it."""
+
+    program: str
+    page: Path | None
+    told: str
+    failed: bool
+
+
+def make_index(folder: Path, entries: Sequence[ProgramEntry]) -> Path:
+    """Write report/index.html below ``folder``, with a link to each program's own report."""
+    place = folder / "report"
+    place.mkdir(parents=True, exist_ok=True)
+    links = [(entry, os.path.relpath(entry.page, place) if entry.page else "") for entry in entries]
+    page = place / "index.html"
+    write_atomically(page, render("programs.html", links=links, summary=RunSummary("", version=__version__)))
+    return page

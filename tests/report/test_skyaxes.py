@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 
-from goafetch.report.drawing.pictures import find_sky, find_ticks, write_angle
+from goafetch.report.pictures import find_sky, find_ticks, write_angle
 
 SIZE = (4000, 5000)
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from small_workspace import stack_in_memory, stack_pixels, write_stack
 
-from goafetch.report.drawing.figures import draw_growth, draw_residuals
-from goafetch.report.drawing.graphs import measure_growth
+from goafetch.report.figures import draw_growth, draw_residuals, measure_growth
 from goafetch.report.products import read_stack
 from goafetch.report.quality import list_bits, list_exposures
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from goafetch.report.drawing.draw import centre_and_spread, colour_table
+from goafetch.report.draw import centre_and_spread, colour_table
 from goafetch.report.products import Stack, average, bands, column
 from goafetch.report.quality import pixel_scale, typical_noise
 from reducer import dq

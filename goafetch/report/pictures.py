@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from goafetch.report.drawing.draw import (
+from goafetch.report.draw import (
     INK,
     as_png,
     as_svg,

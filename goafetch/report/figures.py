@@ -1,4 +1,4 @@
-"""Graphs of what a stack measured: exposures, sky, noise, residuals of the alignment, light of a star."""
+"""The report's figures: each an inline picture of what a product measured, with the sentence below it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from goafetch.report.drawing.draw import COLOURS, INK, add_legend, as_svg, new_axes, new_figure
-from goafetch.report.products import Stack, as_number, column
+from goafetch.report import pictures
+from goafetch.report.draw import COLOURS, INK, add_legend, as_svg, drawn_plainly, new_axes, new_figure
+from goafetch.report.model import Product, RunSummary
+from goafetch.report.products import Stack, as_number, column, read_mosaic
+from goafetch.report.quality import Quality
 from reducer import dq, fitsio
 from reducer.frame import FrameRef
 from reducer.headers.descriptors import describe
@@ -30,30 +33,107 @@ PANELS = (
 
 
 @dataclass(frozen=True)
-class SkyPoint:
-    """The sky's level in one exposure: electrons, mean of its arrays; ``target`` tells on from off target."""
+class Figure:
+    """An inline SVG and the sentence below it."""
 
-    name: str
-    when: datetime
-    level: float
-    target: bool
+    svg: str
+    caption: str
 
 
-def read_sky(paths: Sequence[Path], *, on_target: bool) -> list[SkyPoint]:
-    """The sky level that was subtracted from exposures on target, or is seen in those off target."""
+def list_flats(folder: Path, products: Sequence[Product]) -> list[tuple[Path, str, int]]:
+    """The master flats among the products of a workspace, as ``draw_flat`` takes them."""
+    flats = [product for product in products if product.kind == "flat" and (folder / product.path).exists()]
+    return [(folder / flat.path, flat.group, number) for number, flat in enumerate(flats)]
+
+
+@drawn_plainly
+def draw_flat(path: Path, group: str, number: int) -> Figure:
+    """A master flat of a group; ``number`` tells it from others on a page."""
+    mosaic = read_mosaic(path)
+    alt = f"Master flat {path.name}, the arrays as they lie on the focal plane."
+    svg = pictures.draw_mosaic(mosaic, "relative response", alt, f"flat{number}")
+    return Figure(svg, f"{path.name} ({group}): {mosaic.masked:.1%} of its pixels are masked (blue).")
+
+
+def draw_maps(stack: Stack, quality: Quality) -> list[Figure]:
+    """Exposure time and noise of each pixel of a stack, and how faint a star it shows there."""
+    figures = []
+    if stack.seconds is not None:
+        words = "seconds", "Map of the exposure time of each pixel."
+        svg = pictures.draw_map(stack.seconds, stack.shape, words, "seconds")
+        figures.append(Figure(svg, "Exposure time of each pixel."))
+    words = "electrons", "Map of the noise of single pixels."
+    svg = pictures.draw_map(stack.thin.variance, stack.shape, words, "noise", change=np.sqrt)
+    caption = "Noise of a pixel, the square root of VAR: it grows with light and where fewer exposures reach."
+    figures.append(Figure(svg, caption))
+    return [*figures, *_draw_depth(stack, quality)]
+
+
+def _draw_depth(stack: Stack, quality: Quality) -> list[Figure]:
+    """The faintest star at each place, where there is a zeropoint: without one the noise says the same."""
+    if quality.depth is None or not quality.noise or quality.limit(quality.depth) is None:
+        return []
+    words = "mag", "Map of the faintest point source that stands five sigma above the sky."
+    svg = pictures.draw_map(
+        stack.thin.variance,
+        stack.shape,
+        words,
+        "depth",
+        change=lambda variance: quality.faintest(np.sqrt(variance)),
+    )
+    return [Figure(svg, "The faintest star at five sigma, in an aperture of one FWHM in radius.")]
+
+
+def list_skies(folder: Path, summary: RunSummary, stack: str) -> tuple[list[Path], list[Path]]:
+    """The frames of a stack that tell the sky's level: those on target, and those off target."""
+    paths = {
+        kind: [folder / p.path for p in summary.products if p.kind == kind and p.stack == stack]
+        for kind in ("on target", "off target")
+    }
+    return [p for p in paths["on target"] if p.exists()], [p for p in paths["off target"] if p.exists()]
+
+
+@drawn_plainly
+def draw_sky(on_target: Sequence[Path], off_target: Sequence[Path]) -> Figure | None:
+    """The sky's level against time in the frames of a group, None if fewer than two tell it."""
+    seen = {"on target": _read_sky(on_target, True), "off target": _read_sky(off_target, False)}
+    points = [point for part in seen.values() for point in part]
+    if len(points) < 2:
+        return None
+    figure = new_figure(6.4, 2.9)
+    axes = new_axes(figure)
+    begin = min(when for when, _ in points)
+    for (label, part), mark, colour in zip(seen.items(), "os", COLOURS[:2], strict=True):
+        minutes = [(when - begin).total_seconds() / 60 for when, _ in part]
+        axes.plot(minutes, [level for _, level in part], mark, color=colour, label=label, markersize=5)
+    axes.set(xlabel=f"minutes after {begin:%Y-%m-%d %H:%M} UT", ylabel="sky (electrons)")
+    axes.grid(color=INK, alpha=0.15, linewidth=0.5)
+    add_legend(axes)
+    levels = [level for _, level in points]
+    alt = (
+        f"Sky level of {len(points)} exposures against time, from {min(levels):.0f} to {max(levels):.0f} "
+        "electrons."
+    )
+    caption = "The level that was subtracted from each exposure on target, and that seen off target."
+    return Figure(as_svg(figure, alt, "sky"), caption)
+
+
+def _read_sky(paths: Sequence[Path], is_on_target: bool) -> list[tuple[datetime, float]]:
+    """When exposures were taken, and their sky, electrons, the mean of their arrays: the level that was
+    subtracted from those on target, and that seen in those off target."""
     points = []
     for path in paths:
         frame = fitsio.open_frame(path)
         when = describe(frame.header, frame.chips).ut_datetime
-        levels = [_level(frame, index, on_target) for index in range(len(frame.chips))]
+        levels = [_level(frame, index, is_on_target) for index in range(len(frame.chips))]
         known = [level for level in levels if level is not None]
         if when is not None and known:
-            points.append(SkyPoint(path.name, when, float(np.mean(known)), on_target))
+            points.append((when, float(np.mean(known))))
     return points
 
 
-def _level(frame: FrameRef, index: int, on_target: bool) -> float | None:
-    if on_target:
+def _level(frame: FrameRef, index: int, is_on_target: bool) -> float | None:
+    if is_on_target:
         return as_number(frame.chips[index].get("SKYLEVEL"))
     height = int(frame.chips[index]["NAXIS2"])
     middle = slice(max(0, height // 2 - ROWS // 2), height // 2 + ROWS // 2)
@@ -62,29 +142,11 @@ def _level(frame: FrameRef, index: int, on_target: bool) -> float | None:
     return float(np.median(good)) if good.size else None
 
 
-def draw_sky(points: Sequence[SkyPoint], prefix: str) -> str:
-    """An SVG of the sky's level against time, exposures on target and off target apart."""
-    figure = new_figure(6.4, 2.9)
-    axes = new_axes(figure)
-    begin = min(point.when for point in points)
-    for target, label, mark in ((True, "on target", "o"), (False, "off target", "s")):
-        chosen = [point for point in points if point.target is target]
-        minutes = [(point.when - begin).total_seconds() / 60 for point in chosen]
-        levels = [point.level for point in chosen]
-        axes.plot(minutes, levels, mark, color=COLOURS[0 if target else 1], label=label, markersize=5)
-    axes.set(xlabel=f"minutes after {begin:%Y-%m-%d %H:%M} UT", ylabel="sky (electrons)")
-    axes.grid(color=INK, alpha=0.15, linewidth=0.5)
-    add_legend(axes)
-    levels = [point.level for point in points]
-    alt = (
-        f"Sky level of {len(points)} exposures against time, from {min(levels):.0f} to {max(levels):.0f} "
-        "electrons."
-    )
-    return as_svg(figure, alt, prefix)
-
-
-def draw_exposures(table: Table, prefix: str) -> str:
-    """An SVG of width, transparency and alignment of the exposures of a stack against time."""
+def draw_exposures(stack: Stack) -> Figure | None:
+    """What each exposure of a stack was like, None if the product does not say."""
+    table = stack.tables.get("EXPOSURES")
+    if table is None or not len(table):
+        return None
     panels = [panel for panel in PANELS if column(table, panel[0]) is not None]
     places, label = _times(table)
     figure = new_figure(6.4, 0.5 + 1.3 * len(panels))
@@ -101,7 +163,11 @@ def draw_exposures(table: Table, prefix: str) -> str:
     widths = table["fwhm"][np.isfinite(table["fwhm"])] * 1000
     span = f"from {widths.min():.0f} to {widths.max():.0f} mas" if widths.size else "not measured"
     alt = f"Width, transparency and alignment residual of {len(table)} exposures; FWHM {span}."
-    return as_svg(figure, alt, prefix)
+    caption = (
+        "Against time: width of stars, Strehl ratio where it was estimated, transparency relative to the "
+        "first exposure, and the rms residual per axis of the stars that aligned it."
+    )
+    return Figure(as_svg(figure, alt, "exposures"), caption)
 
 
 def _times(table: Table) -> tuple[np.ndarray, str]:
@@ -113,8 +179,9 @@ def _times(table: Table) -> tuple[np.ndarray, str]:
     return np.argsort(np.argsort(ut)) + 1, "exposure in order of time"
 
 
-def draw_noise(table: Table, prefix: str) -> str | None:
-    """An SVG of the table NOISE; None if the table does not have its columns."""
+def draw_noise(stack: Stack) -> Figure | None:
+    """How noise is correlated between a stack's pixels, None if the product does not say."""
+    table = stack.tables.get("NOISE")
     sizes, ratios = column(table, "n"), column(table, "ratio")
     if sizes is None or ratios is None:
         return None
@@ -126,7 +193,11 @@ def draw_noise(table: Table, prefix: str) -> str | None:
     axes.grid(color=INK, alpha=0.15, linewidth=0.5)
     ends = f"{ratios[0]:.2f} at {sizes[0]} pixels, {ratios[-1]:.2f} at {sizes[-1]}"
     alt = f"Noise of boxes over the square root of their summed VAR: {ends}."
-    return as_svg(figure, alt, prefix)
+    caption = (
+        "Resampling and shared skies correlate neighbouring pixels: multiply the square root of the summed "
+        "VAR over a box by this to get the noise of its sum."
+    )
+    return Figure(as_svg(figure, alt, "boxes"), caption)
 
 
 #: Arrows that a picture holds at most: more cannot be told apart.
@@ -191,8 +262,11 @@ def _grow(stack: Stack, x: float, y: float) -> Growth | None:
     return Growth(x, y, radii, sums[0], error) if sums[0][-1] > 0 else None
 
 
-def draw_growth(growth: Growth, scale: float | None, prefix: str) -> str:
-    """An SVG of the part of a star's light within a radius, against the radius in arcsec (or pixels)."""
+def draw_growth(stack: Stack, scale: float | None) -> Figure | None:
+    """The growth curve of the brightest good star, None without one; ``scale``: arcsec per pixel."""
+    growth = measure_growth(stack)
+    if growth is None:
+        return None
     figure = new_figure(6.4, 2.9)
     axes = new_axes(figure)
     radii, part = growth.radii * (scale or 1.0), growth.light / growth.light[-1]
@@ -207,11 +281,19 @@ def draw_growth(growth: Growth, scale: float | None, prefix: str) -> str:
     alt = (
         f"Growth curve of a star: half of its light lies within {half:.3g} {'arcsec' if scale else 'pixels'}."
     )
-    return as_svg(figure, alt, prefix)
+    within = f"{half:.3f} arcsec" if scale else f"{half:.1f} pixels"
+    caption = (
+        f"Light within a radius of the brightest good star, at x {growth.x:.0f}, y {growth.y:.0f}: "
+        f"{growth.light[-1]:.4g} electrons an exposure in all, half of them within {within}."
+    )
+    return Figure(as_svg(figure, alt, "growth"), caption)
 
 
-def draw_residuals(table: Table, shape: tuple[int, int], prefix: str) -> str:
-    """An SVG of RESIDUALS: arrows over the stack of ``shape`` (ny, nx), and their scatter in mas."""
+def draw_residuals(stack: Stack) -> Figure | None:
+    """What the alignment left, as arrows over the stack and in mas; None if the product does not say."""
+    table, shape = stack.tables.get("RESIDUALS"), stack.shape
+    if table is None or not len(table):
+        return None
     figure = new_figure(6.4, 3.3, top=0.3)
     figure.subplots_adjust(wspace=0.3)
     dx, dy = (table[name].astype(float) * 1000 for name in ("DX", "DY"))
@@ -233,9 +315,12 @@ def draw_residuals(table: Table, shape: tuple[int, int], prefix: str) -> str:
     cloud.axhline(0, color=INK, linewidth=0.4)
     cloud.axvline(0, color=INK, linewidth=0.4)
     cloud.set(xlim=(-edge, edge), ylim=(-edge, edge), xlabel="Δx (mas)", ylabel="Δy (mas)", aspect=1)
-    return as_svg(
-        figure, f"{len(table)} residuals of the alignment; 95 % are below {length:.2g} mas.", prefix
+    alt = f"{len(table)} residuals of the alignment; 95 % are below {length:.2g} mas."
+    caption = (
+        "How far the exposures show stars from their mean places. Arrows that point at random are noise; "
+        "neighbours that agree would be distortion that was not solved for."
     )
+    return Figure(as_svg(figure, alt, "residuals"), caption)
 
 
 def _round_number(value: float) -> float:

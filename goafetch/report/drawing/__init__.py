@@ -1,1 +1,0 @@
-"""The report's pictures and graphs, each as an inline SVG or a PNG."""
