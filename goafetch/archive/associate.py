@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
-from functools import cache, cached_property
+from datetime import date, datetime, timedelta
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from calstore.associate import (
@@ -21,15 +22,168 @@ from calstore.associate import (
     rank,
     valid_from,
 )
-from goafetch.archive import calmgr
-from goafetch.archive.calmgr import Associated, Readout
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.records import Record
+from goafetch.archive.query import (
+    Identifier,
+    Interval,
+    Query,
+    is_identifier,
+    observation_of,
+    read_dates,
+    read_identifier,
+)
+from goafetch.archive.records import Readout, Record, parse_fullheader
+from goafetch.archive.search import find
+from goafetch.errors import BadAnswer, Gone, Refused
+from goafetch.events import Noted
 from goafetch.needs import need
 from goafetch.text import some
 
 if TYPE_CHECKING:
     from reducer.instruments.base import CalibrationRule
+
+
+#: How often it is asked where its own look-up fails.
+ATTEMPTS = 3
+#: Requests at a time: few enough to be polite.
+CONNECTIONS = 4
+
+
+@dataclass(frozen=True)
+class Associated:
+    """A calibration that the archive associates with a science file: its name, data label and stored md5."""
+
+    name: str
+    label: str
+    md5: str | None
+
+
+def selection_of(records: Sequence[Record]) -> Query:
+    """The closed search that brings these science files (of one program, filter and night) as targets."""
+    first = records[0]
+    times = [r.ut_datetime for r in records if r.ut_datetime]
+    if first.program_id is None or not is_identifier(first.program_id) or not times:
+        return Query(filename=first.name, qa="AnyQA")
+    return Query(
+        identifier=read_identifier(first.program_id),
+        interval=read_dates(f"{min(times):%Y%m%d}-{max(times):%Y%m%d}"),
+        observation_class=first.observation_class,
+        observation_type=first.observation_type,
+        filter=first.filter_name,
+        instrument=first.instrument,
+        reduction=first.reduction,
+    )
+
+
+def ask(
+    client: ArchiveClient, records: Sequence[Record], kind: str
+) -> tuple[dict[str, list[Associated]], list[str]]:
+    """By science file name: what the archive associates of one of its types, nearest in time first.
+
+    Files that the archive leaves out of its answer are left out here; those for which its own look-up
+    failed, several times, are named beside.
+    """
+    words = (kind, *selection_of(records).words)
+    wanted = {record.name for record in records}
+    found: dict[str, list[Associated]] = {}
+    failed: set[str] = set()
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            client.pause("/".join(("jsoncalmgr", *words)), f"the look-up of {kind} failed there", attempt)
+        for target in client.rows("jsoncalmgr", words):
+            name = str(_value(target, "filename", str)).removesuffix(".bz2")
+            if name in wanted and name not in found:
+                listed = _associated(target, kind)
+                if listed is None:
+                    failed.add(name)
+                else:
+                    found[name] = listed
+        failed -= found.keys()
+        if not failed:
+            break
+    return found, sorted(failed)
+
+
+def find_nearest(client: ArchiveClient, records: Sequence[Record], rule: CalibrationRule) -> list[Record]:
+    """What the archive would associate by its own rule, searched for: same filter, nearest in time."""
+    times = [r.ut_datetime for r in records if r.ut_datetime]
+    if rule.sought is None or rule.days is None or not times or not records[0].filter_name:
+        return []
+    (observation_class, name, count), middle = rule.sought, sorted(times)[len(times) // 2]
+    longest = timedelta(days=rule.days)
+    query = Query(
+        interval=Interval(min(times) - longest, max(times) + longest),
+        observation_class=observation_class,
+        observation_type="OBJECT",
+        object=name,
+        filter=records[0].filter_name,
+        instrument=records[0].instrument,
+        reduction="RAW",
+    )
+    found = [record for record in find(client, query).records if record.ut_datetime]
+    return sorted(found, key=lambda r: abs((r.ut_datetime or middle) - middle))[:count]
+
+
+def find_records(client: ArchiveClient, listed: Iterable[Associated]) -> dict[str, Record]:
+    """The records of calibrations, by name: one search for each observation, the rest by file name."""
+    by_name = {item.name: item for item in listed}
+    observations = sorted({o for item in by_name.values() if (o := observation_of(item.label))})
+    queries = [Query(identifier=Identifier("observation", o), qa="AnyQA") for o in observations]
+    found = _search_all(client, queries, by_name)
+    missing = sorted(set(by_name) - set(found))
+    return found | _search_all(client, [Query(filename=name, qa="AnyQA") for name in missing], by_name)
+
+
+def find_masks(client: ArchiveClient, instrument: str) -> list[Record]:
+    """All bad-pixel masks of an instrument, searched for by type."""
+    query = Query(instrument=instrument, observation_type="BPM", qa="AnyQA")
+    return [record for record in find(client, query).records if record.qa_state != "Fail"]
+
+
+def find_readouts(client: ArchiveClient, records: Sequence[Record]) -> dict[str, Readout]:
+    """How each file was read out, by name; without those whose headers are not given out."""
+
+    def read(record: Record) -> Readout | None:
+        try:
+            return parse_fullheader(client.page("fullheader", record.name))
+        except (Gone, Refused) as error:
+            client.notify(Noted(f"{record.name}: coadds and region are not known ({error.found})"))
+            return None
+
+    with ThreadPoolExecutor(CONNECTIONS) as threads:
+        found = zip(records, threads.map(read, records), strict=True)
+        return {record.name: readout for record, readout in found if readout is not None}
+
+
+def _search_all(
+    client: ArchiveClient, queries: Sequence[Query], wanted: Mapping[str, Any]
+) -> dict[str, Record]:
+    with ThreadPoolExecutor(CONNECTIONS) as threads:
+        answers = list(threads.map(lambda query: find(client, query).records, queries))
+    return {record.name: record for answer in answers for record in answer if record.name in wanted}
+
+
+def _associated(target: object, kind: str) -> list[Associated] | None:
+    """What is associated with one science file; None where the archive's own look-up failed."""
+    found = []
+    for info in _value(target, "cal_info", list):
+        if not isinstance(info, Mapping) or info.get("type") != kind:
+            raise BadAnswer(f"the archive was asked for {kind} and answered {info!r:.200}", f"type {kind!r}")
+        if info.get("error"):
+            return None
+        for item in info.get("cals") or []:
+            md5 = item.get("md5") if isinstance(item, Mapping) else None
+            stored = str(_value(item, "name", str))
+            found.append(Associated(stored.removesuffix(".bz2"), str(item.get("label") or ""), md5))
+    return found
+
+
+def _value(item: object, key: str, kind: type) -> Any:
+    value = item.get(key) if isinstance(item, Mapping) else None
+    if not isinstance(value, kind):
+        raise BadAnswer(f"an association without {key}: {item!r:.200}", "the keys of /jsoncalmgr")
+    return value
+
 
 #: Class and type of the files for which calibrations are sought.
 SCIENCE = ("science", "OBJECT")
@@ -299,7 +453,7 @@ def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
     """
     parts = _parts(records)
     offer = _gather(client, parts)
-    find_masks = cache(lambda instrument: calmgr.find_masks(client, instrument))
+    masks_of = cache(partial(find_masks, client))
     choices = [Choice(warnings=_complaints(parts, offer))]
     lost: dict[str, list[str]] = {}
     for part in parts:
@@ -312,7 +466,7 @@ def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
         for night in [part, *_divide(stars, lambda star: (star.night,))]:
             choice = choose_mask(night, offer.candidates(PROCESSED_BPM, part))
             if not choice.taken:
-                masks = find_masks(part[0].instrument)
+                masks = masks_of(part[0].instrument)
                 offer.known.update({mask.name: mask for mask in masks})
                 choice = choose_mask(night, masks)
             if not choice.taken:
@@ -360,23 +514,23 @@ def _gather(client: ArchiveClient, parts: Sequence[list[Record]]) -> _Candidates
     failures: dict[tuple[str, str], list[str]] = {}
     for part in parts:
         for kind, rule in _rules(part[0]).items():
-            found, failed = calmgr.ask(client, part, rule.archive)
+            found, failed = ask(client, part, rule.archive)
             listed[kind] |= found
             if failed:
                 failures.setdefault((kind, rule.archive), []).extend(failed)
-                records = calmgr.find_nearest(client, part, rule)
+                records = find_nearest(client, part, rule)
                 known |= {record.name: record for record in records}
                 same = [
                     Associated(record.name, record.data_label or "", record.file_md5) for record in records
                 ]
                 listed[kind] |= dict.fromkeys(failed, same)
     items = [item for answer in listed.values() for found in answer.values() for item in found]
-    known |= calmgr.find_records(client, (item for item in items if item.name not in known))
+    known |= find_records(client, (item for item in items if item.name not in known))
     raw = {i.name for kind in (LAMP_ON, LAMP_OFF, STANDARD) for f in listed[kind].values() for i in f}
     asked = [known[name] for name in sorted(raw & set(known))] + [
         _largest(part, client.today()) for part in parts
     ]
-    return _Candidates(listed, known, calmgr.find_readouts(client, asked), failures)
+    return _Candidates(listed, known, find_readouts(client, asked), failures)
 
 
 def _complaints(parts: Sequence[list[Record]], offer: _Candidates) -> list[str]:

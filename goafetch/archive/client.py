@@ -34,10 +34,9 @@ from goafetch.archive.connection import (
     root_cause,
     untrusted_connection,
 )
-from goafetch.archive.errors import BadAnswer, Elsewhere, OtherLength, Unreachable
 from goafetch.archive.query import encode
 from goafetch.config import ARCHIVE
-from goafetch.errors import UsageError, WorkspaceError
+from goafetch.errors import BadAnswer, Elsewhere, OtherLength, Unreachable, UsageError, WorkspaceError
 from goafetch.events import Notify, Retry, Warned, silent
 from goafetch.workspace import write_atomically
 

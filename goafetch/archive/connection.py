@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import requests
 
 from goafetch import __version__, network
-from goafetch.archive.errors import Blocked, Elsewhere, Gone, Refused, Unreachable
+from goafetch.errors import Blocked, Elsewhere, Gone, Refused, Unreachable
 from goafetch.events import Notify, Wait, Warned
 
 

@@ -14,13 +14,23 @@ from typing import Literal
 
 from goafetch.archive.associate import Association
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.errors import Blocked, Damaged, Elsewhere, Gone, OtherLength, Refused, Unreachable
 from goafetch.archive.query import Query
 from goafetch.archive.records import Record
 from goafetch.archive.search import find
 from goafetch.archive.unpack import PARTIAL, Expected, check_disk, decompress, md5_of_part, partial_files
 from goafetch.engine.pool import Pool, WorkspacePool
-from goafetch.errors import ARCHIVE, DONE, FAILED
+from goafetch.errors import (
+    ARCHIVE,
+    DONE,
+    FAILED,
+    Blocked,
+    Damaged,
+    Elsewhere,
+    Gone,
+    OtherLength,
+    Refused,
+    Unreachable,
+)
 from goafetch.events import (
     Made,
     Notify,

@@ -7,14 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from goafetch.archive.associate import Association, associate
-from goafetch.archive.calmgr import Associated, find_records
+from goafetch.archive.associate import Associated, Association, associate, find_records
 from goafetch.archive.client import ArchiveClient, find_token
 from goafetch.archive.download import DEFAULTS, FetchReport, Options, Selection
 from goafetch.archive.download import fetch as download
 from goafetch.archive.lock import Lock, LockedFile, differences, renewed
-from goafetch.archive.query import Criteria, dated
-from goafetch.archive.query_syntax import read_cone
+from goafetch.archive.query import Criteria, dated, read_cone
 from goafetch.archive.records import Record
 from goafetch.archive.search import SearchResult, nothing_found
 from goafetch.archive.search import search as ask

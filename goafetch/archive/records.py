@@ -9,10 +9,18 @@ from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from calstore.associate import night_of
-from goafetch.archive import query_syntax as syntax
-from goafetch.archive.errors import BadAnswer
-from goafetch.archive.query import Query
+from calstore.associate import Rectangle, night_of
+from goafetch.archive.query import (
+    Interval,
+    Query,
+    admits,
+    matches_loosely,
+    matches_object,
+    object_word,
+    read_dates,
+)
+from goafetch.errors import BadAnswer
+from reducer.keywords import parse_section
 
 if TYPE_CHECKING:
     from astropy.table import MaskedColumn, Table
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
 LARGEST_FILE = 8 * 10**9
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][\w.+()=,-]*")
 _BAYS = re.compile(r"[NS](20\d{6})[SE]\d+")
+_CARD = re.compile(r"^([A-Z][A-Z0-9_-]*)\s*=\s*('(?:[^']|'')*'|[^/\n]*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -147,11 +156,11 @@ def mismatch(record: Record, query: Query) -> str | None:
     interval = _interval_at(record, query)
     if interval and not interval.may_include(record.ut_datetime):
         return f"its UTC time is {record.ut_datetime}, not within {interval.word}"
-    if not syntax.admits(query.qa, record.qa_state):
+    if not admits(query.qa, record.qa_state):
         return f"its QA state is {record.qa_state}, not {query.qa}"
     if query.near is None and query.object:
-        sent = syntax.object_word(query.object)
-        if not syntax.matches_loosely(sent, record.object):
+        sent = object_word(query.object)
+        if not matches_loosely(sent, record.object):
             return f"its object is {record.object}, not {query.object}"
     return _outside_box(record, query)
 
@@ -161,7 +170,7 @@ def answers(record: Record, query: Query) -> bool:
     interval = _interval_at(record, query)
     if interval and record.ut_datetime not in interval:
         return False
-    if query.object and not syntax.matches_object(query.object, record.object):
+    if query.object and not matches_object(query.object, record.object):
         return False
     if query.near is None:
         return True
@@ -192,10 +201,10 @@ def _expected(record: Record, query: Query) -> list[tuple[str, object, object]]:
     return found + [(name, True, value) for name, value in versions if value is not None]
 
 
-def _interval_at(record: Record, query: Query) -> syntax.Interval | None:
+def _interval_at(record: Record, query: Query) -> Interval | None:
     """The time asked for; a night at Gemini North is the UTC date itself."""
     if query.night and record.telescope == "Gemini-North":
-        return syntax.read_dates(query.night)
+        return read_dates(query.night)
     return query.interval
 
 
@@ -330,6 +339,37 @@ _NEEDED = _REQUIRED | {
 #: The type of each column that is known.
 _TYPES = {f.name: str(f.type).removesuffix(" | None") for f in fields(Record)}
 _READERS = {name: _md5 if name in _MD5S else _BY_TYPE[kind] for name, kind in _TYPES.items()}
+
+
+@dataclass(frozen=True)
+class Readout:
+    """How a file was read out. ``reads``: non-destructive ones (LNRS) as written; ``region``: what was read.
+
+    What is not known is left at its default: one coadd, no reads named, whole arrays.
+    """
+
+    coadds: int = 1
+    reads: str = ""
+    region: tuple[Rectangle, ...] = ()
+
+
+def parse_fullheader(page: str) -> Readout:
+    """The read-out on a /fullheader page: cards of the primary header, then of each extension (FitsStorage).
+
+    The region is as CCDSEC claims it, zero-based and half-open; nothing where any extension does not tell.
+    """
+    headers = []
+    for part in re.split(r"^--- HDU.*$", page, flags=re.MULTILINE):
+        cards = ((key, value.strip().strip("'").strip()) for key, value in _CARD.findall(part))
+        headers.append(dict(reversed(list(cards))))
+    primary, *extensions = headers
+    coadds = primary.get("COADDS", "")
+    sections = [parse_section(header.get("CCDSEC", header.get("ARRAYSEC"))) for header in extensions]
+    return Readout(
+        coadds=int(float(coadds)) if re.fullmatch(r"\d+(\.0*)?", coadds) else 1,
+        reads=primary.get("LNRS", ""),
+        region=tuple((n, *s) for n, s in enumerate(sections, 1) if s) if all(sections) else (),
+    )
 
 
 #: astroquery.gemini's columns in its order (astroquery 0.4.11, gemini/core.py).

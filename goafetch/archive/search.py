@@ -9,11 +9,19 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.errors import BadAnswer, Gone, Refused, Unreachable
-from goafetch.archive.query import Criteria, Query, build_query, dated
-from goafetch.archive.query_syntax import DAY, Interval, admits, all_time, night_interval
+from goafetch.archive.query import (
+    DAY,
+    Criteria,
+    Interval,
+    Query,
+    admits,
+    all_time,
+    build_query,
+    dated,
+    night_interval,
+)
 from goafetch.archive.records import Record, answers, mismatch, night_in, read_record, to_table
-from goafetch.errors import NothingFound
+from goafetch.errors import BadAnswer, Gone, NothingFound, Refused, Unreachable
 from goafetch.text import table_html
 
 if TYPE_CHECKING:

@@ -17,10 +17,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from goafetch.archive.errors import Damaged, NoTar, Unsafe
 from goafetch.archive.records import LARGEST_FILE
 from goafetch.engine.pool import Pool, WorkspacePool
-from goafetch.errors import DONE, FAILED, UsageError, WorkspaceError
+from goafetch.errors import DONE, FAILED, Damaged, NoTar, Unsafe, UsageError, WorkspaceError
 from goafetch.events import Decided, Made, Notify, Progressed, Refusal, StageBegun, StageEnded, Warned, silent
 from goafetch.workspace import Busy, Verified, Workspace, exclusive, fits_name, read_json, write_atomically
 from reducer.errors import BadFile

@@ -94,7 +94,7 @@ def fetch_raw_files(
 def _check_withheld(selection: Selection, withheld: Sequence[str], notify: Notify = silent) -> None:
     """Raises Withheld, having named each file, if all science is among the files that are withheld."""
     from goafetch.archive.download import withheld_reason
-    from goafetch.archive.errors import Withheld
+    from goafetch.errors import Withheld
 
     science = [r for r in selection.records if r.observation_class == "science"]
     if not science or not {record.name for record in science} <= set(withheld):
@@ -115,7 +115,7 @@ def _lost(
     client: ArchiveClient, before: Lock, selection: Selection, workspace: Workspace, notify: Notify
 ) -> list[LeftOut]:
     """What an earlier run fetched for the same question, and the archive no longer answers it with."""
-    from goafetch.archive.calmgr import Associated, find_records
+    from goafetch.archive.associate import Associated, find_records
 
     gone = [f for n, f in before.files.items() if f.role == SEARCHED and n not in selection.roles]
     known = find_records(client, (Associated(f.name, f.data_label, f.file_md5) for f in gone)) if gone else {}

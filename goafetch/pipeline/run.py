@@ -72,7 +72,7 @@ class Request:
     @property
     def is_program(self) -> bool:
         """Whether the target reads as a program ID, which wins over a folder of that name."""
-        from goafetch.archive.query_syntax import is_identifier
+        from goafetch.archive.query import is_identifier
 
         return is_identifier(self.target)
 

@@ -12,10 +12,10 @@ from quick_archive import QUICK
 from calstore.associate import LAMP_OFF, LAMP_ON, STANDARD
 from goafetch.archive.associate import associate
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.errors import BadAnswer
 from goafetch.archive.query import Criteria
 from goafetch.archive.records import Record
 from goafetch.archive.search import search
+from goafetch.errors import BadAnswer
 from goafetch.practice.server import Fault, PracticeArchive, serve
 from reducer import instruments
 from reducer.instruments.base import CalibrationRule

@@ -18,8 +18,7 @@ from goafetch.archive.associate import (
     choose_standards,
     make_sets,
 )
-from goafetch.archive.calmgr import Readout, parse_fullheader
-from goafetch.archive.records import Record, read_record
+from goafetch.archive.records import Readout, Record, parse_fullheader, read_record
 
 CENTRAL = tuple((number, 512, 1536, 512, 1536) for number in range(1, 5))
 WHOLE = tuple((number, 0, 2048, 0, 2048) for number in range(1, 5))

@@ -18,14 +18,13 @@ from goafetch.archive import download
 from goafetch.archive.associate import associate
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.download import FetchReport, Options, fetch
-from goafetch.archive.errors import Blocked, Elsewhere
 from goafetch.archive.job import fetch_criteria, fetch_locked
 from goafetch.archive.lock import Lock
 from goafetch.archive.query import Criteria
 from goafetch.archive.records import Record
 from goafetch.archive.search import search
 from goafetch.archive.unpack import partial_files
-from goafetch.errors import GoafetchError, WorkspaceError
+from goafetch.errors import Blocked, Elsewhere, GoafetchError, WorkspaceError
 from goafetch.events import Progressed, StageBegun, StageEnded
 from goafetch.practice.server import Fault, PracticeArchive, serve
 from goafetch.words import words

@@ -14,8 +14,7 @@ from goafetch.archive.client import ArchiveClient
 from goafetch.archive.download import Options
 from goafetch.archive.job import fetch_criteria, fetch_locked
 from goafetch.archive.lock import Lock, LockedFile, differences
-from goafetch.archive.query import Criteria
-from goafetch.archive.query_syntax import Cone
+from goafetch.archive.query import Cone, Criteria
 from goafetch.archive.search import search
 from goafetch.errors import NothingFound, UsageError, WorkspaceError
 from goafetch.practice.server import PracticeArchive

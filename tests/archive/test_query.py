@@ -7,9 +7,11 @@ from datetime import datetime
 
 import pytest
 
-from goafetch.archive.query import Criteria, build_query, encode
-from goafetch.archive.query_syntax import (
+from goafetch.archive.query import (
     Cone,
+    Criteria,
+    build_query,
+    encode,
     observation_of,
     read_cone,
     read_dates,

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.errors import BadAnswer
-from goafetch.archive.query import Criteria, build_query
-from goafetch.archive.query_syntax import Cone
+from goafetch.archive.query import Cone, Criteria, build_query
 from goafetch.archive.records import COLUMNS, Record, answers, mismatch, read_record
 from goafetch.archive.search import search
+from goafetch.errors import BadAnswer
 from goafetch.practice.server import PracticeArchive
 
 

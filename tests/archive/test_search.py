@@ -15,12 +15,10 @@ from quick_archive import QUICK
 from tiny_archive import build_tiny_archive
 
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.errors import BadAnswer, Gone
-from goafetch.archive.query import Criteria, Query, build_query
-from goafetch.archive.query_syntax import Cone, Interval, all_time, night_interval
+from goafetch.archive.query import Cone, Criteria, Interval, Query, all_time, build_query, night_interval
 from goafetch.archive.records import answers, mismatch
 from goafetch.archive.search import SHORTEST, find, nothing_found, search
-from goafetch.errors import NothingFound
+from goafetch.errors import BadAnswer, Gone, NothingFound
 from goafetch.practice.goa.dates import day_period, range_period
 from goafetch.practice.goa.words import parse
 from goafetch.practice.server import Limits, PracticeArchive, serve

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from quick_archive import Threads, wrong_files
 
-from goafetch.archive.errors import Damaged, Unsafe
 from goafetch.archive.unpack import Expected, decompress, unpack
-from goafetch.errors import UsageError
+from goafetch.errors import Damaged, Unsafe, UsageError
 from goafetch.practice.server import PracticeArchive
 
 FITS = b"SIMPLE  =                    T".ljust(2880)

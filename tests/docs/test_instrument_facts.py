@@ -27,9 +27,9 @@ EXCEPTIONS = {
     ("calstore/store.py", "GSAOI"): "whose the records of schema 2 are",
     ("calstore/store.py", "2048"): "what a record of schema 2 without a region held",
     ("calstore/store.py", "(1, 2, 3, 4)"): "what a record of schema 2 without a region held",
-    ("goafetch/archive/query_syntax.py", "GSAOI"): "the archive's word for it",
+    ("goafetch/archive/query.py", "GSAOI"): "the archive's word for it",
     ("goafetch/config.py", "GSAOI"): "what is sought unless another is asked for",
-    ("goafetch/archive/calmgr.py", "LNRS"): "read of the archive's text of a header",
+    ("goafetch/archive/records.py", "LNRS"): "read of the archive's text of a header",
     ("goafetch/archive/connection.py", "4096"): "bytes",
     ("goafetch/cli/commands.py", "GSAOI"): "what the program calls itself",
 }

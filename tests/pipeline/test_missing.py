@@ -12,10 +12,9 @@ from tiny_program import LAMPS_OFF, LAMPS_ON, ON_SKY, name_of, write_program
 
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.download import Options
-from goafetch.archive.errors import Withheld
 from goafetch.archive.query import Criteria
 from goafetch.config import Settings
-from goafetch.errors import UsageError
+from goafetch.errors import UsageError, Withheld
 from goafetch.events import Event, Refusal
 from goafetch.pipeline.raw_files import RawFiles, fetch_raw_files
 from goafetch.pipeline.run import run

@@ -18,10 +18,9 @@ from tiny_program import LAMPS_OFF, LAMPS_ON, name_of
 from goafetch.api.reduce import Task, reduce_files
 from goafetch.archive import unpack
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.errors import BadAnswer, Damaged, Elsewhere
 from goafetch.archive.records import read_record
 from goafetch.config import load_settings
-from goafetch.errors import UsageError
+from goafetch.errors import BadAnswer, Damaged, Elsewhere, UsageError
 from goafetch.events import Warned
 from goafetch.plan.sort import sort_frames
 from goafetch.report.model import Exclusion, RunSummary, write_summary
