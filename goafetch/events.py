@@ -1,11 +1,15 @@
-"""What happens while the program works, as facts; whoever shows them makes the words (``goafetch.words``)."""
+"""What happens while the program works: facts, the words for them, and the log and record of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, TextIO
 
 
 @dataclass(frozen=True)
@@ -232,3 +236,116 @@ def as_document(event: Event) -> dict[str, Any]:
 def from_document(document: Mapping[str, Any]) -> Event:
     """The event that was stored as a document."""
     return event_of(document["event"], {key: value for key, value in document.items() if key != "event"})
+
+
+def about(event: Event) -> str:
+    """The program and the group that an event is about, as what is said of it begins; '' for none."""
+    return ": ".join(filter(None, (event.program, event.group)))
+
+
+def what(event: Event) -> str:
+    """An event in words, without the reason."""
+    say = _WORDS.get(type(event))
+    return say(event) if say else event.kind
+
+
+def why(event: Event) -> str:
+    """The reason of an event in words; '' where it has none."""
+    reason: str = getattr(event, "reason", "")
+    return f"{_of_frames(event.frames)}: {reason}" if isinstance(event, SkyChoice) else reason
+
+
+def words(event: Event) -> str:
+    """An event in words, with the reason where there is one."""
+    return ": ".join(filter(None, (what(event), why(event))))
+
+
+def as_row(group: Mapping[str, Any]) -> str:
+    """A group of the plan: what its frames become."""
+    becomes = f" become {group['becomes']}" if group["becomes"] else ""
+    return f"plan: {group['group']}: {group['frames']} frames{becomes}"
+
+
+def _of_frames(frames: tuple[str, ...]) -> str:
+    names = [name.removesuffix(".fits") for name in (frames[0], frames[-1])]
+    return names[0] if len(frames) == 1 else " to ".join(names)
+
+
+_WORDS: Mapping[type[Event], Callable[[Any], str]] = {
+    Planned: lambda e: "plan: " + "; ".join(f"{row['group']}, {row['frames']} frames" for row in e.groups),
+    StageBegun: lambda e: f"begin {e.name}",
+    StepBegun: lambda e: f"begin {e.name}",
+    StageEnded: lambda e: f"done {e.name}",
+    Decided: lambda e: e.what,
+    Separation: lambda e: f"{e.on_target} on target, {e.off_target} off target",
+    SkyChoice: lambda e: f"offset_sky={e.offset_sky}",
+    CalibrationChoice: lambda e: f"{e.role} {e.name}",
+    Made: lambda e: f"made {e.path}",
+    Reused: lambda e: f"reused {e.path}",
+    Refusal: lambda e: "left out " + ": ".join(dict.fromkeys(filter(None, (e.program, e.name)))),
+    Warned: lambda e: e.text,
+    Noted: lambda e: e.text,
+    Retry: lambda e: f"attempt {e.attempt} of {e.path}",
+    Fault: lambda e: e.trace,
+    Other: lambda e: " ".join([e.name, *(f"{key}={value}" for key, value in e.facts.items())]),
+}
+
+
+LEVELS = {Warned: "WARNING", Refusal: "WARNING", Retry: "WARNING", Fault: "ERROR"}
+#: Events that come many times: no line of reduce.log; bytes on their way and seconds of waiting no event.
+FREQUENT, TOO_FREQUENT = (Progressed, Transfer, Wait), (Transfer, Wait)
+
+
+class _Lines:
+    """A file that lines are appended to, each written at once; made with the first."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+
+    def write(self, line: str) -> None:
+        """Append a line."""
+        if self._file is None:
+            self._file = self._path.open("a", encoding="utf-8", errors="backslashreplace")
+        self._file.write(f"{line}\n")
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+@contextmanager
+def logged(notify: Notify, path: Path, events: Path | None = None) -> Iterator[Notify]:
+    """A notify that also appends to a log file and, as JSON, to ``events``; each line is written at once.
+
+    A file is made with its first line: where nothing was done there is none. May be called from several
+    threads.
+    """
+    lock = threading.Lock()
+    with ExitStack() as stack:
+        log = stack.enter_context(_Lines(path))
+        record = stack.enter_context(_Lines(events)) if events else None
+
+        def tell(event: Event, /) -> None:
+            now = datetime.now(UTC)
+            with lock:
+                if not isinstance(event, FREQUENT):
+                    log.write(f"{now:%Y-%m-%d %H:%M:%S} {LEVELS.get(type(event), 'INFO'):7} {_line(event)}")
+                if record and not isinstance(event, TOO_FREQUENT):
+                    document = {"time": now.isoformat(timespec="milliseconds"), **as_document(event)}
+                    record.write(json.dumps(document, default=str))
+            notify(event)
+
+        yield tell
+
+
+def _line(event: Event) -> str:
+    """An event in words, on one line, after the group that it is about; a traceback as it is."""
+    if isinstance(event, Fault):
+        return words(event)
+    named = isinstance(event, StageBegun | StageEnded) or not about(event)
+    return " ".join((words(event) if named else f"[{about(event)}] {words(event)}").split())

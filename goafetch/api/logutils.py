@@ -41,7 +41,7 @@ def config(file_name: str | Path | None = None, mode: str = "standard", **_unuse
 def telling() -> Iterator[Notify]:
     """A notify that writes to the log file and shows on the terminal what the mode lets through."""
     from goafetch.console import Terminal
-    from goafetch.pipeline.log import logged
+    from goafetch.events import logged
 
     if _log.mode == "null":
         with logged(silent, _log.file) as tell:

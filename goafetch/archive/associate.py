@@ -124,14 +124,16 @@ def find_nearest(client: ArchiveClient, records: Sequence[Record], rule: Calibra
     return sorted(found, key=lambda r: abs((r.ut_datetime or middle) - middle))[:count]
 
 
-def find_records(client: ArchiveClient, listed: Iterable[Associated]) -> dict[str, Record]:
-    """The records of calibrations, by name: one search for each observation, the rest by file name."""
-    by_name = {item.name: item for item in listed}
-    observations = sorted({o for item in by_name.values() if (o := observation_of(item.label))})
+def find_records(client: ArchiveClient, labels: Mapping[str, str]) -> dict[str, Record]:
+    """The records of files, by name: one search for each observation of their data labels, the rest by name.
+
+    ``labels``: the data label of each file, by the file's name.
+    """
+    observations = sorted({o for label in labels.values() if (o := observation_of(label))})
     queries = [Query(identifier=Identifier("observation", o), qa="AnyQA") for o in observations]
-    found = _search_all(client, queries, by_name)
-    missing = sorted(set(by_name) - set(found))
-    return found | _search_all(client, [Query(filename=name, qa="AnyQA") for name in missing], by_name)
+    found = _search_all(client, queries, labels)
+    missing = sorted(set(labels) - set(found))
+    return found | _search_all(client, [Query(filename=name, qa="AnyQA") for name in missing], labels)
 
 
 def find_masks(client: ArchiveClient, instrument: str) -> list[Record]:
@@ -525,7 +527,7 @@ def _gather(client: ArchiveClient, parts: Sequence[list[Record]]) -> _Candidates
                 ]
                 listed[kind] |= dict.fromkeys(failed, same)
     items = [item for answer in listed.values() for found in answer.values() for item in found]
-    known |= find_records(client, (item for item in items if item.name not in known))
+    known |= find_records(client, {item.name: item.label for item in items if item.name not in known})
     raw = {i.name for kind in (LAMP_ON, LAMP_OFF, STANDARD) for f in listed[kind].values() for i in f}
     asked = [known[name] for name in sorted(raw & set(known))] + [
         _largest(part, client.today()) for part in parts

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from goafetch.archive.associate import Associated, Association, associate, find_records
+from goafetch.archive.associate import Association, associate, find_records
 from goafetch.archive.client import ArchiveClient, find_token
 from goafetch.archive.download import DEFAULTS, FetchReport, Options, Selection
 from goafetch.archive.download import fetch as download
@@ -154,8 +154,8 @@ def fetch_criteria(
 def _fallen_out(client: ArchiveClient, lock: Lock, records: list[Record]) -> list[Record]:
     """What the archive has now of the lock's files that the same search no longer finds: failed ones, say."""
     found = {record.name for record in records}
-    gone = (file for name, file in lock.files.items() if name not in found)
-    return list(find_records(client, (Associated(f.name, f.data_label, f.file_md5) for f in gone)).values())
+    gone = {name: file.data_label for name, file in lock.files.items() if name not in found}
+    return list(find_records(client, gone).values())
 
 
 def fetch_locked(
@@ -169,7 +169,7 @@ def fetch_locked(
             "the lock of an earlier fetch",
             "fetch without --locked first",
         )
-    known = find_records(client, (Associated(f.name, f.data_label, f.file_md5) for f in lock.files.values()))
+    known = find_records(client, {name: file.data_label for name, file in lock.files.items()})
     same = [known[n] for n, f in lock.files.items() if n in known and known[n].data_md5 == f.data_md5]
     if not options.dry_run:
         workspace.make()

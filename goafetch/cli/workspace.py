@@ -24,8 +24,8 @@ def plan(
     quiet: Quiet = False,
 ) -> int:
     """Say what would be reduced with what, and why; what is left out, and why."""
+    from goafetch.events import words
     from goafetch.pipeline.run import run
-    from goafetch.words import words
 
     report = run(str(folder.absolute()), object=object, filter=filter, dry_run=True)
     if json:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from goafetch import events
 from goafetch.console.output import as_text, console_on, is_terminal, say
-from goafetch.words import about, as_row, words
+from goafetch.events import about, as_row, words
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

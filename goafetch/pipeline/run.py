@@ -13,12 +13,22 @@ from typing import TYPE_CHECKING, Any
 from calstore.associate import Calibration
 from goafetch.config import Settings, load_settings, parse_size
 from goafetch.errors import DONE, FAILED
-from goafetch.events import Decided, Event, Notify, Planned, Refusal, StageBegun, StageEnded, Warned, silent
+from goafetch.events import (
+    Decided,
+    Event,
+    Notify,
+    Planned,
+    Refusal,
+    StageBegun,
+    StageEnded,
+    Warned,
+    logged,
+    silent,
+)
 from goafetch.pipeline.cache import Cache, add_to_store, store_of, stored_calibrations
 from goafetch.pipeline.catalogues import Choices, References
 from goafetch.pipeline.execute import execute, foresee, noted
-from goafetch.pipeline.folder import check_folder, is_workspace, take_folder
-from goafetch.pipeline.log import logged
+from goafetch.pipeline.raw_files import check_folder, is_workspace, take_folder
 from goafetch.pipeline.resources import InThisProcess, check_cluster, note_compiled, open_pool, share_of
 from goafetch.pipeline.stages import MADE, TASK_MEMORY, USUAL, Outcome, StageRecipe, Tools
 from goafetch.pipeline.summary import RunReport, summarise

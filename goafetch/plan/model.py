@@ -8,9 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from goafetch.events import CalibrationChoice, Decided
+from goafetch.events import CalibrationChoice, Decided, words
 from goafetch.text import table_html
-from goafetch.words import words
 from reducer.headers.descriptors import Region
 from reducer.products import exposure_name
 

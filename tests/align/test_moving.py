@@ -15,11 +15,10 @@ from told import Told
 from visits import START, build, crowd, moving, skies, visit
 
 from goafetch.api.disco import disco
-from goafetch.events import Decided, Warned
+from goafetch.events import Decided, Warned, words
 from goafetch.pipeline.run import run
 from goafetch.pipeline.summary import RunReport
 from goafetch.practice.pointings import with_target
-from goafetch.words import words
 from reducer.errors import CannotAlign
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.headers.targets import are_tracked, target_motion, tracking_rate

@@ -22,9 +22,8 @@ from goafetch.archive import query as query_words
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.connection import USER_AGENT, RetryPolicy, retry_after
 from goafetch.errors import BadAnswer, Blocked, Elsewhere, Gone, OtherLength, Refused, Unreachable, UsageError
-from goafetch.events import Retry, Wait, Warned
+from goafetch.events import Retry, Wait, Warned, words
 from goafetch.practice.server import User, serve
-from goafetch.words import words
 
 TOKEN = "dG9rZW4tdG9rZW4="
 

@@ -25,9 +25,8 @@ from goafetch.archive.records import Record
 from goafetch.archive.search import search
 from goafetch.archive.unpack import partial_files
 from goafetch.errors import Blocked, Elsewhere, GoafetchError, WorkspaceError
-from goafetch.events import Progressed, StageBegun, StageEnded
+from goafetch.events import Progressed, StageBegun, StageEnded, words
 from goafetch.practice.server import Fault, PracticeArchive, serve
-from goafetch.words import words
 from goafetch.workspace import Workspace
 
 NAMES = (

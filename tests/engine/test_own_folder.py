@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from goafetch.engine.pool import Pool
-from goafetch.words import words
+from goafetch.events import words
 
 #: A file of such a name in the working folder must never be taken for the module.
 NAMES = (

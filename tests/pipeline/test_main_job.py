@@ -13,12 +13,11 @@ import pytest
 from told import Told
 
 from goafetch.errors import ArchiveError, NothingFound
-from goafetch.events import Decided, Warned
+from goafetch.events import Decided, Warned, words
 from goafetch.pipeline.run import run
 from goafetch.pipeline.summary import RunReport
 from goafetch.practice.archive import prepare
 from goafetch.practice.server import serve
-from goafetch.words import words
 
 #: Lamp on, lamp off, the standard, four exposures on the target and six off it, and the mask.
 FEW = {f"S20170505S{n:04d}.fits" for n in (30, 31, 32, 60, 61, 62, *range(95, 99), *range(104, 110))}

@@ -20,11 +20,10 @@ from goafetch.api.reduce import Task, reduce_files
 from goafetch.archive.unpack import unpack
 from goafetch.cli import app
 from goafetch.errors import UsageError
-from goafetch.events import Refusal, Warned
-from goafetch.pipeline.folder import take_folder
+from goafetch.events import Refusal, Warned, words
+from goafetch.pipeline.raw_files import take_folder
 from goafetch.pipeline.run import run
 from goafetch.pipeline.summary import RunReport
-from goafetch.words import words
 from goafetch.workspace import Workspace
 from reducer.fitsio import read_table
 from reducer.headers.descriptors import describe

@@ -22,8 +22,8 @@ from frames_on_paper import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from goafetch.events import words
 from goafetch.plan.sort import Wanted
-from goafetch.words import words
 from reducer.headers.descriptors import Descriptors
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from frames_on_paper import SCIENCE, frame, planned, reasons, tutorial
 
+from goafetch.events import words
 from goafetch.plan.model import Plan
 from goafetch.plan.sort import Wanted
-from goafetch.words import words
 from reducer.headers.descriptors import Descriptors
 from reducer.headers.targets import is_sky, target_of
 

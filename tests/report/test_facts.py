@@ -10,7 +10,7 @@ import pytest
 from small_workspace import GROUP, story, write_workspace
 
 import goafetch
-from goafetch import words
+from goafetch import events
 from goafetch.events import TYPES, Event, Separation, SkyChoice, as_document, event_of
 from goafetch.report.export import list_steps
 from goafetch.report.model import Product, read_summary, write_summary
@@ -66,6 +66,6 @@ def test_other_words_change_no_fact_of_the_report(tmp_path: Path, monkeypatch: p
     write_summary(root, replace(told, decisions=(*told.decisions, *facts), products=(*told.products, frame)))
     before = read_summary(root), list_steps(read_summary(root), root)
     assert before[1][-1].files.files and "offset_sky=True" in before[1][0].dragons
-    monkeypatch.setattr(words, "_WORDS", dict.fromkeys(words._WORDS, lambda _: "said otherwise"))
+    monkeypatch.setattr(events, "_WORDS", dict.fromkeys(events._WORDS, lambda _: "said otherwise"))
     assert (read_summary(root), list_steps(read_summary(root), root)) == before
     assert make_report(root).read_text(encoding="utf-8").count("said otherwise") == 6

@@ -18,8 +18,8 @@ from caged import Here
 from goafetch.archive.unpack import partial_files
 from goafetch.config import load_settings
 from goafetch.errors import NothingFound, WorkspaceError
-from goafetch.pipeline.folder import take_folder
-from goafetch.words import what, words
+from goafetch.events import what, words
+from goafetch.pipeline.raw_files import take_folder
 from goafetch.workspace import (
     Busy,
     Workspace,

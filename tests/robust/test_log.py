@@ -24,9 +24,9 @@ from goafetch.events import (
     Separation,
     SkyChoice,
     Transfer,
+    logged,
     silent,
 )
-from goafetch.pipeline.log import logged
 from goafetch.pipeline.run import Request, run_job
 from goafetch.report.model import read_summary
 

@@ -13,7 +13,7 @@ from same_products import differences
 
 from goafetch.config import Settings
 from goafetch.errors import UsageError
-from goafetch.pipeline.folder import take_folder
+from goafetch.pipeline.raw_files import take_folder
 from goafetch.pipeline.run import Request, run_job
 from goafetch.workspace import Verified, Workspace, hold_workspace
 

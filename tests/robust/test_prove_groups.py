@@ -13,13 +13,13 @@ import pytest
 from astropy.io import fits
 from visits import DITHER, START, build, crowd, moving, skies, visit
 
+from goafetch.events import words
 from goafetch.pipeline.run import run
 from goafetch.pipeline.summary import RunReport
 from goafetch.practice.exposure.night import Exposure
 from goafetch.practice.exposure.scene import Field, Galaxy
 from goafetch.practice.pointings import beside, with_target
 from goafetch.practice.program import PROGRAM, SKY_PLACE, TARGET, sky_field
-from goafetch.words import words
 
 pytestmark = pytest.mark.prove
 
