@@ -60,7 +60,7 @@ def answers(store: CalStore) -> Callable[[Need], Match | NoMatch]:
 
 def loose_calibrations(folder: Path) -> list[Calibration]:
     """The calibrations among the FITS files in a folder and below it."""
-    from goafetch.api.files import describe_files
+    from goafetch.api.dataselect import describe_files
     from goafetch.plan.translate import calibration_of, kind_of
 
     known, _ = describe_files(sorted(folder.rglob("*.fits")) if folder.is_dir() else ())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from goafetch.api import logutils
-from goafetch.api.files import describe_files, expand
+from goafetch.api.dataselect import describe_files, expand
 from goafetch.api.reduce import Task, reduce_files
 from goafetch.catalog import MAGNITUDES, POSITIONS
 from goafetch.errors import UsageError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT, Match, NoMatch
 from calstore.store import CalStore
 from goafetch.api import cal_service, logutils
-from goafetch.api.files import expand
+from goafetch.api.dataselect import expand
 from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Decided, Notify, listener, silent
 from goafetch.pipeline.cache import keep_as_calibration, stored_calibrations

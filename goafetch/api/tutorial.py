@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goafetch.api.files import describe_files
+from goafetch.api.dataselect import describe_files
 from goafetch.workspace import Workspace
 from reducer.products import OFF_TARGET, ON_TARGET, exposure_name
 

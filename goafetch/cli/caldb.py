@@ -197,7 +197,7 @@ def _store(database: Path | None) -> CalStore:
 
 def _files(names: list[str], *, walk: bool) -> list[Path]:
     """Files as named, and the FITS files of folders."""
-    from goafetch.api.files import expand
+    from goafetch.api.dataselect import expand
 
     found: dict[Path, None] = {}
     for name in names:

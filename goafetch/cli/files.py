@@ -49,7 +49,7 @@ def dataselect(
     quiet: Quiet = False,
 ) -> int:
     """Print the names of the files that fit, or write them to a list for @LIST."""
-    from goafetch.api.files import describe_files, expand, write_list
+    from goafetch.api.dataselect import describe_files, expand, write_list
     from reducer.select import expr_parser, matches
 
     expression = expr_parser(expr or "True", strict)
@@ -106,7 +106,7 @@ def typewalk(
     quiet: Quiet = False,
 ) -> int:
     """Show the tags of every FITS file below a folder."""
-    from goafetch.api.files import describe_files, write_list
+    from goafetch.api.dataselect import describe_files, write_list
 
     wanted, unwanted = set(words(tags) + words(more)), set(words(xtags))
     with console.Terminal(verbose=verbose, quiet=quiet) as terminal:
@@ -177,7 +177,7 @@ def showd(
         console.show_table(listed, format=format)
         return DONE
     wanted = _known([name for text in descriptors for name in text.replace(",", " ").split()], list(MEANINGS))
-    from goafetch.api.files import describe_files, expand
+    from goafetch.api.dataselect import describe_files, expand
 
     with console.Terminal(verbose=verbose, quiet=quiet) as terminal:
         known, refused = describe_files(expand(files or _names_from_input()), terminal)
@@ -221,7 +221,7 @@ def showpars(
     json: Json = False,
 ) -> int:
     """Show the parameters of steps: defaults for a file, units, meaning."""
-    from goafetch.api.files import expand
+    from goafetch.api.dataselect import expand
     from reducer.fitsio import open_frame
     from reducer.headers.descriptors import describe
     from reducer.parameters import known_name

@@ -40,7 +40,7 @@ def reduce(
     """Run one recipe over files; products are written here and listed."""
     from calstore.store import CalStore
     from goafetch.api import cal_service, logutils
-    from goafetch.api.files import expand
+    from goafetch.api.dataselect import expand
     from goafetch.api.reduce import Task, parse_user_calibrations, reduce_files
 
     names = [name for name in files if not PARAMETER.fullmatch(name)]
@@ -87,8 +87,8 @@ def disco(
 ) -> int:
     """Align sky-subtracted exposures, correct their distortion, and stack them."""
     from goafetch.api import logutils
+    from goafetch.api.dataselect import expand
     from goafetch.api.disco import disco as stack
-    from goafetch.api.files import expand
     from goafetch.catalog import MAGNITUDES, POSITIONS
 
     given = ((catalog, POSITIONS), (phot_catalog, MAGNITUDES), (standards, ()))

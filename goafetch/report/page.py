@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from goafetch import __version__
 from goafetch.events import Event
@@ -26,9 +26,6 @@ from goafetch.workspace import write_atomically
 from reducer.errors import BadFile
 from reducer.instruments import instrument_of
 from reducer.products import STACK
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -63,54 +63,39 @@ def _judge_exposure(quality: Quality, left_out: int, warned: bool) -> Verdict:
         "" if quality.even is None else f"; {quality.even:.0%} of that was exposed for at least half as long"
     )
     sentence = f"{quality.seconds:.0f} s{count}; {quality.covered:.0%} of the picture has data{even}."
+    light, remedy = GOOD, ""
     if left_out:
-        return Verdict(
-            "Exposure",
-            f"{quality.seconds:.0f} s",
-            LOOK,
-            sentence,
-            f"{left_out} files were left out: read why below, and see whether you agree.",
-        )
+        light, remedy = LOOK, f"{left_out} files were left out: read why below, and see whether you agree."
     # Where only windows of the arrays were read, little of the picture has data and nothing is lost.
-    if quality.flat_lost or (warned and quality.covered < COVERED):
+    elif quality.flat_lost or (warned and quality.covered < COVERED):
         lost = f"The flat has no data in array {quality.flat_lost}. " if quality.flat_lost else ""
+        light = LOOK
         remedy = f"{lost}Little of the picture has data: read the warnings below for what was lost."
-        return Verdict("Exposure", f"{quality.seconds:.0f} s", LOOK, sentence, remedy)
-    return Verdict("Exposure", f"{quality.seconds:.0f} s", GOOD, sentence)
+    return Verdict("Exposure", f"{quality.seconds:.0f} s", light, sentence, remedy)
 
 
 def _judge_sharpness(quality: Quality, corrected: bool) -> Verdict:
     if quality.fwhm is None:
-        return Verdict(
-            "Sharpness",
-            "not measured",
-            UNKNOWN,
-            "The catalogue has too few good stars to measure a width.",
-            "Judge by the stars in the picture above, and by the widths of single exposures below.",
-        )
-    value = f"{quality.fwhm * 1000:.0f} mas"
+        sentence = "The catalogue has too few good stars to measure a width."
+        remedy = "Judge by the stars in the picture above, and by the widths of single exposures below."
+        return Verdict("Sharpness", "not measured", UNKNOWN, sentence, remedy)
     sentence = (
         f"Full width at half of the peak, the median of {quality.stars} stars; most lie between "
         f"{(quality.sharpest or 0) * 1000:.0f} and {(quality.widest or 0) * 1000:.0f} mas."
     )
-    if not corrected or quality.fwhm <= SHARP:
-        return Verdict("Sharpness", value, GOOD, sentence)
-    if quality.fwhm <= SEEING:
-        return Verdict(
-            "Sharpness",
-            value,
-            LOOK,
-            sentence,
-            "Wider than a good correction gives. See the widths of single exposures; "
-            "a stack of the sharpest half may serve you better.",
+    light, remedy = GOOD, ""
+    if corrected and quality.fwhm > SEEING:
+        light = BAD
+        remedy = (
+            "This is natural seeing: the loop was open, or the alignment failed. Look at single exposures."
         )
-    return Verdict(
-        "Sharpness",
-        value,
-        BAD,
-        sentence,
-        "This is natural seeing: the loop was open, or the alignment failed. Look at single exposures.",
-    )
+    elif corrected and quality.fwhm > SHARP:
+        light = LOOK
+        remedy = (
+            "Wider than a good correction gives. See the widths of single exposures; "
+            "a stack of the sharpest half may serve you better."
+        )
+    return Verdict("Sharpness", f"{quality.fwhm * 1000:.0f} mas", light, sentence, remedy)
 
 
 def _judge_depth(quality: Quality) -> Verdict:
@@ -135,30 +120,20 @@ def _judge_depth(quality: Quality) -> Verdict:
 
 
 def _judge_noise(quality: Quality) -> Verdict:
-    if quality.noise_ratio is None:
-        sentence = "Too few pixels to compare the scatter with VAR."
-        return Verdict(
-            "Noise", "not measured", UNKNOWN, sentence, "Look why so little of the picture has data."
-        )
     ratio = quality.noise_ratio
+    if ratio is None:
+        sentence = "Too few pixels to compare the scatter with VAR."
+        remedy = "Look why so little of the picture has data."
+        return Verdict("Noise", "not measured", UNKNOWN, sentence, remedy)
     sentence = f"Pixels scatter {ratio:.2f} times as much as the variance plane says (1 is perfect)."
-    if 0.85 <= ratio <= 1.15:
-        return Verdict("Noise", f"{ratio:.2f}", GOOD, sentence)
-    if 0.7 <= ratio <= 1.5:
-        return Verdict(
-            "Noise",
-            f"{ratio:.2f}",
-            LOOK,
-            sentence,
-            "A crowded field does this, as stars count as scatter; else scale your error bars by it.",
-        )
-    return Verdict(
-        "Noise",
-        f"{ratio:.2f}",
-        BAD,
-        sentence,
-        "Do not trust error bars from VAR before you know why: look at the sky's residuals below.",
-    )
+    light, remedy = GOOD, ""
+    if not 0.7 <= ratio <= 1.5:
+        light = BAD
+        remedy = "Do not trust error bars from VAR before you know why: look at the sky's residuals below."
+    elif not 0.85 <= ratio <= 1.15:
+        light = LOOK
+        remedy = "A crowded field does this, as stars count as scatter; else scale your error bars by it."
+    return Verdict("Noise", f"{ratio:.2f}", light, sentence, remedy)
 
 
 def _judge_sky(quality: Quality) -> Verdict:
@@ -175,13 +150,9 @@ def _judge_sky(quality: Quality) -> Verdict:
 
 def _judge_alignment(quality: Quality) -> Verdict:
     if quality.unaligned:
-        return Verdict(
-            "Alignment",
-            f"{quality.unaligned} by header",
-            LOOK,
-            "So many exposures share no stars with the others and were laid where their headers say.",
-            "Look at a star where they overlap: if it is double or long, stack without them.",
-        )
+        sentence = "So many exposures share no stars with the others and were laid where their headers say."
+        remedy = "Look at a star where they overlap: if it is double or long, stack without them."
+        return Verdict("Alignment", f"{quality.unaligned} by header", LOOK, sentence, remedy)
     if quality.residual is None:
         sentence = "A single exposure, or too few stars in common to tell how well they agree."
         remedy = "Look whether stars are round and single in the picture above."
@@ -190,28 +161,24 @@ def _judge_alignment(quality: Quality) -> Verdict:
     worst = quality.worst or quality.residual
     if worst > ALIGNED:
         sentence += f" Those of the worst exposure agree to {worst:.1f} mas."
-    value = f"{quality.residual:.2f} mas"
-    if quality.residual <= ALIGNED and worst <= SMEARED:
-        return Verdict("Alignment", value, GOOD, sentence)
-    if quality.residual <= SMEARED:
+    light, remedy = GOOD, ""
+    if quality.residual > SMEARED:
+        light = BAD
+        remedy = "The stack is blurred by it: look at its stars, and stack the exposures that agree."
+    elif quality.residual > ALIGNED or worst > SMEARED:
+        light = LOOK
         remedy = "Worse than the instrument allows: see the residual of each exposure below."
-        return Verdict("Alignment", value, LOOK, sentence, remedy)
-    remedy = "The stack is blurred by it: look at its stars, and stack the exposures that agree."
-    return Verdict("Alignment", value, BAD, sentence, remedy)
+    return Verdict("Alignment", f"{quality.residual:.2f} mas", light, sentence, remedy)
 
 
 def _judge_positions(quality: Quality) -> Verdict:
-    if quality.position_error is None:
-        sentence = "The catalogue has too few good stars."
-        return Verdict(
-            "Positions", "not measured", UNKNOWN, sentence, "See ERR_POS of single stars in OBJCAT."
-        )
-    return Verdict(
-        "Positions",
-        f"{quality.position_error:.2f} mas",
-        GOOD,
-        f"Typical random error of a good star's position relative to its neighbours, {quality.stars} stars.",
-    )
+    error = quality.position_error
+    if error is None:
+        sentence, remedy = "The catalogue has too few good stars.", "See ERR_POS of single stars in OBJCAT."
+        return Verdict("Positions", "not measured", UNKNOWN, sentence, remedy)
+    of = f"{quality.stars} stars"
+    sentence = f"Typical random error of a good star's position relative to its neighbours, {of}."
+    return Verdict("Positions", f"{error:.2f} mas", GOOD, sentence)
 
 
 def _judge_coordinates(quality: Quality) -> Verdict:
@@ -238,42 +205,34 @@ def _judge_coordinates(quality: Quality) -> Verdict:
 
 def _judge_zeropoint(quality: Quality) -> Verdict:
     if quality.zeropoint is None:
-        return Verdict(
-            "Zeropoint",
-            "none",
-            UNKNOWN,
-            f"No magnitude scale was derived: {quality.missing}."
-            if quality.missing
-            else "Pixels are electrons per exposure; no magnitude scale was derived.",
+        missing = f"No magnitude scale was derived: {quality.missing}."
+        plain = "Pixels are electrons per exposure; no magnitude scale was derived."
+        remedy = (
             "Give magnitudes of the standard with --standards FILE, or of stars in the field with "
-            "--phot-catalog FILE.",
+            "--phot-catalog FILE."
         )
+        return Verdict("Zeropoint", "none", UNKNOWN, missing if quality.missing else plain, remedy)
     sentence = "Vega magnitude of a star that gives one electron per second."
-    error = quality.zeropoint_error
-    value = f"{quality.zeropoint:.3f}" + (f" ± {error:.3f} mag" if error is not None else " mag")
+    error, light, remedy = quality.zeropoint_error, GOOD, ""
     if quality.strange is not None and abs(quality.strange) > POSSIBLE:
         sentence += f" It lies {quality.strange:+.2f} mag from the instrument's nominal one."
+        light = BAD
         remedy = "No clear night gives that: see which stars it is from, and whether there were clouds."
-        return Verdict("Zeropoint", value, BAD, sentence, remedy)
-    if error is None or error > CALIBRATED:
+    elif error is None or error > CALIBRATED:
+        light = LOOK
         remedy = "Less certain than a good standard gives: see the decisions below for what limits it."
-        return Verdict("Zeropoint", value, LOOK, sentence, remedy)
-    if quality.carried:
+    elif quality.carried:
         sentence += " It is the standard's; how clear the sky was afterwards is not known, nor in its error."
+        light = LOOK
         remedy = (
             "Give magnitudes of stars in the field with --phot-catalog FILE, which tell the transparency."
         )
-        return Verdict("Zeropoint", value, LOOK, sentence, remedy)
-    return Verdict("Zeropoint", value, GOOD, sentence)
+    value = f"{quality.zeropoint:.3f}" + (f" ± {error:.3f} mag" if error is not None else " mag")
+    return Verdict("Zeropoint", value, light, sentence, remedy)
 
 
 def _judge_warnings(warnings: Sequence[object]) -> Verdict:
     if not warnings:
         return Verdict("Warnings", "none", GOOD, "No step had anything to warn about.")
-    return Verdict(
-        "Warnings",
-        str(len(warnings)),
-        LOOK,
-        "Steps warned while they worked.",
-        "Read them below: each says what was found and what was done instead.",
-    )
+    remedy = "Read them below: each says what was found and what was done instead."
+    return Verdict("Warnings", str(len(warnings)), LOOK, "Steps warned while they worked.", remedy)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from goafetch.api import Reduce, cal_service, dataselect, disco, disco_pars, logutils
-from goafetch.api.files import expand, read_list, write_list
+from goafetch.api.dataselect import expand, read_list, write_list
 from goafetch.api.reduce import on_target, parse_user_calibrations
 from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Decided, Noted, Warned
