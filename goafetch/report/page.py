@@ -19,9 +19,8 @@ from goafetch.report.figures import Figure
 from goafetch.report.html import render
 from goafetch.report.model import Product, RunSummary, read_summary
 from goafetch.report.products import Stack, column, read_stack
-from goafetch.report.quality import Quality, list_bits, list_exposures, measure, tell_made
+from goafetch.report.quality import Quality, Verdict, judge, list_bits, list_exposures, measure, tell_made
 from goafetch.report.tiles import choose_code, cut_tiles, tell_facts
-from goafetch.report.verdict import Verdict, judge
 from goafetch.workspace import write_atomically
 from reducer.errors import BadFile
 from reducer.instruments import instrument_of

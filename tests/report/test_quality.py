@@ -13,9 +13,8 @@ from small_workspace import SIZE, stack_in_memory, stack_pixels, wcs_header, wri
 
 from goafetch.report.draw import centre_and_spread
 from goafetch.report.products import average, read_stack, shrink
-from goafetch.report.quality import measure, tell_made
+from goafetch.report.quality import BAD, GOOD, LOOK, UNKNOWN, judge, measure, tell_made
 from goafetch.report.tiles import SIDE, choose_code, cut_tiles, pack, tell_facts
-from goafetch.report.verdict import BAD, GOOD, LOOK, UNKNOWN, judge
 from reducer.headers.descriptors import describe
 from reducer.photometry.zeropoint import nominal_zeropoint
 
