@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from goafetch import console
-from goafetch.cli.run import Archive, Date, Filter, Into, Json, Night, Object, Quiet, Verbose, Workers
+from goafetch.cli.run import Archive, Date, Filter, Into, Night, Object, Workers
 from goafetch.config import INSTRUMENT
 from goafetch.errors import UsageError
 from goafetch.events import Warned
@@ -62,9 +62,9 @@ def search(
     ] = False,
     format: Format = "table",
     archive: Archive = None,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Search the archive. Dates are UTC; a night is the date in file names (from 18:00 UT of the day before).
 
@@ -169,9 +169,9 @@ def fetch(
     workers: Workers = None,
     format: Format = "table",
     archive: Archive = None,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Fetch what a search finds and the calibrations associated with it; verify, unpack into DIR/playdata.
 
@@ -284,9 +284,9 @@ def unpack(
     into: Annotated[Path, typer.Option(metavar="DIR", help="Workspace.")] = Path(),
     workers: Workers = None,
     format: Format = "table",
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Unpack tars and loose files that were fetched with a browser, into DIR/playdata; safe to repeat.
 
@@ -314,7 +314,7 @@ def unpack(
 
 
 @console.handled
-def login(archive: Archive = None, json: Json = False, verbose: Verbose = False, quiet: Quiet = False) -> int:
+def login(archive: Archive = None, json: bool = False) -> int:
     """Store the archive's session token: asked for, or read from standard input, never an argument.
 
     Log in at the archive with a browser (ORCID will do), copy the token shown on its login page.
@@ -337,9 +337,7 @@ def login(archive: Archive = None, json: Json = False, verbose: Verbose = False,
 
 
 @console.handled
-def logout(
-    archive: Archive = None, json: Json = False, verbose: Verbose = False, quiet: Quiet = False
-) -> int:
+def logout(archive: Archive = None, json: bool = False) -> int:
     """Remove the stored token from this machine (the session itself ends at the archive's /logout)."""
     from goafetch.archive.client import forget_token
     from goafetch.config import load_settings
@@ -351,9 +349,7 @@ def logout(
 
 
 @console.handled
-def whoami(
-    archive: Archive = None, json: Json = False, verbose: Verbose = False, quiet: Quiet = False
-) -> int:
+def whoami(archive: Archive = None, json: bool = False, verbose: bool = False, quiet: bool = False) -> int:
     """Tell as whom the archive knows you; exit code 1 if a token is there but not accepted."""
     from goafetch.archive.job import connect
     from goafetch.config import load_settings

@@ -11,7 +11,6 @@ import typer
 from goafetch import console
 from goafetch.cli.files import FITS
 from goafetch.cli.files import walk as look_into
-from goafetch.cli.run import Json, Quiet, Verbose
 from goafetch.errors import DONE, FAILED, NOTHING, GoafetchError, UsageError
 
 if TYPE_CHECKING:
@@ -35,9 +34,8 @@ def init(
     wipe: Annotated[bool, typer.Option("-w", "--wipe", help="Empty a store that exists.")] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
     database: Database = None,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Make the store; -w empties one that exists (on a terminal it asks first)."""
     store = _store(database)
@@ -62,9 +60,8 @@ def add(
     files: Annotated[list[str], typer.Argument(metavar="FILES|@LIST|DIR", help="Files or folders.")],
     walk: Annotated[bool, typer.Option("-k", "--walk", help="Look into folders of folders.")] = False,
     database: Database = None,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Add calibrations; says what was added, and why each other file was not."""
     from goafetch.plan.translate import calibration_of
@@ -94,9 +91,7 @@ def add(
 
 @app.command("list")
 @console.handled
-def list_files(
-    database: Database = None, json: Json = False, verbose: Verbose = False, quiet: Quiet = False
-) -> int:
+def list_files(database: Database = None, json: bool = False, quiet: bool = False) -> int:
     """List what the store holds."""
     store = _store(database)
     held = store.all()
@@ -114,9 +109,8 @@ def list_files(
 def remove(
     files: Annotated[list[str], typer.Argument(metavar="NAMES", help="File names or paths.")],
     database: Database = None,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Take files out of the store; the files themselves stay."""
     from calstore.errors import NotInStore
@@ -146,9 +140,7 @@ def match(
         list[str] | None, typer.Option(help="processed_flat, processed_bpm, ... (default: these two).")
     ] = None,
     database: Database = None,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
 ) -> int:
     """Say which calibrations fit a frame, and why each other one does not."""
     from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT, Match
@@ -169,9 +161,7 @@ def match(
 
 @app.command("config")
 @console.handled
-def config(
-    database: Database = None, json: Json = False, verbose: Verbose = False, quiet: Quiet = False
-) -> int:
+def config(database: Database = None, json: bool = False, quiet: bool = False) -> int:
     """Say where the store is and what is in it."""
     store = _store(database)
     facts = {

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from goafetch import __version__, console
-from goafetch.cli.run import Json, Quiet, Verbose
 from goafetch.errors import DONE, FAILED, NOTHING, UsageError
 from goafetch.text import read_names
 
@@ -44,9 +43,9 @@ def dataselect(
         bool, typer.Option("--strict", help="Exact exposure times, full filter names.")
     ] = False,
     output: Output = None,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Print the names of the files that fit, or write them to a list for @LIST."""
     from goafetch.api.dataselect import describe_files, expand, write_list
@@ -101,9 +100,9 @@ def typewalk(
         str, typer.Option("-f", "--filemask", metavar="REGEX", help="Which file names.")
     ] = FITS,
     norecurse: Annotated[bool, typer.Option("-n", "--norecurse", help="Not in folders below.")] = False,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Show the tags of every FITS file below a folder."""
     from goafetch.api.dataselect import describe_files, write_list
@@ -164,9 +163,9 @@ def showd(
         typer.Option("-d", "--descriptors", metavar="A,B", help="Descriptors; without, they are listed."),
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values, with a heading.")] = False,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Show descriptors of files; without -d, list all descriptors with their meaning and unit."""
     from reducer.headers.descriptors import MEANINGS
@@ -218,7 +217,7 @@ def showpars(
         str | None, typer.Argument(metavar="[STEP]", help="One step; without, those that the file passes.")
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values, with a heading.")] = False,
-    json: Json = False,
+    json: bool = False,
 ) -> int:
     """Show the parameters of steps: defaults for a file, units, meaning."""
     from goafetch.api.dataselect import expand

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from goafetch import console
-from goafetch.cli.run import Archive, Json, Quiet, Verbose, Workers, show
+from goafetch.cli.run import Archive, Workers, show
 from goafetch.errors import DONE, FAILED, UsageError
 from goafetch.events import Decided
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def demo(
     into: Annotated[Path, typer.Option(metavar="DIR", help="Workspace.")] = Path("goafetch-demo"),
     workers: Workers = None,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Run the whole main job without the internet: simulated exposures, a practice archive, one command."""
     from goafetch.api.tutorial import DATES, PROGRAM
@@ -60,9 +60,9 @@ def tutorial(
     ] = False,
     into: Annotated[Path, typer.Option(metavar="DIR", help="Workspace.")] = Path("goafetch-tutorial"),
     workers: Workers = None,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Reproduce the published GSAOI tutorial and compare each published fact with what came out."""
     from goafetch.api.tutorial import DATES, PROGRAM, check
@@ -130,9 +130,9 @@ def practice(
     folder: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where simulated files are kept (default: your cache).")
     ] = None,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Serve the practice archive: simulated GSAOI programs behind the Gemini archive's HTTP interface."""
     from goafetch.practice.archive import prepare

@@ -10,7 +10,7 @@ import typer
 
 from goafetch import console
 from goafetch.cli.files import Files
-from goafetch.cli.run import Json, Parameters, Quiet, Verbose, Workers
+from goafetch.cli.run import Parameters, Workers
 from goafetch.events import Event, Notify, Refusal, silent
 from goafetch.text import parse_parameters
 
@@ -33,9 +33,9 @@ def reduce(
         typer.Option("--user_cal", "--user-cal", metavar="KIND:FILE", help="As processed_flat:FILE."),
     ] = None,
     workers: Workers = None,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Run one recipe over files; products are written here and listed."""
     from calstore.store import CalStore
@@ -81,9 +81,9 @@ def disco(
     ] = None,
     pixel_scale: Annotated[float | None, typer.Option(help="Arcsec per pixel of the stack.")] = None,
     parameters: Parameters = None,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Align sky-subtracted exposures, correct their distortion, and stack them."""
     from goafetch.api import logutils

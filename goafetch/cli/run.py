@@ -45,9 +45,6 @@ PhotCatalog = Annotated[
     str, typer.Option(metavar="auto|2mass|none|FILE", help="Magnitudes of stars in the field.")
 ]
 Standards = Annotated[str | None, typer.Option(metavar="FILE", help="Magnitudes of standard stars.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Every file that is made or reused.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only what went wrong.")]
 
 
 @console.handled
@@ -77,9 +74,9 @@ def run(
     catalog: Catalog = "auto",
     phot_catalog: PhotCatalog = "auto",
     standards: Standards = None,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Search, fetch, reduce and stack: from a program ID (or a folder of raw files) to the image.
 

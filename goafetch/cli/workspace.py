@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from goafetch import console
-from goafetch.cli.run import Filter, Json, Object, Quiet, Verbose
+from goafetch.cli.run import Filter, Object
 from goafetch.events import StageBegun, StageEnded
 
 Made = Annotated[Path, typer.Argument(metavar="DIR", help="A workspace that `goafetch run` made.")]
@@ -19,9 +19,8 @@ def plan(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A workspace, or a folder of raw files.")],
     object: Object = None,
     filter: Filter = None,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Say what would be reduced with what, and why; what is left out, and why."""
     from goafetch.events import words
@@ -44,9 +43,7 @@ def plan(
 @console.handled
 def explain(
     product: Annotated[Path, typer.Argument(help="A product, such as S20170505S0095_image.fits.")],
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
 ) -> None:
     """Say where a product came from: inputs with md5, steps, parameters, calibrations, versions."""
     from goafetch.report.products import read_provenance
@@ -62,9 +59,9 @@ def explain(
 @console.handled
 def report(
     workspace: Made,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Make the report of a workspace again, from its products and what the run wrote down.
 
@@ -88,9 +85,7 @@ def export(
     into: Annotated[
         Path | None, typer.Option(metavar="DIR2", help="Where to write (default: DIR/export).")
     ] = None,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    json: bool = False,
 ) -> None:
     """Hand a workspace on: file lists, calibrations and commands for DRAGONS and goafetch, catalogues.
 

@@ -260,32 +260,40 @@ def fail(failure: Failure, *, json: bool = False) -> None:
 def handled(command: Callable[..., Any]) -> Callable[..., None]:
     """Make a command end in words and an exit code, never in a traceback.
 
-    The command may return its exit code (None is 0). Whether its errors are JSON is read from its own
-    parameters: ``json`` true, or ``format`` equal to ``json``. Every command gets the option ``--debug``.
+    The command may return its exit code (None is 0). Every command has the options --json, --verbose, --quiet
+    and --debug, and is given those of them that it takes. Its errors are JSON with --json or ``format`` json.
     """
+    signature, common = inspect.signature(command, eval_str=True), _common_options()
 
     @functools.wraps(command)
     def run(*args: Any, debug: bool = False, **options: Any) -> None:
         if debug:
             os.environ[DEBUG] = "1"
         json = bool(options.get("json")) or options.get("format") == "json"
-        code = run_to_exit_code(lambda: command(*args, **options), json=json)
+        taken = {name: value for name, value in options.items() if name in signature.parameters}
+        code = run_to_exit_code(lambda: command(*args, **taken), json=json)
         if code:
             raise SystemExit(code)
 
-    signature = inspect.signature(command, eval_str=True)
-    parameters = [*signature.parameters.values(), _debug_parameter()]
-    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {**command.__annotations__, "debug": bool}
+    own = {name: parameter for name, parameter in signature.parameters.items() if name not in common}
+    parameters = own | common
+    run.__signature__ = signature.replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]
+    run.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
     return run
 
 
-def _debug_parameter() -> inspect.Parameter:
-    """The option that all commands have, as typer reads it from a signature."""
+def _common_options() -> dict[str, inspect.Parameter]:
+    """The options that all commands have, as typer reads them from a signature."""
     import typer
 
-    option = typer.Option(False, "--debug", help="Show the traceback of any error.")
-    return inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=option, annotation=bool)
+    options = {
+        "json": typer.Option(False, "--json", help="One JSON document on standard output."),
+        "verbose": typer.Option(False, "--verbose", "-v", help="Every file that is made or reused."),
+        "quiet": typer.Option(False, "--quiet", "-q", help="Only what went wrong."),
+        "debug": typer.Option(False, "--debug", help="Show the traceback of any error."),
+    }
+    last = inspect.Parameter.KEYWORD_ONLY
+    return {n: inspect.Parameter(n, last, default=o, annotation=bool) for n, o in options.items()}
 
 
 def run_to_exit_code(work: Callable[[], int | None], *, json: bool = False) -> int:

@@ -26,6 +26,15 @@ def test_generated_pages_are_current(page):
     assert text == generate().PAGES[page](), "run `python docs/generate.py`"
 
 
+def test_every_command_has_the_options_of_all():
+    """showpars had neither --verbose nor --quiet."""
+    commands = generate().PAGES["commands.md"]().split("\n## ")[1:]
+    common = ("--json", "--verbose", "--quiet", "--debug")
+    assert {text.split("`")[1]: [one for one in common if f"`{one}`" not in text] for text in commands} == {
+        text.split("`")[1]: [] for text in commands
+    }
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_every_parameter_of_a_page_exists(page):
     for step, name in re.findall(r"`([a-z][a-zA-Z]+):([a-zA-Z_]+)[`=]", page.read_text(encoding="utf-8")):
