@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
-from calstore.errors import REBUILD, DamagedStore
+from calstore import REBUILD, DamagedStore
 
 #: Array number and the rectangle of the full array: x1, x2, y1, y2, zero-based, half-open.
 Rectangle = tuple[int, int, int, int, int]

@@ -21,8 +21,8 @@ from tinydb.queries import QueryLike
 from tinydb.storages import Storage
 from tinydb.table import Table
 
+from calstore import REBUILD, CalstoreError, DamagedStore, NoStore, NotInStore
 from calstore.associate import Calibration, Match, Need, NoMatch, best
-from calstore.errors import REBUILD, CalstoreError, DamagedStore, NoStore, NotInStore
 
 TABLE = "calibrations"
 SCHEMA = 3

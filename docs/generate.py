@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "reference"
-ERRORS = ("goafetch.errors", "reducer.errors", "calstore.errors")
+ERRORS = ("goafetch.errors", "reducer.errors", "calstore")
 CODES = {
     "0": "all that was asked is done",
     "1": "something was refused or failed; the rest is done and listed",

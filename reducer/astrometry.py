@@ -430,11 +430,6 @@ def _powers(values: F64) -> F64:
     return powers
 
 
-def common_tangent(geometries: Sequence[Geometry]) -> Position:
-    """The middle of the exposures' pointings, degrees."""
-    return mean_position([geometry.pointing for geometry in geometries])
-
-
 # --- the pixels of a stack -------------------------------------------------------------------------
 
 
@@ -465,10 +460,6 @@ class Grid:
         c, s = np.cos(np.radians(self.angle)), np.sin(np.radians(self.angle))
         dx, dy = -c * np.asarray(u) + s * np.asarray(v), s * np.asarray(u) + c * np.asarray(v)
         return dx / self.scale + self.reference[0], dy / self.scale + self.reference[1]
-
-    def sky_to_pixel(self, ra: F64, dec: F64) -> tuple[F64, F64]:
-        """0-based pixels at positions in degrees."""
-        return self.to_pixel(*sky_to_plane(ra, dec, self.tangent))
 
     def pixel_to_sky(self, column: F64, row: F64) -> tuple[F64, F64]:
         """Right ascension and declination in degrees at 0-based pixels."""

@@ -45,7 +45,6 @@ def plan_product(
     *,
     stamps: Sequence[str] = (),
     keywords: Mapping[str, Any] | None = None,
-    folder: Path | None = None,
 ) -> Target:
     """Name a product after its first input and write down what it is made from.
 
@@ -53,7 +52,7 @@ def plan_product(
     product for its primary header.
     """
     stamp_of_now = now()
-    path = (folder or context.folder) / product_name(frame.path, suffix)
+    path = context.folder / product_name(frame.path, suffix)
     header = frame.header.copy()
     for stamp in ("GEM-TLM", "PREPARE", *stamps):
         header[stamp] = stamp_of_now

@@ -302,6 +302,7 @@ def sum_apertures(image, variance, bad, x, y, radii, ring):  # type: ignore[no-u
 
 # --- sources ---------------------------------------------------------------------------------------
 
+Bool = NDArray[np.bool_]
 U8 = NDArray[np.uint8]
 
 #: Radii of the apertures in pixels; fluxes stand in ``flux`` in this order.
@@ -351,6 +352,23 @@ THRESHOLD = 5.0
 _GAUSSIAN = 2.0 * np.sqrt(2.0 * np.log(2.0))
 #: The detection filter along each axis: a Gaussian of 4 pixels FWHM.
 _PROFILE = np.exp(-0.5 * np.arange(-SIDE, SIDE + 1) ** 2 / (4.0 / _GAUSSIAN) ** 2).astype(np.float32)
+
+
+def places_of(sources: Table) -> F64:
+    """Their 0-based pixels, (n, 2): column and row."""
+    return np.stack([sources["x"], sources["y"]], axis=1)
+
+
+def well_measured(sources: Table, signal: float = 0.0, aperture: int = 0, flags: int = NO_POSITION) -> Bool:
+    """Which sources have none of some flags, and in an aperture (of RADII) light above ``signal`` errors."""
+    strong = sources["flux"][:, aperture] > signal * sources["flux_error"][:, aperture]
+    return np.asarray(((sources["flags"] & flags) == 0) & strong, bool)
+
+
+def light_about(places: F64, others: F64, light: F64, radius: float) -> F64:
+    """The light of all sources at ``others`` (m, 2) within a radius of each of some places (n, 2)."""
+    near = cKDTree(others).query_ball_point(places, radius) if len(places) else []
+    return np.array([light[index].sum() for index in near])
 
 
 def detect_sources(data: F32, variance: F32, mask: U16, widths: Widths) -> Table:
@@ -444,7 +462,7 @@ def _measure(image: F32, noise: F32, mask: U16, bad: U8, found: Table, whole: F3
 
 def drop_repeated(sources: Table) -> Table:
     """The sources, brightest first, less those that settled where a brighter one did: parts of one star."""
-    pairs = cKDTree(np.stack([sources["x"], sources["y"]], axis=1)).query_pairs(SAME, output_type="ndarray")
+    pairs = cKDTree(places_of(sources)).query_pairs(SAME, output_type="ndarray")
     kept: Table = np.delete(sources, pairs[:, 1])
     return kept
 

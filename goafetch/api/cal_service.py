@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from calstore import NotInStore
 from calstore.associate import Calibration, Match, Need, NoMatch, best
-from calstore.errors import NotInStore
 from calstore.store import CalStore
 from goafetch.config import Settings, load_settings
 from goafetch.workspace import Workspace

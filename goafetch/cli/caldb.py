@@ -113,7 +113,7 @@ def remove(
     quiet: bool = False,
 ) -> int:
     """Take files out of the store; the files themselves stay."""
-    from calstore.errors import NotInStore
+    from calstore import NotInStore
     from goafetch.api import cal_service
 
     store = _store(database)

@@ -24,7 +24,7 @@ from reducer.align.solve import DEGREE, FIXED, displacements, prior_sizes
 from reducer.align.together import Limits
 from reducer.astrometry import Field, Position, degrees, sky_to_plane, term_count
 from reducer.frame import Context, FrameRef
-from reducer.sources import NO_POSITION
+from reducer.sources import well_measured
 from reducer.types import F64
 
 #: Fewest reference stars from which rotation, scale and further terms are taken; three for a coefficient.
@@ -228,7 +228,7 @@ def merge(frames: Sequence[FrameRef]) -> StarList:
     for frame in frames:
         geometry = frame.placed
         for chip, table in enumerate(frame.sources):
-            sources = table[((table["flags"] & NO_POSITION) == 0) & (table["flux"][:, 0] > 0)]
+            sources = table[well_measured(table)]
             u, v = geometry.evaluate(sources["x"], sources["y"], chip)
             parts.append(np.stack([u, v, -2.5 * np.log10(sources["flux"][:, 0])], axis=1))
     every = np.concatenate(parts) if parts else np.zeros((0, 3))

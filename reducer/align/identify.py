@@ -69,12 +69,10 @@ class Offset:
     reason: str
 
 
-def find_offset(
-    reference: StarList, stars: StarList, radius: float = SEARCH_RADIUS, voters: Sequence[int] = VOTERS
-) -> Offset | None:
+def find_offset(reference: StarList, stars: StarList, radius: float = SEARCH_RADIUS) -> Offset | None:
     """The offset of ``stars`` from ``reference`` within ``radius`` arcsec, or None if nothing clearly speaks
-    for one. ``voters``: how many of the brightest of each list are compared."""
-    return next(offsets(reference, stars, radius, voters), None)
+    for one."""
+    return next(offsets(reference, stars, radius), None)
 
 
 def offsets(
@@ -84,8 +82,8 @@ def offsets(
     voters: Sequence[int] = VOTERS,
     apart: float = MAGNITUDE_TOLERANCE,
 ) -> Iterator[Offset]:
-    """All offsets that something speaks for, the likeliest first (see ``find_offset``); magnitudes of a star
-    may lie ``apart``."""
+    """All offsets that something speaks for, the likeliest first (see ``find_offset``). ``voters``: how many
+    of the brightest of each list are compared; magnitudes of a star may lie ``apart``."""
     if not len(stars.u) or not len(reference.u):
         return
     nearby = reference.near(stars, radius)

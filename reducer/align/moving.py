@@ -12,7 +12,7 @@ from reducer.errors import CannotAlign
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.headers.targets import Motion, are_tracked, target_motion
-from reducer.sources import NO_POSITION
+from reducer.sources import NO_POSITION, well_measured
 from reducer.types import F64
 
 #: Signal to noise of a source that may be the target, arcsec within which it lies about its path, by how many
@@ -157,8 +157,7 @@ def _sources(frame: FrameRef) -> tuple[F64, F64]:
     """Places (n, 2) of a frame's strong sources on the common plane, and their magnitudes."""
     places, magnitudes = [np.zeros((0, 2))], [np.zeros(0)]
     for chip, table in enumerate(frame.sources):
-        strong = table["flux"][:, 1] > LEAST_SIGNAL * table["flux_error"][:, 1]
-        kept = table[strong & ((table["flags"] & NO_POSITION) == 0)]
+        kept = table[well_measured(table, LEAST_SIGNAL, aperture=1)]
         places.append(np.stack(frame.placed.evaluate(kept["x"], kept["y"], chip), axis=1))
         magnitudes.append(-2.5 * np.log10(kept["flux"][:, 1] / frame.exposure_time))
     return np.concatenate(places), np.concatenate(magnitudes)

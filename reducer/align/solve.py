@@ -14,6 +14,8 @@ from reducer.types import F64
 
 #: Degree of each exposure's own smooth distortion.
 DEGREE = 4
+#: How often weights are found anew, half of them with the places that the first half leaves.
+ROUNDS = 8
 #: A held-fast term.
 FIXED = 1e-9
 #: Least error of a centre, arcsec, and the residual in errors at which a star counts half.
@@ -111,22 +113,22 @@ def mixing(arrays: int) -> F64:
     return mixed
 
 
-def solve_together(observations: Observations, star: Index, priors: F64, rounds: int = 8) -> Solution:
+def solve_together(observations: Observations, star: Index, priors: F64) -> Solution:
     """Solve for all stars and exposures; ``star`` (n,) says which star each observation is of, in the order
     of their exposures.
 
     ``priors`` (exposures, parameters): see ``prior_sizes``. Minimises the weighted squares of (nominal
     position + displacement - star) plus those of (parameter / prior); weights fall off with the residual
-    (Cauchy), so that wrong matches and blends do not pull, and are found anew in each of the ``rounds``.
+    (Cauchy), so that wrong matches and blends do not pull, and are found anew in each of the ROUNDS.
 
     Displacements are taken where the stars are, not where their noisy centres were measured: a map that
     shrinks the field would else shrink the noise with it and look the better for it.
     """
     weights = 1.0 / (observations.error**2 + LEAST_ERROR**2)
     parameters, residuals = np.zeros(priors.shape), np.zeros((len(star), 2))
-    for count in (rounds - rounds // 2, rounds // 2):
+    for _ in range(2):
         problem = _Problem.build(observations, star, _noiseless_places(observations, residuals), priors)
-        for _ in range(count):
+        for _ in range(ROUNDS // 2):
             parameters = problem.solve(weights, parameters)
             placed, stars = problem.place(parameters, weights)
             residuals = (placed - stars[:, star]).T

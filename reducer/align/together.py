@@ -22,10 +22,10 @@ from reducer.align.solve import (
     to_coefficients,
 )
 from reducer.align.wcs import nominal_geometry
-from reducer.astrometry import Field, Geometry, common_tangent
+from reducer.astrometry import Field, Geometry, mean_position
 from reducer.errors import CannotAlign
 from reducer.frame import FrameRef
-from reducer.sources import NO_POSITION
+from reducer.sources import well_measured
 from reducer.types import F64
 
 #: Models from the fullest to the simplest; the header's offsets alone come last.
@@ -73,7 +73,7 @@ def align_exposures(frames: Sequence[FrameRef], notify: Notify, limits: Limits =
     Raises CannotAlign if no exposure is left. Decisions are told to ``notify``.
     """
     nominal = [nominal_geometry(frame) for frame in frames]
-    tangent = common_tangent(nominal)
+    tangent = mean_position([geometry.pointing for geometry in nominal])
     nominal = [replace(geometry, tangent=tangent) for geometry in nominal]
     if len(frames) == 1:
         notify("info", text=f"{frames[0].path.name} is alone: placed by its header's pointing")
@@ -108,9 +108,7 @@ def _observe(frames: Sequence[FrameRef], nominal: Sequence[Geometry]) -> Observa
     rows = []
     for number, (frame, geometry) in enumerate(zip(frames, nominal, strict=True)):
         for chip, table in enumerate(frame.sources):
-            bad = (table["flags"] & NO_POSITION) != 0
-            strong = table["flux"][:, 0] > LEAST_SIGNAL * table["flux_error"][:, 0]
-            sources = table[~bad & strong][:most]
+            sources = table[well_measured(table, LEAST_SIGNAL)][:most]
             xs, ys = geometry.static(sources["x"], sources["y"], chip)
             u, v = geometry.nominal(xs, ys)
             ones = np.ones(len(sources), np.intp)

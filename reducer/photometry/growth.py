@@ -39,7 +39,7 @@ class Light:
     """A star's total light in the image's unit, and the parts of its 1-sigma error.
 
     ``photons``: noise within the aperture; ``growth``: of what lies beyond it; ``sky``: of the background
-    under it. ``radius``: the aperture's in pixels; ``enclosed``: the share of the light in it.
+    under it. ``radius``: the aperture's in pixels.
     """
 
     total: float
@@ -47,7 +47,6 @@ class Light:
     growth: float
     sky: float
     radius: float
-    enclosed: float
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def measure_light(image: F32, variance: F32, usable: F32, star: Table, others: T
     if not np.isfinite(sky):
         raise BadInput("no sky is seen around the star", f"more than {1.6 * edge:.0f} pixels about it")
     growth = np.hypot(WING_ERROR * beyond, 0.5 * (total - other))
-    return Light(total, photons, float(growth), sky, edge, (total - beyond) / total)
+    return Light(total, photons, float(growth), sky, edge)
 
 
 def scale_of(stars: Table) -> float:

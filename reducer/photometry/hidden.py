@@ -22,6 +22,9 @@ from reducer.sources import (
     centre_sources,
     drop_repeated,
     is_blurred,
+    light_about,
+    places_of,
+    well_measured,
 )
 from reducer.types import F32, F64, U16, Header, Table
 
@@ -113,22 +116,18 @@ def add_hidden(sources: Table, data: F32, variance: F32, mask: U16, widths: Widt
     return both, _needed(search, pattern, both, BLEND * fwhm)
 
 
-def _places(sources: Table) -> F64:
-    return np.stack([sources["x"], sources["y"]], axis=1)
-
-
 def _distances(places: F64, sources: Table) -> F64:
     """From each place (n, 2 or more) to the nearest source, pixels; infinite without any."""
     if not len(sources) or not len(places):
         return np.full(len(places), np.inf)
-    return np.asarray(cKDTree(_places(sources)).query(places[:, :2])[0])
+    return np.asarray(cKDTree(places_of(sources)).query(places[:, :2])[0])
 
 
 def _astray(sources: Table, peaks: F64, fwhm: float) -> NDArray[np.bool_]:
     """Sources that a neighbour has drawn from their peak, or that have settled nowhere though one is near."""
     if not len(peaks) or not len(sources):
         return np.zeros(len(sources), bool)
-    tree, places = cKDTree(peaks[:, :2]), _places(sources)
+    tree, places = cKDTree(peaks[:, :2]), places_of(sources)
     away = tree.query(places)[0] / fwhm
     reach = np.maximum(BLEND * fwhm, 0.5 * sources["fwhm"])
     several = np.array([len(index) > 1 for index in tree.query_ball_point(places, reach)])
@@ -187,12 +186,11 @@ def _level(smooth: F32, bad: NDArray[np.bool_]) -> F32:
 
 def star_pattern(search: Search, sources: Table) -> Pattern | None:
     """The medians of strong stars that stand alone, or of those that do best; None without any."""
-    strong = sources["flux"][:, 0] > STRONG * sources["flux_error"][:, 0]
-    stars = sources[((sources["flags"] & (NO_POSITION | BLENDED)) == 0) & strong]
+    stars = sources[well_measured(sources, STRONG, flags=NO_POSITION | BLENDED)]
     if not len(stars):
         return None
-    near = cKDTree(_places(sources)).query_ball_point(_places(stars), 2.0 * REACH)
-    others = np.array([sources["flux"][index, 0].sum() for index in near]) / stars["flux"][:, 0] - 1.0
+    about = light_about(places_of(stars), places_of(sources), sources["flux"][:, 0], 2.0 * REACH)
+    others = about / stars["flux"][:, 0] - 1.0
     order = np.argsort(others, kind="stable")
     alone = stars[order[: np.clip((others < ALONE).sum(), FEWEST_STARS, MOST_STARS)]]
     found = np.array([_profile_of(search.signal, float(star["x"]), float(star["y"])) for star in alone])
@@ -200,7 +198,7 @@ def star_pattern(search: Search, sources: Table) -> Pattern | None:
     if not told.any():
         return None
     alone, found, peak = alone[told], found[told], found[told, :1]
-    return Pattern(np.median(found / peak, axis=0), _places(alone), alone["flux"] / peak)
+    return Pattern(np.median(found / peak, axis=0), places_of(alone), alone["flux"] / peak)
 
 
 def _profile_of(signal: F32, x: float, y: float) -> F64:
@@ -317,7 +315,7 @@ def _measure(search: Search, data: F32, variance: F32, peaks: F64, pattern: Patt
 
 def _flag_blends(sources: Table, reach: float) -> None:
     """Flag the sources that have another within ``reach`` pixels, unless it is much fainter."""
-    pairs = cKDTree(np.c_[sources["x"], sources["y"]]).query_pairs(reach, output_type="ndarray")
+    pairs = cKDTree(places_of(sources)).query_pairs(reach, output_type="ndarray")
     light = np.maximum(sources["flux"][:, 0], 0.0)
     for one, other in (pairs.T, pairs.T[::-1]):
         disturbed = one[light[other] > DISTURBS * light[one]]
@@ -393,8 +391,7 @@ def crowding(needed: Table, sources: Table) -> F64:
     side = int(np.clip(np.sqrt(len(stars) / PER_SQUARE), 1, MOST_SQUARES))
 
     def square(table: Table) -> NDArray[np.intp]:
-        places = np.stack([table["x"], table["y"]], axis=1)
-        cell = np.clip((places - low) / (high - low + 1.0) * side, 0, side - 1).astype(np.intp)
+        cell = np.clip((places_of(table) - low) / (high - low + 1.0) * side, 0, side - 1).astype(np.intp)
         return np.asarray(cell[:, 1] * side + cell[:, 0])
 
     of_places = square(needed)

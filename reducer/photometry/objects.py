@@ -10,14 +10,22 @@ import numpy as np
 from numba import njit
 from numpy.polynomial import polynomial
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from reducer import dq
 from reducer.astrometry import Grid
 from reducer.instruments.base import Widths
 from reducer.photometry.growth import LEAST_SCALE, Rings, compare_light, ring_edges, scale_of
 from reducer.photometry.zeropoint import Zeropoint
-from reducer.sources import NO_POSITION, NOT_CENTRED, RADII, SOURCE, is_blurred, sum_apertures
+from reducer.sources import (
+    NOT_CENTRED,
+    RADII,
+    SOURCE,
+    is_blurred,
+    light_about,
+    places_of,
+    sum_apertures,
+    well_measured,
+)
 from reducer.types import F32, F64, U16, Table, table_of
 
 # --- the width of a star's image, on its pixels ----------------------------------------------------
@@ -49,8 +57,7 @@ def half_width(image: F32, bad: NDArray[np.bool_], x: float, y: float, guess: fl
 
 def measure_widths(sources: Table, data: F32, usable: NDArray[np.bool_]) -> F64:
     """FWHM in pixels of the strong sources of an image (ny, nx), measured on their pixels; NaN of others."""
-    strong = sources["flux"][:, 0] > WIDTH_SIGNAL * sources["flux_error"][:, 0]
-    strong &= (sources["flags"] & NOT_CENTRED) == 0
+    strong = well_measured(sources, WIDTH_SIGNAL, flags=NOT_CENTRED)
     widths = np.full(len(sources), np.nan)
     for n in np.flatnonzero(strong):
         widths[n] = width_of(sources[n], data, usable)[0]
@@ -247,17 +254,14 @@ def _bright_isolated(sources: Table) -> tuple[Table, F64]:
 
     Where only the loneliest stars are taken, they lie in gaps, and the sky about them is too bright for them.
     """
-    good = (sources["flags"] & NO_POSITION == 0) & (
-        sources["flux"][:, 1] > LEAST_SIGNAL * sources["flux_error"][:, 1]
-    )
+    good = well_measured(sources, LEAST_SIGNAL, aperture=1)
     stars: Table = sources[good]
     if not len(stars):
         return stars, np.zeros(0)
     light = np.maximum(sources["flux"][:, 1], 0.0)
-    places = np.stack([sources["x"], sources["y"]], axis=1)
+    places = places_of(sources)
     scale = max(float(np.median(sources["fwhm"][good][:MOST_STARS])), LEAST_SCALE)
-    near = cKDTree(places).query_ball_point(places[good], REACH * scale)
-    others = np.array([light[index].sum() for index in near]) / light[good] - 1.0
+    others = light_about(places[good], places, light, REACH * scale) / light[good] - 1.0
     alone = np.flatnonzero(others < MOST_NEIGHBOURS)[:MOST_STARS]
     chosen = alone if len(alone) else np.array([np.argmin(others)])
     return stars[chosen], others[chosen]

@@ -8,7 +8,6 @@ from math import hypot
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from reducer.align.identify import StarList, find_offset, pair_up
 from reducer.astrometry import sky_to_plane
@@ -16,7 +15,7 @@ from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.instruments import instrument_of
 from reducer.photometry.standards import PASSBAND_ERROR, Star, in_filter, read_standards
-from reducer.sources import NO_POSITION
+from reducer.sources import NO_POSITION, light_about
 from reducer.types import F64, Header, Table
 
 #: The parts of a zeropoint's error and their keywords.
@@ -279,6 +278,5 @@ def _alone(objects: Table) -> F64:
     places = np.stack(
         sky_to_plane(objects["RA"], objects["DEC"], (objects["RA"][0], objects["DEC"][0])), axis=1
     )
-    near = cKDTree(places).query_ball_point(places, REACH)
-    others = np.array([light[index].sum() for index in near]) - light
+    others = light_about(places, places, light, REACH) - light
     return np.asarray(good & (others < MOST_NEIGHBOURS * light))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from scipy.special import j1
 
 from reducer import dq
@@ -15,7 +14,7 @@ from reducer.astrometry import Geometry, Grid, Inverse
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.photometry.objects import width_of
-from reducer.sources import BLENDED, NO_POSITION, WIDE_RING
+from reducer.sources import BLENDED, NO_POSITION, WIDE_RING, light_about, places_of, well_measured
 from reducer.stack.levels import Level, Survey, lattice, solve_levels, survey_exposure
 from reducer.stack.noise import Sampling, excess_of, samplings
 from reducer.stack.snowballs import find_snowballs
@@ -91,17 +90,14 @@ def _strehl_of(strehls: F64, light: F64) -> float:
 
 def _single_stars(table: Table) -> Table:
     """The brightest stars with nothing amiss."""
-    strong = table["flux"][:, 0] > LEAST_SIGNAL * table["flux_error"][:, 0]
-    kept: Table = table[((table["flags"] & (NO_POSITION | BLENDED)) == 0) & strong][:MOST_STARS]
+    kept: Table = table[well_measured(table, LEAST_SIGNAL, flags=NO_POSITION | BLENDED)][:MOST_STARS]
     return kept
 
 
 def _is_isolated(table: Table) -> F64:
     """Whether other sources near enough to reach a star's background ring are much fainter together."""
-    places = np.stack([table["x"], table["y"]], axis=1)
-    light = np.maximum(table["flux"][:, 1], 0.0)
-    near = cKDTree(places).query_ball_point(places, 1.4 * WIDE_RING[1]) if len(table) else []
-    total = np.array([light[index].sum() for index in near])
+    places, light = places_of(table), np.maximum(table["flux"][:, 1], 0.0)
+    total = light_about(places, places, light, 1.4 * WIDE_RING[1])
     return np.asarray(np.isfinite(table["wide"]) & (total - light < MOST_NEIGHBOURS * light))
 
 

@@ -13,7 +13,7 @@ from scipy.special import gammainc
 from reducer.align.identify import StarList, pair_up
 from reducer.astrometry import Geometry, Grid
 from reducer.frame import Context, FrameRef
-from reducer.sources import IS_SATURATED, NO_POSITION, NOT_CENTRED, TOO_SHARP
+from reducer.sources import IS_SATURATED, NOT_CENTRED, TOO_SHARP, well_measured
 from reducer.stack.exposures import CORRECTED, Exposure, StarImage, is_fuzzy, median_of_known
 from reducer.types import F64, Table
 
@@ -271,8 +271,7 @@ def _places(frame: FrameRef, grid: Grid) -> tuple[F64, F64]:
     """Zero-based stack pixels of a frame's bright sources with a trusted position."""
     found = [(np.zeros(0), np.zeros(0))]
     for chip, table in enumerate(frame.sources):
-        bright = table["flux"][:, 0] > LEAST_SIGNAL * table["flux_error"][:, 0]
-        kept = table[((table["flags"] & NO_POSITION) == 0) & bright][:MOST_STARS]
+        kept = table[well_measured(table, LEAST_SIGNAL)][:MOST_STARS]
         found.append(grid.to_pixel(*frame.placed.evaluate(kept["x"], kept["y"], chip)))
     return np.concatenate([x for x, _ in found]), np.concatenate([y for _, y in found])
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from calstore import DamagedStore, NoStore, NotInStore
 from calstore.associate import PROCESSED_FLAT, Calibration, Match, Need, NoMatch
-from calstore.errors import DamagedStore, NoStore, NotInStore
 from calstore.store import CalStore
 from reducer.instruments import KNOWN
 

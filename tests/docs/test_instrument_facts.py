@@ -23,7 +23,6 @@ EXCEPTIONS = {
     ("reducer/align/resample.py", "2048"): "nodes of an interpolation table",
     ("reducer/astrometry.py", "85.0"): "degrees of zenith distance",
     ("reducer/headers/descriptors.py", "INPORT"): "a descriptor of every instrument of Gemini",
-    ("reducer/fitsio/writing.py", "LNRS"): "what a keyword of its repaired headers means",
     ("calstore/store.py", "GSAOI"): "whose the records of schema 2 are",
     ("calstore/store.py", "2048"): "what a record of schema 2 without a region held",
     ("calstore/store.py", "(1, 2, 3, 4)"): "what a record of schema 2 without a region held",

@@ -56,7 +56,7 @@ def copyStep(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Write each frame to the scratch folder."""
     made = []
     for frame in frames:
-        target = plan_product(context, frame, "_copied", [frame], folder=context.scratch)
+        target = plan_product(replace(context, folder=context.scratch), frame, "_copied", [frame])
         chips = (context.disk.read_chip(frame, index) for index in range(4))
         context.disk.write_frame(target.path, target.header, chips, tables=target.tables)
         made.append(context.disk.open_frame(target.path))
