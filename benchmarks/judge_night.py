@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def judge(night: RandomNight, workspace: Path, truth_folder: Path, code: int) ->
             if night.scenery == "moving":
                 _judge_target(result, truth, path, found)
             else:
-                _judge_stars(result, truth, path, found)
+                _judge_stars(result, truth, path, found, night.may)
     return result
 
 
@@ -201,21 +201,25 @@ class Seen:
     """A stack, and what it would show without noise: its members' true light by their true maps and masks,
     with the weights and transparencies that the stack gives them.
 
-    ``image``, ``variance`` (NaN where masked) and ``model``: (ny, nx), electrons; ``scale``: arcsec a pixel;
-    ``weights``: by member. ``step``: whole pixels (x, y) by which the model was moved from where the WCS puts
-    it to where the image shows it; what either does not show is NaN in both.
+    ``image``, ``variance`` (NaN where masked) and ``model``: (ny, nx), electrons; ``sound``: the model
+    without the members that are doubtful, whose light rejection may keep out of stars. ``scale``: arcsec a
+    pixel; ``weights``: by member. ``step``: whole pixels (x, y) by which the model was moved from where the
+    WCS puts it to where the image shows it; what either does not show is NaN in both.
     """
 
     image: np.ndarray
     variance: np.ndarray
     model: np.ndarray
+    sound: np.ndarray
     wcs: WCS
     scale: float
     weights: dict[str, float]
     step: tuple[int, int]
 
 
-def _see(result: Judgement, truth: Sight, stack: Path, names: list[str]) -> Seen:
+def _see(
+    result: Judgement, truth: Sight, stack: Path, names: list[str], doubtful: frozenset[str] = frozenset()
+) -> Seen:
     """Read a stack and render its truth; judges the transparencies on the way."""
     with fits.open(stack) as units, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -234,18 +238,20 @@ def _see(result: Judgement, truth: Sight, stack: Path, names: list[str]) -> Seen
     result.figures |= {"scale": shift, "scale_error": error}
     if abs(shift) > max(FLUX, SIGMAS * error):
         result.fault("scale", f"transparencies put fluxes {shift:+.1%} off, stated error {error:.1%}")
-    total, share = np.zeros(image.shape), np.zeros(image.shape)
+    total, share = np.zeros((2, *image.shape)), np.zeros((2, *image.shape))
     for name in names:
         light, known = _member(truth, stack, name, wcs, scale, image.shape, names[0])
+        counted = np.array([1.0, name not in doubtful])[:, None, None]
         # The light is dimmed already: the stack divides it by the transparency that it found.
-        total += weights[name] / given[name] * known * light * scale**2 / NOMINAL_AREA
-        share += weights[name] * known
-    model = np.where(share > 0, total / np.maximum(share, 1e-12), np.nan)
-    step = _step(image, model, scale)
-    model = np.roll(model, step, (1, 0))
-    unknown = ~np.isfinite(image) | ~np.isfinite(model)
-    image[unknown] = model[unknown] = np.nan
-    return Seen(image, variance, model, wcs, scale, weights, step)
+        total += counted * (weights[name] / given[name] * known * light * scale**2 / NOMINAL_AREA)
+        share += counted * (weights[name] * known)
+    models = np.where(share > 0, total / np.maximum(share, 1e-12), np.nan)
+    models[1] = np.where(np.isfinite(models[1]), models[1], models[0])
+    step = _step(image, models[0], scale)
+    models = np.roll(models, step, (2, 1))
+    unknown = ~np.isfinite(image) | ~np.isfinite(models[0])
+    image[unknown] = models[:, unknown] = np.nan
+    return Seen(image, variance, models[0], models[1], wcs, scale, weights, step)
 
 
 def _member(truth, stack, name, wcs, scale, shape, reference):
@@ -280,17 +286,27 @@ def _target_of(truth, name):
     return np.array([catalogue["x"][-1], catalogue["y"][-1]])
 
 
-def _judge_stars(result: Judgement, truth: Sight, stack: Path, names: list[str]) -> None:
+def _judge_stars(
+    result: Judgement, truth: Sight, stack: Path, names: list[str], doubtful: frozenset[str]
+) -> None:
     """Fluxes, positions and rotation of the stack's stars, measured alike in the stack and in its truth."""
-    seen = _see(result, truth, stack, names)
+    seen = _see(result, truth, stack, names, doubtful)
     catalogue = truth.catalogue(truth.exposures[names[0]]["field"])
     near = np.unique(np.load(truth.folder / "positions" / f"{names[0]}.npy")["id"])
     stars = near[np.isin(near, _isolated(catalogue, (BRIGHT, FAINT)))]
     px, py = seen.wcs.all_world2pix(catalogue["ra"][stars], catalogue["dec"][stars], 0)
     true, found = _measure_both(seen, px, py)
+    if doubtful & set(names):
+        sound, _ = _measure_both(replace(seen, model=seen.sound), px, py)
+        true[:, FLUX_AT] = _between(true[:, FLUX_AT], sound[:, FLUX_AT], found[:, FLUX_AT])
     fine = np.isfinite(found[:, 0]) & np.isfinite(true[:, 0])
     _judge_fluxes(result, true[fine], found[fine])
     _judge_places(result, truth, seen, catalogue["tangent"], true[fine], found[fine])
+
+
+def _between(whole: np.ndarray, sound: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """The light that is right for each star: anything from that with the doubtful members to that without."""
+    return np.clip(found, *np.sort([whole, sound], axis=0))
 
 
 def _judge_target(result: Judgement, truth: Sight, stack: Path, names: list[str]) -> None:

@@ -144,7 +144,7 @@ def test_a_stack_that_puts_its_stars_elsewhere_is_found(
     wcs = WCS(naxis=2)
     wcs.wcs.crpix, wcs.wcs.cdelt = (1000.0, 1000.0), (-0.02 / 3600, 0.02 / 3600)
     wcs.wcs.ctype, wcs.wcs.crval = ("RA---TAN", "DEC--TAN"), (201.0, -43.0)
-    seen = judge_night.Seen(*np.zeros((3, 2, 2)), wcs, 0.02, {"one": 1.0}, (0, 0))
+    seen = judge_night.Seen(*np.zeros((4, 2, 2)), wcs, 0.02, {"one": 1.0}, (0, 0))
     monkeypatch.setattr(judge_night, "_own", lambda truth, name, true: np.zeros((len(true), 2)))
     result = judge_night.Judgement()
     judge_night._judge_places(result, None, seen, (201.0, -43.0), *twice(**wrong))
@@ -162,12 +162,30 @@ def test_stars_are_measured_alike_in_a_stack_and_in_its_truth_and_where_it_is_mo
     step = _step(image, truth, 0.02)
     assert step == (-12, 7)
     seen = Seen(
-        image, np.ones((500, 500)), np.roll(truth, step, (1, 0)), None, 0.02, {"a": 0.5, "b": 0.5}, step
+        image,
+        np.ones((500, 500)),
+        *[np.roll(truth, step, (1, 0))] * 2,
+        None,
+        0.02,
+        {"a": 0.5, "b": 0.5},
+        step,
     )
     true, found = _measure_both(seen, *np.array(stars[:3])[:, :2].T)
     np.testing.assert_allclose(true[:, :2], np.array(stars)[:3, :2], atol=0.3)
     np.testing.assert_allclose(found[:, :2] - true[:, :2], [step] * 3, atol=0.05)
     assert (np.abs(found[:, 2] / true[:, 2] - 0.9) < 4 * found[:, 3] / true[:, 2]).all()
+
+
+def test_stars_from_which_a_trailed_exposure_was_rejected_are_right_and_dimmer_ones_are_not() -> None:
+    from judge_night import FLUX_AT, Judgement, _between, _judge_fluxes
+
+    whole, sound = np.full(20, 0.95e6), np.full(20, 1e6)
+    for light, faults in ((1e6, []), (0.95e6, []), (0.97e6, []), (0.9e6, ["flux"]), (1.05e6, ["flux"])):
+        found, true, result = np.ones((20, 5)), np.ones((20, 5)), Judgement()
+        found[:, FLUX_AT] = light
+        true[:, FLUX_AT] = _between(whole, sound, found[:, FLUX_AT])
+        _judge_fluxes(result, true, found)
+        assert [fault.split(":")[0] for fault in result.faults] == faults
 
 
 def test_a_stack_of_a_dimmed_exposure_is_judged_by_its_light_undimmed(
