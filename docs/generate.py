@@ -65,14 +65,14 @@ def parameters() -> str:
         "# Steps and parameters",
         "Set with `-p STEP:PARAM=VALUE`; names may be written with underscores and in any case. "
         "`goafetch showpars FILE` lists them with what they are for that file's instrument.",
-        "## Most steps",
+        "## Every step, but for those that say why they cannot be left out",
         _table({"skip_primitive": SKIP, "write_outputs": WRITE}),
     ]
     for name, step in STEPS.items():
         about = [inspect.cleandoc(step.function.__doc__ or "").partition("\n\n")[0]]
-        about += [f"Makes `{step.suffix}`."] if step.suffix else []
+        about += [f"Makes `{step.suffix}`." if step.writes else f"`write_outputs` writes `{step.suffix}`."]
         about += [f"Needs {' and '.join(f'`{kind}`' for kind in step.needs)}."] if step.needs else []
-        about += ["Can be left out."] if step.skippable else []
+        about += [f"Cannot be left out: {step.cannot_skip}."] if step.cannot_skip else []
         parts += [f"## `{name}`", _cell(" ".join(about))]
         parts += [_table(step.parameters)] if step.parameters else []
     return "\n\n".join(parts) + "\n"

@@ -205,8 +205,8 @@ class Files(Protocol):
         primary: Header,
         chips: Iterable[Pixels],
         *,
-        tables: Mapping[str, Table] | None = None,
-        images: Mapping[str, Rows] | None = None,
+        tables: Mapping[str, Table | tuple[Table, ...]] | None = None,
+        images: Mapping[str, Rows | tuple[Rows, ...]] | None = None,
         lasting: bool = True,
         read_soon: bool = True,
     ) -> Path:

@@ -50,13 +50,12 @@ def _plain(name: str) -> str:
 
 
 def _parameter_of(step: Step, name: str, steps: Mapping[str, Step]) -> str:
-    """A parameter's own name; BadParameter, too, where a step cannot be left out, or has nothing to write."""
-    common = {"skip_primitive": f"{step.name} cannot be left out: what follows needs what it does",
-              "write_outputs": f"{step.name} makes no file of its own"}  # fmt: skip
-    wanted = known_name(name, {**step.parameters, **common}, f"parameter of {step.name}")
+    """A parameter's own name; BadParameter, too, where a step cannot be left out, with the reason."""
+    wanted = known_name(name, [*step.known, "skip_primitive"], f"parameter of {step.name}")
     if wanted not in step.known:
         others = ", ".join(each.name for each in steps.values() if wanted in each.known)
-        raise BadParameter(f"{step.name}:{wanted}: {common[wanted]}", f"one of {others}")
+        found = f"{step.name}:{wanted}: {step.name} cannot be left out: {step.cannot_skip}"
+        raise BadParameter(found, f"one of {others}")
     return wanted
 
 

@@ -21,6 +21,8 @@ from reducer.types import Header, Table
 #: Columns of PROVENANCE and HISTORY.
 FILES = ("timestamp", "filename", "md5", "provenance_added_by")
 STEPS = ("timestamp_start", "timestamp_stop", "primitive", "args")
+#: Keywords of what a step has learnt of an exposure: true of what it writes, not of what is made of that.
+LEARNT = ("OBJFRAME", "SKYFRAME", "FLXSCALE", "FLXSCERR")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ def plan_product(
     stamp_of_now = now()
     path = context.folder / product_name(frame.path, suffix)
     header = frame.header.copy()
+    for key in LEARNT:
+        if key in header:
+            del header[key]
     for stamp in ("GEM-TLM", "PREPARE", *stamps):
         header[stamp] = stamp_of_now
     header["ORIGNAME"] = as_ascii(product_name(frame.path, ""))
@@ -109,14 +114,22 @@ class Story:
 
 
 def _read_story(context: Context, frame: FrameRef) -> Story:
-    """The story of an input that is a product on the disk; what is not written has none of its own yet."""
-    if frame.source is not None or "PREPARE" not in frame.header:
+    """The story of an input that is a product, written or not yet; a raw one has none."""
+    if "PREPARE" not in frame.header:
         return Story()
+
+    def table(name: str) -> Table | None:
+        return frame.source.tables.get(name) if frame.source else context.disk.read_table(frame.path, name)
+
     files = [
-        (*row[:3], {"input": "raw input"}.get(row[3], row[3]))
-        for row in _rows(context.disk.read_table(frame.path, "PROVENANCE"), FILES)
+        (*row[:3], {"input": "raw input"}.get(row[3], row[3])) for row in _rows(table("PROVENANCE"), FILES)
     ]
-    return Story(tuple(files), tuple(_rows(context.disk.read_table(frame.path, "HISTORY"), STEPS)))
+    return Story(tuple(files), tuple(_rows(table("HISTORY"), STEPS)))
+
+
+def steps_done(context: Context, frame: FrameRef) -> list[str]:
+    """The names of the steps that made a product, as its HISTORY has them."""
+    return [row[2] for row in _read_story(context, frame).steps]
 
 
 def _rows(table: Table | None, columns: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -13,6 +13,7 @@ from reducer.fitsio import Disk, open_frame
 from reducer.frame import Context, Files, FrameRef, StepRecord, tell_nobody
 from reducer.headers.descriptors import describe
 from reducer.instruments import KNOWN
+from reducer.outputs import write_outputs
 from reducer.parameters import as_pairs, parse
 from reducer.products import needless
 from reducer.provenance import now
@@ -52,6 +53,7 @@ def run_recipe(
     context = replace(context, files=context.files or Disk())
     if context.parameters:
         context = replace(context, parameters=parse(as_pairs(context.parameters), recipe))
+    written: list[Path] = []
     try:
         for each in recipe:
             step = each if isinstance(each, Step) else Step(each)
@@ -68,6 +70,11 @@ def run_recipe(
             frames = step(frames, context)
             ended = now()
             context = replace(context, steps=(*done, *(replace(record, stop=ended) for record in records)))
+            is_asked = step.is_asked("write_outputs", context) and not step.writes
+            written = write_outputs(frames, step, context) if is_asked else []
+        if written:  # by the last step: what is no file of its own yet is handed on as that
+            pairs = zip(frames, written, strict=True)
+            frames = [frame if frame.source else frame.with_(path=path) for frame, path in pairs]
         kept = [(context.disk, frame, context.folder, context.scratch) for frame in frames]
         return list(context.map(_keep, kept))
     except ReducerError as error:

@@ -31,7 +31,7 @@ class Parameter:
 
 
 SKIP = Parameter(bool, False, "leave the step out")
-WRITE = Parameter(bool, False, "write what the step made, under its own suffix")
+WRITE = Parameter(bool, False, "write what the step passes on, under its own suffix")
 
 
 @dataclass(eq=False)
@@ -39,18 +39,22 @@ class Step:
     """A step of a recipe: ``function(frames, context, *, parameters)``, which returns frames.
 
     The function's keyword-only arguments are its parameters, each ``Annotated[type, meaning, unit]`` with
-    its default. ``suffix``: of its product, '' where it makes none. ``needs``: kinds of calibrations.
-    ``skippable``: the steps after it can do without. ``parts``: named steps that it carries out in one pass.
+    its default. ``suffix``: of its product, or of the frames that it passes on where they are to be written;
+    '_NAME' where it declares none. ``writes``: it writes its product itself; what others pass on is written
+    after them. ``needs``: kinds of calibrations. ``cannot_skip``: why the steps after it cannot do without,
+    '' where they can. ``parts``: named steps that it carries out in one pass.
     """
 
     function: Callable[..., Any]
     suffix: str = ""
     needs: tuple[str, ...] = ()
-    skippable: bool = False
+    writes: bool = False
+    cannot_skip: str = ""
     parts: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
         self.name, self.within = self.function.__name__, ""
+        self.suffix = self.suffix or f"_{self.name}"
         for part in self.parts:
             part.within = self.name
         update_wrapper(self, self.function)
@@ -77,8 +81,8 @@ class Step:
     @property
     def known(self) -> Mapping[str, Parameter]:
         """All that can be set: its own parameters, and whether it is left out or written."""
-        common = {"skip_primitive": SKIP} if self.skippable else {}
-        return {**self.parameters, **common, **({"write_outputs": WRITE} if self.suffix else {})}
+        skip = {} if self.cannot_skip else {"skip_primitive": SKIP}
+        return {**self.parameters, **skip, "write_outputs": WRITE}
 
     def defaults(self, instrument: Instrument | None = None) -> dict[str, Any]:
         """What its parameters are unless the user sets them, for an instrument that has its own."""
@@ -99,15 +103,20 @@ class Step:
         }
 
     def is_asked(self, word: Literal["skip_primitive", "write_outputs"], context: Context) -> bool:
-        """Whether the user wants the step left out, or what it made written."""
+        """Whether the user wants the step left out, or what it passes on written."""
         return bool(context.parameters.get(self.name, {}).get(word))
 
 
 def step(
-    suffix: str = "", needs: Sequence[str] = (), skippable: bool = False, parts: Sequence[Step] = ()
+    suffix: str = "",
+    needs: Sequence[str] = (),
+    *,
+    writes: bool = False,
+    cannot_skip: str = "",
+    parts: Sequence[Step] = (),
 ) -> Callable[[Callable[..., Any]], Step]:
     """Make a function a step (see ``Step``)."""
-    return lambda function: Step(function, suffix, tuple(needs), skippable, tuple(parts))
+    return lambda function: Step(function, suffix, tuple(needs), writes, cannot_skip, tuple(parts))
 
 
 def steps_of(recipe: Sequence[Callable[..., Any]]) -> dict[str, Step]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -25,11 +24,9 @@ from reducer.astrometry import (
     write_tan,
 )
 from reducer.errors import CannotAlign
-from reducer.frame import Context, Files, FrameRef
+from reducer.frame import FrameRef
 from reducer.headers.descriptors import describe
 from reducer.keywords import region
-from reducer.provenance import Target, plan_product
-from reducer.step import Step
 from reducer.types import F64, Header
 
 # --- from headers ----------------------------------------------------------------------------------
@@ -200,39 +197,12 @@ def _first(pair: tuple[F64, F64]) -> Position:
     return float(pair[0][0]), float(pair[1][0])
 
 
-# --- into headers: aligned exposures as files for astrometry, pixels as they were ------------------
+# --- into headers: all that is known of where an aligned exposure's pixels lie ----------------------
 
 #: Degree of the SIP polynomials: good to 1e-3 mas over an array.
 SIP_DEGREE = 6
 #: What the polynomials' coordinates are divided by while they are fitted, pixels.
 UNIT = 1024.0
-
-
-def write_if_asked(frames: Sequence[FrameRef], step: Step, context: Context) -> None:
-    """Write aligned frames if ``write_outputs`` of a step asks for it: pixels as they are, not resampled, and
-    in each array's WCS its whole distortion."""
-    if not step.is_asked("write_outputs", context):
-        return
-    targets = [plan_product(context, frame, step.suffix, [frame]) for frame in frames]
-    tasks = [
-        (context.disk, frame.with_(sources=()), target) for frame, target in zip(frames, targets, strict=True)
-    ]
-    for path in list(context.map(_write_exposure, tasks)):
-        context.notify("made", path=path)
-
-
-def _write_exposure(task: tuple[Files, FrameRef, Target]) -> Path:
-    files, frame, target = task
-    chips = []
-    for index in range(len(frame.chips)):
-        chip = files.read_chip(frame, index)
-        header = chip.header.copy()
-        write_sip(header, frame.placed, index)
-        if "ASTRCAT" in frame.header:
-            # Catalogues of this century are on the ICRS.
-            header["RADESYS"] = "ICRS"
-        chips.append(replace(chip, header=header))
-    return files.write_frame(target.path, target.header, chips, tables=target.tables)
 
 
 def write_sip(header: Header, geometry: Geometry, chip: int) -> None:

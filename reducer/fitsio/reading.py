@@ -214,7 +214,8 @@ def read_planes(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
     """What ``read_chip`` reads of the array of that number (1 for a stack), without any header.
 
-    What is not asked for is zero, as is what a product has no data for.
+    What is not asked for is zero, as is what a product has no data for; counts that are read alone stay as
+    they are: what is no number among them is lost.
     """
     science = chip_units(path)[array]
     first, last, _ = (rows or slice(None)).indices(science.shape[0])
@@ -229,7 +230,7 @@ def read_planes(
 
     image = _pixels(path, science, rows, np.float32) if data else np.broadcast_to(np.float32(0), shape)
     planes = image, beside("VAR", variance, np.float32), beside("DQ", mask, np.uint16)
-    if science.name == "SCI":
+    if science.name == "SCI" and (variance or mask):
         for plane, wanted in zip(planes, (data, variance), strict=False):
             if wanted:
                 _fill_gaps(plane)

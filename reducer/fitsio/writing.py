@@ -14,7 +14,7 @@ from functools import lru_cache
 from importlib.resources import files
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from astropy.io import fits
@@ -86,7 +86,10 @@ ROOM = 67
 #: Bytes of pixels that are brought into their stored form at a time: what the processor's cache holds.
 AT_A_TIME = 1 << 20
 
+T = TypeVar("T")
 Cards = list[fits.Card]
+#: The arrays of a file: their numbers, and what tells where their pixels lie.
+Arrays = list[tuple[int, Cards]]
 Kind = np.dtype[Any]
 VALUES, MASK = np.dtype(np.float32), np.dtype(np.uint16)
 
@@ -142,8 +145,8 @@ def write_frame(
     primary: Header,
     chips: Iterable[Pixels],
     *,
-    tables: Mapping[str, Table] | None = None,
-    images: Mapping[str, Rows] | None = None,
+    tables: Mapping[str, Table | tuple[Table, ...]] | None = None,
+    images: Mapping[str, Rows | tuple[Rows, ...]] | None = None,
     lasting: bool = True,
     read_soon: bool = True,
 ) -> Path:
@@ -151,26 +154,37 @@ def write_frame(
 
     Chips are taken one at a time, so that a generator needs the memory of one. A scratch file
     (``lasting=False``) is neither synchronised with the disk nor given checksums, as products are. A chip
-    without data (a bad-pixel mask) is written as DQ alone. Further images lie as the last chip does.
-    ``read_soon``: whether another step is to read it.
+    without data (a bad-pixel mask) is written as DQ alone. Further images and tables: one of the file, which
+    lies as the last chip does, or one for each chip, with its EXTVER. ``read_soon``: whether another step is
+    to read it.
     """
     with atomic(Path(path)) as file, Outflow(file, read_soon) if lasting else nullcontext() as outflow:
         _append(file, [*fits.PrimaryHDU().header.cards, *_explained(_plain(primary))], None, None, lasting)
-        place: Cards = []
+        arrays: Arrays = []
         for position, chip in enumerate(chips, 1):
-            place = _place(chip.header)
-            for cards, pixels, kind in _chip_units(chip, int(chip.header.get("EXTVER", position))):
+            version = int(chip.header.get("EXTVER", position))
+            arrays.append((version, _place(chip.header)))
+            for cards, pixels, kind in _chip_units(chip, version):
                 _append(file, cards, pixels, kind, lasting)
             if outflow:
                 outflow.begin()
-        for name, image in (images or {}).items():
-            cards = _plane(name, 1, image.shape, image.dtype, IMAGES.get(name, ""), place)
-            _append(file, cards, image, image.dtype, lasting)
-        for name, table in (tables or {}).items():
-            unit = _table_unit(table, name)
-            rows = unit.data.view(np.ndarray)
-            _append(file, list(unit.header.cards), rows, rows.dtype, lasting)
+        for name, given in (images or {}).items():
+            for image, (version, place) in _with_arrays(given, arrays):
+                cards = _plane(name, version, image.shape, image.dtype, IMAGES.get(name, ""), place)
+                _append(file, cards, image, image.dtype, lasting)
+        for name, known in (tables or {}).items():
+            for table, (version, _) in _with_arrays(known, arrays):
+                unit = _table_unit(table, name, version)
+                rows = unit.data.view(np.ndarray)
+                _append(file, list(unit.header.cards), rows, rows.dtype, lasting)
     return Path(path)
+
+
+def _with_arrays(given: T | tuple[T, ...], arrays: Arrays) -> Iterable[tuple[T, tuple[int, Cards]]]:
+    """What belongs to the whole file, or one for each of its arrays, with its number and place."""
+    if isinstance(given, tuple):
+        return zip(given, arrays, strict=True)
+    return [(given, (1, arrays[-1][1] if arrays else []))]
 
 
 def save_frame(frame: FrameRef, folder: Path) -> FrameRef:
@@ -253,13 +267,13 @@ def _end_of_values(cards: Cards) -> int:
     return len(cards) - sum(1 for _ in notes)
 
 
-def _table_unit(table: Table, name: str) -> fits.BinTableHDU:
+def _table_unit(table: Table, name: str, version: int) -> fits.BinTableHDU:
     unit = fits.BinTableHDU(name=name)
     # Given at once, astropy loads all of astropy.table to see whether it is of that.
     unit.data = fits.FITS_rec.from_columns(fits.ColDefs(ascii_columns(table)))
     unit.update_header()
     if name in TABLES_OF_THE_IMAGE:
-        unit.ver = 1
+        unit.ver = version
     known = COLUMNS.get(name, {})
     for number, column in enumerate(table.dtype.names or (), 1):
         physical, meaning = known.get(column, ("", ""))

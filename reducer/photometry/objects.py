@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.lib.recfunctions import repack_fields
 from numpy.polynomial import polynomial
 from numpy.typing import NDArray
 
@@ -159,6 +160,9 @@ OBJECT = np.dtype(
      ("FLUXERR_TOTAL", "f8"), ("APERCOR", "f8"), ("PEAK", "f8"), ("BACKGROUND", "f8"), ("FWHM_IMAGE", "f8"),
      ("ELLIPTICITY", "f8"), ("THETA_IMAGE", "f8"), ("FLAGS", "i4")]
 )  # fmt: skip
+#: Columns of OBJCAT that one exposure tells by itself.
+OF_AN_ARRAY = ["NUMBER", "X_IMAGE", "Y_IMAGE", "FLUX_APER", "FLUXERR_APER", "PEAK", "BACKGROUND",
+               "FWHM_IMAGE", "ELLIPTICITY", "THETA_IMAGE", "FLAGS"]  # fmt: skip
 #: The aperture (index into RADII) whose flux becomes total light.
 BASE = 0
 #: Signal to noise of a star that tells the aperture correction; the part of its light that its neighbours may
@@ -288,15 +292,9 @@ def catalogue(sources: Table, grid: Grid, noise: Table, correction: Correction) 
     ``sources``: of dtype ``MEASURED``; ``noise``: the stack's table NOISE, by which sums over apertures are
     noisier than VAR says.
     """
-    table = np.zeros(len(sources), OBJECT)
-    table["NUMBER"] = np.arange(1, len(sources) + 1)
-    table["X_IMAGE"], table["Y_IMAGE"] = sources["x"] + 1, sources["y"] + 1
+    table = _as_measured(sources)
     table["RA"], table["DEC"] = grid.pixel_to_sky(sources["x"], sources["y"])
     table["ERR_POS"] = sources["error"] * grid.scale
-    pairs = {"FLUX_APER": "flux", "PEAK": "peak", "BACKGROUND": "background",
-             "ELLIPTICITY": "ellipticity", "THETA_IMAGE": "angle", "FLAGS": "flags"}  # fmt: skip
-    for column, name in pairs.items():
-        table[column] = sources[name]
     table["FWHM_IMAGE"] = fill_widths(sources["width"], sources["fwhm"])
     ratios = np.array([noise_ratio(noise, radius) for radius in RADII])
     table["FLUXERR_APER"] = np.sqrt(np.maximum(np.nan_to_num(sources["variance"]), 0.0)) * ratios
@@ -308,6 +306,28 @@ def catalogue(sources: Table, grid: Grid, noise: Table, correction: Correction) 
     table["FLUX_TOTAL"] = table["FLUX_APER"][:, BASE] * factor
     own = table["FLUXERR_APER"][:, BASE] * factor
     table["FLUXERR_TOTAL"] = np.hypot(own, np.abs(table["FLUX_TOTAL"]) * error / MAG)
+    return table
+
+
+def catalogue_of_array(sources: Table) -> Table:
+    """OBJCAT of one array of an exposure: 1-based pixels, fluxes and errors in electrons.
+
+    ``sources``: of dtype ``SOURCE``.
+    """
+    table = _as_measured(sources)
+    table["FWHM_IMAGE"], table["FLUXERR_APER"] = sources["fwhm"], sources["flux_error"]
+    return repack_fields(table[OF_AN_ARRAY])
+
+
+def _as_measured(sources: Table) -> Table:
+    """Sources under the names of OBJCAT, places from 1; the other columns are 0."""
+    table = np.zeros(len(sources), OBJECT)
+    table["NUMBER"] = np.arange(1, len(sources) + 1)
+    table["X_IMAGE"], table["Y_IMAGE"] = sources["x"] + 1, sources["y"] + 1
+    pairs = {"FLUX_APER": "flux", "PEAK": "peak", "BACKGROUND": "background",
+             "ELLIPTICITY": "ellipticity", "THETA_IMAGE": "angle", "FLAGS": "flags"}  # fmt: skip
+    for column, name in pairs.items():
+        table[column] = sources[name]
     return table
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from reducer.align.absolute import FOR_ROTATION, HIGHEST, Tie, tie_to, tied
 from reducer.align.references import read_references
 from reducer.align.together import Limits
-from reducer.align.wcs import is_stack, rotation_error, write_if_asked
+from reducer.align.wcs import is_stack, rotation_error
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.step import step
 
 
-@step(suffix="_astrometryCorrected", skippable=True)
+@step(suffix="_astrometryCorrected")
 def determineAstrometricSolution(
     frames: Sequence[FrameRef],
     context: Context,
@@ -30,9 +30,7 @@ def determineAstrometricSolution(
 ) -> list[FrameRef]:
     """Shift and bend all aligned frames together onto the catalogue that the step is given, if any."""
     limits = Limits(first_pass, final, order, min_matches or 1)
-    placed = tie_frames(frames, catalog, limits, context)
-    write_if_asked(placed, determineAstrometricSolution, context)
-    return placed
+    return tie_frames(frames, catalog, limits, context)
 
 
 def tie_frames(

@@ -23,7 +23,7 @@ from reducer.steps.places import describe
 from reducer.types import F32, U16
 
 
-@step(suffix=BPM, needs=(PROCESSED_BPM,))
+@step(suffix=BPM, needs=(PROCESSED_BPM,), writes=True, cannot_skip="the mask is what its recipe is for")
 def makeBPM(
     frames: Sequence[FrameRef],
     context: Context,

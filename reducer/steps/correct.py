@@ -78,7 +78,7 @@ class Pass:
     glow: float | None = None
 
 
-@step(suffix="_dqAdded", needs=(PROCESSED_BPM,), skippable=True)
+@step(suffix="_dqAdded", needs=(PROCESSED_BPM,))
 def addDQ(
     do: Pass,
     context: Context,
@@ -90,25 +90,25 @@ def addDQ(
     return replace(do, mask=True, glow=time if latency else None)
 
 
-@step(suffix="_nonlinearityCorrected", skippable=True)
+@step(suffix="_nonlinearityCorrected")
 def nonlinearityCorrect(do: Pass, context: Context) -> Pass:
     """Make the counts linear."""
     return replace(do, linearize=True)
 
 
-@step(suffix="_ADUToElectrons", skippable=True)
+@step(suffix="_ADUToElectrons")
 def ADUToElectrons(do: Pass, context: Context) -> Pass:
     """Turn counts into electrons."""
     return replace(do, electrons=True)
 
 
-@step(suffix="_varAdded", skippable=True)
+@step(suffix="_varAdded")
 def addVAR(do: Pass, context: Context) -> Pass:
     """Add the variance of photons and read noise."""
     return replace(do, variance=True)
 
 
-@step(suffix=OFF_TARGET, needs=(PROCESSED_FLAT,), skippable=True)
+@step(suffix=OFF_TARGET, needs=(PROCESSED_FLAT,))
 def flatCorrect(
     do: Pass,
     context: Context,

@@ -18,7 +18,10 @@ from reducer.steps.relative_alignment import adjustWCSToReference
 from reducer.steps.stacking import output_grid, resampleToCommonFrame, stackFrames
 
 
-@step()
+@step(
+    suffix="_objectsMasked",
+    cannot_skip="the second sky subtraction begins with what it gives back; the recipe reduce has but one",
+)
 def maskFromStack(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Go back to the flat-fielded frames, each with the objects of a first stack as ``hidden``.
 

@@ -10,7 +10,7 @@ from reducer.step import step
 from reducer.types import Table
 
 
-@step()
+@step(suffix="_sourcesDetected", cannot_skip="exposures are aligned by the sources that it finds")
 def detectSources(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Measure the sources of every frame, array by array; they go with it as ``sources``."""
     tasks = [(context.disk, frame, chip) for frame in frames for chip in range(len(frame.chips))]

@@ -34,7 +34,7 @@ LOCAL_LIMITS = (0.7, 1.4)
 MOVED = 0.01
 
 
-@step(suffix=FLAT, needs=(PROCESSED_BPM,))
+@step(suffix=FLAT, needs=(PROCESSED_BPM,), writes=True, cannot_skip="the flat is what its recipe is for")
 def makeFlat(
     frames: Sequence[FrameRef],
     context: Context,

@@ -21,7 +21,7 @@ CLOUDY = 0.7
 BLURRED = 1.5
 
 
-@step(skippable=True)
+@step(suffix="_countsScaled")
 def scaleCountsToReference(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Give each aligned frame the factor that brings its light to what it is in the first frame.
 

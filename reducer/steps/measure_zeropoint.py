@@ -51,7 +51,7 @@ class Measure:
     factor: float
 
 
-@step(skippable=True)
+@step(suffix="_zeropointMeasured")
 def measureZeropoint(
     frames: Sequence[FrameRef],
     context: Context,

@@ -17,7 +17,7 @@ from reducer.frame import Context, FrameRef
 from reducer.headers.repairs import has_wcs, repair, why_stopped
 from reducer.headers.targets import link
 from reducer.keywords import region, scale
-from reducer.provenance import file_md5
+from reducer.provenance import file_md5, steps_done
 from reducer.step import step
 from reducer.steps.places import ORIGIN, by_keywords, describe, moved, positions
 from reducer.types import F64
@@ -37,7 +37,7 @@ EVERYWHERE, AT_ONE_PLACE = ("filter", "read mode", "region"), ("exposure time", 
 UNREADABLE = "its WCS cannot be read"
 
 
-@step()
+@step(suffix="_prepared", cannot_skip="every other step reads the headers that it puts right")
 def prepare(
     frames: Sequence[FrameRef],
     context: Context,
@@ -45,7 +45,7 @@ def prepare(
     bad_wcs: Annotated[Literal["fix", "exit", "new", "ignore"], "for a WCS against its offsets"] = "fix",
 ) -> list[FrameRef]:
     """Repair headers, refuse frames that do not belong, and check and repair the WCS of the others."""
-    repaired = accept(_whole(frames, context), context, lambda frame: right_windows(repair(_raw(frame))))
+    repaired = accept(_whole(frames, context), context, lambda frame: _made_ready(frame, context))
     darks = [frame for frame in repaired if "DARK" in describe(frame).tags]
     same = [*like_most([f for f in repaired if f not in darks], context), *like_most(darks, context)]
     hashes = _hashes(same, context)
@@ -53,7 +53,7 @@ def prepare(
     return check_pointings(frames, context, bad_wcs)
 
 
-@step()
+@step(suffix="_pointingsChecked")
 def checkPointings(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Say for each frame whether its WCS agrees with its target and offsets; changes nothing."""
     repaired = accept(frames, context, lambda frame: right_windows(repair(frame)))
@@ -81,9 +81,12 @@ def _whole(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     return [frame for frame, reason in zip(frames, reasons, strict=True) if not reason]
 
 
-def _raw(frame: FrameRef) -> FrameRef:
-    if "PREPARE" in frame.header:
-        raise BadInput("already reduced", "a raw frame", "give the file of the archive")
+def _made_ready(frame: FrameRef, context: Context) -> FrameRef:
+    """A raw frame with its headers put right, or what this step wrote of one, as it is."""
+    if "PREPARE" not in frame.header:
+        return right_windows(repair(frame))
+    if steps_done(context, frame) != [prepare.name]:
+        raise BadInput("already reduced", "a raw or prepared frame", "give the file of the archive")
     return frame
 
 

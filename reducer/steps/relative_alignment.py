@@ -7,14 +7,13 @@ from typing import Annotated, Literal
 
 from reducer.align.moving import follow_target, one_kind
 from reducer.align.together import Limits, align_exposures
-from reducer.align.wcs import write_if_asked
 from reducer.errors import CannotAlign
 from reducer.frame import Context, FrameRef
 from reducer.stack.quality import leave_out_doubled
 from reducer.step import step
 
 
-@step(suffix="_wcsCorrected")
+@step(suffix="_wcsCorrected", cannot_skip="exposures are compared and stacked where it finds that they lie")
 def adjustWCSToReference(
     frames: Sequence[FrameRef],
     context: Context,
@@ -42,5 +41,4 @@ def adjustWCSToReference(
     ]
     if not aligned:
         raise CannotAlign("; ".join(sorted(set(found.reasons))), "exposures that share stars")
-    write_if_asked(aligned, adjustWCSToReference, context)
     return follow_target(aligned, method, context)

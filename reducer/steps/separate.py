@@ -24,7 +24,7 @@ from reducer.types import F64
 MOST_OF_FIELD = 20
 
 
-@step(skippable=True)
+@step(suffix="_skySeparated")
 def separateSky(
     frames: Sequence[FrameRef],
     context: Context,
@@ -68,7 +68,7 @@ def _is(name: str, told: str) -> bool:
     return name == exposure_name(Path(told.removesuffix(".bz2")))
 
 
-@step()
+@step(suffix="_skiesLeftOut")
 def leaveOutSkies(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Go on with the on-target frames alone."""
     return [frame for frame in frames if frame.role != "sky"]
@@ -147,7 +147,7 @@ def _away(frame: FrameRef) -> float:
 # --- association -------------------------------------------------------------------------------------
 
 
-@step(skippable=True)
+@step(suffix="_skyAssociated")
 def associateSky(
     frames: Sequence[FrameRef],
     context: Context,

@@ -94,7 +94,7 @@ class Skies:
         return frozenset(frame.skies) - self.odd or frozenset(frame.skies)
 
 
-@step(suffix=ON_TARGET, skippable=True)
+@step(suffix=ON_TARGET, writes=True)
 def skyCorrect(
     frames: Sequence[FrameRef],
     context: Context,

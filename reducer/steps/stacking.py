@@ -38,7 +38,7 @@ SHARE = 256
 KERNEL = "keys6"
 
 
-@step(suffix="_align", skippable=True)
+@step(suffix="_align", writes=True)
 def resampleToCommonFrame(
     frames: Sequence[FrameRef],
     context: Context,
@@ -68,7 +68,7 @@ def output_grid(frames: Sequence[FrameRef], pixel_scale: float | None = None, pa
     return common_grid(geometries, pixel_scale or geometries[0].pixel, pa)
 
 
-@step(suffix=STACK, skippable=True)
+@step(suffix=STACK, writes=True)
 def stackFrames(
     frames: Sequence[FrameRef],
     context: Context,

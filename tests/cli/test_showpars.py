@@ -15,7 +15,7 @@ def test_a_steps_parameters_with_unit_and_meaning(goafetch, playground: Path) ->
         "addDQ\tlatency\tTrue\t\tmask persistence of earlier saturated exposures",
         "addDQ\ttime\t900.0\ts\thow long persistence lasts",
         "addDQ\tskip_primitive\tFalse\t\tleave the step out",
-        "addDQ\twrite_outputs\tFalse\t\twrite what the step made, under its own suffix",
+        "addDQ\twrite_outputs\tFalse\t\twrite what the step passes on, under its own suffix",
     ]
 
 
