@@ -27,7 +27,8 @@ def recipes_of_stages(names: Sequence[str]) -> Mapping[str, StageRecipe]:
         for stage, steps in _in_stages(find_recipe(name), name).items():
             if stage in chosen:
                 raise UsageError(f"{chosen[stage].name} and {name} both make the {stage}", "one of them")
-            chosen[stage] = StageRecipe(name, steps, file_and_name(name)[0])
+            path = file_and_name(name)[0]
+            chosen[stage] = StageRecipe(name, steps, tuple(files_of(path)) if path else ())
     return {**USUAL, **chosen}
 
 
@@ -79,6 +80,30 @@ def file_and_name(name: str) -> tuple[Path | None, str]:
         file, _, own_name = name.rpartition(".")
         file = f"{file}.py" if file else ""
     return (Path(file), own_name) if file and Path(file).is_file() else (None, name)
+
+
+def files_of(path: Path) -> list[Path]:
+    """A recipe's file, first, and those of its own folder that it imports, by way of each other too."""
+    found, todo = [], [path]
+    while todo:
+        file = todo.pop()
+        if file not in found:
+            found.append(file)
+            stems = [path.parent.joinpath(*name.split(".")) for name in _imported(file)]
+            places = [place for stem in stems for place in (stem.with_suffix(".py"), stem / "__init__.py")]
+            todo += [place for place in places if place.is_file()]
+    return found
+
+
+def _imported(file: Path) -> list[str]:
+    """The names of all modules that a file may import."""
+    names = []
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
 
 
 def _load(path: Path) -> ModuleType:

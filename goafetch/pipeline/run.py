@@ -31,7 +31,7 @@ from goafetch.pipeline.execute import execute, foresee, noted
 from goafetch.pipeline.raw_files import check_folder, is_workspace, take_folder
 from goafetch.pipeline.resources import InThisProcess, check_cluster, note_compiled, open_pool, share_of
 from goafetch.pipeline.stages import MADE, TASK_MEMORY, USUAL, Outcome, StageRecipe, Tools
-from goafetch.pipeline.summary import RunReport, summarise
+from goafetch.pipeline.summary import RunReport, asked_for, summarise
 from goafetch.plan.decide import make_plan
 from goafetch.plan.model import LeftOut, Plan
 from goafetch.plan.sort import Wanted
@@ -39,7 +39,6 @@ from goafetch.report.model import write_summary
 from goafetch.text import parse_parameters
 from goafetch.workspace import Workspace, hold_workspace, prepare_workspace
 from reducer.errors import ReducerError
-from reducer.headers.targets import SEPARATE
 
 if TYPE_CHECKING:
     from goafetch.engine.pool import Pool, WorkspacePool
@@ -76,8 +75,8 @@ class Request:
     @property
     def wanted(self) -> Wanted:
         """The limits that concern frames already here, and what separates their pointings."""
-        fraction = self.parameters.get("separateSky", {}).get("frac_FOV", SEPARATE)
-        return Wanted(self.object or "", self.filter or "", float(fraction))
+        fraction = self.parameters.get("separateSky", {}).get("frac_FOV")
+        return Wanted(self.object or "", self.filter or "", fraction)
 
     @property
     def is_program(self) -> bool:
@@ -219,6 +218,7 @@ class Begun:
             program=self.request.target,
             command=self.request.command,
             parameters=self.request.parameters,
+            recipes=asked_for(self.request.recipes),
             started=self.started.isoformat(timespec="seconds"),
             seconds=seconds,
         )

@@ -38,11 +38,16 @@ TASK_MEMORY = 300_000_000
 @dataclass(frozen=True)
 class StageRecipe:
     """The recipe of a stage of a run: its name; its steps where they are not those of that name; the user's
-    own file that holds it."""
+    own file that holds it, and those beside it that it imports."""
 
     name: str
     own: Recipe = ()
-    file: Path | None = None
+    files: tuple[Path, ...] = ()
+
+    @property
+    def file(self) -> Path | None:
+        """The file that holds it, None where it is one of ours."""
+        return self.files[0] if self.files else None
 
     def steps(self, instrument: str) -> Recipe:
         """Its steps for frames of an instrument: what makes pixels is imported with them."""
@@ -282,7 +287,7 @@ def _enter(
         from reducer.step import steps_of
 
         concerning = {name: tools.parameters.get(name, {}) for name in steps_of(recipe.steps(instrument))}
-    files = {"recipe": md5_of(recipe.file)} if recipe.file else {}
+    files = {"recipe" if file == recipe.file else file.name: md5_of(file) for file in recipe.files}
     return tools.cache.enter(facts_of(recipe.name, inputs, {**calibrations, **files}, concerning))
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from goafetch import __version__
 from goafetch.events import Event, Refusal, Separation, Warned
-from goafetch.pipeline.stages import REFUSED, REUSED, Outcome
+from goafetch.pipeline.find_recipe import file_and_name
+from goafetch.pipeline.stages import REFUSED, REUSED, USUAL, Outcome, StageRecipe
 from goafetch.plan.model import FLAT, SCIENCE, STANDARD, Group, Plan
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON
 from goafetch.report.model import Exclusion, Exposure, Product, RunSummary, Timing
@@ -103,6 +104,15 @@ def summarise(
         warnings=tuple(event for event in lasting if isinstance(event, Warned)),
         **about,
     )
+
+
+def asked_for(recipes: Mapping[str, StageRecipe]) -> dict[str, str]:
+    """The recipes by stage that are not the usual, a file by its whole path."""
+    own = {stage: recipe for stage, recipe in recipes.items() if recipe != USUAL[stage]}
+    return {
+        stage: f"{recipe.file.resolve()}:{file_and_name(recipe.name)[1]}" if recipe.file else recipe.name
+        for stage, recipe in own.items()
+    }
 
 
 def _exclusions(plan: Plan, outcomes: Sequence[Outcome]) -> tuple[Exclusion, ...]:

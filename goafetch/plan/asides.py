@@ -12,7 +12,7 @@ import numpy as np
 from goafetch.plan.groups import by
 from goafetch.plan.names import target_place
 from goafetch.plan.sort import Frame
-from reducer.headers.targets import are_tracked, link
+from reducer.headers.targets import SEPARATE, are_tracked, link
 
 #: What is added to a target's name for exposures that do not follow what most others of it do.
 MOTIONS = {True: " (followed)", False: " (on the stars)"}
@@ -20,12 +20,13 @@ MOTIONS = {True: " (followed)", False: " (on the stars)"}
 Place = tuple[float, float]
 
 
-def asides(visits: Sequence[Sequence[Frame]], frac_fov: float) -> dict[Path, str]:
+def asides(visits: Sequence[Sequence[Frame]], frac_fov: float | None) -> dict[Path, str]:
     """What is added to the target's name for each exposure of the visits to a target; '' for most.
 
     Guided pointings apart by more than that part of the field, other than that nearest to the target, are
     called by their place, in arcsec: " (30E 240N)". Exposures that follow a moving target and others are two
-    kinds. Pointings that are not guided, and those named sky, may only be sky.
+    kinds. Pointings that are not guided, and those named sky, may only be sky. ``frac_fov``: that part, None
+    for the instrument's usual one.
     """
     tracked = {
         frame.path: is_tracked
@@ -50,7 +51,7 @@ def may_be_target(frame: Frame) -> bool:
 
 
 def _pointings(
-    frames: Sequence[Frame], tracked: Mapping[Path, bool | None], frac_fov: float
+    frames: Sequence[Frame], tracked: Mapping[Path, bool | None], frac_fov: float | None
 ) -> dict[Path, str]:
     """The name of each exposure's pointing: '' for that nearest to the target, others by the way from it."""
     known = [(frame, way) for frame in frames if (way := _way(frame)) is not None]
@@ -60,7 +61,10 @@ def _pointings(
     first = target_place(known[0][0])
     shifts = [(0.0, 0.0) if tracked[f.path] else _between(first, target_place(f)) for f, _ in known]
     ways = np.array([way for _, way in known]) + np.array(shifts)
-    groups = link(ways[:, 0], ways[:, 1], frac_fov * known[0][0].instrument.field.side)
+    instrument = known[0][0].instrument
+    if frac_fov is None:
+        frac_fov = instrument.defaults.get(("separateSky", "frac_FOV"), SEPARATE)
+    groups = link(ways[:, 0], ways[:, 1], frac_fov * instrument.field.side)
     middles = {group: np.median(ways[groups == group], axis=0) for group in np.unique(groups)}
     nearest = min(middles, key=lambda group: float(np.hypot(*middles[group])))
     for (frame, _), group in zip(known, groups, strict=True):

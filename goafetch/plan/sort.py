@@ -11,7 +11,7 @@ from calstore.associate import DARK
 from goafetch.plan.model import SCIENCE, STANDARD, LeftOut, Setup
 from goafetch.plan.translate import mask_start
 from reducer.headers.descriptors import Descriptors, Region
-from reducer.headers.targets import SEPARATE, is_sky, target_of
+from reducer.headers.targets import is_sky, target_of
 from reducer.instruments import KNOWN, find, instrument_of
 from reducer.instruments.base import Instrument
 from reducer.products import needless
@@ -22,11 +22,11 @@ MASK, LAMP_ON, LAMP_OFF = "mask", "lamp on", "lamp off"
 @dataclass(frozen=True)
 class Wanted:
     """Limits that the user set: object and filter, by the names that people use, empty for all; and the part
-    of the field that separates pointings."""
+    of the field that separates pointings, None for the usual of the instrument."""
 
     object: str = ""
     filter: str = ""
-    frac_fov: float = SEPARATE
+    frac_fov: float | None = None
 
 
 @dataclass(frozen=True)

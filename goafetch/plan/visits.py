@@ -13,7 +13,7 @@ from goafetch.plan.groups import by, time_of
 from goafetch.plan.model import SCIENCE, Group, LeftOut, Setup, Stack
 from goafetch.plan.names import apart, joined, target_place, targets
 from goafetch.plan.sort import Frame, of_role
-from reducer.headers.targets import SEPARATE, SHORTEST, plain
+from reducer.headers.targets import SHORTEST, plain
 
 #: Exposures of a target further apart than this belong to different visits, with skies of their own.
 VISIT_GAP = timedelta(hours=2)
@@ -58,7 +58,7 @@ class Visit:
 
 
 def visits(
-    frames: Sequence[Frame], kind: str, frac_fov: float = SEPARATE
+    frames: Sequence[Frame], kind: str, frac_fov: float | None = None
 ) -> tuple[list[Group], list[LeftOut]]:
     """Exposures of one target and setup, split where more than two hours lie between two of them.
 
@@ -117,7 +117,7 @@ def _split_in_time(frames: Sequence[Frame]) -> list[list[Frame]]:
     return parts
 
 
-def _split_in_place(found: Sequence[Visit], frac_fov: float) -> list[Visit]:
+def _split_in_place(found: Sequence[Visit], frac_fov: float | None) -> list[Visit]:
     """The visits with what is stacked apart in visits of its own, each lent the others' exposures.
 
     Whether another guided pointing is a second target or empty sky is decided when its pixels are read.

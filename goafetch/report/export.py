@@ -67,12 +67,18 @@ def list_steps(summary: RunSummary, folder: Path, into: Path | None = None) -> l
     for exposure in summary.exposures:
         raw.setdefault(exposure.group, []).append(exposure.name)
     flats = {product.group for product in summary.products if product.kind == "flat"}
-    parameters = as_typed(summary.parameters)
     ordered = sorted(raw, key=lambda group: group not in flats)
-    frames = [_reduce_step(summary, group, raw[group], group in flats, parameters) for group in ordered]
+    options = {
+        is_flat: _options(summary, "flats" if is_flat else "frames", as_typed(summary.parameters), into)
+        for is_flat in (True, False)
+    }
+    frames = [
+        _reduce_step(summary, name, raw[name], name in flats, options[name in flats]) for name in ordered
+    ]
     stacks = [product for product in summary.products if product.path.endswith(f"{STACK}.fits")]
     stacks.sort(key=lambda product: product.kind != "standard")
-    made = {str((folder / product.path).absolute()): f"{file_name(product.group)}.fits" for product in stacks}
+    is_own = stacks_apart(summary)
+    made = {str((folder / each.path).absolute()): _stack_name(each, is_own) for each in stacks}
 
     def place(value: str) -> str:
         """A file as it is called from where the commands are typed; any other value as it is."""
@@ -80,7 +86,42 @@ def list_steps(summary: RunSummary, folder: Path, into: Path | None = None) -> l
             return made[value]
         return os.path.relpath(value, into.absolute()) if into and Path(value).is_file() else value
 
-    return [*frames, *(_stack_step(summary, stack, settings(folder / stack.path, place)) for stack in stacks)]
+    def options_of(stack: Product) -> str:
+        typed = settings(folder / stack.path, place)
+        if not is_own:
+            return as_options(typed)
+        return _options(summary, "stacks", [*typed, *_own_parameters(summary)], into)
+
+    return [*frames, *(_stack_step(summary, stack, is_own, options_of(stack)) for stack in stacks)]
+
+
+def stacks_apart(summary: RunSummary) -> bool:
+    """Whether the stacks have a recipe of the user's own that does not begin with the frames: that one makes
+    a stack in the command that makes its frames."""
+    own = summary.recipes.get("stacks")
+    return own is not None and own != summary.recipes.get("frames")
+
+
+def _options(summary: RunSummary, stage: str, typed: Iterable[str], into: Path | None) -> str:
+    """The recipe of a stage, if it is the user's own, and the parameters that it knows, as they are typed."""
+    recipe, own = summary.recipes.get(stage, ""), _own_parameters(summary)
+    file, colon, name = recipe.rpartition(":")
+    if colon and into:
+        recipe = f"{os.path.relpath(file, into.absolute())}:{name}"
+    chosen = f" -r {shlex.quote(recipe)}" if recipe else ""
+    return chosen + as_options(text for text in typed if colon or text not in own)
+
+
+def _own_parameters(summary: RunSummary) -> list[str]:
+    """What the user set of steps that a recipe's file alone has."""
+    from reducer.recipes import STEPS
+
+    return as_typed({step: chosen for step, chosen in summary.parameters.items() if step not in STEPS})
+
+
+def as_options(typed: Iterable[str]) -> str:
+    """Parameters as options of a command."""
+    return "".join(f" -p {shlex.quote(text)}" for text in typed)
 
 
 def settings(stack: Path, place: Callable[[str], str]) -> list[str]:
@@ -118,11 +159,8 @@ def as_typed(parameters: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _reduce_step(
-    summary: RunSummary, group: str, names: Sequence[str], is_flat: bool, parameters: Sequence[str]
-) -> Step:
+def _reduce_step(summary: RunSummary, group: str, names: Sequence[str], is_flat: bool, ours: str) -> Step:
     listed = FileList(f"{file_name(group)}.lis", RAW, tuple(names))
-    ours = "".join(f" -p {shlex.quote(text)}" for text in parameters)
     theirs = "" if is_flat else " -p prepare:bad_wcs=fix" + _offset_sky(summary, group)
     what = f"Master {group}" if is_flat else f"Frames of {group}"
     return Step(what, listed, f"goafetch reduce @{listed.name}{ours}", f"reduce @{listed.name}{theirs}")
@@ -135,18 +173,22 @@ def _offset_sky(summary: RunSummary, group: str) -> str:
     return f" skyCorrect:offset_sky={chosen.offset_sky}" if chosen else ""
 
 
-def _stack_step(summary: RunSummary, stack: Product, chosen: Iterable[str]) -> Step:
+def _stack_name(stack: Product, is_own: bool) -> str:
+    """What a stack is called where its command makes it: disco is told, a recipe has a name of its own."""
+    return PurePosixPath(stack.path).name if is_own else f"{file_name(stack.group)}.fits"
+
+
+def _stack_step(summary: RunSummary, stack: Product, is_own: bool, ours: str) -> Step:
     group = stack.group
     listed = FileList(f"{file_name(group)}_stack.lis", MADE, tuple(_on_target(summary, stack.stack)))
     # DRAGONS aligns by the sources that an earlier command of it has put into the files.
     names = (f"{PurePosixPath(name).name.split('_')[0]}_sourcesDetected.fits" for name in listed.files)
     found = FileList(f"{file_name(group)}_sources.lis", BESIDE, tuple(names))
-    product = f"{file_name(group)}.fits"
-    ours = "".join(f" -p {shlex.quote(text)}" for text in chosen)
+    command = f"reduce @{listed.name}" if is_own else f"disco @{listed.name} -o {_stack_name(stack, is_own)}"
     return Step(
         f"Stack of {group}",
         listed,
-        f"goafetch disco @{listed.name} -o {product}{ours}",
+        f"goafetch {command}{ours}",
         f"reduce @{listed.name} -r detectSources\nreduce @{found.name} -r alignAndStack",
         found,
     )

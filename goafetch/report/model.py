@@ -71,12 +71,14 @@ class RunSummary:
     ``command`` repeats the run; ``parameters``: those that the user set. ``archive`` and ``query`` say where
     the files came from (empty for a folder of files); ``fetched`` and ``fetched_bytes`` count what was
     downloaded, ``started`` is UTC in ISO 8601.
+    ``recipes``: by stage ('flats', 'frames', 'stacks') the user's own, a name or FILE.py:NAME.
     ``refused``: by the key of the products that are missing, the frames that a recipe refused, and why.
     """
 
     program: str
     command: str = ""
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    recipes: Mapping[str, str] = field(default_factory=dict)
     archive: str = ""
     query: str = ""
     started: str = ""

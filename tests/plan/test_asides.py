@@ -81,6 +81,15 @@ def test_pointings_are_apart_by_what_the_user_says() -> None:
     assert names(planned(frames, Wanted(frac_fov=4.0))) == {"NGC5128 Kshort 60 s": (6, 0)}
 
 
+def test_pointings_are_apart_by_what_is_usual_for_the_instrument(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan took the usual part of the field where separateSky takes the instrument's own."""
+    gsaoi = instruments.KNOWN["GSAOI"]
+    own = replace(gsaoi, defaults={**gsaoi.defaults, ("separateSky", "frac_FOV"): 4.0})
+    monkeypatch.setattr(instruments, "KNOWN", {**instruments.KNOWN, "GSAOI": own})
+    frames = [*flats(), *series(95, HERE), *series(101, THERE)]
+    assert names(planned(frames)) == {"NGC5128 Kshort 60 s": (6, 0)}
+
+
 def test_a_pointing_is_called_the_same_in_every_visit() -> None:
     """A later visit to the other pointing alone went into one stack with the first."""
     plan = planned([*flats(), *series(95, HERE), *series(101, THERE, hour=9)])

@@ -110,6 +110,26 @@ def test_a_stack_is_repeated_with_all_that_it_was_made_with(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_recipe_of_ones_own_is_in_the_commands(tmp_path):
+    """The commands were those of the usual recipes, and gave them parameters of steps that they lack."""
+    root = write_workspace(tmp_path / "night")
+    parameters = {"keepFirst": {"number": 3}, "skyCorrect": {"level": "first"}}
+    told = replace(story("playground/S20170505S0095_image.fits"), parameters=parameters)
+
+    def typed(**recipes: str) -> list[str]:
+        return [step.goafetch for step in list_steps(replace(told, recipes=recipes), root, root / "export")]
+
+    mine = f"{tmp_path / 'my recipes.py'}:mine"
+    frames, stack = typed(stacks=mine)
+    assert frames == f"goafetch reduce @{SLUG}.lis -p skyCorrect:level=first"
+    assert stack == (f"goafetch reduce @{SLUG}_stack.lis -r '../../my recipes.py:mine' -p keepFirst:number=3")
+    frames, stack = typed(frames=mine, stacks=mine)
+    assert "-r '../../my recipes.py:mine' -p keepFirst:number=3 -p skyCorrect:level=first" in frames
+    assert stack.startswith(f"goafetch disco @{SLUG}_stack.lis")
+    frames, _ = typed(frames="ultradeep", stacks="ultradeep")
+    assert frames == f"goafetch reduce @{SLUG}.lis -r ultradeep -p skyCorrect:level=first"
+
+
 def test_catalogues_say_the_same_in_every_form(handed_on):
     _, into = handed_on
     ecsv = Table.read(into / "S20170505S0095_image.ecsv", format="ascii.ecsv")

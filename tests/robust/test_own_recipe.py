@@ -11,7 +11,7 @@ from caged import Here
 
 from goafetch.config import Settings
 from goafetch.errors import UsageError
-from goafetch.pipeline.find_recipe import recipes_of_stages
+from goafetch.pipeline.find_recipe import files_of, recipes_of_stages
 from goafetch.pipeline.run import make_request, run_job
 from goafetch.pipeline.stages import FLATS, FRAMES, STACKS, USUAL
 from goafetch.pipeline.summary import RunReport
@@ -25,7 +25,7 @@ from reducer.recipes import alignAndStack
 from reducer.step import step
 
 
-@step(skippable=True)
+@step()
 def keepFirst(frames, context, *, number: Annotated[int, "how many frames to keep"] = 2):
     """Go on with the first frames alone."""
     return frames[:number]
@@ -54,6 +54,17 @@ def test_a_recipe_that_no_stage_needs_or_two_would_have_is_refused() -> None:
         recipes_of_stages(["reduce", "alignAndStack"])
 
 
+def test_what_a_recipe_imports_from_its_folder_is_in_the_key(tmp_path: Path) -> None:
+    """A change of it was no reason to make a product anew."""
+    mine, beside, deep = tmp_path / "mine.py", tmp_path / "beside.py", tmp_path / "more" / "deep.py"
+    deep.parent.mkdir()
+    mine.write_text("import os\nfrom beside import steps\n")
+    beside.write_text("import mine\nfrom more import deep\n")
+    deep.write_text("from pathlib import Path\n")
+    assert files_of(mine)[0] == mine
+    assert set(files_of(mine)) == {mine, beside, deep}
+
+
 def test_a_run_with_a_recipe_of_ones_own_makes_that_stage_anew_alone(
     tiny_night: Path, tiny_whole: Path, tmp_path: Path
 ) -> None:
@@ -78,5 +89,6 @@ def test_a_run_with_a_recipe_of_ones_own_makes_that_stage_anew_alone(
     assert again("keepFirst:number=3").redone == 1
     mine.write_text(MINE + "# another text\n")
     assert again("keepFirst:number=3").redone == 1
+    assert report.summary.recipes == {"stacks": f"{mine.resolve()}:mine"}
     with pytest.raises(BadParameter, match="a whole number"):
         again("keepFirst:number=all")
