@@ -18,6 +18,7 @@ from reducer.frame import Context, FrameRef
 from reducer.products import exposure_name
 from reducer.types import Header, Table
 
+Rows = list[tuple[str, ...]]
 #: Columns of PROVENANCE and HISTORY.
 FILES = ("timestamp", "filename", "md5", "provenance_added_by")
 STEPS = ("timestamp_start", "timestamp_stop", "primitive", "args")
@@ -82,18 +83,18 @@ def _tables(context: Context, inputs: Sequence[FrameRef], now: str) -> dict[str,
     """PROVENANCE and HISTORY with the columns DRAGONS gives them, and the versions that did the work."""
     before = [_read_story(context, frame) for frame in inputs]
     calibrations = [path for path in (context.flat, context.bpm) if path is not None]
-    files: list[tuple[str, ...]] = [(now, *facts) for facts in _inputs(context, inputs)]
+    files: Rows = [(now, *facts) for facts in _inputs(context, inputs)]
     files += [(now, path.name, file_md5(path), "calibration") for path in calibrations]
     if context.recipe_file:
         files.append((now, context.recipe_file.name, file_md5(context.recipe_file), "recipe"))
-    earlier = {row[1:3]: row for story in before for row in story.files}
+    earlier = {row[1:3]: row for rows, _ in before for row in rows}
     listed = {row[1:3] for row in files}
     files += [row for facts, row in earlier.items() if facts not in listed]
-    steps: list[tuple[str, ...]] = [
+    steps: Rows = [
         (step.start, step.stop or now, step.name, _as_json(step.parameters)) for step in context.steps
     ]
     run = {(step.start, step.name) for step in context.steps}
-    steps = [row for row in (before[0].steps if before else ()) if (row[0], row[2]) not in run] + steps
+    steps = [row for row in (before[0][1] if before else ()) if (row[0], row[2]) not in run] + steps
     versions = [(name, _version(name)) for name in ("goafetch", "numpy", "scipy", "astropy", "numba", "sep")]
     return {
         "PROVENANCE": _text_table(files, FILES),
@@ -102,37 +103,27 @@ def _tables(context: Context, inputs: Sequence[FrameRef], now: str) -> dict[str,
     }
 
 
-@dataclass(frozen=True)
-class Story:
-    """What a product that is an input says of itself: rows of its PROVENANCE and HISTORY.
-
-    ``files``: what it was made from, raw frames as 'raw input', calibrations as such.
-    """
-
-    files: tuple[tuple[str, ...], ...] = ()
-    steps: tuple[tuple[str, ...], ...] = ()
-
-
-def _read_story(context: Context, frame: FrameRef) -> Story:
-    """The story of an input that is a product, written or not yet; a raw one has none."""
+def _read_story(context: Context, frame: FrameRef) -> tuple[Rows, Rows]:
+    """PROVENANCE, raw frames as 'raw input', and HISTORY of an input that is a product, written or not yet; a
+    raw one has none."""
     if "PREPARE" not in frame.header:
-        return Story()
+        return [], []
 
     def table(name: str) -> Table | None:
         return frame.source.tables.get(name) if frame.source else context.disk.read_table(frame.path, name)
 
-    files = [
+    files: Rows = [
         (*row[:3], {"input": "raw input"}.get(row[3], row[3])) for row in _rows(table("PROVENANCE"), FILES)
     ]
-    return Story(tuple(files), tuple(_rows(table("HISTORY"), STEPS)))
+    return files, _rows(table("HISTORY"), STEPS)
 
 
 def steps_done(context: Context, frame: FrameRef) -> list[str]:
     """The names of the steps that made a product, as its HISTORY has them."""
-    return [row[2] for row in _read_story(context, frame).steps]
+    return [row[2] for row in _read_story(context, frame)[1]]
 
 
-def _rows(table: Table | None, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
+def _rows(table: Table | None, columns: tuple[str, ...]) -> Rows:
     """The rows of a table that has these columns."""
     if table is None or not set(columns) <= set(table.dtype.names or ()):
         return []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import sep
 from numba import njit
@@ -388,10 +390,16 @@ def detect_sources(data: F32, variance: F32, mask: U16, widths: Widths) -> Table
 def _mask_sharp(mask: U16, sources: Table) -> U16:
     """A copy of a mask with what is too sharp for a star marked: it would pull a blurred one's centre."""
     marked = mask.copy()
-    for source in sources[(sources["flags"] & TOO_SHARP) != 0]:
-        row, column = int(source["y"] + 0.5), int(source["x"] + 0.5)
-        marked[max(row - 4, 0) : row + 5, max(column - 4, 0) : column + 5] |= dq.COSMIC_RAY
+    for part in about_hits(sources):
+        marked[part] |= dq.COSMIC_RAY
     return marked
+
+
+def about_hits(sources: Table) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of 9 x 9 pixels about each source that is too sharp for a star."""
+    for hit in sources[(sources["flags"] & TOO_SHARP) != 0]:
+        row, column = int(hit["y"] + 0.5), int(hit["x"] + 0.5)
+        yield slice(max(row - 4, 0), row + 5), slice(max(column - 4, 0), column + 5)
 
 
 def is_blurred(sources: Table, widths: Widths) -> bool:

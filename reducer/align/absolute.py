@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reducer.align.identify import (
     COARSE,
@@ -84,19 +83,17 @@ def tie_to(
         context.notify("info", text="no star is seen to be tied to a catalogue: the headers' pointing stands")
         return None
     away = np.hypot(u - np.median(stars.u), v - np.median(stars.v))
-    near = (away < REACH * field.half_width) & _is_ahead(references, tangent)
+    near = (away < REACH * field.half_width) & (_cosines(references.ra, references.dec, tangent) > 0)
     if not near.any():
         context.notify("warning", text=_nothing_near(references, tangent, REACH * field.half_width))
         return None
     listed, error = StarList(u[near], v[near], references.magnitude[near]), references.error[near]
-    tie = None
-    for turn in (0.0, *np.radians(TURNS)):
-        for offset in recognise(listed, turned(stars, turn), limits.radius):
-            tie = _lay(stars, listed, error, offset, float(turn), limits, field)
-            if tie is not None:
-                break
-        if tie is not None:
-            break
+    ties = (
+        _lay(stars, listed, error, offset, float(turn), limits, field)
+        for turn in (0.0, *np.radians(TURNS))
+        for offset in recognise(listed, turned(stars, turn), limits.radius)
+    )
+    tie = next((found for found in ties if found is not None), None)
     if tie is None or tie.stars < limits.fewest:
         found = "no star was recognised" if tie is None else f"only {tie.stars} stars match"
         context.notify("warning", text=f"{references.name}: {found}: the headers' pointing stands")
@@ -158,20 +155,17 @@ def _turn(u: F64, v: F64, angle: float) -> F64:
     return np.stack([c * u - s * v, s * u + c * v], axis=1)
 
 
-def _is_ahead(references: References, tangent: Position) -> NDArray[np.bool_]:
-    """Which stars lie on this side of the sky: the plane shows those of the other, too."""
-    a, d = np.radians(references.ra - tangent[0]), np.radians(references.dec)
-    d0 = np.radians(tangent[1])
-    return np.asarray(np.sin(d0) * np.sin(d) + np.cos(d0) * np.cos(d) * np.cos(a) > 0, bool)
+def _cosines(ra: F64, dec: F64, tangent: Position) -> F64:
+    """Of the angles between stars and the tangent point: negative on the other side of the sky."""
+    a, d, d0 = np.radians(ra - tangent[0]), np.radians(dec), np.radians(tangent[1])
+    return np.asarray(np.sin(d0) * np.sin(d) + np.cos(d0) * np.cos(d) * np.cos(a), float)
 
 
 def _nothing_near(references: References, tangent: Position, reach: float) -> str:
     """What to say where no star of a catalogue lies within ``reach`` arcsec of the field's middle."""
 
     def distance(ra: F64) -> float:
-        a, d, d0 = np.radians(ra - tangent[0]), np.radians(references.dec), np.radians(tangent[1])
-        cosine = np.sin(d0) * np.sin(d) + np.cos(d0) * np.cos(d) * np.cos(a)
-        return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)).min()))
+        return float(np.degrees(np.arccos(np.clip(_cosines(ra, references.dec, tangent), -1.0, 1.0)).min()))
 
     text = f"no star of {references.name} lies in this field: the nearest is {distance(references.ra):.2g}"
     if distance(references.ra * 15.0) < reach / 3600.0:

@@ -13,7 +13,7 @@ from reducer import dq
 from reducer.align.resample import USELESS
 from reducer.astrometry import Geometry, Grid, common_grid
 from reducer.frame import Files, FrameRef
-from reducer.sources import IS_SATURATED, NOT_CENTRED, TOO_SHARP
+from reducer.sources import IS_SATURATED, NOT_CENTRED, TOO_SHARP, about_hits
 from reducer.types import F32, F64, Table
 
 #: Arcsec between the nodes of the lattice, and pixels between the points at which its map is evaluated.
@@ -101,9 +101,8 @@ def _near(points: Grid, columns: F64, rows: F64) -> NDArray[np.bool_]:
 
 def fill_bad(data: F32, bad: NDArray[np.bool_], sources: Table) -> tuple[F32, NDArray[np.bool_]]:
     """Data (ny, nx) with its bad pixels filled, and what is bad, hits taken for sources included."""
-    for hit in sources[(sources["flags"] & TOO_SHARP) != 0]:
-        row, column = int(hit["y"] + 0.5), int(hit["x"] + 0.5)
-        bad[max(row - 4, 0) : row + 5, max(column - 4, 0) : column + 5] = True
+    for part in about_hits(sources):
+        bad[part] = True
     stars = sources[(sources["flags"] & (TOO_SHARP | NOT_CENTRED)) == 0][::-1]
     return _fill(data, bad, np.ascontiguousarray(stars["x"]), np.ascontiguousarray(stars["y"])), bad
 

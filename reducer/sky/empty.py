@@ -35,30 +35,19 @@ FILLED = 0.5
 QUIET, STEADY = 2.0, 0.03
 
 Cube = NDArray[np.floating]
+Move = tuple[float, float]
 
 
-@dataclass(frozen=True)
-class FixedTask:
-    """Look for objects that are in one array of all skies.
+def find_fixed(task: tuple[Files, int, Sequence[tuple[Path, float, Packed]], Sequence[Move]]) -> Bool:
+    """The blocks of an array that no sky shows free of objects of the sky.
 
-    ``blocks``: where each sky is in blocks; ``levels``: of it, electrons; ``packed``: its objects as judged
-    against their surroundings;
-    ``moves``: the shift (x, y) in blocks from the first one's sky to each.
+    Of each sky: where it is in blocks, its level, electrons, and its objects as judged against their
+    surroundings; and the shift (x, y) in blocks from the first one's sky to it.
     """
-
-    disk: Files
-    blocks: tuple[Path, ...]
-    levels: tuple[float, ...]
-    packed: tuple[Packed, ...]
-    moves: tuple[tuple[float, float], ...]
-    array: int
-
-
-def find_fixed(task: FixedTask) -> Bool:
-    """The blocks of an array that no sky shows free of objects of the sky."""
+    disk, array, skies, moves = task
     means, known, hidden, wide = [], [], [], []
-    for path, level, packed in zip(task.blocks, task.levels, task.packed, strict=True):
-        blocks = read_blocks(task.disk, path, task.array)
+    for path, level, packed in skies:
+        blocks = read_blocks(disk, path, array)
         seen, objects = blocks.counts >= BLOCK, unpack(packed)
         light = np.where(seen, blocks.means - np.float32(level), np.float32(0))
         means.append(light)
@@ -66,12 +55,10 @@ def find_fixed(task: FixedTask) -> Bool:
         hidden.append(objects)
         bright = ndimage.uniform_filter(light, SQUARE, mode="nearest") > WIDE * level
         wide.append(objects | bright | find_objects(blocks.means, blocks.counts, local=False))
-    return tell_fixed(np.array(means), np.array(known), np.array(hidden), np.array(wide), task.moves)
+    return tell_fixed(np.array(means), np.array(known), np.array(hidden), np.array(wide), moves)
 
 
-def tell_fixed(
-    means: F32, known: Bool, hidden: Bool, wide: Bool, moves: Sequence[tuple[float, float]]
-) -> Bool:
+def tell_fixed(means: F32, known: Bool, hidden: Bool, wide: Bool, moves: Sequence[Move]) -> Bool:
     """Which blocks hold an object of the sky in all exposures; all planes are (skies, ny, nx).
 
     ``means``: electrons without the level; ``hidden``: what stands out from its surroundings, ``wide``: that
@@ -140,8 +127,6 @@ POOR, RICH, LARGE = 1 / 3, 0.1, 0.1
 #: Objects that an empty field of high latitude may show: stars and galaxies to K = 20 in 2 square arcminutes.
 EMPTY = 30
 
-Move = tuple[float, float]
-
 
 @dataclass(frozen=True)
 class Objects:
@@ -149,15 +134,6 @@ class Objects:
 
     number: int
     area: float
-
-
-@dataclass(frozen=True)
-class PairTask:
-    """Compare an exposure of one pointing with one of another, both flat-fielded."""
-
-    disk: Files
-    frame: FrameRef
-    other: FrameRef
 
 
 @dataclass(frozen=True)
@@ -169,15 +145,17 @@ class Found:
     known: Bool
 
 
-def find_in_pair(task: PairTask) -> dict[int, Found]:
-    """The objects of either exposure in each array that both have: where one is brighter than the other."""
+def find_in_pair(task: tuple[Files, FrameRef, FrameRef]) -> dict[int, Found]:
+    """The objects of either of two flat-fielded exposures in each array that both have: where one is brighter
+    than the other."""
+    disk, frame, beside = task
     found = {}
-    where = {int(chip["EXTVER"]): index for index, chip in enumerate(task.other.chips)}
-    for index, chip in enumerate(task.frame.chips):
+    where = {int(chip["EXTVER"]): index for index, chip in enumerate(beside.chips)}
+    for index, chip in enumerate(frame.chips):
         array = int(chip["EXTVER"])
         if array in where:
-            one = bin_array(task.disk, task.frame, index)
-            other = bin_array(task.disk, task.other, where[array])
+            one = bin_array(disk, frame, index)
+            other = bin_array(disk, beside, where[array])
             known: Bool = (one.counts >= BLOCK) & (other.counts >= BLOCK)
             counts = np.where(known, one.counts, np.uint16(0))
             level = median_of(other.means[known]) if known.any() else 1.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,27 +34,22 @@ MOSTLY = 0.5
 BY_CHANCE = 1e-4
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Pairs of an exposure's stars: their two numbers (n, 2), and gap in x and y, pixels, with the logarithm
-    of their ratio of light, (n, 3), of which the gap in x is never negative."""
-
-    stars: NDArray[np.intp]
-    gaps: F64
-
-
 def leave_out_doubled(frames: Sequence[FrameRef], notify: Callable[..., None]) -> list[FrameRef]:
     """Leave out, by name, exposures whose stars are double: before others are laid on their second images.
 
     Where that is true of half of them or more, it is the field's, and all are kept.
     """
-    reasons = [doubled(frame) for frame in frames]
+    return [frames[number] for number in _kept(frames, [doubled(frame) for frame in frames], notify)]
+
+
+def _kept(frames: Sequence[FrameRef], reasons: Sequence[str], notify: Callable[..., None]) -> list[int]:
+    """The frames without a reason to leave them out, which is told of the others; all where half have one."""
     if 2 * sum(map(bool, reasons)) >= len(frames):
-        return list(frames)
+        return list(range(len(frames)))
     for frame, reason in zip(frames, reasons, strict=True):
         if reason:
             notify("refused", name=frame.path.name, reason=reason)
-    return [frame for frame, reason in zip(frames, reasons, strict=True) if not reason]
+    return [number for number, reason in enumerate(reasons) if not reason]
 
 
 def doubled(frame: FrameRef) -> str:
@@ -63,17 +57,17 @@ def doubled(frame: FrameRef) -> str:
     place with one and the same part of their light, and more do so than chance can bring about."""
     tables = [_strong(table) for table in frame.sources]
     signal = np.concatenate([np.zeros(0), *(_signal(table) for table in tables)])
-    pairs = _pairs(tables)
-    if not len(pairs.gaps):
+    stars, gaps = _pairs(tables)
+    if not len(gaps):
         return ""
-    scaled = pairs.gaps / [SAME_GAP, SAME_GAP, SAME_RATIO]
+    scaled = gaps / [SAME_GAP, SAME_GAP, SAME_RATIO]
     alike = cKDTree(scaled).query_ball_point(scaled, 1.0, p=np.inf)
     best = max(alike, key=len)
     if _by_chance(len(best), len(scaled)) > BY_CHANCE:
         return ""
-    gap = np.median(pairs.gaps[best], axis=0)
+    gap = np.median(gaps[best], axis=0)
     owed = signal > STRONG * np.exp(abs(gap[2]))
-    shows = np.isin(np.arange(len(signal)), pairs.stars[best])
+    shows = np.isin(np.arange(len(signal)), stars[best])
     if shows[owed].sum() < MOSTLY * owed.sum():
         return ""
     apart = float(np.hypot(*gap[:2]))
@@ -90,8 +84,9 @@ def _signal(table: Table) -> F64:
     return np.asarray(table["flux"][:, 0] / np.maximum(table["flux_error"][:, 0], 1e-30))
 
 
-def _pairs(tables: list[Table]) -> Pairs:
-    """The pairs within APART of each array's stars, which are numbered through all arrays."""
+def _pairs(tables: list[Table]) -> tuple[NDArray[np.intp], F64]:
+    """The pairs within APART of each array's stars, which are numbered through all arrays: their two numbers
+    (n, 2), and gap in x, never negative, and y, pixels, and the logarithm of their ratio of light, (n, 3)."""
     numbers, gaps, first = [np.zeros((0, 2), np.intp)], [np.zeros((0, 3))], 0
     for table in tables:
         places = np.stack([table["x"], table["y"], np.log(table["flux"][:, 0])], axis=1)
@@ -102,7 +97,7 @@ def _pairs(tables: list[Table]) -> Pairs:
         numbers.append(found[like] + first)
         gaps.append(gap[like])
         first += len(table)
-    return Pairs(np.concatenate(numbers), np.concatenate(gaps))
+    return np.concatenate(numbers), np.concatenate(gaps)
 
 
 def _by_chance(alike: int, pairs: int) -> float:
@@ -225,12 +220,7 @@ def leave_out_spoilt(
             reasons[number] = (
                 f"its stars are trailed or doubled: {long}, {wide:.1f} times as wide as the median"
             )
-    if 2 * sum(bool(reason) for reason in reasons) >= len(frames):
-        return list(frames), list(images)
-    for frame, reason in zip(frames, reasons, strict=True):
-        if reason:
-            context.notify("refused", name=frame.path.name, reason=reason)
-    kept = [number for number, reason in enumerate(reasons) if not reason]
+    kept = _kept(frames, reasons, context.notify)
     scale = frames[kept[0]].scale
     return [frames[n].with_(scale=frames[n].scale / scale) for n in kept], [images[n] for n in kept]
 

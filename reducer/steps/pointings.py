@@ -8,7 +8,7 @@ import numpy as np
 
 from reducer.frame import Context, FrameRef
 from reducer.products import exposure_name
-from reducer.sky.empty import Move, Objects, PairTask, count_objects, find_in_pair, is_poor
+from reducer.sky.empty import Move, Objects, count_objects, find_in_pair, is_poor
 from reducer.sky.objects import BLOCK
 from reducer.steps.field import shift
 from reducer.steps.places import positions
@@ -47,7 +47,7 @@ def compare(
     number = COMPARED if fewest >= COMPARED else min(2, max(len(some), len(others)))
     ones = [some[place % len(some)] for place in range(number)]
     twos = [others[place % len(others)] for place in range(number)]
-    tasks = [PairTask(context.disk, one, two) for one, two in zip(ones, twos, strict=True)]
+    tasks = [(context.disk, one, two) for one, two in zip(ones, twos, strict=True)]
     found = list(context.map(find_in_pair, tasks))
     known = [{array: each.known for array, each in pair.items()} for pair in found]
     return (

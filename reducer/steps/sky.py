@@ -24,7 +24,7 @@ from reducer.sky.channels import (
     judge,
     weigh_in,
 )
-from reducer.sky.empty import FixedTask, find_fixed
+from reducer.sky.empty import find_fixed
 from reducer.sky.field import common_offsets, fit_field
 from reducer.sky.level import odd_skies
 from reducer.sky.objects import BLOCK, Bool, pack, unpack
@@ -225,11 +225,10 @@ def _find_fixed(skies: Skies, context: Context) -> dict[int, Bool]:
             shift(frame, array, east[0] - east[place], north[0] - north[place], (BLOCK, BLOCK))
             for place, frame in enumerate(frames)
         )
-        paths = tuple(skies.blocks[name] for name in names)
-        parts = [skies.seen[name][array] for name in names]
-        levels, packed = tuple(part.level for part in parts), tuple(part.packed for part in parts)
-        tasks.append(FixedTask(context.disk, paths, levels, packed, moves, array))
-    found = {t.array: each for t, each in zip(tasks, context.map(find_fixed, tasks), strict=True)}
+        seen = [(skies.blocks[name], skies.seen[name][array]) for name in names]
+        each_sky = [(path, part.level, part.packed) for path, part in seen]
+        tasks.append((context.disk, array, each_sky, moves))
+    found = {task[1]: each for task, each in zip(tasks, context.map(find_fixed, tasks), strict=True)}
     shares = {array: float(each.mean()) for array, each in found.items() if each.any()}
     if max(shares.values(), default=0.0) > TOLD:
         told = ", ".join(f"{share:.1%} of array {array}" for array, share in shares.items())
