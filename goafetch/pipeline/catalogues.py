@@ -35,8 +35,7 @@ class Choices:
 
     def check(self) -> None:
         """Read the files that are named: UsageError or BadFile, before anything is done, if one is no use."""
-        from reducer.align.references import read_references
-        from reducer.photometry.standards import read_standards
+        from reducer.references import read_references, read_standards
 
         for option, wanted, words in (
             ("--catalog", self.catalog, POSITIONS),

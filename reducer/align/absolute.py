@@ -18,11 +18,11 @@ from reducer.align.identify import (
     offsets,
     pair_up,
 )
-from reducer.align.references import References
 from reducer.align.solve import DEGREE, FIXED, displacements, prior_sizes
 from reducer.align.together import Limits
 from reducer.astrometry import Field, Position, degrees, sky_to_plane, term_count
 from reducer.frame import Context, FrameRef
+from reducer.references import References
 from reducer.sources import well_measured
 from reducer.types import F64
 

@@ -14,7 +14,7 @@ from reducer.astrometry import sky_to_plane
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.instruments import instrument_of
-from reducer.photometry.standards import PASSBAND_ERROR, Star, in_filter, read_standards
+from reducer.references import PASSBAND_ERROR, Star, in_filter, read_standards
 from reducer.sources import NO_POSITION, light_about
 from reducer.types import F64, Header, Table
 

@@ -9,11 +9,11 @@ from typing import Annotated
 import numpy as np
 
 from reducer.align.absolute import FOR_ROTATION, HIGHEST, Tie, tie_to, tied
-from reducer.align.references import read_references
 from reducer.align.together import Limits
 from reducer.align.wcs import is_stack, rotation_error
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import describe
+from reducer.references import read_references
 from reducer.step import step
 
 

@@ -16,7 +16,6 @@ from reducer.errors import BadInput
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.photometry.growth import Light, measure_light
-from reducer.photometry.standards import Magnitude, Star, find_magnitude, published, read_standards
 from reducer.photometry.zeropoint import (
     EXTINCTION_ERROR,
     Zeropoint,
@@ -26,6 +25,7 @@ from reducer.photometry.zeropoint import (
     warn_if_strange,
     write_zeropoint,
 )
+from reducer.references import Magnitude, Star, find_magnitude, published, read_standards
 from reducer.sources import AT_EDGE, IS_SATURATED, NOT_CENTRED, ON_BAD_PIXEL, TOO_SHARP
 from reducer.step import step
 from reducer.types import F64, Table

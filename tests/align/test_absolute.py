@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from reducer.align.absolute import fit_tie, tie_priors
-from reducer.align.references import read_references
 from reducer.align.wcs import nominal_geometry
 from reducer.astrometry import plane_to_sky
 from reducer.errors import BadFile
 from reducer.frame import Context
 from reducer.instruments import KNOWN
+from reducer.references import read_references
 from reducer.steps.absolute_astrometry import determineAstrometricSolution
 from reducer.steps.relative_alignment import adjustWCSToReference
 from tests.align.test_fields import turned, turning

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
 
-from reducer.align.references import read_references
 from reducer.errors import BadFile
+from reducer.references import read_references
 
 DEC = np.linspace(-60.0, -59.9, 8)
 #: What moves a star at declination -60 by 100 mas a year east and -50 north, in each unit.

@@ -14,8 +14,7 @@ from astropy.table import Table
 
 from goafetch import catalog, network
 from goafetch.catalog import find_positions, is_reachable, why_not_reachable
-from reducer.align.references import read_references
-from reducer.photometry.standards import read_standards
+from reducer.references import read_references, read_standards
 
 FIELD = (201.32, -43.0)
 GAIA = {

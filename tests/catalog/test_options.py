@@ -129,7 +129,7 @@ def test_magnitudes_of_the_archives_records_are_kept_in_the_lock_and_used(refere
     from goafetch.archive.lock import Lock, LockedFile
     from goafetch.archive.query import Criteria
     from reducer.headers.descriptors import Descriptors
-    from reducer.photometry.standards import find_magnitude, read_standards
+    from reducer.references import find_magnitude, read_standards
 
     star = {"name": "FS 1", "ra": 100.0, "dec": -30.0, "j_mag": 12.5, "h_mag": 12.2, "k_mag": 12.1}
     file = LockedFile("S1.fits", "S1.fits.bz2", "", "a", "b", 1, 1, "", "Pass", "GS-1", "search", (star,))

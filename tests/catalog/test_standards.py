@@ -4,7 +4,7 @@ import pytest
 
 from reducer.errors import BadFile
 from reducer.headers.descriptors import Descriptors
-from reducer.photometry.standards import find_magnitude, in_filter, published, read_standards
+from reducer.references import find_magnitude, in_filter, published, read_standards
 
 
 def target(filter_name, name="", ra=None, dec=None):
