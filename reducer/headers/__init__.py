@@ -1,1 +1,1 @@
-"""What a header says: keywords and their repairs, descriptors, tags, selection, the instrument's numbers."""
+"""What a header says: descriptors and tags, what is wrong in it, what the exposure looked at."""

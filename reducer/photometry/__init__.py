@@ -1,1 +1,1 @@
-"""Magnitudes: what a star's light adds up to, which stars are standards, and the zeropoint that follows."""
+"""Magnitudes: what a star's light adds up to, the catalogue of a stack, and the zeropoint."""
