@@ -111,7 +111,9 @@ def skyCorrect(
         raise BadInput(f"{', '.join(lost)}: no sky exposures", "associateSky before skyCorrect, or neither")
     fields = _wanted_fields(frames, context)
     objects = [frame for field in fields for frame in field]
-    skies = make_patterns(frames, objects, channels, context) if objects else Skies({}, {})
+    # Skies are judged by all fields, so that what is made again alone comes out the same.
+    every = [frame for frame in frames if frame.role != "sky"]
+    skies = make_patterns(frames, every, channels, context) if objects else Skies({}, {})
     tasks = [
         LookTask(context.disk, frame, skies.patterns[skies.members(frame)], skies.blocks.get(frame.path.name))
         for frame in objects

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from astropy.io import fits
 from told import Told
 
 from goafetch.errors import ArchiveError, NothingFound
@@ -123,6 +125,29 @@ def test_a_product_that_was_deleted_and_one_that_is_damaged_are_remade_alone(
     again()
     assert changed(before, first.workspace.root) == {"S20170505S0097_skyCorrected.fits", product.name}
     assert again().redone == 0
+
+
+@pytest.mark.parametrize("name", ["S20170504S0117_skyCorrected.fits", "S20170505S0096_skyCorrected.fits"])
+def test_a_product_that_is_made_again_alone_is_the_same_to_the_bit(
+    first: RunReport, again: Again, name: str
+) -> None:
+    """Of the standard each exposure shows a field of its own; all are skies of one pattern."""
+    product = first.workspace.playground / name
+    before = planes(product)
+    told = fits.getval(product, "SKYSIGMA")
+    product.unlink()
+    again()
+    assert fits.getval(product, "SKYSIGMA") == told
+    after = planes(product)
+    assert before.keys() == after.keys()
+    for place, plane in before.items():
+        np.testing.assert_array_equal(after[place], plane, str(place))
+
+
+def planes(product: Path) -> dict[tuple[str, int], Any]:
+    """Data, variance and mask of each array."""
+    with fits.open(product, memmap=False) as units:
+        return {(u.name, u.ver): u.data for u in units if u.name in ("SCI", "VAR", "DQ")}
 
 
 @pytest.fixture
