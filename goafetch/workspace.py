@@ -14,8 +14,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,10 +27,8 @@ PAUSE, ATTEMPTS = 0.1, 5
 MISSING = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 #: What a lock that another process has is answered with.
 TAKEN = (errno.EAGAIN, errno.EACCES)
-
-
-class _Removed(Exception):
-    """The lock's file is no longer where it was: its last holder, perhaps of another machine, removed it."""
+#: That the lock's file is no longer where it was: its last holder, perhaps of another machine, removed it.
+REMOVED = (errno.ENOENT, errno.ESTALE)
 
 
 class Busy(Exception):
@@ -62,55 +59,29 @@ def take_lock(path: Path, *, shared: bool = False, seconds: float = 0.0) -> IO[b
 
     It can be read and written: over NFS a shared lock wants the one, an exclusive lock the other.
     """
-    until = time.monotonic() + seconds
-    for _ in range(ATTEMPTS):
-        stream = path.open("a+b")
-        try:
-            with _stale_is_removed():
-                _wait(stream, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, until)
-                _check_is_there(stream, path)
-            return stream
-        except _Removed:
-            stream.close()
-        except BaseException:
-            stream.close()
-            raise
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    until, removed = time.monotonic() + seconds, 0
+    while removed < ATTEMPTS:
+        with ExitStack() as failed:
+            stream = failed.enter_context(path.open("a+b"))
+            try:
+                fcntl.flock(stream, kind | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                    failed.pop_all()
+                    return stream
+                removed += 1
+            except OSError as error:
+                if error.errno in REMOVED:
+                    removed += 1
+                elif error.errno in MISSING:
+                    raise NoLocks(f"{path}: {error.strerror}") from error
+                elif error.errno not in TAKEN:
+                    raise
+                elif time.monotonic() > until:
+                    raise Busy(str(path)) from error
+                else:
+                    time.sleep(PAUSE)
     raise Busy(f"{path} is made and removed again and again")
-
-
-def _wait(stream: IO[bytes], kind: int, until: float) -> None:
-    while True:
-        try:
-            fcntl.flock(stream, kind | fcntl.LOCK_NB)
-            return
-        except OSError as error:
-            if error.errno in MISSING:
-                raise NoLocks(f"{stream.name}: {error.strerror}") from error
-            if error.errno not in TAKEN:
-                raise
-            if time.monotonic() > until:
-                raise Busy(str(stream.name)) from error
-        time.sleep(PAUSE)
-
-
-def _check_is_there(stream: IO[bytes], path: Path) -> None:
-    try:
-        same = os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    except FileNotFoundError:
-        same = False
-    if not same:
-        raise _Removed
-
-
-@contextmanager
-def _stale_is_removed() -> Iterator[None]:
-    """Over NFS an open file that another machine has removed is answered with ESTALE, whatever is asked."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.ESTALE:
-            raise _Removed from error
-        raise
 
 
 #: Seconds that a new run waits for the workers of one that was killed.
@@ -139,56 +110,27 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-@dataclass(frozen=True)
 class Workspace:
     """The folders and files below ``root``; INTERFACE's layout in one place."""
 
-    root: Path
-
-    @property
-    def playdata(self) -> Path:
-        """Raw frames and static masks; nothing is written here after unpacking."""
-        return self.root / "playdata"
-
-    @property
-    def playground(self) -> Path:
-        """Products, lists and logs."""
-        return self.root / "playground"
-
-    @property
-    def calibrations(self) -> Path:
-        """Processed calibrations and the store that knows them."""
-        return self.playground / "calibrations"
-
-    @property
-    def lock_file(self) -> Path:
-        """Exact versions of everything fetched."""
-        return self.root / "goafetch.lock"
-
-    @property
-    def log(self) -> Path:
-        """What the runs said, for people."""
-        return self.playground / "reduce.log"
-
-    @property
-    def events(self) -> Path:
-        """The same for machines: a JSON object a line."""
-        return self.playground / "events.jsonl"
-
-    @property
-    def ledger(self) -> Path:
-        """What the keys of products stand for."""
-        return self.playground / "keys.json"
-
-    @property
-    def workers_lock(self) -> Path:
-        """Shared by every worker process that works here (see ``share``)."""
-        return self.playground / ".workers.lock"
-
-    @property
-    def report(self) -> Path:
-        """The HTML report's folder."""
-        return self.root / "report"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        #: Raw frames and static masks; nothing is written here after unpacking.
+        self.playdata = root / "playdata"
+        #: Products, lists and logs.
+        self.playground = root / "playground"
+        #: Processed calibrations and the store that knows them.
+        self.calibrations = self.playground / "calibrations"
+        #: Exact versions of everything fetched.
+        self.lock_file = root / "goafetch.lock"
+        #: What the runs said, for people, and for machines: a JSON object a line.
+        self.log, self.events = self.playground / "reduce.log", self.playground / "events.jsonl"
+        #: What the keys of products stand for, and what is known of the files' content (see ``Verified``).
+        self.ledger, self.verified = self.playground / "keys.json", self.playground / "verified.json"
+        #: Shared by every worker process that works here (see ``share_lock``).
+        self.workers_lock = self.playground / ".workers.lock"
+        #: The HTML report's folder.
+        self.report = root / "report"
 
     def make(self) -> Workspace:
         """Create the folders that are missing."""
@@ -202,10 +144,6 @@ class Workspace:
                 "choose another with --into DIR",
             ) from error
         return self
-
-    def verified(self) -> Verified:
-        """What is known of the files' content."""
-        return Verified(self.playground / "verified.json")
 
 
 #: A file of FITS, packed or not; browsers put the number of a second copy before the last ending.
@@ -312,7 +250,15 @@ def hold_workspace(workspace: Workspace, notify: Notify = silent) -> Iterator[No
         with exclusive(workspace.playground / ".run.lock") as has_locks:
             if not has_locks:
                 _trust(workspace, holder, notify)
-            _wait_for_workers(workspace)
+            try:
+                with exclusive(workspace.workers_lock, PATIENCE):
+                    pass  # no worker of an earlier run lives: they end within a second of their parent
+            except Busy as error:
+                raise WorkspaceError(
+                    f"worker processes of an earlier run still work in {workspace.root}",
+                    "one run at a time in a workspace",
+                    "wait for them to end, or end them; then repeat the command",
+                ) from error
             remove_leftovers(workspace)
             started = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
             facts = {"host": platform.node(), "pid": os.getpid(), "started": started}
@@ -358,7 +304,7 @@ def remove_leftovers(workspace: Workspace) -> None:
         workspace.root,
         workspace.playdata,
         workspace.playground,
-        *_below(workspace.calibrations),
+        *(Path(found) for found, _, _ in os.walk(workspace.calibrations)),
         workspace.report,
     )
     for folder in filter(Path.is_dir, folders):
@@ -366,10 +312,6 @@ def remove_leftovers(workspace: Workspace) -> None:
             match = _LEFTOVER.fullmatch(path.name)
             if match and not _is_alive(int(match["writer"] or match["runner"] or 0)):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
-
-
-def _below(folder: Path) -> list[Path]:
-    return [Path(found) for found, _, _ in os.walk(folder)]
 
 
 def _is_alive(pid: int) -> bool:
@@ -391,19 +333,6 @@ def share_lock(lock: Path) -> IO[bytes]:
         return take_lock(lock, shared=True, seconds=PATIENCE)
     except NoLocks:
         return lock.open("a+b")
-
-
-def _wait_for_workers(workspace: Workspace) -> None:
-    """Begin only when no worker of an earlier run lives: they end within a second of their parent."""
-    try:
-        with exclusive(workspace.workers_lock, PATIENCE):
-            return
-    except Busy as error:
-        raise WorkspaceError(
-            f"worker processes of an earlier run still work in {workspace.root}",
-            "one run at a time in a workspace",
-            "wait for them to end, or end them; then repeat the command",
-        ) from error
 
 
 def _read_holder(path: Path) -> str:

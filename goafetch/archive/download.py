@@ -229,7 +229,7 @@ def fetch(
     there unless ``update``. ``exactly``: a version that the archive replaces meanwhile is not wanted
     otherwise. Raises Blocked, and WorkspaceError where the disk is full.
     """
-    verified = options.verified or Workspace(folder.parent).verified()
+    verified = options.verified or Verified(Workspace(folder.parent).verified)
     today = client.today()
 
     def withheld(record: Record) -> bool:

@@ -19,7 +19,7 @@ from goafetch.archive.search import search as ask
 from goafetch.config import Settings, load_settings
 from goafetch.errors import UsageError
 from goafetch.events import Notify, Warned, silent
-from goafetch.workspace import Workspace
+from goafetch.workspace import Verified, Workspace
 
 #: The role of a file that was searched for; calibrations have the archive's name of their type.
 SEARCHED = "search"
@@ -175,7 +175,7 @@ def fetch_locked(
         workspace.make()
     locked = lock.versions
     report = download(client, same, workspace.playdata, options, notify, locked=locked, exactly=True)
-    verified = workspace.verified()
+    verified = Verified(workspace.verified)
     for name in sorted(set(lock.files) - {record.name for record in same}):
         path = workspace.playdata / name
         if path.is_file() and verified.md5(path) == lock.files[name].data_md5:

@@ -404,7 +404,7 @@ def unpack(
             notify(Warned(text))
         report.withheld += listing.withheld
         report.failed += [item for item in listing.missing if item[0] not in sources]
-    verified = verified or Workspace(folder.parent).verified()
+    verified = verified or Verified(Workspace(folder.parent).verified)
     # Which FITS file (md5) came out of which stored file (md5): a repetition need not decompress again.
     cache = folder.parent / "playground" / "unpacked.json"
     known: dict[str, str] = read_json(cache)

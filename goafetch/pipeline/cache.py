@@ -29,7 +29,7 @@ class Cache:
     """
 
     def __init__(self, workspace: Workspace, pool: WorkspacePool) -> None:
-        self.verified = workspace.verified()
+        self.verified = Verified(workspace.verified)
         self._path, self._pool = workspace.ledger, pool
         self._entries: dict[str, dict[str, object]] = read_json(self._path)
         self._under_way: dict[Path, Future[str]] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -48,8 +47,9 @@ def prepare(
     repaired = accept(_whole(frames, context), context, lambda frame: _made_ready(frame, context))
     darks = [frame for frame in repaired if "DARK" in describe(frame).tags]
     same = [*like_most([f for f in repaired if f not in darks], context), *like_most(darks, context)]
-    hashes = _hashes(same, context)
-    frames = [frame.with_(md5=md5) for frame, md5 in zip(same, hashes, strict=True)]
+    unknown = [frame.path for frame in same if frame.path.name not in context.raw_md5]
+    made = dict(zip(unknown, context.map(file_md5, unknown), strict=True))
+    frames = [f.with_(md5=context.raw_md5.get(f.path.name) or made[f.path]) for f in same]
     return check_pointings(frames, context, bad_wcs)
 
 
@@ -148,7 +148,9 @@ def like_most(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
 def same_settings(frames: Sequence[FrameRef], names: Sequence[str], context: Context) -> list[FrameRef]:
     """The frames that agree with most in some of their settings; the others are refused by name."""
     settings = [{name: SETTINGS[name](frame) for name in names} for frame in frames]
-    common = {name: _most_common([found[name] for found in settings]) for name in names if settings}
+    common = {
+        name: Counter(found[name] for found in settings).most_common(1)[0][0] for name in names if settings
+    }
     kept = []
     for frame, found in zip(frames, settings, strict=True):
         differing = [name for name in common if not _agrees(name, found[name], common[name])]
@@ -160,22 +162,8 @@ def same_settings(frames: Sequence[FrameRef], names: Sequence[str], context: Con
     return kept
 
 
-def _most_common(values: Sequence[Any]) -> Any:
-    return Counter(values).most_common(1)[0][0]
-
-
 def _agrees(name: str, found: Any, common: Any) -> bool:
     return set(found) <= set(common) or set(common) <= set(found) if name == "region" else found == common
-
-
-def _hashes(frames: Sequence[FrameRef], context: Context) -> list[str]:
-    unknown = [frame.path for frame in frames if frame.path.name not in context.raw_md5]
-    made = dict(zip(unknown, context.map(_hash, unknown), strict=True))
-    return [context.raw_md5.get(frame.path.name) or made[frame.path] for frame in frames]
-
-
-def _hash(path: Path) -> str:
-    return file_md5(path)
 
 
 # --- pointing ----------------------------------------------------------------------------------------
@@ -214,10 +202,9 @@ def pointing(frame: FrameRef) -> Pointing | None:
 
     BadInput where the headers leave open where an exposure of the sky looked.
     """
-    described = describe(frame)
-    if described.tags & {"FLAT", "DARK", "BPM"} and "TWILIGHT" not in described.tags:
+    if not _is_of_sky(frame):
         return None
-    readable = has_wcs(frame)
+    described, readable = describe(frame), has_wcs(frame)
     layout = header_layout(frame) if readable else None
     place = by_keywords(described) or (layout.to_sky(ORIGIN) if layout else None)
     if place is None:
@@ -228,13 +215,18 @@ def pointing(frame: FrameRef) -> Pointing | None:
     return Pointing(place, described.position_angle or 0.0, float(np.sign(parity)), layout)
 
 
+def _is_of_sky(frame: FrameRef) -> bool:
+    tags = describe(frame).tags
+    return not tags & {"FLAT", "DARK", "BPM"} or "TWILIGHT" in tags
+
+
 def right_windows(frame: FrameRef) -> FrameRef:
     """The frame with CRPIX of windows put right where it was reduced by DETSEC's origin, not CCDSEC's.
 
     In 2018 the central windows of GSAOI's standards have it so. The arrays tell: as they stand they do not
-    fit the focal plane, and with that origin given back they do.
+    fit the focal plane, and with that origin given back they do. Of a lamp's light nobody asks where it is.
     """
-    layout = header_layout(frame)
+    layout = header_layout(frame) if _is_of_sky(frame) else None
     if layout is None or layout.misfit < LAYOUT_LIMIT:
         return frame
     chips = tuple(chip.copy() for chip in frame.chips)
@@ -259,6 +251,8 @@ def check_pointings(frames: list[FrameRef], context: Context, bad_wcs: str) -> l
     """Check each WCS against target plus offset and against the other frames; repair or refuse as told."""
     frames = accept(frames, context, _locatable)
     pointings = [pointing(frame) for frame in frames]
+    if not any(pointings):
+        return frames
     wrong = {place: why for place, why in enumerate(what_is_wrong(frames, pointings)) if why}
     if bad_wcs == "ignore":
         wrong = {place: UNREADABLE for place, found in enumerate(pointings) if found and not found.layout}
