@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -64,101 +64,56 @@ def tags(primary: Header, chips: Sequence[Header] = ()) -> frozenset[str]:
     The rules are those of DRAGONS (gemini_instruments, gemini/adclass.py and gsaoi/adclass.py), so that
     the words mean the same here.
     """
-    found = _origin(primary) | _kind(primary) | _pointing(primary) | _status(primary)
-    if "DARK" in found:
-        found -= {"IMAGE"}
-    if _has_any(primary, ("BPMASK", "PROCBPM")) or _text(primary, "OBSTYPE") == "BPM":
+    observatory, telescope = _text(primary, "OBSERVAT"), _text(primary, "TELESCOP")
+    observed, target = _text(primary, "OBSTYPE"), _text(primary, "OBJECT")
+    instrument = _text(primary, "INSTRUME").removesuffix("-N").removesuffix("-S")
+    is_spectrum = instrument in SPECTROGRAPHS or (instrument in SPECTRUM and SPECTRUM[instrument](primary))
+    is_dome, is_twilight = "DOMEFLAT" in target, "TWILIGHT" in target and "DOMEFLAT" not in target
+    is_lamp = _text(primary, "GCALLAMP").startswith(FLAT_LAMPS)
+    is_flat = observed == "FLAT" or is_dome or is_twilight or is_lamp
+    is_calibration = any(key in primary for key in PROCESSED_CALIBRATION)
+    is_science = any(key in primary for key in PROCESSED_SCIENCE) and observed == "OBJECT"
+    is_prepared = any(key in primary for key in PREPARED_BY)
+    # The shutter of the calibration unit says whether its light came through.
+    shutter = _text(primary, "GCALSHUT") if is_lamp and not is_calibration else ""
+    is_tracked = bool({_text(primary, "FRAME"), _text(primary, "TRKFRAME")} & {"FK5", "APPT"})
+    follows_the_sky = read(primary, "RATRACK", float) == 0 == read(primary, "DECTRACK", float)
+    is_level = _text(primary, "FRAME") == "AZEL_TOPO"
+    holds = {
+        instrument: True,
+        observatory.partition("GEMINI-")[2]: observatory.startswith("GEMINI-"),
+        "GEMINI": bool({observatory, telescope} & {"GEMINI-NORTH", "GEMINI-SOUTH"}),
+        "SPECT": is_spectrum,
+        "IMAGE": not is_spectrum and observed != "DARK",
+        "DARK": observed == "DARK",
+        "FLAT": is_flat,
+        "CAL": is_flat or observed == "DARK",
+        "DOMEFLAT": is_dome,
+        "TWILIGHT": is_twilight,
+        "GCALFLAT": is_lamp,
+        "GCAL_IR_ON": shutter == "OPEN",
+        "GCAL_IR_OFF": shutter == "CLOSED",
+        "LAMPON": shutter == "OPEN" or target == "DOMEFLAT",
+        "LAMPOFF": shutter == "CLOSED" or target == "DOMEFLAT OFF",
+        "ACQUISITION": _text(primary, "OBSCLASS") in ("ACQ", "ACQCAL"),
+        "AZEL_TARGET": is_level,
+        "AT_ZENITH": is_level and primary.get("AIRMASS") == 1.0,
+        "SIDEREAL": is_tracked and follows_the_sky,
+        "NON_SIDEREAL": is_tracked and not follows_the_sky,
+        "PREPARED": is_prepared,
+        "UNPREPARED": not is_prepared,
+        "RAW": "GEM-TLM" not in primary and not is_science,
+        "PROCESSED": is_calibration or is_science,
+        "PROCESSED_SCIENCE": is_science,
+    }
+    found = {tag for tag, is_so in holds.items() if is_so and tag}
+    if "BPMASK" in primary or "PROCBPM" in primary or observed == "BPM":
         found = (found - NOT_OF_A_MASK) | {"BPM", "CAL", "PROCESSED"}
     return frozenset(found)
 
 
 def _text(header: Header, key: str) -> str:
     return str(header.get(key) or "").strip().upper()
-
-
-def _instrument(primary: Header) -> str:
-    """Its name; GMOS for both of that name."""
-    return _text(primary, "INSTRUME").removesuffix("-N").removesuffix("-S")
-
-
-def _origin(primary: Header) -> set[str]:
-    observatory, telescope = _text(primary, "OBSERVAT"), _text(primary, "TELESCOP")
-    found = {_instrument(primary)} - {""}
-    if {observatory, telescope} & {"GEMINI-NORTH", "GEMINI-SOUTH"}:
-        found.add("GEMINI")
-    if observatory.startswith("GEMINI-"):
-        found.add(observatory.removeprefix("GEMINI-"))
-    return found
-
-
-def _kind(primary: Header) -> set[str]:
-    observed, target = _text(primary, "OBSTYPE"), _text(primary, "OBJECT")
-    found = {"SPECT" if _is_spectrum(primary) else "IMAGE"}
-    if observed == "DARK":
-        found |= {"DARK", "CAL"}
-    if observed == "FLAT":
-        found |= {"FLAT", "CAL"}
-    if "DOMEFLAT" in target:
-        found |= {"DOMEFLAT", "FLAT", "CAL"}
-    elif "TWILIGHT" in target:
-        found |= {"TWILIGHT", "FLAT", "CAL"}
-    if target in ("DOMEFLAT", "DOMEFLAT OFF"):
-        found.add("LAMPON" if target == "DOMEFLAT" else "LAMPOFF")
-    found |= _calibration_lamp(primary)
-    if _text(primary, "OBSCLASS") in ("ACQ", "ACQCAL"):
-        found.add("ACQUISITION")
-    return found
-
-
-def _is_spectrum(primary: Header) -> bool:
-    instrument = _instrument(primary)
-    return instrument in SPECTROGRAPHS or (instrument in SPECTRUM and SPECTRUM[instrument](primary))
-
-
-def _calibration_lamp(primary: Header) -> set[str]:
-    """A flat by the calibration unit: the shutter says whether its light came through."""
-    if not _text(primary, "GCALLAMP").startswith(FLAT_LAMPS):
-        return set()
-    lamp = {"OPEN": {"GCAL_IR_ON", "LAMPON"}, "CLOSED": {"GCAL_IR_OFF", "LAMPOFF"}}
-    shutter = (
-        set() if _has_any(primary, PROCESSED_CALIBRATION) else lamp.get(_text(primary, "GCALSHUT"), set())
-    )
-    return {"GCALFLAT", "FLAT", "CAL"} | shutter
-
-
-def _pointing(primary: Header) -> set[str]:
-    found = set()
-    frames = {_text(primary, "FRAME"), _text(primary, "TRKFRAME")}
-    if _text(primary, "FRAME") == "AZEL_TOPO":
-        found.add("AZEL_TARGET")
-        if primary.get("AIRMASS") == 1.0:
-            found.add("AT_ZENITH")
-    if frames & {"FK5", "APPT"}:
-        found.add("SIDEREAL" if _tracks_the_sky(primary) else "NON_SIDEREAL")
-    return found
-
-
-def _tracks_the_sky(primary: Header) -> bool:
-    """Both tracking rates are there and zero."""
-    try:
-        return float(primary["RATRACK"]) == 0 and float(primary["DECTRACK"]) == 0
-    except (KeyError, TypeError, ValueError):
-        return False
-
-
-def _status(primary: Header) -> set[str]:
-    found = {"PREPARED" if _has_any(primary, PREPARED_BY) else "UNPREPARED"}
-    if "GEM-TLM" not in primary:
-        found.add("RAW")
-    if _has_any(primary, PROCESSED_CALIBRATION):
-        found.add("PROCESSED")
-    if _has_any(primary, PROCESSED_SCIENCE) and _text(primary, "OBSTYPE") == "OBJECT":
-        found = (found | {"PROCESSED_SCIENCE", "PROCESSED"}) - {"RAW"}
-    return found
-
-
-def _has_any(primary: Header, keywords: Iterable[str]) -> bool:
-    return any(keyword in primary for keyword in keywords)
 
 
 # --- descriptors -----------------------------------------------------------------------------------
