@@ -1,8 +1,8 @@
-"""Count the program's own functions, their files and their depth from `goafetch run FOLDER` to the first changed pixel.
+"""Count the functions of the program that `goafetch run FOLDER` passes before the first pixel changes.
 
-Usage: python benchmarks/walk.py FOLDER [--list]; the folder needs raw flats and science frames. The run is made in
-a folder of its own, in one process, and ends where the first counts are corrected. Class bodies, lambdas and
-comprehensions do not count; what is nested in a function does.
+Usage: python benchmarks/walk.py FOLDER [--list]; the folder holds raw flats and science frames. The run is
+made in a folder of its own, in one process and one stage at a time, and ends where the first counts are
+corrected. Class bodies, lambdas and comprehensions do not count; functions within functions do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def name_of(code):
 
 
 def walk(folder, into):
-    """The functions passed, in order, each with how many of the program's own were under way at its first call."""
+    """The functions passed, in order, each with how many of them were under way when it was first called."""
     passed = {}
 
     def note(frame, event, _):
@@ -52,7 +52,7 @@ def walk(folder, into):
     pool.Pool._open = lambda _: pool._OneThread(1)
     threading.setprofile(note)
     sys.setprofile(note)
-    app(["run", str(folder), "--into", into, "--catalog", "none", "--phot-catalog", "none", "--workers", "1", "-q"])
+    app(["run", folder, "--into", into, "--catalog", "none", "--phot-catalog", "none", "--workers", "1"])
 
 
 def report(passed):
