@@ -47,6 +47,7 @@ from reducer.steps.skyframes import (
     no_offsets,
     strips_in,
     subtract,
+    without_ramps,
 )
 from reducer.steps.skylevel import (
     OWN,
@@ -173,6 +174,7 @@ def make_patterns(
     skies.ramps = dict(
         zip(skies.seen, find_ramps([strips_in(seen) for seen in skies.seen.values()]), strict=True)
     )
+    skies.seen = {name: without_ramps(seen, skies.ramps[name]) for name, seen in skies.seen.items()}
     if channels:
         strips = [strips_in(seen) for seen in skies.seen.values()]
         skies.width = channel_width(strips)
@@ -325,6 +327,8 @@ def _correct_group(
     context: Context,
 ) -> dict[str, FrameRef]:
     shown = [seen[frame.path.name] for frame in group]
+    ramps = find_ramps([strips_in(seen_one) for seen_one in shown])
+    shown = [without_ramps(*each) for each in zip(shown, ramps, strict=True)]
     ratios = array_ratios([skies.seen[name] for name in skies.kept()])
     decided = decide(group, shown, ratios, leveling)
     decision = decided[0]
@@ -339,7 +343,6 @@ def _correct_group(
     offsets = [no_offsets(frame) for frame in group]
     if channels:
         offsets = _offsets(group, shown, per_array, skies, decision, context)
-    ramps = find_ramps([strips_in(seen_one) for seen_one in shown])
     tasks = []
     for place, (frame, seen_one, level) in enumerate(zip(group, shown, levels.values, strict=True)):
         members = skies.members(frame)

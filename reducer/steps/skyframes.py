@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numba import njit
 
 from reducer import dq
-from reducer.combine import combine_rows, median_of
+from reducer.combine import combine_rows, median_of, median_of_seen
 from reducer.detector import NO_RESPONSE
 from reducer.frame import Chip, Files, FrameRef
 from reducer.keywords import region
@@ -19,6 +19,7 @@ from reducer.provenance import Target
 from reducer.sky.channels import Strips, strips_of
 from reducer.sky.objects import (
     BLOCK,
+    CELL,
     Blocks,
     Bool,
     Packed,
@@ -62,6 +63,20 @@ class Seen:
 def strips_in(seen: Mapping[int, Seen]) -> dict[int, Strips]:
     """The cells of all arrays of a frame in which channel offsets are measured."""
     return {array: part.strips for array, part in seen.items()}
+
+
+def without_ramps(seen: Mapping[int, Seen], ramps: Mapping[int, Ramp]) -> dict[int, Seen]:
+    """What a frame shows once the ramps that surely are in its arrays are taken off: they pull the median."""
+    cleaned = dict(seen)
+    for array, ramp in ramps.items():
+        if ramp.sure:
+            side = CELL * BLOCK
+            along = ramp.over(seen[array].cells.shape[0] * side).reshape(-1, side).mean(axis=1)
+            cells = seen[array].cells - along[:, None]
+            known = np.isfinite(cells).any()
+            level = float(median_of_seen(cells)) if known else seen[array].level
+            cleaned[array] = replace(seen[array], level=level, cells=cells)
+    return cleaned
 
 
 def no_offsets(frame: FrameRef) -> dict[int, F32]:
