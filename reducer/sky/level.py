@@ -21,6 +21,8 @@ SWINGS = (0.003, 0.01, 0.03)
 JITTERS = (0.0005, 0.002, 0.005)
 #: Half-range of light in the field (electrons) below which its transparency cannot be told.
 CONTRAST = 50.0
+#: The part of the field's light that an exposure lacks, or has too much, if it shows another or a cloud.
+UNLIKE = 0.3
 #: What is expected of an exposure's slopes over half the field, electrons, and of its transparency's change,
 #: and of the noise of a cell, electrons: they tell these apart where an exposure shows little of the field.
 SLOPE, CHANGE, NOISE = 10.0, 0.03, 3.0
@@ -52,17 +54,25 @@ class Course:
     sigma: float
 
 
-def follow(sky_times: F64, sky_levels: F64, object_times: F64, differences: F64) -> Course:
+def follow(
+    sky_times: F64,
+    sky_levels: F64,
+    object_times: F64,
+    differences: F64,
+    fits: NDArray[np.bool_] | None = None,
+) -> Course:
     """Levels of object exposures whose differences are known, from skies taken at other times.
 
     All levels follow one course in time: a line, a slow random departure from it, and jitter from exposure
     to exposure; over how slow, how far and how much the mean is taken by likelihood. ``differences`` are
     levels of the objects but for a common constant, which the course joins to the skies; those out of line
-    with the others, by a cloud or another field, do not tell it. Times in seconds, levels in electrons.
+    with the others, by a cloud or another field, do not tell it, nor those that do not show it (``fits``).
+    Times in seconds, levels in electrons.
     """
     size = float(np.median(sky_levels))
     scale = max(abs(size), 1.0)
     like = ~_off_line(object_times, differences, scale, max(STRAY * scale, STRAY_ELECTRONS))
+    like &= True if fits is None else fits
     like |= 2 * like.sum() <= like.size
     times = np.concatenate([sky_times, object_times[like]])
     values = np.concatenate([sky_levels - size, differences[like]])
@@ -207,8 +217,9 @@ def _solve(
     return likelihood, float(solution[2]), float(np.sqrt(np.linalg.inv(normal)[2, 2]))
 
 
-def differences(maps: Sequence[F64], places: F64) -> F64:
-    """Levels of exposures of one field but for a constant, from maps of their light without stars.
+def differences(maps: Sequence[F64], places: F64) -> tuple[F64, NDArray[np.bool_]]:
+    """Levels of exposures of one field but for a constant, from maps of their light without stars; and which
+    of them show the light of the others: one of another field lacks it.
 
     ``maps``: for each exposure one row a cell of the field, electrons, NaN where hidden; all exposures show
     the same piece of sky in the same row. ``places`` (cells, 2): position of each cell in the field, of
@@ -219,19 +230,21 @@ def differences(maps: Sequence[F64], places: F64) -> F64:
     # What one exposure alone shows says nothing of the others, and holds it where it begins.
     shown = np.isfinite(stack).sum(axis=0) >= min(2, len(stack))
     if not shown.any():
-        return np.zeros(len(stack))
+        return np.zeros(len(stack)), np.ones(len(stack), bool)
     stack, places = stack[:, shown], places[shown]
     smooth = np.column_stack([np.ones(len(places)), places])
     planes = np.column_stack([median_of_seen(stack, axis=1), np.zeros((len(stack), 2))])
     for _ in range(8):
         field = np.nanmedian(stack - planes @ smooth.T, axis=0)
         faint = np.nanpercentile(field, 5)
-        planes = np.array([_excess(row, field, faint, smooth) for row in stack])
-    return np.asarray(planes[:, 0], float)
+        found = np.array([_excess(row, field, faint, smooth) for row in stack])
+        planes = found[:, :3]
+    return np.asarray(planes[:, 0], float), np.abs(found[:, 3]) < UNLIKE
 
 
 def _excess(row: F64, field: F64, faint: float, smooth: F64) -> F64:
-    """Level and slopes of what a map has above the field, outliers left out."""
+    """Level and slopes of what a map has above the field, outliers left out, and how much more of the field's
+    light it shows, relative to that."""
     columns, expected = list(smooth.T), [np.inf, SLOPE, SLOPE]
     if np.nanpercentile(field, 90) - faint > CONTRAST:
         columns.append(field - faint)
@@ -240,7 +253,7 @@ def _excess(row: F64, field: F64, faint: float, smooth: F64) -> F64:
     difference = row - field
     kept = np.isfinite(difference)
     if kept.sum() < 3 * len(columns):
-        return np.array([np.nanmedian(difference) if kept.any() else 0.0, 0.0, 0.0])
+        return np.array([np.nanmedian(difference) if kept.any() else 0.0, 0.0, 0.0, 0.0])
     solution: F64 = np.zeros(len(columns))
     prior = np.diag((NOISE / np.array(expected)) ** 2)
     for _ in range(4):
@@ -249,4 +262,4 @@ def _excess(row: F64, field: F64, faint: float, smooth: F64) -> F64:
         residual = difference - design @ solution
         limit = 2.5 * max(1.4826 * float(np.nanmedian(np.abs(residual[kept]))), 0.05)
         kept = np.asarray(np.isfinite(residual) & (np.abs(residual) < limit))
-    return solution[:3]
+    return np.append(solution[:3], solution[3:] if solution.size > 3 else 0.0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reducer.combine import median_of_seen
 from reducer.errors import BadInput
@@ -160,8 +161,8 @@ def find_levels(
     if told.course == "first":
         return Levels([float(levels[0])] * len(group), {"SKYLEVM": "first sky"})
     at = np.array([seconds(frame) for frame in group])
-    apart = _differences(group, shown, own, ratios)
-    course = follow(times, levels, at, apart)
+    apart, fits = _differences(group, shown, own, ratios)
+    course = follow(times, levels, at, apart, fits)
     found = weigh(course, own) if decision.source == WEIGHED else course
     by_skies = decision.source == SKIES or own.light > course.sigma
     if by_skies:
@@ -200,8 +201,9 @@ def _refuse_covered(group: Sequence[FrameRef], levels: F64) -> None:
 
 def _differences(
     group: Sequence[FrameRef], shown: Sequence[Seens], own: Own, ratios: Mapping[int, float]
-) -> F64:
-    """Levels of exposures of a field but for a constant: from what they share and from their medians.
+) -> tuple[F64, NDArray[np.bool_]]:
+    """Levels of exposures of a field but for a constant: from what they share and from their medians; and
+    which of them show the light of the others.
 
     Each as far as it is sure: of the light of objects in their medians a part changes with the dither.
     """
@@ -209,9 +211,9 @@ def _differences(
     by_median = own.levels - float(median_of_seen(own.levels))
     if not all(np.isfinite(cells).any() for cells in maps):
         _refuse_covered(group, own.levels)
-        return np.asarray(by_median, float)
-    shared = differences(maps, places)
+        return np.asarray(by_median, float), np.ones(len(group), bool)
+    shared, fits = differences(maps, places)
     shared -= float(np.nan_to_num(median_of_seen(shared - by_median)))
     trust = SHARED**2 / (SHARED**2 + own.sigma**2 + (CHANGE * own.light) ** 2)
     both = trust * by_median + (1 - trust) * shared
-    return np.asarray(np.where(np.isfinite(by_median), both, shared), float)
+    return np.asarray(np.where(np.isfinite(by_median), both, shared), float), fits

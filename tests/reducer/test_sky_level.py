@@ -74,7 +74,7 @@ def test_cells_that_one_exposure_alone_shows_do_not_hold_its_level() -> None:
     hidden = galaxy & (rng.random((7, 256)) < 0.35) | (np.arange(256) % 4 == 0)
     hidden[0] = ~galaxy & (rng.random(256) < 0.1)
     maps[hidden] = np.nan
-    found = differences(list(maps), np.stack([x.ravel(), y.ravel()], axis=1))
+    found, _ = differences(list(maps), np.stack([x.ravel(), y.ravel()], axis=1))
     assert np.abs(found - np.median(found)).max() < 4.0
 
 
@@ -104,8 +104,25 @@ def test_differences_ignore_galaxy_transparency_and_gradient(slope: float) -> No
         seen = (light + level + 2 * rng.standard_normal(x.shape)).ravel()
         seen[rng.random(seen.size) < 0.1] = np.nan
         maps.append(seen)
-    found = differences(maps, places)
+    found, fits = differences(maps, places)
+    assert fits.all()
     assert np.std(found - levels) < 1.5
+
+
+def test_exposures_without_the_galaxy_of_the_others_do_not_tell_how_it_adds_to_the_sky() -> None:
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[-1:1:30j, -1:1:30j]
+    galaxy = 300 * np.exp(-np.hypot(x - 0.7, y - 0.6) / 0.8)
+    sky = 1425.0 - 0.06 * np.arange(1, 7) * STEP
+    shares = np.array([0.0, 0.0, 1.0, 1.02, 0.98, 1.0])
+    maps = [(a * galaxy + b + rng.normal(0, 2, x.shape)).ravel() for a, b in zip(shares, sky, strict=True)]
+    apart, fits = differences(maps, np.stack([x.ravel(), y.ravel()], axis=1))
+    assert fits.tolist() == [False, False, True, True, True, True]
+    times = np.arange(7) * STEP
+    skies = 1425.0 - 0.06 * times[[0, 3, 6]]
+    course = follow(times[[0, 3, 6]], skies, times[1:], apart, fits)
+    assert np.abs(course.levels - sky)[2:].max() < 3.0
+    assert np.abs(follow(times[[0, 3, 6]], skies, times[1:], apart).levels - sky)[2:].max() > 10.0
 
 
 def test_cells_of_a_region_stand_where_they_are_in_the_field() -> None:
