@@ -82,7 +82,7 @@ def judge(night: RandomNight, workspace: Path, truth_folder: Path, code: int) ->
         if set(found) <= set(science) and len(set(found) & night.must) >= 2:
             _judge_level(result, truth, path, found)
             if night.scenery == "moving":
-                _judge_target(result, truth, path, found)
+                _judge_target(result, truth, path, found, night.may)
             else:
                 _judge_stars(result, truth, path, found, night.may)
     return result
@@ -295,13 +295,20 @@ def _judge_stars(
     near = np.unique(np.load(truth.folder / "positions" / f"{names[0]}.npy")["id"])
     stars = near[np.isin(near, _isolated(catalogue, (BRIGHT, FAINT)))]
     px, py = seen.wcs.all_world2pix(catalogue["ra"][stars], catalogue["dec"][stars], 0)
-    true, found = _measure_both(seen, px, py)
-    if doubtful & set(names):
-        sound, _ = _measure_both(replace(seen, model=seen.sound), px, py)
-        true[:, FLUX_AT] = _between(true[:, FLUX_AT], sound[:, FLUX_AT], found[:, FLUX_AT])
+    true, found = _measure_stars(seen, px, py)
     fine = np.isfinite(found[:, 0]) & np.isfinite(true[:, 0])
     _judge_fluxes(result, true[fine], found[fine])
     _judge_places(result, truth, seen, catalogue["tangent"], true[fine], found[fine])
+
+
+def _measure_stars(seen: Seen, px, py, level=np.mean):
+    """As ``_measure_both``; light is true with or without doubtful members, which rejection may leave out."""
+    true, found = _measure_both(seen, px, py, level)
+    if np.array_equal(seen.sound, seen.model, equal_nan=True):
+        return true, found
+    sound, _ = _measure_both(replace(seen, model=seen.sound), px, py, level)
+    true[:, FLUX_AT] = _between(true[:, FLUX_AT], sound[:, FLUX_AT], found[:, FLUX_AT])
+    return true, found
 
 
 def _between(whole: np.ndarray, sound: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -309,14 +316,16 @@ def _between(whole: np.ndarray, sound: np.ndarray, found: np.ndarray) -> np.ndar
     return np.clip(found, *np.sort([whole, sound], axis=0))
 
 
-def _judge_target(result: Judgement, truth: Sight, stack: Path, names: list[str]) -> None:
+def _judge_target(
+    result: Judgement, truth: Sight, stack: Path, names: list[str], doubtful: frozenset[str]
+) -> None:
     """Flux of a target that moves among the stars, the last of its field's catalogue."""
-    seen = _see(result, truth, stack, names)
+    seen = _see(result, truth, stack, names, doubtful)
     catalogue = truth.catalogue(truth.exposures[names[0]]["field"])
     px, py = seen.wcs.all_world2pix(catalogue["ra"][-1:], catalogue["dec"][-1:], 0)
     if _passing(truth, seen.weights) > OWN:
         return
-    true, found = _measure_both(seen, px, py, np.median)
+    true, found = _measure_stars(seen, px, py, np.median)
     if np.isfinite(true[0, 0]) and np.isfinite(found[0, 0]):
         light, error = found[0, [FLUX_AT, FLUX_ERROR]] / true[0, FLUX_AT]
         result.figures |= {"stars": 1, "flux": light - 1, "flux_error": error}
