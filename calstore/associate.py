@@ -15,6 +15,7 @@ Rectangle = tuple[int, int, int, int, int]
 
 PROCESSED_FLAT = "processed_flat"
 PROCESSED_BPM = "processed_bpm"
+PROCESSED_DARK = "processed_dark"
 STANDARD = "standard"
 DARK = "dark"
 LAMP_ON = "lamp_on"

@@ -35,7 +35,8 @@ class Exposure:
 
 @dataclass(frozen=True)
 class Response:
-    """A flat's response (median 1), its variance and mask, over the region of the exposure."""
+    """A flat's response (median 1), or a dark's electrons, its variance and mask, over the region of the
+    exposure."""
 
     data: F32
     variance: F32
@@ -51,17 +52,19 @@ def correct(
     *,
     static: U16 | None = None,
     response: Response = NO_RESPONSE,
+    dark: Response = NO_RESPONSE,
     offsets: F32 | None = None,
     scale: float = 1.0,
     into: tuple[F32, F32, U16] | None = None,
 ) -> tuple[F32, F32, U16, int]:
-    """Linearise raw counts, turn them into electrons, subtract channel offsets, divide by the response.
+    """Linearise raw counts, turn them into electrons, subtract offsets and dark, divide by the response.
 
     ``raw``: (ny, nx) ADU of the average coadd. ``static``: bits to start the mask with, (ny, nx).
     ``offsets``: electrons per column, (nx,). ``scale``: a last factor on the electrons. ``into``: arrays for
     the results, in place of new ones. Returns electrons of the average coadd, their variance (zero where it
     is not wanted), the mask, and the number of pixels that are not numbers, or impossible ones. The noise is
-    that of the averaged coadds: electrons/n + (read noise x slope of the correction)^2/n, and the flat's own.
+    that of the averaged coadds: electrons/n + (read noise x slope of the correction)^2/n, and the dark's and
+    the flat's own.
     """
     noise = np.empty(raw.shape, np.float32) if exposure.variance else _NOTHING
     data, variance, mask = into or (np.empty(raw.shape, np.float32), noise, np.empty(raw.shape, np.uint16))
@@ -72,6 +75,9 @@ def correct(
         response.data,
         response.variance,
         response.mask,
+        dark.data,
+        dark.variance,
+        dark.mask,
         _numbers(exposure, scale),
         exposure.variance,
         data,
@@ -101,6 +107,9 @@ def _correct(
     flat: F32,
     flat_variance: F32,
     flat_mask: U16,
+    dark: F32,
+    dark_variance: F32,
+    dark_mask: U16,
     numbers: F32,
     with_variance: bool,
     data: F32,
@@ -131,11 +140,22 @@ def _correct(
         if static.size:
             for x in range(raw.shape[1]):
                 mask[y, x] |= static[y, x]
+        if dark.size:
+            _subtract(data[y], mask[y], dark[y], dark_mask[y], factor)
+            if with_variance:
+                variance[y] += dark_variance[y] * (factor * factor)
         if flat.size:
             _divide(data[y], mask[y], flat[y], flat_mask[y])
             if with_variance:
                 _divide_noise(data[y], variance[y], flat[y], flat_variance[y])
     return lost
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _subtract(data: F32, mask: U16, dark: F32, dark_mask: U16, factor: np.float32) -> None:
+    for x in range(data.size):
+        data[x] -= dark[x] * factor
+        mask[x] |= dark_mask[x]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]

@@ -239,9 +239,9 @@ class Context:
     """All that a step may use besides its frames.
 
     ``folder``: where products go. ``parameters``: step name -> parameter -> value, as the user gave them.
-    ``flat``, ``bpm``: paths of calibrations, or None. ``map``: runs a module-level function over picklable
-    tasks, in order, perhaps in other processes. ``wanted``: names of the products to write, None for all.
-    ``raw_md5``: file name -> md5 of inputs, where known. ``key``: the cache key that products carry.
+    ``flat``, ``bpm``, ``dark``: paths of calibrations, or None. ``map``: runs a module-level function over
+    picklable tasks, in order, perhaps in other processes. ``wanted``: names of the products to write, None
+    for all. ``raw_md5``: file name -> md5 of inputs, where known. ``key``: the cache key of products.
     ``recipe_file``: where a recipe of the user's own stands.
     ``memory``: bytes that the pixels of one task may take; what a product holds does not depend on it.
     ``files`` and ``steps`` (run so far, the present one last) are filled in by ``run_recipe``.
@@ -252,6 +252,7 @@ class Context:
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     flat: Path | None = None
     bpm: Path | None = None
+    dark: Path | None = None
     notify: Callable[..., None] = tell_nobody
     map: Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]] = in_this_process
     wanted: frozenset[str] | None = None

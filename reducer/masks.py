@@ -25,6 +25,7 @@ class Calibrations:
     disk: Files
     bpm: Path | None = None
     flat: Path | None = None
+    dark: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -83,23 +84,30 @@ def _as_of(path: Path | None) -> Dated:
 def _known_bits(disk: Files, bpm: Dated, place: Place) -> U16:
     mask = np.zeros(place.where.shape, np.uint16)
     if bpm is not None:
-        frame = disk.open_frame(bpm[0])
-        index = index_of(frame, place.array.number)
-        rows, columns = place.where.within(region(frame.chips[index]))
-        # Any value but 0 is bad; what is not a number is not 0 either.
-        mask |= (disk.read_chip(frame, index, rows).data[:, columns] != 0) * np.uint16(dq.BAD)
+        mask |= _static_bits(disk, bpm[0], place.array.number, place.where)
     flag_border(mask, place.where, place.array)
     for top, bottom, left, right in place.windows:
         mask[top:bottom, left:right] |= dq.BAD
     return mask
 
 
+def _static_bits(disk: Files, path: Path, array: int, where: Region) -> U16:
+    """A static bad-pixel mask (any value but 0 is bad), cropped to a region."""
+    frame = disk.open_frame(path)
+    index = index_of(frame, array)
+    rows, columns = where.within(region(frame.chips[index]))
+    chip = disk.read_chip(frame, index, rows)
+    # What is not a number is not 0 either.
+    bits: U16 = (chip.data[:, columns] != 0) * np.uint16(dq.BAD)
+    return bits
+
+
 def read_response(
     disk: Files, path: Path, place: Place, rows: slice | None = None, variance: bool = True
 ) -> Response:
-    """A flat, cropped to the region of an array or some of its rows; not the caller's to change.
+    """A flat or a dark, cropped to the region of an array or some of its rows; not the caller's to change.
 
-    Without variance that of the response is empty.
+    Without variance that of it is empty.
     """
     flat, array, where = _as_of(path), place.array.number, place.where
     first, last, _ = (rows or slice(None)).indices(where.shape[0])
@@ -116,7 +124,7 @@ def _response(disk: Files, flat: Dated, array: int, where: Region) -> tuple[F32,
     return np.ascontiguousarray(data[:, columns]), np.ascontiguousarray(mask[:, columns])
 
 
-@lru_cache(maxsize=1)  # is needed less often: only what several exposures are asked for in turn is kept
+@lru_cache(maxsize=2)  # is needed less often: only what several exposures are asked for in turn is kept
 def _response_noise(disk: Files, flat: Dated, array: int, where: Region, first: int, last: int) -> F32:
     assert flat is not None
     rows, columns = where.within(_region_of(disk, flat, array))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reducer.instruments.base import Instrument
+from reducer.products import PROCESSED_DARK
 from reducer.step import Step, steps_of
 from reducer.steps.absolute_astrometry import determineAstrometricSolution
 from reducer.steps.badpix import makeBPM
-from reducer.steps.correct import correctDetector
+from reducer.steps.correct import correctDetector, correctDetectorAndDark
+from reducer.steps.dark import correctDarks, stackDarks
 from reducer.steps.deep import maskFromStack
 from reducer.steps.detect import detectSources
 from reducer.steps.flat import makeFlat
@@ -24,6 +26,7 @@ Recipe = Sequence[Step]
 
 makeProcessedFlat: Recipe = (prepare, makeFlat)
 makeProcessedBPM: Recipe = (prepare, makeBPM)
+makeProcessedDark: Recipe = (prepare, correctDarks, stackDarks)
 checkWCS: Recipe = (checkPointings,)
 reduce_nostack: Recipe = (prepare, correctDetector, separateSky, associateSky, skyCorrect)
 
@@ -46,7 +49,9 @@ RECIPES: Mapping[str, Recipe] = {
 }
 #: All steps by name, in the order of the recipes.
 STEPS: Mapping[str, Step] = {
-    name: step for recipe in RECIPES.values() for name, step in steps_of(recipe).items()
+    name: step
+    for recipe in (*RECIPES.values(), (correctDetectorAndDark,))
+    for name, step in steps_of(recipe).items()
 }
 
 
@@ -54,7 +59,14 @@ def recipes_of(instrument: Instrument) -> Mapping[str, Recipe]:
     """The recipes for frames of an instrument: its own in place of those that all share."""
     steps = {step.name: step for recipe in RECIPES.values() for step in recipe}
     own = {name: tuple(steps[each] for each in names) for name, names in instrument.recipes.items()}
-    return {**RECIPES, **own}
+    return {name: suited(recipe, instrument) for name, recipe in {**RECIPES, **own}.items()}
+
+
+def suited(recipe: Recipe, instrument: Instrument) -> Recipe:
+    """A recipe for frames of an instrument: with the dark subtracted where it has a rule for darks."""
+    if PROCESSED_DARK not in instrument.calibrations:
+        return recipe
+    return tuple(correctDetectorAndDark if step is correctDetector else step for step in recipe)
 
 
 def default_recipe(instrument: Instrument, tags: frozenset[str]) -> str:

@@ -56,7 +56,7 @@ class Step:
         self.name, self.within = self.function.__name__, ""
         self.suffix = self.suffix or f"_{self.name}"
         for part in self.parts:
-            part.within = self.name
+            part.within = part.within or self.name
         update_wrapper(self, self.function)
 
     def __call__(self, frames: Sequence[FrameRef], context: Context, **given: Any) -> list[FrameRef]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT, Match, NoMatch
+from calstore.associate import PROCESSED_BPM, PROCESSED_DARK, PROCESSED_FLAT, Match, NoMatch
 from calstore.store import CalStore
 from goafetch.api import cal_service, logutils
 from goafetch.api.dataselect import expand
@@ -16,9 +16,13 @@ from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Decided, Notify, listener, silent
 from goafetch.pipeline.cache import keep_as_calibration, stored_calibrations
 from goafetch.pipeline.find_recipe import file_and_name, find_recipe
-from goafetch.plan.translate import calibration_of, kind_of, need_of, previous_flat
+from goafetch.plan.previous import previous_flat
+from goafetch.plan.translate import calibration_of, kind_of, need_of
 from goafetch.text import parse_parameters, split_at
 from reducer.products import ON_TARGET, exposure_name
+
+#: What a reduction may be given, and what of its products is kept for others.
+KINDS = (PROCESSED_DARK, PROCESSED_FLAT, PROCESSED_BPM)
 
 if TYPE_CHECKING:
     from reducer.headers.descriptors import Descriptors
@@ -64,7 +68,10 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
     recipe = find_recipe(task.recipe, facts)
     chosen = parse(task.parameters, recipe)
     store = task.store or cal_service.active_store(task.folder)
-    found = find_calibrations(needed_kinds(recipe, chosen), facts, task.calibrations, store, notify)
+    needed = asked_for(needed_kinds(recipe, chosen), facts)
+    if PROCESSED_DARK in task.calibrations and PROCESSED_DARK not in needed:
+        raise UsageError(f"{PROCESSED_DARK} is given, and no dark is subtracted from these frames")
+    found = find_calibrations(needed, facts, task.calibrations, store, notify)
     workers = task.workers or cal_service.project(task.folder)[1].workers
     with ExitStack() as stack:
         context = Context(
@@ -72,6 +79,7 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
             parameters=chosen,
             flat=found.get(PROCESSED_FLAT) or _flat_before(facts, store),
             bpm=found.get(PROCESSED_BPM),
+            dark=found.get(PROCESSED_DARK),
             notify=listener(notify),
             recipe_file=file_and_name(task.recipe)[0],
             map=in_this_process if workers == 1 else stack.enter_context(Pool(workers, notify)).map,
@@ -108,6 +116,18 @@ def needed_kinds(recipe: Recipe, chosen: Mapping[str, Mapping[str, Any]]) -> set
     return {kind for step in run for kind in step.needs}
 
 
+def asked_for(kinds: Collection[str], facts: Descriptors) -> set[str]:
+    """Of some kinds those that a frame's instrument has rules for; darks where such frames need them."""
+    from reducer.instruments import find
+
+    known = find(facts.primary)
+    if known is None:
+        return set(kinds)
+    exposures = ("flat",) if "FLAT" in facts.tags else ("science", "standard")
+    needs_dark = any(known.needs(PROCESSED_DARK, each) for each in exposures)
+    return {kind for kind in kinds if kind in known.calibrations and (needs_dark or kind != PROCESSED_DARK)}
+
+
 def _flat_before(facts: Descriptors, store: CalStore) -> Path | None:
     """The flat of the store that a flat about to be made is compared with."""
     if "FLAT" not in facts.tags:
@@ -126,7 +146,7 @@ def _keep(product: Path, folder: Path, store: CalStore) -> None:
 
     facts = facts_of(product)
     kind = kind_of(facts)
-    if kind in (PROCESSED_FLAT, PROCESSED_BPM):
+    if kind in KINDS:
         kept = keep_as_calibration(product, folder / "calibrations", kind)
         store.init()
         store.add(calibration_of(kept, facts))
@@ -211,8 +231,8 @@ def parse_user_calibrations(given: Any) -> dict[str, Path]:
     found = {}
     for key, path in pairs:
         kind = key[-1] if isinstance(key, tuple) else key
-        if kind not in (PROCESSED_FLAT, PROCESSED_BPM):
-            raise UsageError(f"{key!r} is no kind of calibration", f"{PROCESSED_FLAT} or {PROCESSED_BPM}")
+        if kind not in KINDS:
+            raise UsageError(f"{key!r} is no kind of calibration", " or ".join(KINDS))
         found[kind] = Path(path)
     return found
 

@@ -137,20 +137,23 @@ def remove(
 def match(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A raw frame.")],
     kind: Annotated[
-        list[str] | None, typer.Option(help="processed_flat, processed_bpm, ... (default: these two).")
+        list[str] | None,
+        typer.Option(help="processed_flat, processed_bpm, ... (default: what its instrument needs)."),
     ] = None,
     database: Database = None,
     json: bool = False,
 ) -> int:
     """Say which calibrations fit a frame, and why each other one does not."""
-    from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT, Match
+    from calstore.associate import Match
+    from goafetch.api.reduce import KINDS, asked_for
     from goafetch.plan.translate import need_of
     from reducer.select import facts_of
 
     if not file.is_file():
         raise UsageError(f"there is no file {file}")
     store, facts = _store(database), facts_of(file)
-    answers = {name: store.match(need_of(facts, name)) for name in kind or (PROCESSED_FLAT, PROCESSED_BPM)}
+    usual = [name for name in KINDS if name in asked_for(KINDS, facts)]
+    answers = {name: store.match(need_of(facts, name)) for name in kind or usual}
     rows = [row for name, answer in answers.items() for row in _verdicts(name, answer)]
     if json:
         console.emit_json({"file": file, "store": store.path, "candidates": rows})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,11 @@ from calstore.associate import (
     LAMP_OFF,
     LAMP_ON,
     PROCESSED_BPM,
+    PROCESSED_DARK,
     PROCESSED_FLAT,
     STANDARD,
     Calibration,
     Need,
-    Traits,
-    rank,
     valid_from,
 )
 from goafetch.errors import GoafetchError
@@ -25,9 +24,12 @@ from goafetch.needs import need
 from reducer.headers.descriptors import Descriptors
 from reducer.instruments import find
 
+#: Those that no light of the sky or a lamp made: any filter may have been in the way.
+WITHOUT_LIGHT = (PROCESSED_BPM, PROCESSED_DARK)
 #: Which tags, all present, make which kind; the first that fits counts.
 KINDS: Sequence[tuple[frozenset[str], str]] = (
     (frozenset({"BPM"}), PROCESSED_BPM),
+    (frozenset({"PROCESSED", "DARK"}), PROCESSED_DARK),
     (frozenset({"PROCESSED", "FLAT"}), PROCESSED_FLAT),
     (frozenset({"DARK"}), DARK),
     (frozenset({"RAW", "LAMPON"}), LAMP_ON),
@@ -46,12 +48,12 @@ def calibration_of(path: Path, facts: Descriptors | None = None) -> Calibration:
     if kind is None:
         raise NotACalibration(
             f"{path.name} is not a calibration ({' '.join(sorted(facts.tags))})",
-            "a processed flat, a bad-pixel mask, a raw dome flat, a dark or a standard",
+            "a processed flat or dark, a bad-pixel mask, a raw dome flat, a dark or a standard",
         )
     when = mask_start(path, facts) if kind == PROCESSED_BPM else facts.ut_datetime
     if when is None:
         raise NotACalibration(f"{path.name} does not say when it was taken", "DATE-OBS and UT in its header")
-    traits = _traits(facts, when) | ({"filter_name": ""} if kind == PROCESSED_BPM else {})
+    traits = _traits(facts, when) | ({"filter_name": ""} if kind in WITHOUT_LIGHT else {})
     return Calibration(kind=kind, path=str(path.absolute()), origin=_origin(facts), **traits)
 
 
@@ -101,17 +103,4 @@ def _origin(facts: Descriptors) -> str:
     """Who made the file, by the marks that products carry."""
     if "GOAFVERS" in facts.primary:
         return "goafetch"
-    return "DRAGONS" if "PROCFLAT" in facts.primary else "archive"
-
-
-def previous_flat(made: Traits, stored: Iterable[Calibration]) -> Path | None:
-    """The flat that a new one is compared with: the latest before it of its filter; None without any."""
-    sought = need(
-        PROCESSED_FLAT,
-        when=made.when,
-        instrument=made.instrument,
-        filter_name=made.filter_name,
-        region=made.region,
-    )
-    fitting = rank(sought, [known for known in stored if known.when < made.when])[0]
-    return Path(max(fitting, key=lambda known: known.when).path) if fitting else None
+    return "DRAGONS" if any(key in facts.primary for key in ("PROCFLAT", "PROCDARK")) else "archive"

@@ -109,6 +109,8 @@ class CalibrationRule:
     is valid from its date on, and the last one is taken; else the one nearest in time. ``archive``: what the
     observatory's archive calls it, '' where the archive is not asked for any. ``sought``: class, object (None
     for any) and most files of a search for it. ``needless``: why no exposure needs it, though it may be kept.
+    ``needed_by``: what is left out without one, of 'science', 'standard' and 'flat' (of darks: a flat that
+    has no lamp-off frames).
     """
 
     same: tuple[str, ...] = ()
@@ -118,6 +120,7 @@ class CalibrationRule:
     archive: str = ""
     sought: tuple[str, str | None, int] | None = None
     needless: str = ""
+    needed_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,19 +169,24 @@ class Instrument:
     recipes: Mapping[str, Sequence[str]]
     recipe_of_tag: Mapping[str, str]
 
+    def needs(self, kind: str, exposures: str) -> bool:
+        """Whether 'science', 'standard' or 'flat' exposures are left out without a calibration of a kind."""
+        return kind in self.calibrations and exposures in self.calibrations[kind].needed_by
+
     def numbers(self, chips: Sequence[Header]) -> list[int | None]:
         """Which array each extension holds: by ARRAYID, else DETSEC, else its place among all of them; None
         if nothing says."""
-        found = []
-        for place, chip in enumerate(chips, 1):
-            name, section = str(chip.get("ARRAYID", "")).strip(), parse_section(chip.get("DETSEC"))
-            known = [array.number for array in self.arrays if name and name == array.name]
-            if not known and section is not None:
-                known = [array.number for array in self.arrays if _lies_on(section, array)]
-            elif not known and len(chips) == len(self.arrays):
-                known = [place]
-            found.append(known[0] if known else None)
-        return found
+        whole = len(chips) == len(self.arrays)
+        return [self._number(chip, place if whole else None) for place, chip in enumerate(chips, 1)]
+
+    def _number(self, chip: Header, place: int | None) -> int | None:
+        name, section = str(chip.get("ARRAYID", "")).strip(), parse_section(chip.get("DETSEC"))
+        for array in self.arrays:
+            if name and name == array.name:
+                return array.number
+        if section is None:
+            return place
+        return next((array.number for array in self.arrays if _lies_on(section, array)), None)
 
 
 def _lies_on(section: Section, array: Array) -> bool:

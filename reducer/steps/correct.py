@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,15 @@ from reducer.frame import Context, Files, FrameRef
 from reducer.headers.targets import link
 from reducer.keywords import region
 from reducer.masks import Calibrations, Place, known_bits, read_counts, read_response
-from reducer.products import OFF_TARGET, PROCESSED_BPM, PROCESSED_FLAT
+from reducer.products import OFF_TARGET, PROCESSED_BPM, PROCESSED_DARK, PROCESSED_FLAT
 from reducer.provenance import plan_product
 from reducer.sky.blind import STEP, WHOLE, Cells, cells_of, find_blind, hide_cells
 from reducer.sky.channels import border_means
 from reducer.sky.objects import Bool
-from reducer.step import step
+from reducer.step import Step, step
 from reducer.steps.persistence import Glow, earlier_glows, glowing_pixels, saturated_pixels
 from reducer.steps.places import describe, positions
-from reducer.steps.prepare import accept
+from reducer.steps.prepare import accept, like_dark
 from reducer.types import F32, F64, U16, Header, Table
 
 #: Arcsec within which exposures look at the same place when their arrays are compared.
@@ -68,9 +68,11 @@ class Correction:
 
 @dataclass(frozen=True)
 class Pass:
-    """What a pass over the pixels does. ``glow``: seconds for which earlier saturated exposures show."""
+    """What a pass over the pixels does. ``glow``: seconds for which earlier saturated exposures show;
+    ``needs_dark``: whether it cannot do without a dark."""
 
     calibrations: Calibrations
+    needs_dark: bool = False
     mask: bool = False
     linearize: bool = False
     electrons: bool = False
@@ -108,6 +110,30 @@ def addVAR(do: Pass, context: Context) -> Pass:
     return replace(do, variance=True)
 
 
+@step(suffix="_darkCorrected", needs=(PROCESSED_DARK,))
+def darkCorrect(
+    do: Pass,
+    context: Context,
+    *,
+    dark: Annotated[str | None, "file of the dark, in place of the one that fits"] = None,
+    do_cal: Annotated[
+        Literal["procmode", "skip"], "skip: subtract none, which marks the product"
+    ] = "procmode",
+) -> Pass:
+    """Subtract the dark, with its variance and mask."""
+    if do_cal == "skip":
+        context.notify("warning", text="no dark is subtracted, as darkCorrect:do_cal=skip asks")
+        return do
+    found = Path(dark).absolute() if dark else context.dark
+    if found is None and do.needs_dark:
+        raise MissingCalibration(
+            "no dark for these frames",
+            "a `_dark` of their exposure time",
+            "make one with makeProcessedDark, or set darkCorrect:do_cal=skip",
+        )
+    return replace(do, calibrations=replace(do.calibrations, dark=found))
+
+
 @step(suffix=OFF_TARGET, needs=(PROCESSED_FLAT,))
 def flatCorrect(
     do: Pass,
@@ -135,22 +161,55 @@ def correctDetector(frames: Sequence[FrameRef], context: Context) -> list[FrameR
     They are intermediate, and made when read, not written, unless asked for; skyCorrect keeps the off-target
     ones.
     """
-    do, passes = Pass(Calibrations(context.disk, context.bpm)), {}
-    for part in correctDetector.parts:
-        if not part.is_asked("skip_primitive", context):
-            do = part.function(do, context, **part.chosen(frames, context))
-        passes[part] = do
+    return _correct_sky(correctDetector.parts, frames, context)
+
+
+@step(parts=(addDQ, nonlinearityCorrect, ADUToElectrons, addVAR, darkCorrect, flatCorrect))
+def correctDetectorAndDark(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """The same for exposures of instruments that need a dark, which is subtracted."""
+    return _correct_sky(correctDetectorAndDark.parts, frames, context)
+
+
+def _correct_sky(parts: Sequence[Step], frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    passes = passes_of(parts, frames, context)
+    do = passes[parts[-1]]
+    if do.calibrations.dark is not None:
+        frames = like_dark(frames, do.calibrations.dark, context)
+    context = replace(context, dark=do.calibrations.dark)
     surveys = list(context.map(_survey, [(do, frame) for frame in frames]))
     blind = _judge_blind(frames, surveys, context)
     seen = {frame.path: survey for frame, survey in zip(frames, surveys, strict=True)}
     left = accept(frames, context, lambda frame: _refuse_empty(frame, seen[frame.path], blind[frame.path]))
     left = [frame.with_(border=seen[frame.path].border) for frame in left]
     glows = [seen[frame.path].glow for frame in left]
-    made = left
+    return corrected(left, context, passes, glows, blind)
+
+
+def passes_of(parts: Sequence[Step], frames: Sequence[FrameRef], context: Context) -> dict[Step, Pass]:
+    """What has been done to the pixels of frames after each part of a pass."""
+    is_standard = describe(frames[0]).observation_class == "partnerCal"
+    needs_dark = frames[0].instrument.needs(PROCESSED_DARK, "standard" if is_standard else "science")
+    do, passes = Pass(Calibrations(context.disk, context.bpm), needs_dark), {}
+    for part in parts:
+        if not part.is_asked("skip_primitive", context):
+            do = part.function(do, context, **part.chosen(frames, context))
+        passes[part] = do
+    return passes
+
+
+def corrected(
+    frames: Sequence[FrameRef],
+    context: Context,
+    passes: Mapping[Step, Pass],
+    glows: Sequence[Glow],
+    blind: Mapping[Path, Mapping[int, Bool]],
+) -> list[FrameRef]:
+    """The frames after the last part of a pass; what is asked for after others is written."""
+    made, last = list(frames), list(passes)[-1]
     for part, do in passes.items():
         is_asked = part.is_asked("write_outputs", context)
-        if is_asked or part is flatCorrect:
-            made = _corrected(left, context, do, part.suffix, glows, blind)
+        if is_asked or part is last:
+            made = _corrected(frames, context, do, part.suffix, glows, blind)
         if is_asked:
             made = _save(made, context)
     return made
@@ -170,6 +229,9 @@ def _corrected(
         for frame in frames
     ]
     keywords = _keywords(do.calibrations)
+    if PROCESSED_DARK in frames[0].instrument.calibrations:
+        keywords["DARKIM"] = do.calibrations.dark.name if do.calibrations.dark else "none"
+    stamps = {"DARKCORR": do.calibrations.dark, "FLATCORR": do.calibrations.flat}
     made = []
     for frame, glowing in zip(frames, context.map(_judge_glows, tasks), strict=True):
         target = plan_product(
@@ -177,7 +239,7 @@ def _corrected(
             frame,
             suffix,
             [frame],
-            stamps=("FLATCORR",) if do.calibrations.flat else (),
+            stamps=[stamp for stamp, applied in stamps.items() if applied],
             keywords=keywords,
         )
         readings = {
@@ -254,6 +316,7 @@ class View:
 
     exposure: Exposure
     static: U16 | None
+    dark: Response
     response: Response
 
     @staticmethod
@@ -262,13 +325,14 @@ class View:
     ) -> View:
         """The view of an array, or of some of its rows."""
         exposure = replace(reading.exposure, variance=reading.exposure.variance and variance)
-        response, static = NO_RESPONSE, None
-        if calibrations.flat is not None:
-            place = reading.place
-            response = read_response(calibrations.disk, calibrations.flat, place, rows, exposure.variance)
-        if exposure.mask:
-            static = known_bits(calibrations, reading.place)[rows or slice(None)]
-        return View(exposure, static, response)
+        static = known_bits(calibrations, reading.place)[rows or slice(None)] if exposure.mask else None
+
+        def read(path: Path | None) -> Response:
+            if path is None:
+                return NO_RESPONSE
+            return read_response(calibrations.disk, path, reading.place, rows, exposure.variance)
+
+        return View(exposure, static, read(calibrations.dark), read(calibrations.flat))
 
     def at(self, where: Any) -> View:
         """The view of places without variance: one row, at these indexes."""
@@ -277,8 +341,8 @@ class View:
             return np.ascontiguousarray(plane[where].reshape(1, -1)) if plane.size else plane
 
         static = None if self.static is None else there(self.static)
-        flat = self.response
-        return View(self.exposure, static, Response(there(flat.data), flat.variance, there(flat.mask)))
+        masters = (Response(there(m.data), m.variance, there(m.mask)) for m in (self.dark, self.response))
+        return View(self.exposure, static, *masters)
 
     def thinned(self) -> View:
         """The view of every fourth pixel of every fourth row."""
@@ -286,12 +350,12 @@ class View:
         def thin(plane: Any) -> Any:
             return np.ascontiguousarray(plane[::STEP, ::STEP])
 
-        flat = Response(*map(thin, (self.response.data, self.response.variance, self.response.mask)))
-        return View(self.exposure, None if self.static is None else thin(self.static), flat)
+        masters = (Response(*map(thin, (m.data, m.variance, m.mask))) for m in (self.dark, self.response))
+        return View(self.exposure, None if self.static is None else thin(self.static), *masters)
 
     def correct(self, raw: F32) -> tuple[F32, F32, U16]:
         """Data, variance and mask of the raw counts that are viewed, in two dimensions."""
-        return correct(raw, self.exposure, static=self.static, response=self.response)[:3]
+        return correct(raw, self.exposure, static=self.static, dark=self.dark, response=self.response)[:3]
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from reducer.detector import Response, correct
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import Chip, Context, FrameRef
 from reducer.masks import Calibrations, Place, index_of, known_bits, read_counts, read_response
-from reducer.products import FLAT, PROCESSED_BPM
+from reducer.products import FLAT, PROCESSED_BPM, PROCESSED_DARK
 from reducer.provenance import plan_product
 from reducer.sky.objects import scatter
 from reducer.step import step
 from reducer.steps.lamps import Lamp, arrays_of, exposure_of, measure_lamps
 from reducer.steps.places import describe
+from reducer.steps.prepare import like_dark
 from reducer.types import F32, U16
 
 #: Part of a flat's array that may be flagged.
@@ -34,7 +35,12 @@ LOCAL_LIMITS = (0.7, 1.4)
 MOVED = 0.01
 
 
-@step(suffix=FLAT, needs=(PROCESSED_BPM,), writes=True, cannot_skip="the flat is what its recipe is for")
+@step(
+    suffix=FLAT,
+    needs=(PROCESSED_BPM, PROCESSED_DARK),
+    writes=True,
+    cannot_skip="the flat is what its recipe is for",
+)
 def makeFlat(
     frames: Sequence[FrameRef],
     context: Context,
@@ -58,12 +64,27 @@ def makeFlat(
         usual = f", as is the custom in {describe(lit[0]).filter}" if by_custom else ""
         text = f"the flat holds the thermal light of the dome: no lamp-off frames{usual}"
         context.notify("warning", text=text)
+    needs_dark = not dark and lit[0].instrument.needs(PROCESSED_DARK, "flat")
+    context = replace(context, dark=_dark_of(lit, context) if needs_dark else None)
+    if context.dark is not None:
+        lit, keywords["DARKIM"] = like_dark(lit, context.dark, context), context.dark.name
     lamps = measure_lamps(lit, dark, context)
     responses = list(combine_lamps(lamps, context, (lsigma, hsigma)))
     made = _write_flat(lamps, responses, replace(context, flat=None), keywords)
     if context.flat is not None:
         _compare(made, context.flat, context)
     return [made]
+
+
+def _dark_of(lit: Sequence[FrameRef], context: Context) -> Path:
+    """The dark that is subtracted where there are no lamp-off frames, from which it would be gone."""
+    if context.dark is None:
+        raise MissingCalibration(
+            f"{len(lit)} lamp-on frames, no lamp-off frames and no dark",
+            "a `_dark` of their exposure time",
+            "make one with makeProcessedDark, or add lamp-off frames",
+        )
+    return context.dark
 
 
 def _compare(made: FrameRef, previous: Path, context: Context) -> None:
@@ -151,7 +172,7 @@ def combine_lamps(
 
     ``clip``: standard deviations below and above the median beyond which a value is left out.
     """
-    calibrations = Calibrations(context.disk, context.bpm)
+    calibrations = Calibrations(context.disk, context.bpm, dark=context.dark)
     tasks = [(calibrations, tuple(lamps), int(chip["EXTVER"]), clip) for chip in lamps[0].frames[0].chips]
     return normalise(list(context.map(_combine_array, tasks)))
 
@@ -164,9 +185,14 @@ def _chips(frame: FrameRef, responses: Iterable[Response]) -> Iterator[Chip]:
 
 
 def _combine_array(task: tuple[Calibrations, Sequence[Lamp], int, tuple[float, float]]) -> Response:
-    """Lamp on minus lamp off of one array: electrons, variance, mask."""
+    """Lamp on minus lamp off, or minus a master dark, of one array: electrons, variance, mask."""
     calibrations, lamps, array, clip = task
     sums = [_combine_lamp(calibrations, lamp, array, clip) for lamp in lamps]
+    if calibrations.dark is not None:
+        first = lamps[0].frames[0]
+        place = Place.of(first, index_of(first, array))
+        master = read_response(calibrations.disk, calibrations.dark, place)
+        sums.append((master.data, master.variance, master.mask))
     data, variance, mask = sums[0]
     for dark, noise, bits in sums[1:]:
         data -= dark

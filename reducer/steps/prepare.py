@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -16,6 +18,7 @@ from reducer.frame import Context, FrameRef
 from reducer.headers.repairs import has_wcs, repair, why_stopped
 from reducer.headers.targets import link
 from reducer.keywords import region, scale
+from reducer.products import PROCESSED_DARK
 from reducer.provenance import file_md5, steps_done
 from reducer.step import step
 from reducer.steps.places import ORIGIN, by_keywords, describe, moved, positions
@@ -132,7 +135,9 @@ def like_most(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     lit = [frame for frame in frames if describe(frame).tags & {"FLAT", "DARK"}]
     sky = same_settings([frame for frame in frames if frame not in lit], EVERYWHERE, context)
     groups = link(*positions(sky), sky[0].instrument.field.side / 2) if sky else np.array([])
-    kept = same_settings(lit, (*EVERYWHERE, *AT_ONE_PLACE), context)
+    all_dark = all("DARK" in describe(frame).tags for frame in lit)
+    light = {"filter"} if all_dark else set()  # what makes no difference where there is none
+    kept = same_settings(lit, [n for n in (*EVERYWHERE, *AT_ONE_PLACE) if n not in light], context)
     for wanted in np.unique(groups):
         here = [frame for frame, group in zip(sky, groups, strict=True) if group == wanted]
         kept += same_settings(here, AT_ONE_PLACE, context)
@@ -160,6 +165,32 @@ def same_settings(frames: Sequence[FrameRef], names: Sequence[str], context: Con
         else:
             kept.append(frame)
     return kept
+
+
+def like_dark(frames: Sequence[FrameRef], dark: Path, context: Context) -> list[FrameRef]:
+    """Keep the frames that a dark fits by what their instrument says it must agree in; refuse the others."""
+    master = context.disk.open_frame(dark)
+    rule = frames[0].instrument.calibrations.get(PROCESSED_DARK)
+    names = [name.replace("_", " ") for name in (rule.same if rule else ())]
+    wanted = {name: SETTINGS[name](master) for name in names if name in (*AT_ONE_PLACE, "read mode")}
+
+    def fits(frame: FrameRef) -> FrameRef:
+        found = {name: SETTINGS[name](frame) for name in wanted}
+        differing = [name for name in wanted if not _is_same(found[name], wanted[name])]
+        if differing:
+            raise BadInput(
+                ", ".join(f"{name} {found[name]}" for name in differing),
+                f"what {dark.name} has: {', '.join(str(wanted[name]) for name in differing)}",
+                "take a dark that fits, or set darkCorrect:do_cal=skip",
+            )
+        return frame
+
+    return accept(frames, context, fits)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two settings agree; exposure times, as headers round them, to a part in 100."""
+    return math.isclose(one, other, rel_tol=0.01) if isinstance(one, float) else bool(one == other)
 
 
 def _agrees(name: str, found: Any, common: Any) -> bool:

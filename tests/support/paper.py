@@ -46,7 +46,9 @@ PAPER = replace(
     wheels=("FILTER",),
     coadds_are_summed=True,
     calibrations={
-        "processed_flat": CalibrationRule(same=("filter_name",), covers=True, days=2.0),
+        "processed_flat": CalibrationRule(
+            same=("filter_name",), covers=True, days=2.0, needed_by=("science", "standard")
+        ),
         "lamp_off": CalibrationRule(same=("filter_name", "exposure_time"), days=2.0),
         "processed_bpm": CalibrationRule(covers=True, latest=True),
         "standard": CalibrationRule(same=("filter_name",), days=2.0),
@@ -59,3 +61,23 @@ PAPER = replace(
     levels=lambda primary, array: Levels(2.0, 10.0, 40000.0, 20000.0, 30000.0, (1.0, 0.0, 0.0)),
     repairs=(),
 )
+
+#: One like it whose array glows, so that it needs darks. Flats in Y may be taken without lamp-off frames.
+GLOWING = replace(
+    PAPER,
+    name="GLOWING",
+    lit_alone=frozenset({"Y"}),
+    recipe_of_tag={**PAPER.recipe_of_tag, "DARK": "makeProcessedDark"},
+    calibrations={
+        **PAPER.calibrations,
+        "processed_dark": CalibrationRule(
+            same=("exposure_time", "coadds", "read_mode"),
+            covers=True,
+            days=2.0,
+            needed_by=("science", "standard", "flat"),
+        ),
+    },
+)
+_Y, _X = np.mgrid[:96, :128]
+#: Electrons a second without light: dark current, and the glow of an amplifier in a corner.
+GLOW = 0.5 + 8.0 * np.exp(-np.hypot(_X, _Y) / 40.0)

@@ -199,7 +199,9 @@ READOUT = ("exposure_time", "coadds", "read_mode")
 #: Lamp-on frames are sought for a science frame; lamp-off frames for a lamp-on frame, with which they form
 #: one set.
 CALIBRATIONS: Mapping[str, CalibrationRule] = {
-    "processed_flat": CalibrationRule(same=("filter_name",), covers=True, days=DAYS),
+    "processed_flat": CalibrationRule(
+        same=("filter_name",), covers=True, days=DAYS, needed_by=("science", "standard")
+    ),
     "lamp_on": CalibrationRule(
         same=("filter_name",), covers=True, days=DAYS, archive="domeflat", sought=("dayCal", "Domeflat", 20)
     ),
