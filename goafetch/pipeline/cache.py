@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from calstore.associate import PROCESSED_FLAT, Calibration
+from calstore.associate import Calibration
 from calstore.store import CalStore
 from goafetch.config import Settings
 from goafetch.engine.pool import WorkspacePool
 from goafetch.events import Event, as_document, from_document
 from goafetch.plan.decide import promise
 from goafetch.plan.keys import Facts, product_key
-from goafetch.plan.model import Group
+from goafetch.plan.model import MASTERS, Group
 from goafetch.workspace import Verified, Workspace, link_or_copy, md5_of, read_json, write_atomically
 from reducer.products import OFF_TARGET, ON_TARGET, exposure_name
 
@@ -58,22 +58,8 @@ class Cache:
             self._entries[key]["told"] = [as_document(event) for event in told]
 
     def is_current(self, product: Path, key: str) -> bool:
-        """Whether a product is whole and carries the key: as remembered, else by its header and checksums."""
-        if not product.exists():
-            return False
-        known = self.verified.proof(product)
-        if known is not None:
-            return known == key
-        from reducer.errors import BadFile
-        from reducer.fitsio import is_whole, key_of
-
-        try:
-            if key_of(product) != key or not is_whole(product):
-                return False
-        except BadFile:
-            return False  # cut short or overwritten: it is made again
-        self.verified.remember(product, key)
-        return True
+        """Whether a product is whole and carries the key."""
+        return is_current(product, key, self.verified)
 
     def remember(self, made: Iterable[Path], key: str) -> None:
         """Note the key of products that were just written."""
@@ -111,7 +97,25 @@ def of_frame(frame: Path, workspace: Workspace) -> tuple[Path, Path]:
     return Path(f"{own}{ON_TARGET}.fits"), Path(f"{own}{OFF_TARGET}.fits")
 
 
-def keep_as_calibration(product: Path, calibrations: Path, kind: str = PROCESSED_FLAT) -> Path:
+def is_current(product: Path, key: str, verified: Verified) -> bool:
+    """Whether a product is whole and carries the key: as remembered, else by its header and checksums."""
+    if not product.exists():
+        return False
+    if verified.proof(product) is not None:
+        return verified.proof(product) == key
+    from reducer.errors import BadFile
+    from reducer.fitsio import is_whole, key_of
+
+    try:
+        if key_of(product) != key or not is_whole(product):
+            return False
+    except BadFile:
+        return False  # cut short or overwritten: it is made again
+    verified.remember(product, key)
+    return True
+
+
+def keep_as_calibration(product: Path, calibrations: Path, kind: str) -> Path:
     """Give a product its second place, such as calibrations/processed_flat/, as DRAGONS does."""
     kept = calibrations / kind / product.name
     if not (kept.exists() and kept.samefile(product)):
@@ -135,13 +139,14 @@ def stored_calibrations(store: CalStore) -> list[Calibration]:
     return [known for known in store.all() if Path(known.path).is_file()]
 
 
-def add_to_store(store: CalStore, flats: Mapping[Group, bool], workspace: Workspace) -> None:
-    """Enter the master flats that were made just now (True), and those that a killed run had made and not
-    entered."""
-    place = workspace.calibrations / PROCESSED_FLAT
-    promised = [(promise(group, place), new) for group, new in flats.items()]
+def add_to_store(store: CalStore, masters: Mapping[Group, bool], workspace: Workspace) -> None:
+    """Enter the master flats and darks that were made just now (True), and those that a killed run had made
+    and not entered."""
+    promised = [
+        (promise(group, workspace.calibrations / MASTERS[group.kind]), new) for group, new in masters.items()
+    ]
     store.init()
     known = {Path(calibration.path).resolve() for calibration in store.all()} if promised else set()
-    missing = [flat for flat, new in promised if new or Path(flat.path).resolve() not in known]
+    missing = [made for made, new in promised if new or Path(made.path).resolve() not in known]
     if missing:
         store.add(*missing)

@@ -24,14 +24,14 @@ from goafetch.pipeline.stages import (
     REUSED,
     Outcome,
     Tools,
-    foresee_flat,
+    foresee_master,
     foresee_stack,
     foresee_visit,
-    make_flat,
+    make_master,
     make_stack,
     reduce_visit,
 )
-from goafetch.plan.model import FLAT, SCIENCE, Group, Plan, Stack
+from goafetch.plan.model import MASTERS, SCIENCE, Group, Plan, Stack
 from goafetch.process import trim_memory
 
 T = TypeVar("T", Group, Stack)
@@ -54,7 +54,7 @@ class Stage:
         """What the stage is called while it runs."""
         if isinstance(self.item, Stack):
             return f"stack {self.item.name}"
-        return f"master {self.item.name}" if self.item.kind == FLAT else f"frames of {self.item.name}"
+        return f"master {self.item.name}" if self.item.kind in MASTERS else f"frames of {self.item.name}"
 
 
 def execute(
@@ -96,15 +96,22 @@ def stages(
 ) -> list[Stage]:
     """The stages of a plan, each after those that it needs; a standard's stack is made beside the science."""
 
-    def flat(group: Group) -> Stage:
-        made = ahead.get(tools.workspace.playground / group.product)
-        return Stage(group, (), lambda _, tell: make_flat(group, tools, tell, stored, made))
+    def master(group: Group) -> Stage:
+        needs, early = _masters_of(group, plan, tools), ahead.get(tools.workspace.playground / group.product)
+
+        def act(made: Sequence[Outcome], tell: Notify) -> Outcome:
+            masters = dict(zip(needs, made, strict=True))
+            return make_master(group, tools, tell, masters, stored, early)
+
+        return Stage(group, tuple(needs.values()), act)
 
     def visit(group: Group) -> Stage:
-        needs = _flat_of(group, plan, tools)
-        return Stage(
-            group, needs, lambda made, tell: reduce_visit(group, tools, tell, next(iter(made), None))
-        )
+        needs = _masters_of(group, plan, tools)
+
+        def act(made: Sequence[Outcome], tell: Notify) -> Outcome:
+            return reduce_visit(group, tools, tell, dict(zip(needs, made, strict=True)))
+
+        return Stage(group, tuple(needs.values()), act)
 
     def stack(item: Stack) -> Stage:
         def act(made: Sequence[Outcome], tell: Notify) -> Outcome:
@@ -116,7 +123,7 @@ def stages(
         return Stage(item, (*item.groups, *_standard_of(item, references)), act)
 
     return [
-        *map(flat, plan.flats),
+        *map(master, plan.masters),
         *map(visit, _science_last(plan.visits)),
         *map(stack, _science_last(plan.stacks)),
     ]
@@ -124,10 +131,11 @@ def stages(
 
 def foresee(plan: Plan, tools: Tools, references: References, notify: Notify) -> list[Outcome]:
     """An outcome for each stage of a plan, as it would be: what is missing or changed, with the reason."""
-    found: dict[Group | Stack, Outcome] = {group: foresee_flat(group, tools) for group in plan.flats}
-    for group in plan.visits:
-        flat = next((found[flat] for flat in _flat_of(group, plan, tools)), None)
-        found[group] = foresee_visit(group, tools, flat)
+    found: dict[Group | Stack, Outcome] = {}
+    for group in plan.groups():
+        masters = {path: found[master] for path, master in _masters_of(group, plan, tools).items()}
+        foretell = foresee_master if group.kind in MASTERS else foresee_visit
+        found[group] = foretell(group, tools, masters)
     for stack in _science_last(plan.stacks):
         standard = [found[each] for each in _standard_of(stack, references)]
         find = partial(references.of_stack, stack, tools.parameters, notify, _product_of(standard))
@@ -140,9 +148,10 @@ def _science_last(items: Sequence[T]) -> list[T]:
     return sorted(items, key=lambda item: item.kind == SCIENCE)
 
 
-def _flat_of(group: Group, plan: Plan, tools: Tools) -> tuple[Group, ...]:
-    """The master flat of a visit, where the plan makes it."""
-    return tuple(flat for flat in plan.flats if tools.workspace.playground / flat.product == group.flat)
+def _masters_of(group: Group, plan: Plan, tools: Tools) -> dict[Path, Group]:
+    """The master flat and dark of a group, by path, where the plan makes them."""
+    made = {tools.workspace.playground / master.product: master for master in plan.masters}
+    return {path: made[path] for path in (group.dark, group.flat) if path in made}
 
 
 def _standard_of(stack: Stack, references: References) -> tuple[Stack, ...]:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from goafetch.errors import UsageError
-from goafetch.pipeline.stages import FLATS, FRAMES, STACKS, USUAL, StageRecipe
+from goafetch.pipeline.stages import DARKS, FLATS, FRAMES, STACKS, USUAL, StageRecipe
 from reducer import products
 
 if TYPE_CHECKING:
@@ -40,28 +40,29 @@ def _in_stages(recipe: Recipe, name: str) -> dict[str, Recipe]:
     from reducer.step import steps_of
 
     made = [getattr(step, "suffix", "") for step in recipe]
-    if products.FLAT in made:
-        return {FLATS: recipe}
+    for stage, suffix in ((DARKS, products.DARK), (FLATS, products.FLAT)):
+        if suffix in made:
+            return {stage: recipe}
     if products.STACK in made:
         cut = len(made) - made[::-1].index(products.ON_TARGET) if products.ON_TARGET in made else 0
         return {stage: part for stage, part in ((FRAMES, recipe[:cut]), (STACKS, recipe[cut:])) if part}
     frames = (products.ON_TARGET, products.OFF_TARGET)
     if not any(step.suffix in frames for step in steps_of(recipe).values()):
-        kept = ", ".join((products.FLAT, *frames, products.STACK))
+        kept = ", ".join((products.DARK, products.FLAT, *frames, products.STACK))
         raise UsageError(f"the recipe {name} makes nothing that a run keeps", f"a step that makes {kept}")
     return {FRAMES: recipe}
 
 
 def find_recipe(name: str, facts: Descriptors | None = None) -> Recipe:
     """The recipe of a name, or of FILE.py:NAME (also file.NAME), for frames of such descriptors;
-    without a name, the one that suits them.
+    without a name, the one that suits them. Where their instrument needs darks, they are subtracted.
 
     UsageError if there is none, or if the file's is no tuple of steps.
     """
     from reducer.instruments import instrument_of
-    from reducer.recipes import RECIPES, default_recipe, recipes_of
+    from reducer.recipes import RECIPES, default_recipe, recipes_of, suited
 
-    known = RECIPES
+    known, instrument = RECIPES, None
     if facts is not None:
         instrument = instrument_of(facts.primary)
         known, name = recipes_of(instrument), name or default_recipe(instrument, facts.tags)
@@ -70,7 +71,8 @@ def find_recipe(name: str, facts: Descriptors | None = None) -> Recipe:
     path, own_name = file_and_name(name)
     if path is None:
         raise UsageError(f"there is no recipe '{name}'", f"{', '.join(known)}, or FILE.py:NAME of your own")
-    return _own(_load(path), own_name, path)
+    own = _own(_load(path), own_name, path)
+    return suited(own, instrument) if instrument else own
 
 
 def file_and_name(name: str) -> tuple[Path | None, str]:
@@ -138,10 +140,10 @@ def translation(function: Callable[..., Any]) -> str:
     The detector's primitives are one step; what has no counterpart is left out and named in a comment.
     """
     from reducer.recipes import RECIPES
-    from reducer.steps.correct import correctDetector
+    from reducer.steps.correct import correctDetector, correctDetectorAndDark
 
     steps = {step.name: step.function.__module__ for recipe in RECIPES.values() for step in recipe}
-    parts = [part.name for part in correctDetector.parts]
+    parts = [part.name for part in correctDetectorAndDark.parts]
     wanted = [correctDetector.name if name in parts else name for name in _primitives(function)]
     kept = [name for name in dict.fromkeys(wanted) if name in steps]
     left_out = [name for name in dict.fromkeys(wanted) if name not in steps]

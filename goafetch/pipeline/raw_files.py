@@ -7,7 +7,7 @@ import filecmp
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,8 +22,8 @@ from goafetch.engine.pool import WorkspacePool
 from goafetch.errors import NothingFound, UsageError, WorkspaceError
 from goafetch.events import Decided, Event, Made, Noted, Notify, Refusal, Warned, silent
 from goafetch.pipeline.execute import about, noted, with_told
-from goafetch.pipeline.stages import MADE, Outcome, Tools, make_flat
-from goafetch.plan.decide import plan_flats
+from goafetch.pipeline.stages import MADE, Outcome, Tools, make_master
+from goafetch.plan.decide import plan_masters
 from goafetch.plan.model import Group, LeftOut
 from goafetch.workspace import Workspace, fits_name
 from reducer.errors import ReducerError
@@ -156,7 +156,7 @@ def _tell(calibrations: Association, notify: Notify) -> None:
 
 
 class FlatPrefetch:
-    """Waits for the last calibration and makes the master flats then; use it as a context manager.
+    """Waits for the last calibration and makes the master darks and flats then; use it as a context manager.
 
     Archives send calibrations first, so that the workers have work long before all science is here.
     ``made``: what became of them, by product, once it has ended.
@@ -197,14 +197,21 @@ class FlatPrefetch:
             self.made = self._running.result()
 
     def _make(self) -> dict[Path, Outcome]:
-        groups = plan_flats(self.survey(self._calibrations))
-        made = {self.tools.workspace.playground / group.product: self._make_one(group) for group in groups}
-        return {path: outcome for path, outcome in made.items() if outcome and outcome.status == MADE}
+        playground, made = self.tools.workspace.playground, dict[Path, Outcome]()
+        for group in plan_masters(self.survey(self._calibrations), playground, self.stored):
+            if group.dark is not None and not group.dark.exists():
+                continue  # so that it cannot be made is told when it is its turn in the plan
+            outcome = self._make_one(group, made)
+            if outcome:
+                made[playground / group.product] = outcome
+        return {path: outcome for path, outcome in made.items() if outcome.status == MADE}
 
-    def _make_one(self, group: Group) -> Outcome | None:
+    def _make_one(self, group: Group, made: Mapping[Path, Outcome]) -> Outcome | None:
         told: list[Event] = []
         try:
-            outcome = make_flat(group, self.tools, noted(told, _quietly(group, self.notify)), self.stored)
+            masters = {path: outcome for path, outcome in made.items() if path == group.dark}
+            tell = noted(told, _quietly(group, self.notify))
+            outcome = make_master(group, self.tools, tell, masters, self.stored)
         except ReducerError:
             return None  # it is tried again, and told, when it is its turn in the plan
         return with_told(outcome, told, self.tools.cache)

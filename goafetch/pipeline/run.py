@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from calstore.associate import Calibration
 from goafetch.config import Settings, load_settings, parse_size
-from goafetch.engine.cluster import Cluster
 from goafetch.errors import DONE, FAILED
 from goafetch.events import (
     Decided,
@@ -75,9 +74,12 @@ class Request:
 
     @property
     def wanted(self) -> Wanted:
-        """The limits that concern frames already here, and what separates their pointings."""
+        """The limits that concern frames already here, what separates their pointings, and their dark."""
         fraction = self.parameters.get("separateSky", {}).get("frac_FOV")
-        return Wanted(self.object or "", self.filter or "", fraction)
+        dark = self.parameters.get("darkCorrect", {})
+        given = Path(dark["dark"]).absolute() if dark.get("dark") else None
+        do_dark = dark.get("do_cal") != "skip" and not dark.get("skip_primitive")
+        return Wanted(self.object or "", self.filter or "", fraction, given, do_dark)
 
     @property
     def is_program(self) -> bool:
@@ -173,33 +175,33 @@ def run_job(
     settings = settings or load_settings(request.workspace.root)
     # A cluster's workers start in folders of their own.
     workspace = Workspace(request.workspace.root.absolute()) if settings.cluster else request.workspace
-    told: list[Event] = []
     if request.dry_run:
-        return rehearse(Begun(request, workspace, settings, notify, noted(told, notify), told))
+        return rehearse(Begun(request, workspace, settings, notify))
     with (
         prepare_workspace(workspace),
         hold_workspace(workspace, notify),
         logged(notify, workspace.log, workspace.events) as tell,
     ):
-        run = Begun(request, workspace, settings, tell, noted(told, tell), told)
+        run = Begun(request, workspace, settings, tell)
         with nullcontext(pool) if pool else open_pool(settings, run.note) as workers:
             return perform(run, workers, fetching or nullcontext())
 
 
 @dataclass(frozen=True)
 class Begun:
-    """A run that has begun: what is asked, where, and whom it tells.
-
-    ``note`` tells what is about no stage, which is also ``told`` in its report.
-    """
+    """A run that has begun: what is asked, where, and whom it tells; ``told``: what its report will tell
+    besides what the stages did."""
 
     request: Request
     workspace: Workspace
     settings: Settings
     tell: Notify
-    note: Notify
-    told: Sequence[Event]
+    told: list[Event] = field(default_factory=list)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def note(self, event: Event, /) -> None:
+        """Tell an event that is about no stage."""
+        noted(self.told, self.tell)(event)
 
     def tools(self, pool: WorkspacePool, memory: int = TASK_MEMORY) -> Tools:
         """What its stages work with."""
@@ -233,8 +235,7 @@ def perform(run: Begun, pool: Pool, fetching: AbstractContextManager[Any]) -> Ru
     if run.request.verify:
         tools.cache.verified.forget()
     stored = stored_calibrations(store)
-    if isinstance(pool, Cluster):
-        check_cluster(pool, workspace)
+    check_cluster(pool, workspace)
     pool.start()  # they import what they need beside the planning
     with fetching:
         raw = _raw_frames(run, tools, stored)
@@ -244,8 +245,8 @@ def perform(run: Begun, pool: Pool, fetching: AbstractContextManager[Any]) -> Ru
     outcomes = execute(plan, tools, references, run.tell, stored, raw.flats)
     if any(outcome.redone for outcome in outcomes):
         note_compiled()
-    standing = {flat: made for flat, made in zip(plan.flats, outcomes, strict=False) if made.products}
-    add_to_store(store, {flat: made.status == MADE for flat, made in standing.items()}, workspace)
+    standing = {group: made for group, made in zip(plan.masters, outcomes, strict=False) if made.products}
+    add_to_store(store, {group: made.status == MADE for group, made in standing.items()}, workspace)
     tools.cache.verified.save()
     report = run.report(plan, outcomes, raw.fetched, seconds=time.perf_counter() - begun)
     write_summary(workspace.root, report.summary)

@@ -1,4 +1,4 @@
-"""The three stages of a plan, each making what is missing or changed of one group and reusing the rest."""
+"""The stages of a plan, each making what is missing or changed of one group and reusing the rest."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from goafetch.pipeline.cache import Cache, keep_as_calibration, of_frame
 from goafetch.pipeline.catalogues import Given
 from goafetch.plan.decide import promise
 from goafetch.plan.keys import facts_of, what_changed
-from goafetch.plan.model import FLAT, Group, Stack
-from goafetch.plan.translate import previous_flat
+from goafetch.plan.model import DARK, FLAT, MASTERS, Group, Stack
+from goafetch.plan.previous import previous_flat
 from goafetch.workspace import Workspace, md5_of
 from reducer.products import OFF_TARGET, ON_TARGET, STACK, exposure_name
 
@@ -52,18 +52,22 @@ class StageRecipe:
     def steps(self, instrument: str) -> Recipe:
         """Its steps for frames of an instrument: what makes pixels is imported with them."""
         from reducer.instruments import KNOWN
-        from reducer.recipes import recipes_of
+        from reducer.recipes import recipes_of, suited
 
-        return self.own or recipes_of(KNOWN[instrument])[self.name]
+        known = KNOWN[instrument]
+        return suited(self.own, known) if self.own else recipes_of(known)[self.name]
 
 
 #: What each stage of a run does unless the user has another recipe for it.
-FLATS, FRAMES, STACKS = "flats", "frames", "stacks"
+DARKS, FLATS, FRAMES, STACKS = "darks", "flats", "frames", "stacks"
 USUAL: Mapping[str, StageRecipe] = {
+    DARKS: StageRecipe("makeProcessedDark"),
     FLATS: StageRecipe("makeProcessedFlat"),
     FRAMES: StageRecipe("reduce_nostack"),
     STACKS: StageRecipe("alignAndStack"),
 }
+#: The stages that make calibrations, by the kind of their groups.
+STAGE_OF: Mapping[str, str] = {DARK: DARKS, FLAT: FLATS}
 
 
 @dataclass(frozen=True)
@@ -115,14 +119,21 @@ class Outcome:
         return tuple(path for path in self.products if path.stem.endswith(OFF_TARGET))
 
 
-def make_flat(
-    group: Group, tools: Tools, notify: Notify, stored: Sequence[Calibration], ahead: Outcome | None = None
+def make_master(
+    group: Group,
+    tools: Tools,
+    notify: Notify,
+    masters: Mapping[Path, Outcome],
+    stored: Sequence[Calibration],
+    ahead: Outcome | None = None,
 ) -> Outcome:
-    """A master flat from its lamp-on and lamp-off frames, kept in the calibrations' folder too.
+    """A master flat or dark from its frames, kept in the calibrations' folder too.
 
-    ``stored``: flats that it may be compared with; ``ahead``: what became of it while files were fetched.
+    ``masters``: what became of those that it needs, by path, where this run makes them; ``stored``: flats
+    that it may be compared with; ``ahead``: what became of it while files were fetched.
     """
-    key, product = flat_key(group, tools), tools.workspace.playground / group.product
+    _check(masters)
+    key, product = master_key(group, masters, tools), tools.workspace.playground / group.product
     is_current = tools.cache.is_current(product, key)
     if is_current and ahead is not None and ahead.key == key:
         notify(Made(product))
@@ -130,28 +141,29 @@ def make_flat(
     if is_current:
         notify(Reused(product))
     else:
-        previous = previous_flat(promise(group, tools.workspace.playground), stored)
-        (made,) = _run(FLATS, group.frames, tools, notify, key, bpm=group.bpm, flat=previous)
+        given = {"bpm": group.bpm, "dark": group.dark}
+        if group.kind == FLAT:
+            given["flat"] = previous_flat(promise(group, tools.workspace.playground), stored)
+        (made,) = _run(STAGE_OF[group.kind], group.frames, tools, notify, key, **given)
         # It is called after its first frame; where that was left out, still by the name that was planned.
         made.replace(product)
         tools.cache.remember([product], key)
-    keep_as_calibration(product, tools.workspace.calibrations)
+    keep_as_calibration(product, tools.workspace.calibrations, MASTERS[group.kind])
     status = REUSED if is_current else MADE
-    return Outcome(group.name, FLAT, status, (product,), redone=not is_current, key=key)
+    return Outcome(group.name, group.kind, status, (product,), redone=not is_current, key=key)
 
 
-def reduce_visit(group: Group, tools: Tools, notify: Notify, flat: Outcome | None) -> Outcome:
+def reduce_visit(group: Group, tools: Tools, notify: Notify, masters: Mapping[Path, Outcome]) -> Outcome:
     """The sky-subtracted frames of one visit and the flat-corrected ones off target.
 
-    ``flat``: what became of its master flat, where this run makes it.
+    ``masters``: what became of its master flat and dark, by path, where this run makes them.
     """
-    if flat and flat.status == REFUSED:
-        raise GoafetchError(f"its flat {Path(str(group.flat)).name} could not be made", remedy=flat.reason)
-    key = visit_key(group, flat, tools)
+    _check(masters)
+    key = visit_key(group, masters, tools)
     todo = _missing(group, key, tools)
     if todo:
         wanted = frozenset(name.name for frame in todo for name in of_frame(frame, tools.workspace))
-        calibrations = {"flat": group.flat, "bpm": group.bpm, "wanted": wanted}
+        calibrations = {"dark": group.dark, "flat": group.flat, "bpm": group.bpm, "wanted": wanted}
         made = _run(FRAMES, group.inputs, tools, notify, key, **calibrations)
         tools.cache.remember((product for product in made if product.name in wanted), key)
     done = _done(group, key, tools)
@@ -186,17 +198,17 @@ def make_stack(
 # --- what a run would make anew, and why: the stages by their keys alone ------------------------------
 
 
-def foresee_flat(group: Group, tools: Tools) -> Outcome:
-    """What would become of a master flat."""
-    key, product = flat_key(group, tools), tools.workspace.playground / group.product
+def foresee_master(group: Group, tools: Tools, masters: Mapping[Path, Outcome]) -> Outcome:
+    """What would become of a master flat or dark."""
+    key, product = master_key(group, masters, tools), tools.workspace.playground / group.product
     if tools.cache.is_current(product, key):
-        return Outcome(group.name, FLAT, CURRENT, (product,), key=key)
-    return Outcome(group.name, FLAT, TO_BE_MADE, (product,), _why(product, key, tools), key=key)
+        return Outcome(group.name, group.kind, CURRENT, (product,), key=key)
+    return Outcome(group.name, group.kind, TO_BE_MADE, (product,), _why(product, key, tools), key=key)
 
 
-def foresee_visit(group: Group, tools: Tools, flat: Outcome | None) -> Outcome:
+def foresee_visit(group: Group, tools: Tools, masters: Mapping[Path, Outcome]) -> Outcome:
     """What would become of the frames of a visit."""
-    key = visit_key(group, flat, tools)
+    key = visit_key(group, masters, tools)
     done, todo = _done(group, key, tools), _missing(group, key, tools)
     if not todo:
         return Outcome(group.name, group.kind, CURRENT, done, key=key)
@@ -253,22 +265,31 @@ def is_sky(stack: Stack, visits: Sequence[Outcome]) -> bool:
     return any(visit.off_target for visit in visits) and all(group.lent for group in stack.groups)
 
 
-def flat_key(group: Group, tools: Tools) -> str:
-    """The key of a master flat, by its frames and its mask."""
-    return _group_key(FLATS, group, {}, tools)
+def _check(masters: Mapping[Path, Outcome]) -> None:
+    """GoafetchError where a calibration that is needed could not be made."""
+    for path, made in masters.items():
+        if made.status == REFUSED:
+            raise GoafetchError(f"its {made.kind} {path.name} could not be made", remedy=made.reason)
 
 
-def visit_key(group: Group, flat: Outcome | None, tools: Tools) -> str:
+def master_key(group: Group, masters: Mapping[Path, Outcome], tools: Tools) -> str:
+    """The key of a master flat or dark, by its frames and calibrations."""
+    return _group_key(STAGE_OF[group.kind], group, masters, tools)
+
+
+def visit_key(group: Group, masters: Mapping[Path, Outcome], tools: Tools) -> str:
     """The key of what is made of a visit, by its frames and calibrations."""
-    if group.flat is None:
-        return _group_key(FRAMES, group, {}, tools)
-    content = flat.key if flat else tools.cache.verified.md5(group.flat)
-    return _group_key(FRAMES, group, {"flat": content}, tools)
+    return _group_key(FRAMES, group, masters, tools)
 
 
-def _group_key(stage: str, group: Group, calibrations: dict[str, str], tools: Tools) -> str:
-    if group.bpm is not None:
-        calibrations["bpm"] = tools.cache.verified.md5(group.bpm)
+def _group_key(stage: str, group: Group, masters: Mapping[Path, Outcome], tools: Tools) -> str:
+    """By the keys of calibrations that this run makes and the content of others."""
+    used = {"dark": group.dark, "flat": group.flat, "bpm": group.bpm}
+    calibrations = {
+        role: masters[path].key if path in masters else tools.cache.verified.md5(path)
+        for role, path in used.items()
+        if path is not None
+    }
     return _enter(stage, group.setup.instrument, tools.cache.md5s(group.inputs), calibrations, tools)
 
 

@@ -11,7 +11,7 @@ from goafetch import __version__
 from goafetch.events import Event, Refusal, Separation, Warned
 from goafetch.pipeline.find_recipe import file_and_name
 from goafetch.pipeline.stages import REFUSED, REUSED, USUAL, Outcome, StageRecipe
-from goafetch.plan.model import FLAT, SCIENCE, STANDARD, Group, Plan
+from goafetch.plan.model import DARK, FLAT, SCIENCE, STANDARD, Group, Plan
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON
 from goafetch.report.model import Exclusion, Exposure, Product, RunSummary, Timing
 from goafetch.text import some
@@ -23,9 +23,15 @@ if TYPE_CHECKING:
     from goafetch.pipeline.raw_files import RawFiles
 
 #: The report's words for what a product is, by the end of its name.
-KINDS = {products.FLAT: "flat", products.ON_TARGET: "on target", products.OFF_TARGET: "off target"}
+KINDS = {
+    products.DARK: "dark",
+    products.FLAT: "flat",
+    products.ON_TARGET: "on target",
+    products.OFF_TARGET: "off target",
+}
 #: Why a raw file has a role that its header alone decides.
 WHY = {
+    DARK: "OBSTYPE is DARK",
     LAMP_ON: "OBJECT is Domeflat",
     LAMP_OFF: "OBJECT is Domeflat OFF",
     STANDARD: "OBSCLASS is partnerCal",
@@ -57,7 +63,7 @@ def _exposure(frame: Path, group: Group, role: str, separated: str) -> Exposure:
 
 
 def kind_of_product(path: Path, group_kind: str) -> str:
-    """'stack', 'standard', 'flat', 'on target' or 'off target'."""
+    """'stack', 'standard', 'dark', 'flat', 'on target' or 'off target'."""
     for ending, kind in KINDS.items():
         if path.stem.endswith(ending):
             return kind

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT, Calibration, Match, Need, NoMatch, best
+from calstore.associate import (
+    PROCESSED_BPM,
+    PROCESSED_DARK,
+    PROCESSED_FLAT,
+    Calibration,
+    Match,
+    Need,
+    NoMatch,
+    best,
+)
 from goafetch.events import CalibrationChoice, Decided
 from goafetch.needs import need
-from goafetch.plan.groups import flat_groups
-from goafetch.plan.model import FLAT, SCIENCE, STANDARD, Group, LeftOut, Plan
+from goafetch.plan.groups import dark_groups, flat_groups
+from goafetch.plan.model import DARK, FLAT, MASTERS, SCIENCE, STANDARD, Group, LeftOut, Plan
+from goafetch.plan.names import two_names
 from goafetch.plan.sort import MASK, Frame, Wanted, of_role, sort_frames
 from goafetch.plan.translate import calibration_of
-from goafetch.plan.visits import stacks, two_names, visits
+from goafetch.plan.visits import stacks, visits
 from reducer.headers.descriptors import Descriptors
 
 #: What is said where there is no static mask: the run goes on, as the flat shows most bad pixels itself.
@@ -34,30 +44,21 @@ def make_plan(
     wanted = wanted or Wanted()
     sorted_frames, left_out = sort_frames(frames, wanted)
     masks = _masks(sorted_frames)
-    raw_flats, no_flats = flat_groups(sorted_frames)
-    flats = [_with_mask(group, masks) for group in raw_flats]
-    promised = [promise(flat, playground) for flat in flats]
-    names = {promise.name for promise in promised}
-    candidates = [*promised, *(c for c in processed if c.name not in names)]
+    darks, flats, no_flats = _masters(sorted_frames, masks, playground, processed)
+    candidates = _candidates([*darks, *flats], playground, processed)
 
-    groups, refused = [], []
     standards, _ = visits(sorted_frames, STANDARD)
     science, blank = visits(sorted_frames, SCIENCE, wanted.frac_fov)
-    for visit in (*standards, *science):
-        answer = best(_need(visit, PROCESSED_FLAT), candidates)
-        if isinstance(answer, NoMatch):
-            refused += [LeftOut(path, _no_flat(visit, answer), failed=True) for path in visit.frames]
-        else:
-            groups.append(_with_mask(_with_flat(visit, answer), masks))
+    found = [*standards, *science]
+    if wanted.dark and wanted.do_dark:
+        found = [_with_given_dark(visit, wanted.dark) for visit in found]
+    kinds = (PROCESSED_FLAT,) if wanted.dark or not wanted.do_dark else (PROCESSED_DARK, PROCESSED_FLAT)
+    groups, refused = _complete(found, kinds, candidates)
+    groups = [_with_mask(group, masks) for group in groups]
 
-    used = {group.flat for group in groups}
-    idle = [flat for flat in flats if playground / flat.product not in used]
-    flats = [flat for flat in flats if flat not in idle]
-    # Lamp-off frames may belong to several flats.
-    needed = {path for flat in flats for path in flat.frames}
-    spare = dict.fromkeys(path for flat in idle for path in flat.frames if path not in needed)
-    left_out += [LeftOut(path, "no frame needs this flat") for path in spare]
-    left_out += _idle_masks(masks, [*flats, *groups])
+    flats, spare_flats = _used(flats, {group.flat for group in groups}, playground)
+    darks, spare_darks = _used(darks, {group.dark for group in (*flats, *groups)}, playground)
+    left_out += [*spare_flats, *spare_darks, *_idle_masks(masks, [*darks, *flats, *groups])]
     return Plan(
         tuple(flats),
         tuple(groups),
@@ -67,14 +68,74 @@ def make_plan(
             *sorted({NO_MASK for group in groups if group.bpm is None}),
             *two_names(of_role(sorted_frames, SCIENCE)),
         ),
+        tuple(darks),
     )
 
 
-def plan_flats(frames: Iterable[tuple[Path, Descriptors]]) -> list[Group]:
-    """The master flats that calibrations alone make, as ``make_plan`` would have them."""
+def plan_masters(
+    frames: Iterable[tuple[Path, Descriptors]], playground: Path, processed: Sequence[Calibration] = ()
+) -> list[Group]:
+    """The master darks and flats that calibrations alone make, as ``make_plan`` would have them."""
     sorted_frames, _ = sort_frames(frames)
-    masks = _masks(sorted_frames)
-    return [_with_mask(group, masks) for group in flat_groups(sorted_frames)[0]]
+    darks, flats, _ = _masters(sorted_frames, _masks(sorted_frames), playground, processed)
+    return [*darks, *flats]
+
+
+def _masters(
+    frames: Sequence[Frame],
+    masks: Sequence[Calibration],
+    playground: Path,
+    processed: Sequence[Calibration],
+) -> tuple[list[Group], list[Group], list[LeftOut]]:
+    """Darks, and flats with those that they need, with their masks; and lamp frames that make no flat."""
+    darks = [_with_mask(group, masks) for group in dark_groups(frames)]
+    raw_flats, no_flats = flat_groups(frames)
+    flats, refused = _complete(raw_flats, (PROCESSED_DARK,), _candidates(darks, playground, processed))
+    return darks, [_with_mask(group, masks) for group in flats], [*no_flats, *refused]
+
+
+def _candidates(
+    masters: Iterable[Group], playground: Path, processed: Sequence[Calibration]
+) -> list[Calibration]:
+    """What groups will become, and what is at hand besides under other names."""
+    promised = [promise(group, playground) for group in masters]
+    names = {promise.name for promise in promised}
+    return [*promised, *(c for c in processed if c.name not in names)]
+
+
+def _complete(
+    groups: Iterable[Group], kinds: Sequence[str], candidates: Sequence[Calibration]
+) -> tuple[list[Group], list[LeftOut]]:
+    """The groups with what they need of some kinds; the frames of those for which there is none."""
+    complete, refused = [], []
+    for group in groups:
+        needed = [kind for kind in kinds if _needs(group, kind)]
+        answers = [best(_need(group, kind), candidates) for kind in needed]
+        lost = next((answer for answer in answers if isinstance(answer, NoMatch)), None)
+        if lost:
+            refused += [LeftOut(path, _missing(group, lost), failed=True) for path in group.frames]
+        for answer in answers:
+            group = _with_master(group, answer) if isinstance(answer, Match) else group
+        complete += [] if lost else [group]
+    return complete, refused
+
+
+def _needs(group: Group, kind: str) -> bool:
+    """Whether it is left out without a calibration: with lamp-off frames a dark would be gone from a flat."""
+    from reducer.instruments import KNOWN
+
+    dark_is_gone = kind == PROCESSED_DARK and group.kind == FLAT and group.lit < len(group.frames)
+    return KNOWN[group.setup.instrument].needs(kind, group.kind) and not dark_is_gone
+
+
+def _used(
+    masters: Sequence[Group], used: Collection[Path | None], playground: Path
+) -> tuple[list[Group], list[LeftOut]]:
+    """The masters that others use; the frames of the rest, but for lamp-off frames of other flats."""
+    kept = [group for group in masters if playground / group.product in used]
+    needed = {path for group in kept for path in group.frames}
+    idle = {path: group.kind for group in masters for path in group.frames if path not in needed}
+    return kept, [LeftOut(path, f"no frame needs this {kind}") for path, kind in idle.items()]
 
 
 def _masks(frames: Sequence[Frame]) -> list[Calibration]:
@@ -83,14 +144,14 @@ def _masks(frames: Sequence[Frame]) -> list[Calibration]:
     return [calibration_of(mask.path, mask.facts) for mask in masks]
 
 
-def promise(flat: Group, playground: Path) -> Calibration:
-    """The master flat that a group will become, as the rules see it."""
+def promise(group: Group, folder: Path) -> Calibration:
+    """The master flat or dark that a group will become, as the rules see it."""
     return Calibration(
-        kind=PROCESSED_FLAT,
-        path=str(playground / flat.product),
-        when=flat.when,
+        kind=MASTERS[group.kind],
+        path=str(folder / group.product),
+        when=group.when,
         origin="goafetch",
-        **flat.setup.traits,
+        **group.setup.traits,
     )
 
 
@@ -98,11 +159,22 @@ def _need(group: Group, kind: str) -> Need:
     return need(kind, name=group.name, when=group.when, **group.setup.traits)
 
 
-def _with_flat(visit: Group, answer: Match) -> Group:
-    chosen = answer.calibration
-    choice = CalibrationChoice(FLAT, chosen.name, answer.reason)
+def _with_master(group: Group, answer: Match) -> Group:
+    chosen, path = answer.calibration, Path(answer.calibration.path)
+    is_dark = chosen.kind == PROCESSED_DARK
+    choice = CalibrationChoice(DARK if is_dark else FLAT, chosen.name, answer.reason)
     others = (Decided(f"not {lost.calibration.name}", lost.reason) for lost in answer.rejected)
-    return replace(visit, flat=Path(chosen.path), reasons=(*visit.reasons, choice, *others))
+    reasons = (*group.reasons, choice, *others)
+    return (
+        replace(group, dark=path, reasons=reasons) if is_dark else replace(group, flat=path, reasons=reasons)
+    )
+
+
+def _with_given_dark(visit: Group, dark: Path) -> Group:
+    if not _needs(visit, PROCESSED_DARK):
+        return visit
+    choice = CalibrationChoice(DARK, dark.name, "darkCorrect:dark asks for it")
+    return replace(visit, dark=dark, reasons=(*visit.reasons, choice))
 
 
 def _with_mask(group: Group, masks: Sequence[Calibration]) -> Group:
@@ -125,9 +197,15 @@ def _idle_masks(masks: Sequence[Calibration], groups: Sequence[Group]) -> list[L
     return idle
 
 
-def _no_flat(visit: Group, answer: NoMatch) -> str:
+def _missing(group: Group, answer: NoMatch) -> str:
+    """What was found and what is needed, where nothing of a kind fits a group."""
     tried = "; ".join(f"{lost.calibration.name}: {lost.reason}" for lost in answer.rejected)
-    kind = "a" if visit.kind == SCIENCE else "a standard's"
-    days = _need(visit, PROCESSED_FLAT).rule.days
-    remedy = f"fetch {kind} {FLAT} in {visit.setup.filter} within {days:g} days (lamp on and lamp off)"
+    days = _need(group, answer.kind).rule.days
+    within = "" if days is None else f" within {days:g} days"
+    if answer.kind == PROCESSED_DARK:
+        instead = "add lamp-off frames" if group.kind == FLAT else "set darkCorrect:do_cal=skip"
+        remedy = f"fetch darks of {group.setup.exposure_time:g} s{within}, or {instead}"
+    else:
+        kind = "a" if group.kind == SCIENCE else "a standard's"
+        remedy = f"fetch {kind} {FLAT} in {group.setup.filter}{within} (lamp on and lamp off)"
     return f"{answer.reason}{f' ({tried})' if tried else ''}; {remedy}"

@@ -1,18 +1,19 @@
-"""Lamp frames into groups: sets of flats that are uniform within themselves."""
+"""Lamp frames and darks into groups: sets that are uniform within themselves."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from datetime import datetime, time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 from calstore.associate import LAMP_OFF as LAMP_OFF_KIND
-from calstore.associate import Calibration, Match, best, night_of
+from calstore.associate import PROCESSED_DARK, Calibration, Match, best, night_of
 from goafetch.events import Decided
 from goafetch.needs import need
-from goafetch.plan.model import FLAT, Group, LeftOut, Setup
+from goafetch.plan.model import DARK, FLAT, Group, LeftOut, Setup
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON, Frame, of_role
 
 T = TypeVar("T")
@@ -56,6 +57,28 @@ def flat_groups(frames: Sequence[Frame]) -> tuple[list[Group], list[LeftOut]]:
     alone = "no lamp-on frames of its setup within {:g} days to subtract it from"
     left_out += [LeftOut(f.path, alone.format(f.instrument.calibrations[LAMP_OFF_KIND].days)) for f in unused]
     return groups, left_out
+
+
+def dark_groups(frames: Sequence[Frame]) -> list[Group]:
+    """Sets of darks that were read alike, whatever the filter, none longer than darks serve."""
+    alike = by(of_role(frames, DARK), lambda f: replace(f.setup, filter=""))
+    return [
+        Group(DARK, "dark", setup, time_of(darks[0]), tuple(f.path for f in darks), reasons=(Decided(
+            f"{len(darks)} darks that agree in exposure, coadds, read mode and region"),))
+        for setup, same in alike.items()
+        for darks in _in_spans(same, same[0].instrument.calibrations[PROCESSED_DARK].days)
+    ]  # fmt: skip
+
+
+def _in_spans(frames: Sequence[Frame], days: float | None) -> Iterator[list[Frame]]:
+    """Frames in parts, in each of which none was taken more days after the first."""
+    part: list[Frame] = []
+    for frame in frames:
+        if part and days is not None and time_of(frame) - time_of(part[0]) > timedelta(days):
+            yield part
+            part = []
+        part.append(frame)
+    yield part
 
 
 def _flat_group(setup: Setup, lit: list[Frame], off: list[Frame]) -> Group:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from calstore.associate import PROCESSED_DARK, PROCESSED_FLAT
 from goafetch.events import CalibrationChoice, Decided, words
 from goafetch.text import table_html
 from reducer.headers.descriptors import Region
 from reducer.products import exposure_name
 
-FLAT, STANDARD, SCIENCE = "flat", "standard", "science"
+DARK, FLAT, STANDARD, SCIENCE = "dark", "flat", "standard", "science"
+#: Groups that become calibrations, and of which kind.
+MASTERS: Mapping[str, str] = {DARK: PROCESSED_DARK, FLAT: PROCESSED_FLAT}
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,17 @@ class Setup:
 
     def __str__(self) -> str:
         coadds = f" x {self.coadds}" if self.coadds > 1 else ""
-        return f"{self.filter} {self.exposure_time:g} s{coadds}"
+        return f"{self.filter} {self.exposure_time:g} s{coadds}".strip()
 
 
 @dataclass(frozen=True)
 class Group:
     """Frames that one recipe takes together.
 
-    ``kind``: 'flat', 'standard' or 'science'. ``frames``: raw files in order of time; of a flat the ``lit``
-    ones, with the lamp on, come first. ``flat`` and ``bpm``: the calibrations, the flat perhaps not yet
-    made. ``reasons``: why these frames, why these calibrations. ``lent``: sky exposures of another group,
-    which serve this one too. ``apart``: setups of the skies that differ from the group's.
+    ``kind``: 'dark', 'flat', 'standard' or 'science'. ``frames``: raw files in order of time; of a flat the
+    ``lit`` ones, with the lamp on, come first. ``dark``, ``flat`` and ``bpm``: the calibrations, some perhaps
+    not yet made. ``reasons``: why these frames, why these calibrations. ``lent``: sky exposures of another
+    group, which serve this one too. ``apart``: setups of the skies that differ from the group's.
     """
 
     kind: str
@@ -59,6 +62,7 @@ class Group:
     setup: Setup
     when: datetime
     frames: tuple[Path, ...]
+    dark: Path | None = None
     flat: Path | None = None
     bpm: Path | None = None
     reasons: tuple[Decided | CalibrationChoice, ...] = ()
@@ -81,13 +85,13 @@ class Group:
 
     @property
     def stack(self) -> str:
-        """The name of the stack that its frames go into; '' of a flat."""
-        return "" if self.kind == FLAT else f"{self.target} {self.setup}"
+        """The name of the stack that its frames go into; '' of a flat or dark."""
+        return "" if self.kind in MASTERS else f"{self.target} {self.setup}"
 
     @property
     def product(self) -> str:
-        """Name of the master flat, or of the stack, by the first input."""
-        return f"{exposure_name(self.frames[0])}_{'flat' if self.kind == FLAT else 'image'}.fits"
+        """Name of the master flat or dark, or of the stack, by the first input."""
+        return f"{exposure_name(self.frames[0])}_{self.kind if self.kind in MASTERS else 'image'}.fits"
 
 
 @dataclass(frozen=True)
@@ -123,10 +127,16 @@ class Plan:
     stacks: tuple[Stack, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    darks: tuple[Group, ...] = ()
+
+    @property
+    def masters(self) -> tuple[Group, ...]:
+        """What becomes calibrations of the others, those first that serve others of them."""
+        return (*self.darks, *self.flats)
 
     def groups(self) -> Iterator[Group]:
-        """Flats first, then standards and science."""
-        yield from self.flats
+        """Darks and flats first, then standards and science."""
+        yield from self.masters
         yield from self.visits
 
     def items(self) -> Iterator[Group | Stack]:
@@ -136,15 +146,17 @@ class Plan:
 
     def table(self) -> list[dict[str, Any]]:
         """A row for each group: its frames, its calibrations, and what it becomes."""
+        has_dark = any(group.dark for group in self.groups())
         return [
             {
                 "group": group.name,
                 "kind": group.kind,
                 "frames": len(group.frames),
                 "first": group.frames[0].name,
+                **({"dark": group.dark.name if group.dark else ""} if has_dark else {}),
                 "flat": group.flat.name if group.flat else "",
                 "mask": group.bpm.name if group.bpm else "",
-                "becomes": group.product if group.kind == FLAT or group.visit == 1 else "",
+                "becomes": group.product if group.visit == 1 else "",
             }
             for group in self.groups()
         ]

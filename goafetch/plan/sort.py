@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calstore.associate import DARK
-from goafetch.plan.model import SCIENCE, STANDARD, LeftOut, Setup
+from calstore.associate import DARK as DARK_KIND
+from calstore.associate import PROCESSED_DARK
+from goafetch.plan.model import DARK, SCIENCE, STANDARD, LeftOut, Setup
 from goafetch.plan.translate import mask_start
 from reducer.headers.descriptors import Descriptors, Region
 from reducer.headers.targets import is_sky, target_of
@@ -21,12 +22,15 @@ MASK, LAMP_ON, LAMP_OFF = "mask", "lamp on", "lamp off"
 
 @dataclass(frozen=True)
 class Wanted:
-    """Limits that the user set: object and filter, by the names that people use, empty for all; and the part
-    of the field that separates pointings, None for the usual of the instrument."""
+    """Limits that the user set: object and filter, by the names that people use, empty for all; the part of
+    the field that separates pointings, None for the usual of the instrument; the dark of all visits, and
+    whether they have any."""
 
     object: str = ""
     filter: str = ""
     frac_fov: float | None = None
+    dark: Path | None = None
+    do_dark: bool = True
 
 
 @dataclass(frozen=True)
@@ -159,9 +163,7 @@ def _role_of_raw(facts: Descriptors, tags: frozenset[str], wanted: Wanted) -> tu
     if facts.qa_state == "Fail":
         return "", "its quality was judged Fail at the observatory"
     if "DARK" in tags:
-        known = instrument_of(facts.primary)
-        rule = known.calibrations.get(DARK)
-        return "", f"a dark: {rule.needless if rule else f'{known.name} has no rule by which it is used'}"
+        return _role_of_dark(instrument_of(facts.primary))
     if facts.filter_name and not facts.filter_is_known:
         return (
             "",
@@ -170,6 +172,13 @@ def _role_of_raw(facts: Descriptors, tags: frozenset[str], wanted: Wanted) -> tu
     if "FLAT" in tags:
         return _role_of_flat(tags)
     return _role_of_target(facts, tags, wanted)
+
+
+def _role_of_dark(known: Instrument) -> tuple[str, str]:
+    if PROCESSED_DARK in known.calibrations:
+        return DARK, ""
+    rule = known.calibrations.get(DARK_KIND)
+    return "", f"a dark: {rule.needless if rule else f'{known.name} has no rule by which it is used'}"
 
 
 def _role_of_flat(tags: frozenset[str]) -> tuple[str, str]:

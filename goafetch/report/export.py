@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calstore.associate import PROCESSED_BPM, PROCESSED_FLAT
+from calstore.associate import PROCESSED_BPM, PROCESSED_DARK, PROCESSED_FLAT
 from goafetch.errors import WorkspaceError
 from goafetch.events import SkyChoice
 from goafetch.report.model import Product, RunSummary, read_summary
@@ -59,21 +59,20 @@ class Step:
 
 
 def list_steps(summary: RunSummary, folder: Path, into: Path | None = None) -> list[Step]:
-    """Every step of a run in the order of work: flats, frames of each group, stacks, standards first.
+    """Every step of a run in the order of work: darks, flats, frames of each group, stacks, standards first.
 
     The files of stars that a stack of the workspace ``folder`` was made with are named as from ``into``.
     """
     raw: dict[str, list[str]] = {}
     for exposure in summary.exposures:
         raw.setdefault(exposure.group, []).append(exposure.name)
-    flats = {product.group for product in summary.products if product.kind == "flat"}
-    ordered = sorted(raw, key=lambda group: group not in flats)
-    options = {
-        is_flat: _options(summary, "flats" if is_flat else "frames", as_typed(summary.parameters), into)
-        for is_flat in (True, False)
-    }
+    masters = {p.group: kind for kind in ("dark", "flat") for p in summary.products if p.kind == kind}
+    ordered = [*masters, *(group for group in raw if group not in masters)]
+    parameters = as_typed(summary.parameters)
+    options = {stage: _options(summary, stage, parameters, into) for stage in ("darks", "flats", "frames")}
+    stages = {name: f"{masters[name]}s" if name in masters else "frames" for name in ordered}
     frames = [
-        _reduce_step(summary, name, raw[name], name in flats, options[name in flats]) for name in ordered
+        _reduce_step(summary, name, raw[name], name in masters, options[stages[name]]) for name in ordered
     ]
     stacks = [product for product in summary.products if product.path.endswith(f"{STACK}.fits")]
     stacks.sort(key=lambda product: product.kind != "standard")
@@ -159,10 +158,10 @@ def as_typed(parameters: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _reduce_step(summary: RunSummary, group: str, names: Sequence[str], is_flat: bool, ours: str) -> Step:
+def _reduce_step(summary: RunSummary, group: str, names: Sequence[str], is_master: bool, ours: str) -> Step:
     listed = FileList(f"{file_name(group)}.lis", RAW, tuple(names))
-    theirs = "" if is_flat else " -p prepare:bad_wcs=fix" + _offset_sky(summary, group)
-    what = f"Master {group}" if is_flat else f"Frames of {group}"
+    theirs = "" if is_master else " -p prepare:bad_wcs=fix" + _offset_sky(summary, group)
+    what = f"Master {group}" if is_master else f"Frames of {group}"
     return Step(what, listed, f"goafetch reduce @{listed.name}{ours}", f"reduce @{listed.name}{theirs}")
 
 
@@ -263,7 +262,7 @@ def as_fits(table: Table) -> bytes:
 
 
 #: Where the kinds of calibration of a run's story lie below calibrations/.
-FOLDERS = {"flat": PROCESSED_FLAT, "mask": PROCESSED_BPM}
+FOLDERS = {"dark": PROCESSED_DARK, "flat": PROCESSED_FLAT, "mask": PROCESSED_BPM}
 
 OURS = """\
 #!/bin/sh
@@ -289,7 +288,7 @@ def export(folder: Path, into: Path) -> list[Path]:
     """Write everything that another tool needs to go on; returns the files, in the order of work.
 
     ``into`` gets a .lis file for each step (those of DRAGONS in its folder dragons),
-    calibrations/processed_flat and processed_bpm, dragonsrc, the scripts goafetch.sh and dragons.sh, and each
+    calibrations/processed_flat and others, dragonsrc, the scripts goafetch.sh and dragons.sh, and each
     stack's catalogue as ds9 regions, ECSV and FITS. Files of another content there are replaced, others left
     alone. Raises WorkspaceError where no run has finished, or where a file of its story is no longer there.
     """

@@ -42,7 +42,8 @@ class Exposure:
 
 @dataclass(frozen=True)
 class Product:
-    """A file that was made: ``kind`` is 'stack', 'flat', 'standard', 'on target', 'off target' or 'mask'.
+    """A file that was made: ``kind`` is 'stack', 'dark', 'flat', 'standard', 'on target', 'off target' or
+    'mask'.
 
     ``path`` is relative to the workspace, with forward slashes; ``stack`` the name of the stack that it is,
     or goes into. What stands in the product itself is read from there.

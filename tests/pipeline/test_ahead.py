@@ -17,9 +17,9 @@ from goafetch.workspace import Workspace
 
 def test_a_flat_made_early_takes_no_file_from_the_count_of_those_fetched(monkeypatch, tmp_path, capsys):
     terminal = Terminal()
-    group = SimpleNamespace(name="flat Kshort 15 s", product="S1_flat.fits")
+    group = SimpleNamespace(name="flat Kshort 15 s", product="S1_flat.fits", dark=None)
 
-    def make_flat(_, tools, notify, stored):
+    def make_master(_, tools, notify, masters, stored):
         notify(StepBegun("makeFlat", 30))
         terminal(Made("playdata/S2.fits"))  # arrives in the meantime
         notify(Made("S1_flat.fits"))
@@ -28,8 +28,8 @@ def test_a_flat_made_early_takes_no_file_from_the_count_of_those_fetched(monkeyp
             "flat Kshort 15 s", "flat", MADE, key=tools.cache.enter({"recipe": "makeProcessedFlat"})
         )
 
-    monkeypatch.setattr(raw_files, "make_flat", make_flat)
-    monkeypatch.setattr(raw_files, "plan_flats", lambda _: [group])
+    monkeypatch.setattr(raw_files, "make_master", make_master)
+    monkeypatch.setattr(raw_files, "plan_masters", lambda *_: [group])
     workspace, pool = Workspace(tmp_path).make(), Here()
     tools = Tools(workspace, pool, Cache(workspace, pool), {})
     terminal(StageBegun("fetch", 2))

@@ -10,7 +10,7 @@ import pytest
 from goafetch.pipeline.cache import Cache
 from goafetch.pipeline.catalogues import Given
 from goafetch.pipeline.resources import InThisProcess
-from goafetch.pipeline.stages import USUAL, Tools, flat_key, stack_key, visit_key
+from goafetch.pipeline.stages import USUAL, Tools, master_key, stack_key, visit_key
 from goafetch.plan.keys import Facts, facts_of, product_key, what_changed
 from goafetch.workspace import Workspace
 from reducer.recipes import STEPS
@@ -43,13 +43,14 @@ def test_a_key_follows_everything_that_a_product_is_made_from(changes: dict[str,
 
 def test_parameters_of_other_steps_do_not_concern_a_product(tmp_path: Path) -> None:
     workspace, pool = Workspace(tmp_path), InThisProcess()
-    group = SimpleNamespace(inputs=(), bpm=None, flat=None, setup=SimpleNamespace(instrument="GSAOI"))
+    setup = SimpleNamespace(instrument="GSAOI")
+    group = SimpleNamespace(kind="flat", inputs=(), bpm=None, dark=None, flat=None, setup=setup)
 
     def keys(**chosen: object) -> list[str]:
         parameters = {step: {"x": value} for step, value in chosen.items()}
         tools = Tools(workspace, pool, Cache(workspace, pool), parameters)
         of_stack = stack_key(group, (), Given({}, {}), tools)
-        return [flat_key(group, tools), visit_key(group, None, tools), of_stack]
+        return [master_key(group, {}, tools), visit_key(group, {}, tools), of_stack]
 
     usual = keys()
     assert [a == b for a, b in zip(usual, keys(stackFrames=1), strict=True)] == [True, True, False]
@@ -59,7 +60,8 @@ def test_parameters_of_other_steps_do_not_concern_a_product(tmp_path: Path) -> N
 
 def test_every_step_that_has_parameters_concerns_some_product() -> None:
     concerned = {step for recipe in USUAL.values() for step in steps_of(recipe.steps("GSAOI"))}
-    assert {name for name, step in STEPS.items() if step.parameters} - concerned == {"makeBPM"}
+    others = {name for name, step in STEPS.items() if step.parameters} - concerned
+    assert others == {"makeBPM", "darkCorrect"}, "the latter only of instruments that need darks"
 
 
 def test_what_changed_is_said_by_name() -> None:
