@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Self, TextIO
+from typing import Any, ClassVar, TextIO
 
 
 @dataclass(frozen=True)
@@ -296,28 +296,6 @@ LEVELS = {Warned: "WARNING", Refusal: "WARNING", Retry: "WARNING", Fault: "ERROR
 FREQUENT, TOO_FREQUENT = (Progressed, Transfer, Wait), (Transfer, Wait)
 
 
-class _Lines:
-    """A file that lines are appended to, each written at once; made with the first."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: TextIO | None = None
-
-    def write(self, line: str) -> None:
-        """Append a line."""
-        if self._file is None:
-            self._file = self._path.open("a", encoding="utf-8", errors="backslashreplace")
-        self._file.write(f"{line}\n")
-        self._file.flush()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-
 @contextmanager
 def logged(notify: Notify, path: Path, events: Path | None = None) -> Iterator[Notify]:
     """A notify that also appends to a log file and, as JSON, to ``events``; each line is written at once.
@@ -325,19 +303,26 @@ def logged(notify: Notify, path: Path, events: Path | None = None) -> Iterator[N
     A file is made with its first line: where nothing was done there is none. May be called from several
     threads.
     """
-    lock = threading.Lock()
+    lock, files = threading.Lock(), dict[Path, TextIO]()
+
     with ExitStack() as stack:
-        log = stack.enter_context(_Lines(path))
-        record = stack.enter_context(_Lines(events)) if events else None
+
+        def append(path: Path, line: str) -> None:
+            if path not in files:
+                file = path.open("a", encoding="utf-8", errors="backslashreplace")
+                files[path] = stack.enter_context(file)
+            files[path].write(f"{line}\n")
+            files[path].flush()
 
         def tell(event: Event, /) -> None:
             now = datetime.now(UTC)
             with lock:
                 if not isinstance(event, FREQUENT):
-                    log.write(f"{now:%Y-%m-%d %H:%M:%S} {LEVELS.get(type(event), 'INFO'):7} {_line(event)}")
-                if record and not isinstance(event, TOO_FREQUENT):
+                    level = LEVELS.get(type(event), "INFO")
+                    append(path, f"{now:%Y-%m-%d %H:%M:%S} {level:7} {_line(event)}")
+                if events and not isinstance(event, TOO_FREQUENT):
                     document = {"time": now.isoformat(timespec="milliseconds"), **as_document(event)}
-                    record.write(json.dumps(document, default=str))
+                    append(events, json.dumps(document, default=str))
             notify(event)
 
         yield tell

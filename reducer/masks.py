@@ -84,22 +84,15 @@ def _as_of(path: Path | None) -> Dated:
 def _known_bits(disk: Files, bpm: Dated, place: Place) -> U16:
     mask = np.zeros(place.where.shape, np.uint16)
     if bpm is not None:
-        mask |= _static_bits(disk, bpm[0], place.array.number, place.where)
+        frame = disk.open_frame(bpm[0])
+        index = index_of(frame, place.array.number)
+        rows, columns = place.where.within(region(frame.chips[index]))
+        # Any value but 0 is bad; what is not a number is not 0 either.
+        mask |= (disk.read_chip(frame, index, rows).data[:, columns] != 0) * np.uint16(dq.BAD)
     flag_border(mask, place.where, place.array)
     for top, bottom, left, right in place.windows:
         mask[top:bottom, left:right] |= dq.BAD
     return mask
-
-
-def _static_bits(disk: Files, path: Path, array: int, where: Region) -> U16:
-    """A static bad-pixel mask (any value but 0 is bad), cropped to a region."""
-    frame = disk.open_frame(path)
-    index = index_of(frame, array)
-    rows, columns = where.within(region(frame.chips[index]))
-    chip = disk.read_chip(frame, index, rows)
-    # What is not a number is not 0 either.
-    bits: U16 = (chip.data[:, columns] != 0) * np.uint16(dq.BAD)
-    return bits
 
 
 def read_response(

@@ -16,8 +16,7 @@ from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Decided, Notify, listener, silent
 from goafetch.pipeline.cache import keep_as_calibration, stored_calibrations
 from goafetch.pipeline.find_recipe import file_and_name, find_recipe
-from goafetch.plan.previous import previous_flat
-from goafetch.plan.translate import calibration_of, kind_of, need_of
+from goafetch.plan.translate import calibration_of, kind_of, need_of, previous_flat
 from goafetch.text import parse_parameters, split_at
 from reducer.products import ON_TARGET, exposure_name
 

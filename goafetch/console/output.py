@@ -271,7 +271,11 @@ def handled(command: Callable[..., Any]) -> Callable[..., None]:
             os.environ[DEBUG] = "1"
         json = bool(options.get("json")) or options.get("format") == "json"
         taken = {name: value for name, value in options.items() if name in signature.parameters}
-        code = run_to_exit_code(lambda: command(*args, **taken), json=json)
+        raise_errors()
+        try:
+            code = command(*args, **taken) or 0
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - everything ends in words
+            code = end_in_words(error, json=json)
         if code:
             raise SystemExit(code)
 
@@ -296,20 +300,14 @@ def _common_options() -> dict[str, inspect.Parameter]:
     return {n: inspect.Parameter(n, last, default=o, annotation=bool) for n, o in options.items()}
 
 
-def run_to_exit_code(work: Callable[[], int | None], *, json: bool = False) -> int:
-    """Do the work and return its exit code, having shown the error where there was one."""
-    raise_errors()
-    try:
-        return work() or 0
-    except KeyboardInterrupt:
-        failure = Failure(
-            INTERRUPTED,
-            "interrupted",
-            remedy="everything finished so far is kept; the same command goes on from there",
-        )
-    except OutputLost as lost:
-        return report_lost(lost)
-    except Exception as error:  # noqa: BLE001 - the last resort: everything ends in words
+def end_in_words(error: BaseException, *, json: bool = False) -> int:
+    """Show the error that ended a command; returns the exit code."""
+    if isinstance(error, OutputLost):
+        return report_lost(error)
+    if isinstance(error, KeyboardInterrupt):
+        remedy = "everything finished so far is kept; the same command goes on from there"
+        failure = Failure(INTERRUPTED, "interrupted", remedy=remedy)
+    else:
         if os.environ.get(DEBUG):
             say("".join(traceback.format_exception(error)))
         failure = describe(error) or _describe_unforeseen(error)
@@ -348,7 +346,7 @@ def _draw_panel(failure: Failure) -> None:
     console_on(sys.stderr).print(Panel(body, title=heading, title_align="left", border_style=colour))
 
 
-def _describe_unforeseen(error: Exception) -> Failure:
+def _describe_unforeseen(error: BaseException) -> Failure:
     found = f"sorry, this was not foreseen: {type(error).__name__}: {error}"
     story = "".join(traceback.format_exception(error))
     details = "--debug shows the details"

@@ -119,13 +119,14 @@ class Terminal:
             self._line(mark, sentence(event), style, always=always)
 
     def _begin(self, event: events.StageBegun) -> None:
-        self._end(_of(event.program, event.group), "")
         name, total = _of(event.program, event.name), event.total
         stage = _Stage(as_text(name), total, _of(event.program, event.group))
-        self._stages[stage.group, event.name] = stage
-        self._open(stage, stage.title, total, "" if total is None else f"0/{total}")
-        if self._progress is None and self.verbose:
+        if self._progress is not None:
+            self._end(stage.group, "")
+            self._open(stage, stage.title, total, "" if total is None else f"0/{total}")
+        elif self.verbose:
             self._line("…", name if total is None else f"{name} ({total})", "")
+        self._stages[stage.group, event.name] = stage
 
     def _begin_step(self, event: events.StepBegun) -> None:
         """A step of a recipe is told in the line of its stage; one without a stage has a line that it shares

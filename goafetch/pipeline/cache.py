@@ -58,8 +58,22 @@ class Cache:
             self._entries[key]["told"] = [as_document(event) for event in told]
 
     def is_current(self, product: Path, key: str) -> bool:
-        """Whether a product is whole and carries the key."""
-        return is_current(product, key, self.verified)
+        """Whether a product is whole and carries the key: as remembered, else by its header and checksums."""
+        if not product.exists():
+            return False
+        known = self.verified.proof(product)
+        if known is not None:
+            return known == key
+        from reducer.errors import BadFile
+        from reducer.fitsio import is_whole, key_of
+
+        try:
+            if key_of(product) != key or not is_whole(product):
+                return False
+        except BadFile:
+            return False  # cut short or overwritten: it is made again
+        self.verified.remember(product, key)
+        return True
 
     def remember(self, made: Iterable[Path], key: str) -> None:
         """Note the key of products that were just written."""
@@ -95,24 +109,6 @@ def of_frame(frame: Path, workspace: Workspace) -> tuple[Path, Path]:
     """What a raw frame may become: one of the two, by whether it is on target."""
     own = workspace.playground / exposure_name(frame)
     return Path(f"{own}{ON_TARGET}.fits"), Path(f"{own}{OFF_TARGET}.fits")
-
-
-def is_current(product: Path, key: str, verified: Verified) -> bool:
-    """Whether a product is whole and carries the key: as remembered, else by its header and checksums."""
-    if not product.exists():
-        return False
-    if verified.proof(product) is not None:
-        return verified.proof(product) == key
-    from reducer.errors import BadFile
-    from reducer.fitsio import is_whole, key_of
-
-    try:
-        if key_of(product) != key or not is_whole(product):
-            return False
-    except BadFile:
-        return False  # cut short or overwritten: it is made again
-    verified.remember(product, key)
-    return True
 
 
 def keep_as_calibration(product: Path, calibrations: Path, kind: str) -> Path:

@@ -79,8 +79,14 @@ def _mark() -> Path:
 
 
 def memory_of(settings: Settings) -> int:
-    """Bytes that a run may take."""
-    return settings.memory or min(machine_memory() // PART, MOST)
+    """Bytes that a run may take; the machine's memory is taken for 8 GB where the system does not tell."""
+    if settings.memory:
+        return settings.memory
+    try:
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        whole = 8 * 10**9
+    return min(whole // PART, MOST)
 
 
 def affordable(memory: int) -> int:
@@ -108,18 +114,8 @@ def smallest(workers: int) -> int:
     return PARENT + workers * (WORKER + SMALLEST_TASK)
 
 
-def machine_memory() -> int:
-    """Bytes of memory of this machine; 8 GB where the system does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 8 * 10**9
-
-
-def check_cluster(pool: Pool, workspace: Workspace) -> None:
+def check_cluster(pool: Cluster, workspace: Workspace) -> None:
     """See that every worker of a cluster has this program and shares this folder; else ClusterError."""
-    if not isinstance(pool, Cluster):
-        return
     probe = workspace.playground / f".shared-{uuid4().hex}"
     probe.write_text(probe.name)
     try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from calstore.associate import Calibration
 from goafetch.config import Settings, load_settings, parse_size
+from goafetch.engine.cluster import Cluster
 from goafetch.errors import DONE, FAILED
 from goafetch.events import (
     Decided,
@@ -175,33 +176,33 @@ def run_job(
     settings = settings or load_settings(request.workspace.root)
     # A cluster's workers start in folders of their own.
     workspace = Workspace(request.workspace.root.absolute()) if settings.cluster else request.workspace
+    told: list[Event] = []
     if request.dry_run:
-        return rehearse(Begun(request, workspace, settings, notify))
+        return rehearse(Begun(request, workspace, settings, notify, noted(told, notify), told))
     with (
         prepare_workspace(workspace),
         hold_workspace(workspace, notify),
         logged(notify, workspace.log, workspace.events) as tell,
     ):
-        run = Begun(request, workspace, settings, tell)
+        run = Begun(request, workspace, settings, tell, noted(told, tell), told)
         with nullcontext(pool) if pool else open_pool(settings, run.note) as workers:
             return perform(run, workers, fetching or nullcontext())
 
 
 @dataclass(frozen=True)
 class Begun:
-    """A run that has begun: what is asked, where, and whom it tells; ``told``: what its report will tell
-    besides what the stages did."""
+    """A run that has begun: what is asked, where, and whom it tells.
+
+    ``note`` tells what is about no stage, which is also ``told`` in its report.
+    """
 
     request: Request
     workspace: Workspace
     settings: Settings
     tell: Notify
-    told: list[Event] = field(default_factory=list)
+    note: Notify
+    told: Sequence[Event]
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    def note(self, event: Event, /) -> None:
-        """Tell an event that is about no stage."""
-        noted(self.told, self.tell)(event)
 
     def tools(self, pool: WorkspacePool, memory: int = TASK_MEMORY) -> Tools:
         """What its stages work with."""
@@ -235,7 +236,8 @@ def perform(run: Begun, pool: Pool, fetching: AbstractContextManager[Any]) -> Ru
     if run.request.verify:
         tools.cache.verified.forget()
     stored = stored_calibrations(store)
-    check_cluster(pool, workspace)
+    if isinstance(pool, Cluster):
+        check_cluster(pool, workspace)
     pool.start()  # they import what they need beside the planning
     with fetching:
         raw = _raw_frames(run, tools, stored)

@@ -15,7 +15,7 @@ from goafetch.pipeline.catalogues import Given
 from goafetch.plan.decide import promise
 from goafetch.plan.keys import facts_of, what_changed
 from goafetch.plan.model import DARK, FLAT, MASTERS, Group, Stack
-from goafetch.plan.previous import previous_flat
+from goafetch.plan.translate import previous_flat
 from goafetch.workspace import Workspace, md5_of
 from reducer.products import OFF_TARGET, ON_TARGET, STACK, exposure_name
 

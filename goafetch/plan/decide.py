@@ -20,10 +20,9 @@ from goafetch.events import CalibrationChoice, Decided
 from goafetch.needs import need
 from goafetch.plan.groups import dark_groups, flat_groups
 from goafetch.plan.model import DARK, FLAT, MASTERS, SCIENCE, STANDARD, Group, LeftOut, Plan
-from goafetch.plan.names import two_names
 from goafetch.plan.sort import MASK, Frame, Wanted, of_role, sort_frames
 from goafetch.plan.translate import calibration_of
-from goafetch.plan.visits import stacks, visits
+from goafetch.plan.visits import stacks, two_names, visits
 from reducer.headers.descriptors import Descriptors
 
 #: What is said where there is no static mask: the run goes on, as the flat shows most bad pixels itself.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata, resources
+from pathlib import Path
 from typing import Any
 
 #: Packages whose version may change a pixel.
@@ -69,17 +70,11 @@ def _settings(facts: Facts) -> dict[str, str]:
 def code_version() -> str:
     """A hash of the reducer's sources and data, and the versions of the libraries that touch pixels."""
     digest = hashlib.sha256()
-    for path in sorted(_sources(resources.files("reducer")), key=lambda p: p[0]):
-        digest.update(path[0].encode())
-        digest.update(path[1])
+    folder = Path(str(resources.files("reducer")))
+    sources = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.suffix in (".py", ".json")}
+    for name in sorted(sources):
+        digest.update(name.encode())
+        digest.update(sources[name].read_bytes())
     for library in LIBRARIES:
         digest.update(f"{library} {metadata.version(library)}".encode())
     return digest.hexdigest()[:16]
-
-
-def _sources(folder: Any, prefix: str = "") -> Iterable[tuple[str, bytes]]:
-    for entry in folder.iterdir():
-        if entry.is_dir() and entry.name != "__pycache__":
-            yield from _sources(entry, f"{prefix}{entry.name}/")
-        elif entry.name.endswith((".py", ".json")):
-            yield prefix + entry.name, entry.read_bytes()

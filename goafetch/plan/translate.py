@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from calstore.associate import (
     STANDARD,
     Calibration,
     Need,
+    Traits,
+    rank,
     valid_from,
 )
 from goafetch.errors import GoafetchError
@@ -104,3 +106,16 @@ def _origin(facts: Descriptors) -> str:
     if "GOAFVERS" in facts.primary:
         return "goafetch"
     return "DRAGONS" if any(key in facts.primary for key in ("PROCFLAT", "PROCDARK")) else "archive"
+
+
+def previous_flat(made: Traits, stored: Iterable[Calibration]) -> Path | None:
+    """The flat that a new one is compared with: the latest before it of its filter; None without any."""
+    sought = need(
+        PROCESSED_FLAT,
+        when=made.when,
+        instrument=made.instrument,
+        filter_name=made.filter_name,
+        region=made.region,
+    )
+    fitting = rank(sought, [known for known in stored if known.when < made.when])[0]
+    return Path(max(fitting, key=lambda known: known.when).path) if fitting else None

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import combinations
 from pathlib import Path
+
+import numpy as np
 
 from calstore.associate import PROCESSED_DARK
 from goafetch.events import Decided
-from goafetch.plan.asides import asides, may_be_target, parts
 from goafetch.plan.groups import by, time_of
 from goafetch.plan.model import SCIENCE, Group, LeftOut, Setup, Stack
-from goafetch.plan.names import apart, joined, target_place, targets
 from goafetch.plan.sort import Frame, of_role
-from reducer.headers.targets import SHORTEST, plain
+from reducer.headers.targets import SEPARATE, SHORTEST, are_tracked, link, plain
 
 #: Exposures of a target further apart than this belong to different visits, with skies of their own.
 VISIT_GAP = timedelta(hours=2)
@@ -82,11 +85,8 @@ def visits(
 
 
 def _numbered(found: Sequence[Visit], kind: str) -> Iterator[Group]:
-    def stack(visit: Visit) -> tuple[str, str, Setup]:
-        """What the visits of one stack have in common."""
-        return visit.program, visit.target + visit.aside, visit.setup
-
-    for (program, target, setup), same in by(found, stack).items():
+    together = by(found, lambda visit: (visit.program, visit.target + visit.aside, visit.setup))
+    for (program, target, setup), same in together.items():
         for number, visit in enumerate(same, start=1):
             yield Group(
                 kind,
@@ -221,3 +221,184 @@ def _told(sky: Visit, visit: Visit, against: str) -> str:
         return f"not {what}: {against}"
     scaled = sky.setup.exposure_time != visit.setup.exposure_time
     return f"{what}: its sky{f', scaled to {visit.setup.exposure_time:g} s' if scaled else ''}"
+
+
+# --- which target an exposure is of, by the names that were typed and by where the targets are ---------
+
+#: Arcsec within which targets of different names are at one place: coordinates typed by hand differ by less,
+#: targets that are meant to be two by more.
+ONE_PLACE = 10.0
+
+Place = tuple[float, float]
+
+
+def apart(one: Place | None, other: Place | None) -> float | None:
+    """Degrees between two places; None where one is unknown."""
+    if one is None or other is None:
+        return None
+    (ra1, dec1), (ra2, dec2) = ([math.radians(angle) for angle in place] for place in (one, other))
+    half = math.sin((dec2 - dec1) / 2) ** 2 + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
+    return math.degrees(2 * math.asin(math.sqrt(min(half, 1.0))))
+
+
+def target_place(frame: Frame) -> Place | None:
+    """Where an exposure's target is, degrees; None where its header does not tell."""
+    ra, dec = frame.facts.target_ra, frame.facts.target_dec
+    return None if ra is None or dec is None else (ra, dec)
+
+
+def targets(frames: Sequence[Frame]) -> dict[Path, str]:
+    """The target of each exposure, in the spelling that most exposures of it have.
+
+    Names that differ in case, blanks and hyphens are one where their targets are at one place; where headers
+    do not tell the place, nothing speaks against it. Other names are one where exposures of one observation
+    look at one place under both.
+    """
+    target: dict[Path, str] = {}
+    for same in by(frames, lambda f: (f.facts.program_id, plain(f.target))).values():
+        spelled = by(same, lambda f: f.target)
+        order = [name for name, _ in Counter(f.target for f in same).most_common()]
+        for place, name in enumerate(order):
+            ways = [other for other in order[:place] if _one_field(spelled[other], spelled[name])]
+            known = target[spelled[ways[0]][0].path] if ways else name
+            target |= {f.path: known for f in spelled[name]}
+    for observed in by(frames, lambda f: f.facts.observation_id).values():
+        named: dict[str, list[Frame]] = {}
+        for frame in observed:
+            named.setdefault(target[frame.path], []).append(frame)
+        order = sorted(named, key=lambda name: -len(named[name]))
+        for place, name in enumerate(order):
+            ways = [other for other in order[:place] if _at_one_place(named[other], named[name]) is not None]
+            target |= {f.path: ways[0] for f in named[name] if ways}
+    return target
+
+
+def _one_field(some: Sequence[Frame], others: Sequence[Frame]) -> bool:
+    near = (apart(target_place(a), target_place(b)) for a in some for b in others)
+    return any(away is None or 3600 * away < some[0].instrument.field.side for away in near)
+
+
+def _at_one_place(some: Sequence[Frame], others: Sequence[Frame]) -> float | None:
+    """Arcsec between two targets at one place, where exposures look at the same field; None for others."""
+    away = apart(target_place(some[0]), target_place(others[0]))
+    if away is None or 3600 * away > ONE_PLACE:
+        return None
+    looked = (
+        apart(a.facts.pointing, b.facts.pointing)
+        for a in some
+        for b in others
+        if not (a.named_sky or b.named_sky)
+    )
+    side = some[0].instrument.field.side
+    return 3600 * away if any(gap is not None and 3600 * gap < side for gap in looked) else None
+
+
+def joined(frames: Sequence[Frame]) -> str:
+    """What is said of exposures whose names differ in more than their spelling; '' where they do not."""
+    names = list(dict.fromkeys(f.target for f in frames if not f.named_sky))
+    if len({plain(name) for name in names}) < 2:
+        return ""
+    return f"{' and '.join(names)} are at one place in one observation: taken for one target"
+
+
+def two_names(frames: Sequence[Frame]) -> list[str]:
+    """Warnings of targets that are at one place under two names, which a setup makes two stacks of."""
+    target = targets(frames)
+    told = []
+    for same in by(frames, lambda f: (f.facts.program_id, f.setup)).values():
+        named = by(same, lambda f: target[f.path])
+        for (one, some), (other, others) in combinations(named.items(), 2):
+            away = _at_one_place(some, others)
+            if away is not None:
+                told.append(
+                    f"{one} and {other} ({some[0].setup}) are {away:.1f} arcsec apart: one place under two "
+                    "names and observations, two stacks; if they are one target, goafetch disco makes one "
+                    "stack of their _skyCorrected frames"
+                )
+    return told
+
+
+# --- what is stacked apart of one target: other guided pointings, and exposures of another motion ------
+
+#: What is added to a target's name for exposures that do not follow what most others of it do.
+MOTIONS = {True: " (followed)", False: " (on the stars)"}
+
+
+def asides(visits: Sequence[Sequence[Frame]], frac_fov: float | None) -> dict[Path, str]:
+    """What is added to the target's name for each exposure of the visits to a target; '' for most.
+
+    Guided pointings apart by more than that part of the field, other than that nearest to the target, are
+    called by their place, in arcsec: " (30E 240N)". Exposures that follow a moving target and others are two
+    kinds. Pointings that are not guided, and those named sky, may only be sky. ``frac_fov``: that part, None
+    for the instrument's usual one.
+    """
+    tracked = {
+        frame.path: is_tracked
+        for frames in visits
+        for frame, is_tracked in zip(
+            frames, are_tracked([f.facts for f in frames], frames[0].instrument.widths.sharp), strict=True
+        )
+    }
+    candidates = [f for frames in visits for f in frames if may_be_target(f)]
+    usual = Counter(tracked[f.path] for f in candidates if tracked[f.path] is not None).most_common(1)
+    motion = {f.path: tracked[f.path] for f in candidates}
+    places = _pointings(candidates, motion, frac_fov)
+    return {
+        path: places[path] + (MOTIONS[moves] if moves is not None and moves != usual[0][0] else "")
+        for path, moves in motion.items()
+    }
+
+
+def may_be_target(frame: Frame) -> bool:
+    """Whether an exposure may show a target: it is guided, and not called sky."""
+    return frame.facts.wavefront_sensor is not None and not frame.named_sky
+
+
+def _pointings(
+    frames: Sequence[Frame], tracked: Mapping[Path, bool | None], frac_fov: float | None
+) -> dict[Path, str]:
+    """The name of each exposure's pointing: '' for that nearest to the target, others by the way from it."""
+    known = [(frame, way) for frame in frames if (way := _way(frame)) is not None]
+    names = {frame.path: "" for frame in frames}
+    if not known:
+        return names
+    first = target_place(known[0][0])
+    shifts = [(0.0, 0.0) if tracked[f.path] else _between(first, target_place(f)) for f, _ in known]
+    ways = np.array([way for _, way in known]) + np.array(shifts)
+    instrument = known[0][0].instrument
+    if frac_fov is None:
+        frac_fov = instrument.defaults.get(("separateSky", "frac_FOV"), SEPARATE)
+    groups = link(ways[:, 0], ways[:, 1], frac_fov * instrument.field.side)
+    middles = {group: np.median(ways[groups == group], axis=0) for group in np.unique(groups)}
+    nearest = min(middles, key=lambda group: float(np.hypot(*middles[group])))
+    for (frame, _), group in zip(known, groups, strict=True):
+        names[frame.path] = "" if group == nearest else f" ({compass(*middles[group] - middles[nearest])})"
+    return names
+
+
+def _way(frame: Frame) -> Place | None:
+    """Arcsec (east, north) from an exposure's target to where it looks."""
+    place, pointing = target_place(frame), frame.facts.pointing
+    if place is None:
+        return None
+    return frame.facts.sky_offset or (None if pointing is None else _between(place, pointing))
+
+
+def _between(one: Place | None, other: Place | None) -> Place:
+    """Arcsec (east, north) from one place to another near it."""
+    assert one is not None and other is not None
+    east = (other[0] - one[0] + 180.0) % 360.0 - 180.0
+    return 3600.0 * east * math.cos(math.radians(other[1])), 3600.0 * (other[1] - one[1])
+
+
+def compass(east: float, north: float) -> str:
+    """An offset as people say it: '30E 240N'."""
+    return f"{abs(east):.0f}{'E' if east >= 0 else 'W'} {abs(north):.0f}{'N' if north >= 0 else 'S'}"
+
+
+def parts(frames: Sequence[Frame], names: Mapping[Path, str]) -> dict[str, list[Frame]]:
+    """The exposures of a visit by what is stacked apart; those that are only sky go with the first part."""
+    named = [names[f.path] for f in frames if f.path in names]
+    home = "" if "" in named or not named else named[0]
+    found = by(frames, lambda f: names.get(f.path, home))
+    return {name: found[name] for name in sorted(found, key=lambda name: (name != home, name))}

@@ -95,7 +95,8 @@ def _remedy(path: Path) -> str:
 
 
 def _unit(text: str, start: int, path: Path) -> Unit:
-    text = _legible(text)
+    cards = [text[at : at + CARD] for at in range(0, len(text), CARD)]
+    text = "".join(card if STANDARD_CARD.fullmatch(card) else _put_right(card) for card in cards)
     header = fits.Header.fromstring(text)
     try:
         axes = whole(header, "NAXIS", highest=999)
@@ -124,13 +125,8 @@ def _unit(text: str, start: int, path: Path) -> Unit:
     )
 
 
-def _legible(text: str) -> str:
-    """A header's text in which cards that are not FITS are put right, or blank, as if they were missing."""
-    cards = [text[at : at + CARD] for at in range(0, len(text), CARD)]
-    return "".join(card if STANDARD_CARD.fullmatch(card) else _put_right(card) for card in cards)
-
-
 def _put_right(text: str) -> str:
+    """A card that is not FITS put right, or blank, as if it were missing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyUserWarning)
         try:
@@ -231,17 +227,11 @@ def read_planes(
     image = _pixels(path, science, rows, np.float32) if data else np.broadcast_to(np.float32(0), shape)
     planes = image, beside("VAR", variance, np.float32), beside("DQ", mask, np.uint16)
     if science.name == "SCI" and (variance or mask):
-        for plane, wanted in zip(planes, (data, variance), strict=False):
-            if wanted:
-                _fill_gaps(plane)
+        # Zeros for the NaN of a stack where it has no data: its mask says so, and sums go on.
+        for plane, is_read in zip(planes, (data, variance), strict=False):
+            if is_read:
+                plane[np.isnan(plane)] = 0.0
     return planes
-
-
-def _fill_gaps(plane: NDArray[np.float32]) -> None:
-    """Put zeros for the NaN of a stack where it has no data: its mask says so, and sums go on."""
-    gaps = np.isnan(plane)
-    if gaps.any():
-        plane[gaps] = 0.0
 
 
 def _pixels(path: Path, unit: Unit, rows: slice | None, dtype: type) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from reducer.errors import BadInput
@@ -35,16 +36,13 @@ def repair(frame: FrameRef) -> FrameRef:
 
 def _wcs(header: Header, chips: Sequence[Header]) -> str | None:
     """What is no number, or no number that a position can have, counts as missing."""
-    senseless = [(chip, key) for chip in chips for key in WCS_KEYS if key in chip and not _can_be(key, chip)]
-    for chip, key in senseless:
-        del chip[key]
-    keys = dict.fromkeys(key for _, key in senseless)
+    keys = dict[str, None]()
+    for chip, (key, most) in product(chips, WCS_KEYS.items()):
+        value = read(chip, key, float)
+        if key in chip and (value is None or isinstance(chip[key], str) or abs(value) > most):
+            del chip[key]
+            keys[key] = None
     return f"{', '.join(keys)} removed: not numbers that a WCS can have" if keys else None
-
-
-def _can_be(key: str, chip: Header) -> bool:
-    value = read(chip, key, float)
-    return value is not None and not isinstance(chip[key], str) and abs(value) <= WCS_KEYS[key]
 
 
 def has_wcs(frame: FrameRef) -> bool:

@@ -176,17 +176,16 @@ class Instrument:
     def numbers(self, chips: Sequence[Header]) -> list[int | None]:
         """Which array each extension holds: by ARRAYID, else DETSEC, else its place among all of them; None
         if nothing says."""
-        whole = len(chips) == len(self.arrays)
-        return [self._number(chip, place if whole else None) for place, chip in enumerate(chips, 1)]
-
-    def _number(self, chip: Header, place: int | None) -> int | None:
-        name, section = str(chip.get("ARRAYID", "")).strip(), parse_section(chip.get("DETSEC"))
-        for array in self.arrays:
-            if name and name == array.name:
-                return array.number
-        if section is None:
-            return place
-        return next((array.number for array in self.arrays if _lies_on(section, array)), None)
+        found = []
+        for place, chip in enumerate(chips, 1):
+            name, section = str(chip.get("ARRAYID", "")).strip(), parse_section(chip.get("DETSEC"))
+            known = [array.number for array in self.arrays if name and name == array.name]
+            if not known and section is not None:
+                known = [array.number for array in self.arrays if _lies_on(section, array)]
+            elif not known and len(chips) == len(self.arrays):
+                known = [place]
+            found.append(known[0] if known else None)
+        return found
 
 
 def _lies_on(section: Section, array: Array) -> bool:

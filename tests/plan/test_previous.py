@@ -6,7 +6,7 @@ import datetime as dt
 from pathlib import Path
 
 from calstore.associate import PROCESSED_FLAT, Calibration
-from goafetch.plan.previous import previous_flat
+from goafetch.plan.translate import previous_flat
 
 
 def flat(name: str, day: int, filter_name: str = "Kshort") -> Calibration:

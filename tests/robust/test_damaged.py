@@ -14,10 +14,10 @@ from tiny_program import ON_TARGET, SIDE, name_of
 
 from goafetch.config import Settings
 from goafetch.events import Event, Refusal
-from goafetch.pipeline.cache import is_current
+from goafetch.pipeline.cache import Cache
 from goafetch.pipeline.run import Request, run_job
 from goafetch.plan.sort import sort_frames, unreadable
-from goafetch.workspace import Verified
+from goafetch.workspace import Workspace
 from reducer.fitsio import key_of
 from reducer.select import facts_of
 
@@ -94,12 +94,11 @@ def test_a_keyword_without_which_nothing_can_be_decided_is_named(
 
 @pytest.mark.parametrize("keep", [0, 100, 3000, 20_000])
 def test_a_product_that_was_cut_is_no_longer_current(tiny_whole: Path, tmp_path: Path, keep: int) -> None:
-    verified = Verified(tmp_path / "verified.json")
     whole = next((tiny_whole / "playground").glob("*_skyCorrected.fits"))
-    assert is_current(whole, key_of(whole), verified)
+    assert Cache(Workspace(tmp_path), Here()).is_current(whole, key_of(whole))
     cut = tmp_path / whole.name
     cut.write_bytes(whole.read_bytes()[:keep])
-    assert not is_current(cut, key_of(whole), Verified(tmp_path / "other.json"))
+    assert not Cache(Workspace(tmp_path), Here()).is_current(cut, key_of(whole))
 
 
 def test_a_run_of_damaged_files_alone_does_not_call_its_products_current(tmp_path: Path) -> None:
