@@ -41,9 +41,9 @@ class Row:
     result: Judgement
 
 
-def try_night(seed: int, folder: Path, command: str, keep: bool) -> Row:
+def try_night(seed: int, folder: Path, command: str, keep: bool, size: int = 512) -> Row:
     """Draw, simulate, reduce and judge one night."""
-    night = draw(seed)
+    night = draw(seed, size)
     place = folder / f"night{seed}"
     raw, truth = write(night, place)
     code = reduce(raw, place / "work", command)
@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("count", type=int)
     parser.add_argument("--folder", type=Path, help="where nights are made")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--size", type=int, default=512, help="pixels a side of an array, 2048 are all")
     parser.add_argument("--command", default=f"{sys.executable} -m goafetch", help="what runs the program")
     parser.add_argument("--keep", action="store_true", help="keep the nights that have a fault")
     given = parser.parse_args()
@@ -107,7 +108,7 @@ def main() -> None:
     rows = []
     with ProcessPoolExecutor(given.workers) as pool:
         for row in pool.map(
-            try_night, seeds, *([x] * given.count for x in (folder, given.command, given.keep))
+            try_night, seeds, *([x] * given.count for x in (folder, given.command, given.keep, given.size))
         ):
             rows.append(row)
             figures = ", ".join(f"{key} {value:.3g}" for key, value in row.result.figures.items())

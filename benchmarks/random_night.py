@@ -99,12 +99,13 @@ class RandomNight:
         return 2 if self.scenery == "pointings" else 1
 
 
-def draw(seed: int) -> RandomNight:
-    """The night of a seed; three in ten have no trouble, four one, three two."""
+def draw(seed: int, size: int = 512) -> RandomNight:
+    """The night of a seed, with ``size`` pixels a side of an array; three in ten have no trouble, four one,
+    three two."""
     rng = np.random.default_rng([20261130, seed])
     scenery = _choose(rng, SCENERIES)
     night = _night(seed, scenery, rng)
-    program = _in_filter(tutorial(night), _choose(rng, FILTERS))
+    program = _in_filter(tutorial(replace(night, size=size)), _choose(rng, FILTERS))
     program = _look(replace(program, fields=_fields(night, scenery, rng)), scenery, rng)
     science = frozenset(e.name for e in program.exposures if e.kind == "science")
     drawn = RandomNight(seed, scenery, (), program, science, frozenset())
