@@ -66,13 +66,16 @@ def list_steps(summary: RunSummary, folder: Path, into: Path | None = None) -> l
     raw: dict[str, list[str]] = {}
     for exposure in summary.exposures:
         raw.setdefault(exposure.group, []).append(exposure.name)
-    masters = {p.group: kind for kind in ("dark", "flat") for p in summary.products if p.kind == kind}
-    ordered = [*masters, *(group for group in raw if group not in masters)]
-    parameters = as_typed(summary.parameters)
-    options = {stage: _options(summary, stage, parameters, into) for stage in ("darks", "flats", "frames")}
-    stages = {name: f"{masters[name]}s" if name in masters else "frames" for name in ordered}
+    kinds = {product.group: product.kind for product in summary.products}
+    stages = {name: {"dark": "darks", "flat": "flats"}.get(kinds.get(name, ""), "frames") for name in raw}
+    options = {
+        stage: _options(summary, stage, as_typed(summary.parameters), into)
+        for stage in ("darks", "flats", "frames")
+    }
+    ordered = sorted(raw, key=lambda name: list(options).index(stages[name]))
     frames = [
-        _reduce_step(summary, name, raw[name], name in masters, options[stages[name]]) for name in ordered
+        _reduce_step(summary, name, raw[name], stages[name] != "frames", options[stages[name]])
+        for name in ordered
     ]
     stacks = [product for product in summary.products if product.path.endswith(f"{STACK}.fits")]
     stacks.sort(key=lambda product: product.kind != "standard")

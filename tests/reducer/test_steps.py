@@ -13,13 +13,13 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 from drawn_standard import draw_standard
-from paper import PAPER, STACK_SCALE
+from paper import GLOWING, PAPER, STACK_SCALE
 
 from reducer import instruments
 from reducer.errors import BadInput, BadParameter
 from reducer.frame import Context, FrameRef
 from reducer.parameters import parse
-from reducer.recipes import RECIPES, STEPS, reduce
+from reducer.recipes import RECIPES, STEPS, recipes_of, reduce
 from reducer.run import run_recipe
 from reducer.stack.exposures import StarImage
 from reducer.step import read, step, steps_of
@@ -61,7 +61,8 @@ def test_names_of_steps_and_suffixes_are_unique() -> None:
     assert len(suffixes) == len(set(suffixes))
     assert all(name == each.name and each.function.__doc__ for name, each in STEPS.items())
     assert {each.function.__module__.rpartition(".")[0] for each in STEPS.values()} == {"reducer.steps"}
-    assert set().union(*map(steps_of, RECIPES.values())) == set(STEPS)
+    every = [*RECIPES.values(), *recipes_of(GLOWING).values()]
+    assert set().union(*map(steps_of, every)) == set(STEPS), "darkCorrect only of instruments that need darks"
 
 
 @pytest.mark.parametrize(
