@@ -16,7 +16,7 @@ def frame(places, shift):
     table["x"], table["y"] = places.T
     table["flux"], table["flux_error"] = 1e4, 10
     geometry = SimpleNamespace(evaluate=lambda x, y, chip: (x * 0.02 + shift, y * 0.02))
-    return SimpleNamespace(geometry=geometry, sources=(table,))
+    return SimpleNamespace(placed=geometry, sources=(table,))
 
 
 def test_residuals_are_what_one_exposure_is_off_by():
@@ -35,7 +35,7 @@ def test_residuals_are_what_one_exposure_is_off_by():
 
 def test_stars_seen_once_and_frames_without_sources_leave_nothing():
     places = np.random.default_rng(3).uniform(0, 1000, (10, 2))
-    bare = SimpleNamespace(geometry=frame(places, 0).geometry, sources=())
+    bare = SimpleNamespace(placed=frame(places, 0).placed, sources=())
     grid = Grid((0.0, 0.0), 0.02, 0.0, 1000, 1000, (0.0, 0.0))
     assert len(residual_table([frame(places, 0.0), bare], grid)) == 0
     assert len(residual_table([bare, bare], grid)) == 0

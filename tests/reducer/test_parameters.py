@@ -27,7 +27,7 @@ def test_a_parameter_has_many_spellings(name: str, value: Any) -> None:
 
 def test_a_parameter_without_a_step_is_set_wherever_it_is_known() -> None:
     assert parse([("offset_sky", "auto")]) == {"skyCorrect": {"offset_sky": "auto"}}
-    assert set(parse([("lsigma", "4")])) == {"makeFlat", "stackFrames"}
+    assert set(parse([("lsigma", "4")])) == {"makeFlat", "stackDarks", "stackFrames"}
 
 
 @pytest.mark.parametrize(
