@@ -15,7 +15,7 @@ from collections import Counter
 from inspect import CO_NEWLOCALS, CO_OPTIMIZED
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 OWN = tuple(f"{ROOT / package}{os.sep}" for package in ("goafetch", "reducer", "calstore"))
 #: Where the first pixel changes.
 LAST = "reducer/detector.py:correct"
