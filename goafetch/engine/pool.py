@@ -345,7 +345,7 @@ class WorkspacePool:
 
     def _start_some(self, most: int) -> None:
         """Begin some of what waits for idle workers."""
-        while most > 0 and not self.abandoned:
+        while most > 0 and not self.pool.abandoned:
             with self._counting:
                 if not self._spare:
                     return

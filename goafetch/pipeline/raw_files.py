@@ -21,7 +21,7 @@ from goafetch.config import Settings
 from goafetch.engine.pool import WorkspacePool
 from goafetch.errors import NothingFound, UsageError, WorkspaceError
 from goafetch.events import Decided, Event, Made, Noted, Notify, Refusal, Warned, silent
-from goafetch.pipeline.execute import about, noted, with_told
+from goafetch.pipeline.execute import noted, with_told
 from goafetch.pipeline.stages import MADE, Outcome, Tools, make_master
 from goafetch.plan.decide import plan_masters
 from goafetch.plan.model import Group, LeftOut
@@ -210,17 +210,16 @@ class FlatPrefetch:
         told: list[Event] = []
         try:
             masters = {path: outcome for path, outcome in made.items() if path == group.dark}
-            tell = noted(told, _quietly(group, self.notify))
+            tell = noted(told, self._quietly, group.name)
             outcome = make_master(group, self.tools, tell, masters, self.stored)
         except ReducerError:
             return None  # it is tried again, and told, when it is its turn in the plan
         return with_told(outcome, told, self.tools.cache)
 
-
-def _quietly(group: Group, notify: Notify) -> Notify:
-    """Events with their group; that the flat is made is told when its turn in the plan comes."""
-    tell = about(group, notify)
-    return lambda event: None if isinstance(event, Made) else tell(event)
+    def _quietly(self, event: Event, /) -> None:
+        """That a master is made is told when its turn in the plan comes."""
+        if not isinstance(event, Made):
+            self.notify(event)
 
 
 #: What file systems without symbolic links answer: exFAT, many network shares.

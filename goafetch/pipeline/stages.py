@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from calstore.associate import Calibration
 from goafetch.errors import GoafetchError
-from goafetch.events import Decided, Event, Made, Notify, Refusal, Reused, listener
+from goafetch.events import Decided, Event, Made, Notify, Refusal, Reused, event_of
 from goafetch.pipeline.cache import Cache, keep_as_calibration, of_frame
 from goafetch.pipeline.catalogues import Given
 from goafetch.plan.decide import promise
@@ -339,7 +339,8 @@ def _run(
 
     recipe, given_names = tools.recipes[stage], {exposure_name(frame): frame.name for frame in frames}
 
-    def tell(event: Event, /) -> None:
+    def tell(kind: str, /, **facts: Any) -> None:
+        event = event_of(kind, facts)
         if isinstance(event, Refusal):
             # A step may know a frame by the name of what it was to become.
             event = replace(event, name=given_names.get(exposure_name(Path(event.name)), event.name))
@@ -347,7 +348,7 @@ def _run(
 
     context = Context(
         folder=tools.workspace.playground,
-        notify=listener(tell),
+        notify=tell,
         map=tools.pool.map,
         raw_md5=tools.cache.md5s(frames),
         key=key,
