@@ -169,6 +169,9 @@ def test_a_reset_ramp_goes_from_the_exposure_that_has_it(
     steps = profiles(frames)
     away = steps[:, :, :24].mean(axis=2) - steps[:, :, 400:].mean(axis=2)
     assert np.abs(away).max() < 30.0
+    # Its level is not that which the ramp pulled down: it lay 20 electrons above the others.
+    levels = np.median(steps, axis=2).mean(axis=1)
+    assert abs(levels[0] - np.median(levels[1:])) < 8.0, levels
     assert all("RAMP" in chip for chip in frames[0].chips)
     assert not any("RAMP" in chip for frame in frames[1:] for chip in frame.chips)
     assert sum("reset ramp of" in facts.get("what", "") for _, facts in told) == 1
