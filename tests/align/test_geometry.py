@@ -205,3 +205,20 @@ def test_refraction_is_that_of_the_middle_of_all_coadds(field):
     one, ten = in_coadds(3000.0, 1), in_coadds(300.0, 10)
     assert np.array_equal(one.linear, ten.linear)
     assert not np.array_equal(one.linear, in_coadds(300.0, 1).linear)
+
+
+def test_low_in_the_sky_a_pixel_sees_more_of_it(field):
+    """Refraction lifts the lower edge of a field more: what is 1 arcsec high there was more above the air."""
+    frames, _, _ = field(1, 10, 1)
+    header = frames[0].header.copy()
+
+    def height_at(hour):
+        header["DATE-OBS"], header["UT"] = "2017-05-05", f"{hour:02d}:00:00.0"
+        geometry = nominal_geometry(frames[0].with_(header=header.copy()))
+        zenith, _ = horizon_angles(*geometry.pointing, datetime(2017, 5, 5, hour), SITE)
+        return np.linalg.svd(geometry.linear)[1].max(), np.degrees(zenith)
+
+    seen = sorted((height_at(hour) for hour in range(24)), key=lambda each: each[1])
+    (high, near), (low, far) = seen[0], next(each for each in seen if 55.0 < each[1] < 75.0)
+    stretch = SITE.refraction * (1 / np.cos(np.radians(far)) ** 2 - 1 / np.cos(np.radians(near)) ** 2)
+    assert low - high == pytest.approx(stretch, rel=0.02)

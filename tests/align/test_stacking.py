@@ -9,7 +9,8 @@ from reducer.align.wcs import nominal_geometry
 from reducer.astrometry import Inverse, common_grid
 from reducer.frame import Chip
 from reducer.stack.combine import Rejection, Samples, combine
-from reducer.stack.levels import Level
+from reducer.stack.exposures import weigh
+from reducer.stack.levels import Level, Survey
 from reducer.stack.noise import (
     Contribution,
     Sampling,
@@ -185,6 +186,34 @@ def test_median_and_extremes():
     median = combine(samples_of(values), np.ones((5, 5)), np.ones(5), Rejection("none"), "median")
     trimmed = combine(samples_of(values), np.ones((5, 5)), np.ones(5), Rejection("minmax", nlow=1, nhigh=1))
     assert np.allclose(median.data, 2.0) and np.allclose(trimmed.data, 2.0)
+
+
+@pytest.mark.parametrize("count", [3, 9, 25])
+def test_the_variance_of_a_median_is_its_scatter(count):
+    """That of a normal median: pi/2 times the mean's for many, a little less for few."""
+    rng = np.random.default_rng(count)
+    values = rng.normal(0.0, 10.0, (count, 200, 200))
+    weights = np.ones((count, 5))
+    made = combine(samples_of(values, 100.0), weights, np.ones(count), Rejection("none"), "median")
+    assert np.var(made.data) / np.mean(made.variance) == pytest.approx(1.0, abs=0.15)
+
+
+def test_weights_give_stars_the_best_signal_to_noise():
+    """A scaled exposure has its star's light back and its noise scaled: no other weights do better."""
+    scales, sky, light = np.array([1.0, 1.6, 2.5]), 40.0, 500.0
+    survey = Survey(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.uint8), np.array([sky]))
+    weights = np.array([weigh(survey, scale, 1.0)[0] for scale in scales])
+
+    def signal_to_noise(weights):
+        return weights.sum() * light / np.sqrt(np.sum(weights**2 * scales**2 * sky))
+
+    best = signal_to_noise(weights)
+    assert best == pytest.approx(light / np.sqrt(sky) * np.sqrt(np.sum(1.0 / scales**2)), rel=1e-9)
+    for one in range(3):
+        for factor in (0.8, 1.25):
+            other = weights.copy()
+            other[one] *= factor
+            assert signal_to_noise(other) < best
 
 
 def test_a_plane_of_sky_is_taken_off_and_the_rest_scaled():

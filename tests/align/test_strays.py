@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reducer.align.identify import StarList, is_beyond_chance, pair_up
 from reducer.align.together import align_exposures
 from reducer.frame import tell_nobody
 from reducer.sources import SOURCE
@@ -22,6 +23,20 @@ def align(frames):
     found = align_exposures(frames, lambda event, **facts: told.append((event, facts)))
     out = [facts["name"] for event, facts in told if event == "refused"]
     return found, out, [facts["text"] for event, facts in told if event == "warning"]
+
+
+def test_a_star_has_one_counterpart_and_that_is_the_nearest():
+    u, v = np.array([0.0, 0.05, 3.0]), np.zeros(3)
+    stars = StarList(np.array([0.01, 7.0]), np.zeros(2), np.zeros(2))
+    assert pair_up(u, v, stars, 0.2).tolist() == [0, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected", "sure"), [(2, 1e-9, True), (5, 3.0, False), (9, 0.2, True), (1, 0.0, False)]
+)
+def test_pairs_that_chance_brings_prove_nothing(pairs, expected, sure):
+    """Five pairs where chance brings three at any place are none; nor is one alone ever."""
+    assert is_beyond_chance(pairs, expected, 1.0, 0.2) is sure
 
 
 @pytest.mark.parametrize("stars", [60, 250, 4000])

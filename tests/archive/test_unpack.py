@@ -226,6 +226,19 @@ def test_what_is_there_with_other_content_is_left_alone(pool: Threads, tmp_path:
     assert "another content" in report.failed[0][1] and final.read_bytes() == OTHER
 
 
+def test_a_file_whose_content_is_not_the_archive_s_is_damaged_though_the_stored_one_is_right(
+    tmp_path: Path,
+) -> None:
+    """The archive packs anew: of what came compressed another way only the content's md5 can tell."""
+    stored, target = tmp_path / "S1.fits.bz2", tmp_path / "S1.fits"
+    stored.write_bytes(bz2.compress(FITS))
+    with pytest.raises(Damaged, match=md5(OTHER).hexdigest()):
+        decompress(str(stored), str(target), Expected(data_md5=md5(OTHER).hexdigest(), data_size=len(FITS)))
+    assert not target.exists()
+    decompress(str(stored), str(target), Expected(data_md5=md5(FITS).hexdigest(), data_size=len(FITS)))
+    assert target.read_bytes() == FITS
+
+
 def test_several_streams_in_one_file_are_one_file(tmp_path: Path) -> None:
     stored = tmp_path / "S1.fits.bz2"
     stored.write_bytes(bz2.compress(FITS) + bz2.compress(OTHER))

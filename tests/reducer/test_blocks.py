@@ -135,3 +135,15 @@ def test_a_mean_by_rows_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(combine, "PIXELS_AT_ONCE", pixels)
         for part, expected in zip(combine_rows((30, 17), 6, fill, dq.BAD), whole, strict=True):
             assert np.array_equal(part, expected)
+
+
+@pytest.mark.parametrize("frames", [4, 7, 20])
+def test_beside_an_outlier_the_other_values_stay_and_scatter_as_they_say(frames: int) -> None:
+    """One ray a pixel goes, and hardly any good value with it."""
+    rng = np.random.default_rng(frames)
+    data = rng.normal(0.0, 10.0, (frames, 80, 80)).astype(np.float32)
+    data[1] += 5000.0
+    noise, masks = np.full(data.shape, 100.0, np.float32), np.zeros(data.shape, np.uint16)
+    mean, variance, used = clipped_mean(data, noise, masks, dq.BAD)
+    assert used.max() == frames - 1 and used.mean() > 0.97 * (frames - 1)
+    assert np.var(mean) / np.mean(variance) == pytest.approx(1.0, abs=0.06)

@@ -6,6 +6,8 @@ import datetime as dt
 from typing import Any
 
 import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 
 from reducer.headers.descriptors import MEANINGS, Descriptors, describe
@@ -227,6 +229,24 @@ def test_proper_motion_in_ra_is_seconds_of_time_a_year_without_cosine() -> None:
     years = 15.0 + 9.085 / 365
     assert (moved.target_ra - REAL["RA"]) * 3600 == pytest.approx(15 * 0.1 * years, rel=1e-4)
     assert (moved.target_dec - REAL["DEC"]) * 3600 == pytest.approx(2.0 * years, rel=1e-4)
+
+
+@pytest.mark.parametrize("angle", [0.0, 35.0, 90.0, 201.5])
+def test_p_and_q_turn_with_the_position_angle_from_north_through_east(angle: float) -> None:
+    """Q points where the position angle says, P a right angle further to the east, as in astropy."""
+    east, north = described(PA=angle, POFFSET=3.0, QOFFSET=-7.0).sky_offset or (0.0, 0.0)
+    target = SkyCoord(80.0, 0.0, unit="deg")
+    along_q = target.directional_offset_by(angle * u.deg, -7.0 * u.arcsec)
+    moved = along_q.directional_offset_by((angle + 90.0) * u.deg, 3.0 * u.arcsec)
+    seen = target.spherical_offsets_to(moved)
+    assert (east, north) == pytest.approx([float(one.to_value("arcsec")) for one in seen], abs=1e-3)
+
+
+@pytest.mark.parametrize(("port", "sign"), [(1, -1.0), (5, 1.0)])
+def test_the_mirror_of_the_side_port_turns_x_round_and_leaves_y(port: int, sign: float) -> None:
+    frame = described(INPORT=port)
+    assert frame.detector_x_offset == pytest.approx(sign * 1.0 / 0.0196556, rel=1e-4)
+    assert frame.detector_y_offset == pytest.approx(2.0 / 0.0196556, rel=1e-4)
 
 
 def test_the_seeing_of_the_adaptive_optics_follows_from_fried_s_length() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from paper import PAPER
@@ -39,6 +41,17 @@ def test_the_variance_is_the_scatter(level: float, coadds: int, mode: int) -> No
     assert variance.min() > 0
     assert mad((data - true) / np.sqrt(variance)) == pytest.approx(1.0, abs=0.02 if level == 10 else 0.012)
     assert np.mean(data - true) == pytest.approx(0.0, abs=max(1e-3 * level, 0.5))
+
+
+def test_read_noise_grows_where_the_response_is_steeper() -> None:
+    """A large read noise, so that it shows: at a level it is multiplied by the correction's slope there."""
+    rng = np.random.default_rng(7)
+    noisy = replace(levels(3), read_noise=400.0, linearity=(1.0, 4e-6, 0.0))
+    read = np.full((300, 300), 40000.0)
+    raw = ((read + rng.normal(0.0, 400.0, read.shape)) / noisy.gain).astype(np.float32)
+    data, variance, _, _ = correct(raw, Exposure(noisy, 1))
+    photons = np.median(data)
+    assert np.var(data) + photons == pytest.approx(np.mean(variance), rel=0.02)
 
 
 def test_saturated_and_non_linear_pixels_are_flagged_and_no_others() -> None:

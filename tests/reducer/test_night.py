@@ -454,6 +454,35 @@ def test_lost_pixels_have_no_data_and_the_rest_of_the_exposure_is_used(flat: Pat
     assert abs(np.median((chip.data - true)[seen])) < 15
 
 
+def test_what_no_sky_shows_has_no_data(flat: Path, tmp_path: Path) -> None:
+    """A pattern has nothing there to take off: the sky's own light would stay in the frame."""
+    paths = night(tmp_path, INTERLEAVED)
+    block = (slice(40, 60), slice(70, 90))
+    for number in (0, 3, 6):
+        with fits.open(paths[number], mode="update") as units:
+            units[1].data[block] = np.nan
+    made, _ = reduce(paths, flat)
+    for number in (1, 2, 4, 5):
+        mask = read_chip(made[number], 0).mask & dq.UNUSABLE
+        assert mask[block].all() and np.mean(mask > 0) < 0.02
+
+
+def test_readout_offsets_come_off(flat: Path, tmp_path: Path) -> None:
+    """Channels lie 4 electrons above and below each other in turn; so few columns tell half of it."""
+    paths = night(tmp_path, INTERLEAVED, bright=False)
+    signs = np.repeat([1.0, -1.0, 1.0, -1.0], SIDE // 4)
+    with fits.open(paths[2], mode="update") as units:
+        for array in ARRAYS:
+            units[array].data = units[array].data + (4.0 * signs / 2.4).astype(np.float32)
+    made, _ = reduce(paths, flat)
+    left = []
+    for index in range(4):
+        chip = read_chip(made[2], index)
+        kept = np.where(chip.mask & dq.UNUSABLE == 0, chip.data, np.nan)
+        left.append(np.nanmean(np.nanmedian(kept, axis=0) * signs))
+    assert abs(np.mean(left)) < 2.5
+
+
 def _spoil(path: Path, array: int, how: str) -> None:
     with fits.open(path, mode="update") as units:
         if how == "dead":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from reducer.frame import Context, FrameRef
 from reducer.sky.empty import Objects
 from reducer.steps import pointings
 from reducer.steps.places import positions
-from reducer.steps.separate import associateSky, separateSky
+from reducer.steps.separate import associateSky, seconds, separateSky
 
 
 def frames_at(*places: tuple[float, float], guided: tuple[int, ...] = ()) -> list[FrameRef]:
@@ -29,6 +30,15 @@ def frames_at(*places: tuple[float, float], guided: tuple[int, ...] = ()) -> lis
 
 def roles(frames: list[FrameRef], **parameters: Any) -> list[str]:
     return [frame.role for frame in separateSky(frames, Context(Path(), {"separateSky": parameters}))]
+
+
+def test_the_middle_of_an_exposure_is_that_of_all_its_coadds() -> None:
+    """Skies are nearest in time by it."""
+    frame = frames_at((0, 0))[0]
+    frame.header["DATE-OBS"], frame.header["UT"] = "2017-05-05", "03:00:00.0"
+    frame.header["EXPTIME"], frame.header["COADDS"] = 20.0, 6
+    begin = (dt.datetime(2017, 5, 5, 3) - dt.datetime(1970, 1, 1)).total_seconds()
+    assert seconds(frame) == pytest.approx(begin + 60.0)
 
 
 def test_the_pointing_at_the_target_is_the_object() -> None:
