@@ -38,7 +38,7 @@ def test_the_middle_of_an_exposure_is_that_of_all_its_coadds() -> None:
     frame.header["DATE-OBS"], frame.header["UT"] = "2017-05-05", "03:00:00.0"
     frame.header["EXPTIME"], frame.header["COADDS"] = 20.0, 6
     begin = (dt.datetime(2017, 5, 5, 3) - dt.datetime(1970, 1, 1)).total_seconds()
-    assert seconds(frame) == pytest.approx(begin + 60.0)
+    assert seconds(frame) - begin == pytest.approx(60.0)
 
 
 def test_the_pointing_at_the_target_is_the_object() -> None:
