@@ -291,6 +291,13 @@ def read_object(text: str) -> str:
     return name
 
 
+def other_spellings(name: str) -> list[str]:
+    """A name without its blanks and with one before its number: observers write NGC5128 and NGC 5128."""
+    joined = re.sub(r"[\s_]+", "", name)
+    spaced = re.sub(r"(?<=[A-Za-z])(?=\d)", " ", joined)
+    return [each for each in dict.fromkeys((joined, spaced)) if each and each != name]
+
+
 def object_word(name: str) -> str:
     """What to send for an object pattern.
 

@@ -19,6 +19,7 @@ from goafetch.archive.query import (
     build_query,
     dated,
     night_interval,
+    other_spellings,
 )
 from goafetch.archive.records import Record, answers, mismatch, night_in, read_record, to_table
 from goafetch.errors import BadAnswer, Gone, NothingFound, Refused, Unreachable
@@ -63,7 +64,14 @@ def search(client: ArchiveClient, criteria: Criteria) -> SearchResult:
 
     An empty result is not an error; ``nothing_found`` makes one of it.
     """
-    found = find(client, build_query(dated(criteria, client.now)))
+    asked = dated(criteria, client.now)
+    found = find(client, build_query(asked))
+    for name in other_spellings(asked.object or "") if asked.near is None else ():
+        if not (found.records or found.unseen):
+            other = find(client, build_query(replace(asked, object=name)))
+            if other.records:
+                found = other
+                found.warnings.append(f"no object is called {asked.object!r}: these are of {name!r}")
     if hidden := [r.name for r in found.records if r.pending_ingest]:
         found.warnings.append(
             f"the archive is about to replace {len(hidden)} of these files: {_names(hidden)}"
@@ -252,6 +260,7 @@ def _describe(rows: Sequence[Record]) -> str:
     if nights:
         parts.append(f"UTC dates {nights[0]} to {nights[-1]}" if len(nights) > 1 else f"UTC date {nights[0]}")
     for what, values in (
+        ("objects", {r.object for r in rows if r.object}),
         ("instruments", {r.instrument for r in rows if r.instrument}),
         ("filters", {r.filter_name for r in rows if r.filter_name}),
         ("classes", {r.observation_class for r in rows if r.observation_class}),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from calstore.associate import Calibration
 from goafetch.archive.job import SEARCHED
+from goafetch.archive.query import suggest
 from goafetch.config import Settings
 from goafetch.engine.pool import WorkspacePool
 from goafetch.errors import NothingFound, UsageError, WorkspaceError
@@ -234,10 +235,11 @@ def is_workspace(folder: Path) -> bool:
 def check_folder(folder: Path) -> None:
     """Raises UsageError for what is no folder."""
     if not folder.is_dir():
+        meant = suggest(str(folder))
         raise UsageError(
-            f"{folder} is not a folder",
-            "a workspace, or a folder of raw files",
-            "give the folder that holds them, or a program ID to fetch them",
+            f"{folder} is neither a folder nor a program ID",
+            "a program ID such as GS-2017A-Q-29, a workspace, or a folder of raw files",
+            f"did you mean {meant}?" if meant else "give the folder that holds them, or a program ID",
         )
 
 

@@ -210,9 +210,10 @@ def _role_of_target(facts: Descriptors, tags: frozenset[str], wanted: Wanted) ->
 
 
 def _named(name: str, wanted: str) -> bool:
-    """The archive's rule: the whole name, any case, ``*`` at either end for anything."""
-    pattern = ".*".join(re.escape(part) for part in wanted.split("*"))
-    return any(re.fullmatch(pattern, text, re.IGNORECASE) for text in (name, target_of(name)))
+    """The archive's rule, but for blanks: the whole name, any case, ``*`` at either end for anything."""
+    pattern = ".*".join(re.escape(part) for part in re.sub(r"\s", "", wanted).split("*"))
+    names = (re.sub(r"\s", "", text) for text in (name, target_of(name)))
+    return any(re.fullmatch(pattern, text, re.IGNORECASE) for text in names)
 
 
 def of_role(frames: Sequence[Frame], *roles: str) -> list[Frame]:

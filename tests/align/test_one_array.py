@@ -68,20 +68,23 @@ def test_its_exposures_are_aligned_by_their_stars():
     assert np.abs(gaps - gaps.mean(axis=0)).max() < 3e-3
 
 
-def test_its_sky_has_a_level_and_two_slopes():
+@pytest.mark.parametrize("factors", [[1.0] * 4, [1.0, 1.25, 2.0, 1.0]])
+def test_its_sky_has_a_level_and_two_slopes_in_its_own_electrons(factors):
+    """Behind cloud, whose exposures are scaled up later, the same sky is fewer electrons."""
     geometries = [nominal_geometry(expose(number), TARGET) for number in range(4)]
     points = lattice(common_grid(geometries, STACK_SCALE), 4)
     columns, rows = np.meshgrid(np.arange(float(points.width)), np.arange(float(points.height)))
     truth = np.array([[30.0, 0.1, -0.2], [-10.0, -0.1, 0.05], [0.0, 0.2, 0.1], [-20.0, -0.2, 0.05]])
     surveys = []
-    for geometry, (level, along_x, along_y) in zip(geometries, truth, strict=True):
+    for geometry, (level, along_x, along_y), factor in zip(geometries, truth, factors, strict=True):
         x, y = geometry.inverse(0, points.to_pixel).evaluate(columns, rows)
         on = (x > 0) & (y > 0) & (x < 127) & (y < 95)
-        values = np.where(on, level + along_x * (x - 63.5) + along_y * (y - 47.5), np.nan)
+        values = np.where(on, (level + along_x * (x - 63.5) + along_y * (y - 47.5)) / factor, np.nan)
         surveys.append(Survey(values.astype(np.float32), on.astype(np.uint8), np.array([np.nan, 400.0])))
-    found = [level for (level,) in solve_levels(surveys, [1.0] * 4, geometries, points)]
+    found = [level for (level,) in solve_levels(surveys, factors, geometries, points)]
+    planes = np.array([(one.at(63.5, 47.5), one.along_x, one.along_y) for one in found])
     # A plane that all have in common is the sky's own: nothing tells it from light.
-    left = np.array([(one.at(63.5, 47.5), one.along_x, one.along_y) for one in found]) - truth
+    left = planes * np.array(factors)[:, None] - truth
     assert np.ptp(left[:, 1:], axis=0).max() < 1e-3
     common = OFFSETS / SCALE * (-1.0, 1.0) @ left[:, 1:].mean(axis=0)
     assert np.ptp(left[:, 0] - common) < 0.02

@@ -152,3 +152,5 @@ def test_three_stars_of_the_field_tie_the_zeropoint_and_the_transparency(
     assert abs(found.value - ZEROPOINT) < 3 * found.error < 0.1
     assert found.transparency[0] == pytest.approx(10 ** (-0.4 * 0.105), abs=3 * found.transparency[1])
     assert found.stars == count
+    # Outside the air a star is brighter than a star through it: the same rate belongs to a fainter one.
+    assert found.at_zero - found.value == pytest.approx(found.k * found.airmass) and found.k > 0

@@ -42,8 +42,10 @@ def test_a_folder_that_is_not_there_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="nosuch is not a folder"):
+    with pytest.raises(UsageError, match="nosuch is neither a folder nor a program"):
         run_job(Request("nosuch"), Settings(), pool=Here())
+    with pytest.raises(UsageError, match="did you mean GS-2017A-Q-29"):
+        run_job(Request("GS2017A-Q-29"), Settings(), pool=Here())
     assert list(tmp_path.iterdir()) == []
 
 
