@@ -52,6 +52,15 @@ def test_the_usual_troubles_are_repaired_and_told(tmp_path: Path) -> None:
     assert len(repair(frame).repairs) == 5
 
 
+@pytest.mark.parametrize("days", [0.5, 1.0, -0.001])
+def test_an_mjd_of_another_moment_is_made_that_of_date_and_time(tmp_path: Path, days: float) -> None:
+    """Also where it is near: that of the local date, or of the exposure before."""
+    frame = frame_of(tmp_path / "S1.fits", DATE_OBS="2012-05-01")
+    true = repair(frame).header["MJD-OBS"]
+    frame.header["MJD-OBS"] = true + days
+    assert repair(frame).header["MJD-OBS"] == pytest.approx(true, abs=1e-6)
+
+
 @pytest.mark.parametrize("cards", [{"FILTER1": "Unknown", "FILT1POS": 333}, {"LNRS": 5}])
 def test_an_exposure_whose_filter_or_read_mode_is_unknown_is_refused(
     tmp_path: Path, cards: dict[str, Any]

@@ -127,6 +127,14 @@ def test_a_dither_never_serves_as_its_own_sky() -> None:
     ]
 
 
+def test_an_exposure_of_nearly_the_same_place_is_no_sky() -> None:
+    """Stars would lie on themselves in the pattern: nearer than ``distance`` only what is sky serves."""
+    frames = separateSky(frames_at((0, 0), (0.4, 0), (3, 0), (6, 0)), Context(Path()))
+    for distance, skies in ((1.0, {"S2.fits", "S3.fits"}), (5.0, {"S3.fits"})):
+        context = Context(Path(), {"associateSky": {"distance": distance, "min_skies": 1}})
+        assert set(associateSky(frames, context)[0].skies) == skies
+
+
 def test_a_single_frame_is_told_what_is_missing() -> None:
     frames = separateSky(frames_at((0, 0)), Context(Path()))
     with pytest.raises(MissingCalibration, match=r"S0\.fits has 0 sky exposures"):

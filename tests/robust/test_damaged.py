@@ -99,6 +99,11 @@ def test_a_product_that_was_cut_is_no_longer_current(tiny_whole: Path, tmp_path:
     cut = tmp_path / whole.name
     cut.write_bytes(whole.read_bytes()[:keep])
     assert not Cache(Workspace(tmp_path), Here()).is_current(cut, key_of(whole))
+    content = bytearray(whole.read_bytes())
+    content[-5000] ^= 1
+    other = tmp_path / "one_bit.fits"
+    other.write_bytes(content)
+    assert not Cache(Workspace(tmp_path), Here()).is_current(other, key_of(whole))
 
 
 def test_a_run_of_damaged_files_alone_does_not_call_its_products_current(tmp_path: Path) -> None:
