@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import configparser
 import difflib
+import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from goafetch import folders
 from goafetch.errors import UsageError
@@ -20,15 +21,22 @@ ARCHIVE = "https://archive.gemini.edu"
 INSTRUMENT = "GSAOI"
 
 
+#: The file of settings, in the user's configuration folder or a workspace.
+FILE = "goafetch.toml"
+MEANINGS = {
+    "archive": "Address of the archive.",
+    "workers": "Worker processes, 0 for one per core.",
+    "connections": "Files fetched at a time.",
+    "memory": "Memory that a run may take, such as 1500M; 0 for a quarter of the machine, at most 2 GB.",
+    "cluster": "Address of a dask scheduler, 'local' for one on this machine, empty for none.",
+    "store": "File of the calibration store, empty for the workspace's own.",
+    "token": "Session token of the archive; `goafetch login` stores it safely.",
+}
+
+
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can be configured.
-
-    ``archive``: base URL. ``workers``: processes, 0 for one per core. ``connections``: parallel downloads.
-    ``memory``: bytes that a run may take, 0 for a quarter of the machine, at most 2 GB. ``cluster``: address
-    of a dask scheduler, 'local' for one on this machine, empty for the local pool. ``store``: file of the
-    calibration store, None for the workspace's own. ``token``: the archive's session token; never shown.
-    """
+    """Everything that can be configured, as MEANINGS says; sizes in bytes, None for what is not there."""
 
     archive: str = ARCHIVE
     workers: int = 0
@@ -50,23 +58,68 @@ def load_settings(
     **given: Any,
 ) -> Settings:
     """Settings by precedence: what was ``given`` (None counts as not), environment, files, defaults."""
+    return _settings(origins(workspace, environment, home, **given))
+
+
+class Origin(NamedTuple):
+    """The value of a setting, and who says so."""
+
+    value: Any
+    source: str
+
+
+def origins(
+    workspace: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    home: Path | None = None,
+    **given: Any,
+) -> dict[str, Origin]:
+    """Every setting and where it comes from; arguments as for ``load_settings``."""
     environment = os.environ if environment is None else environment
-    settings = Settings(store=_dragons_store(home or folders.home()))
-    folder = folders.configuration()
-    user = _read_toml(folder / "goafetch.toml" if folder else None)
-    own = _read_toml(workspace / "goafetch.toml" if workspace else None)
+    mine, theirs = user_file(), workspace / FILE if workspace else None
+    user, own = _read_toml(mine), _read_toml(theirs)
     if "cluster" in own:
         raise UsageError(
-            f"{workspace}/goafetch.toml names a cluster, and would have this machine run what it sends",
+            f"{theirs} names a cluster, and would have this machine run what it sends",
             "a cluster that you name yourself",
             "use --cluster, GOAFETCH_CLUSTER or your own configuration",
         )
-    chosen = {**_read_environment(environment), **{k: v for k, v in given.items() if v is not None}}
-    settings = replace(settings, **{**user, **own, **chosen})
-    if "archive" in own and "archive" not in chosen and "token" not in own:
+    store = _dragons_store(home or folders.home())
+    found = {name: Origin(value, "default") for name, value in asdict(Settings()).items()}
+    found |= {"store": Origin(store, "DRAGONS' configuration")} if store else {}
+    found |= {name: Origin(value, str(mine)) for name, value in user.items()}
+    found |= {name: Origin(value, str(theirs)) for name, value in own.items()}
+    found |= {name: Origin(value, variable(name)) for name, value in _read_environment(environment).items()}
+    found |= {name: Origin(value, "command line") for name, value in given.items() if value is not None}
+    if found["archive"].source == str(theirs) != found["token"].source:
         # A folder may come from somebody else: the token does not go where only that folder says.
-        settings = replace(settings, token=None)
-    return settings
+        found["token"] = Origin(None, f"not sent to an archive that only {theirs} names")
+    return found
+
+
+def _settings(found: Mapping[str, Origin]) -> Settings:
+    return Settings(**{name: origin.value for name, origin in found.items()})
+
+
+def user_file() -> Path | None:
+    """The file of the user's own settings, there or not; None without a home."""
+    folder = folders.configuration()
+    return folder / FILE if folder else None
+
+
+def variable(name: str) -> str:
+    """The environment's variable for a setting."""
+    return f"GOAFETCH_{name.upper()}"
+
+
+def commented() -> str:
+    """A file of settings in which every line is a comment: what each means and its default."""
+    defaults = asdict(Settings())
+    lines = ["# Settings of goafetch. Take the # away before what you want to change.", ""]
+    for name, meaning in MEANINGS.items():
+        value = "" if defaults[name] is None else defaults[name]
+        lines += [f"# {meaning} Also {variable(name)}.", f"# {name} = {json.dumps(value)}", ""]
+    return "\n".join(lines)
 
 
 def parse_size(text: str) -> int:
@@ -92,7 +145,7 @@ def _read_toml(path: Path | None) -> dict[str, Any]:
 
 
 def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    named = ((f.name, f"GOAFETCH_{f.name.upper()}") for f in fields(Settings))
+    named = ((f.name, variable(f.name)) for f in fields(Settings))
     return {key: _convert(key, environment[name], name) for key, name in named if environment.get(name)}
 
 
@@ -104,6 +157,8 @@ def _convert(key: str, value: Any, where: str) -> Any:
         raise UsageError(f"{where} has an unknown setting {key!r}", f"one of {', '.join(known)}", hint)
     if not isinstance(value, (str, int, float)):
         raise UsageError(f"{where}: {key} is {value!r}", "a text or a number")
+    if value == "" and key in ("store", "token"):
+        return None
     if key == "memory":
         return parse_size(str(value))
     if key == "store":

@@ -45,7 +45,7 @@ def _register() -> None:
     for command in (
         *(run.run, archive.search, archive.fetch, archive.unpack, workspace.plan, workspace.explain),
         *(reduce.reduce, reduce.disco, files.dataselect, files.showd, files.showpars, files.typewalk),
-        *(practice.tutorial, workspace.report, workspace.export),
+        *(practice.tutorial, workspace.report, workspace.export, workspace.config),
         *(archive.login, archive.logout, archive.whoami, practice.demo, practice.practice),
     ):
         app.command()(command)

@@ -9,6 +9,7 @@ import typer
 
 from goafetch import console
 from goafetch.cli.run import Filter, Object
+from goafetch.errors import UsageError
 from goafetch.events import StageBegun, StageEnded
 
 Made = Annotated[Path, typer.Argument(metavar="DIR", help="A workspace that `goafetch run` made.")]
@@ -96,3 +97,37 @@ def export(
 
     files = hand_on(workspace, into or workspace / "export")
     console.show_table([{"file": path} for path in files], format="json" if json else "table")
+
+
+@console.handled
+def config(
+    workspace: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="A workspace, whose own settings come first.")
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write a file of settings, all commented out, to be edited.")
+    ] = False,
+    json: bool = False,
+) -> None:
+    """Show every setting, its value and where it comes from."""
+    from goafetch.config import FILE, MEANINGS, commented, origins, user_file
+    from goafetch.workspace import write_atomically
+
+    if not write:
+        rows = [
+            {"setting": name, "value": "set" if name == "token" and value else value, "from": source}
+            | {"meaning": MEANINGS[name]}
+            for name, (value, source) in origins(workspace).items()
+        ]
+        console.show_table(rows, format="json" if json else "table")
+        return
+    path = workspace / FILE if workspace else user_file()
+    if path is None or path.exists():
+        found = "there is no home folder for settings" if path is None else f"{path} is there already"
+        raise UsageError(found, "a place for a new file", "edit it, or name a workspace")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, commented())
+    if json:
+        console.emit_json({"settings": path})
+    else:
+        console.print_result(str(path))

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from shell import Shell
 
-from goafetch.config import Settings, load_settings, parse_size
+from goafetch.config import MEANINGS, Settings, load_settings, origins, parse_size
 from goafetch.errors import UsageError, WorkspaceError
 from goafetch.workspace import Verified, Workspace, hold_workspace, write_atomically
 
@@ -74,6 +75,32 @@ def test_settings_go_by_precedence(tmp_path: Path) -> None:
     environment = {"GOAFETCH_ARCHIVE": "http://from.environment"}
     settings = load_settings(tmp_path, environment, tmp_path, connections=2)
     assert (settings.archive, settings.workers, settings.connections) == ("http://from.environment", 3, 2)
+
+
+def test_every_setting_says_where_it_comes_from(tmp_path: Path) -> None:
+    (tmp_path / "goafetch.toml").write_text('workers = 3\nstore = ""\n')
+    found = origins(tmp_path, {"GOAFETCH_ARCHIVE": "http://from.environment"}, tmp_path, connections=2)
+    assert found["archive"] == ("http://from.environment", "GOAFETCH_ARCHIVE")
+    assert found["workers"] == (3, str(tmp_path / "goafetch.toml"))
+    assert found["connections"] == (2, "command line") and found["memory"] == (0, "default")
+    assert set(found) == set(MEANINGS)
+
+
+def test_the_file_of_settings_that_is_written_changes_nothing_and_each_line_of_it_may_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = Shell()
+    assert shell(f"config {tmp_path} --write").out.strip() == str(tmp_path / "goafetch.toml")
+    text = (tmp_path / "goafetch.toml").read_text()
+    assert load_settings(tmp_path, {}, tmp_path) == Settings()
+    used = [line.removeprefix("# ") for line in text.splitlines() if " = " in line and "cluster" not in line]
+    (tmp_path / "goafetch.toml").write_text("\n".join(used))
+    assert load_settings(tmp_path, {}, tmp_path) == Settings()
+    again = shell(f"config {tmp_path} --write")
+    assert again.code == 2 and "is there already" in again.err
+    monkeypatch.setenv("GOAFETCH_TOKEN", "secret")
+    shown = shell(f"config {tmp_path} --json")
+    assert {row["setting"] for row in shown.json} == set(MEANINGS) and "secret" not in shown.out
 
 
 def test_an_unknown_setting_is_refused_with_a_suggestion(tmp_path: Path) -> None:
