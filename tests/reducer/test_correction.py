@@ -29,15 +29,15 @@ def take(folder: Path, name: str, electrons: np.ndarray, minutes: float) -> Path
     return write_raw(folder / name, primary_header(minutes), images)
 
 
-def two_exposures(folder: Path, afterglow: float) -> list[FrameRef]:
-    """A star that saturates, and a minute later what is left of it."""
+def two_exposures(folder: Path, afterglow: float, minutes: float = 2.0) -> list[FrameRef]:
+    """A star that saturates, and some minutes later what is left of it."""
     sky = np.full((SIDE, SIDE), 3000.0)
     bright, after = sky.copy(), sky.copy()
     bright[STAR] = 1e6
     after[STAR] += afterglow
     paths = [
         take(folder, "S20170505S0001.fits", bright, minutes=0.0),
-        take(folder, "S20170505S0002.fits", after, minutes=2.0),
+        take(folder, "S20170505S0002.fits", after, minutes=minutes),
     ]
     return [open_frame(path) for path in paths]
 
@@ -96,3 +96,8 @@ def test_an_afterglow_is_flagged_and_nothing_where_there_is_none(tmp_path: Path)
     assert not np.any(clean[STAR] & dq.BAD)
     glowing[STAR] = clean[STAR]
     assert np.array_equal(glowing, clean)
+
+
+def test_light_before_a_star_saturated_is_no_afterglow(tmp_path: Path) -> None:
+    frames = two_exposures(tmp_path / "a", 500.0, minutes=-2.0)
+    assert not np.any(read_chip(lazily(frames, tmp_path / "b")[1], 0).mask[STAR] & dq.BAD)
