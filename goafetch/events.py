@@ -90,12 +90,19 @@ class Separation(Event):
 
 @dataclass(frozen=True)
 class SkyChoice(Event):
-    """Whether the sky's level is taken from the exposures themselves; ``frames``: of which of them."""
+    """Whether the sky's level is taken from the exposures themselves; ``frames``: of which of them.
+
+    ``light``: electrons of objects that their medians are expected to hold, which stay in the exposures.
+    ``weighed``: by the sky exposures too, each as far as it is sure. ``scale_sky``: the pattern goes with it.
+    """
 
     kind = "sky"
     offset_sky: bool
     frames: tuple[str, ...]
     reason: str = ""
+    light: float = 0.0
+    weighed: bool = False
+    scale_sky: bool = False
 
 
 @dataclass(frozen=True)
@@ -266,6 +273,15 @@ def as_row(group: Mapping[str, Any]) -> str:
     return f"plan: {group['group']}: {group['frames']} frames{becomes}"
 
 
+def _of_sky(choice: SkyChoice) -> str:
+    if choice.scale_sky:
+        return "scale_sky=True"
+    if not (choice.weighed or choice.light):
+        return f"offset_sky={choice.offset_sky}"
+    skies = ", weighed against the sky exposures" if choice.weighed else ""
+    return f"sky level by own medians less {choice.light:g} electrons of objects{skies}"
+
+
 def _of_frames(frames: tuple[str, ...]) -> str:
     names = [name.removesuffix(".fits") for name in (frames[0], frames[-1])]
     return names[0] if len(frames) == 1 else " to ".join(names)
@@ -278,7 +294,7 @@ _WORDS: Mapping[type[Event], Callable[[Any], str]] = {
     StageEnded: lambda e: f"done {e.name}",
     Decided: lambda e: e.what,
     Separation: lambda e: f"{e.on_target} on target, {e.off_target} off target",
-    SkyChoice: lambda e: f"offset_sky={e.offset_sky}",
+    SkyChoice: lambda e: _of_sky(e),
     CalibrationChoice: lambda e: f"{e.role} {e.name}",
     Made: lambda e: f"made {e.path}",
     Reused: lambda e: f"reused {e.path}",

@@ -17,6 +17,7 @@ import numpy as np
 from calstore.associate import PROCESSED_BPM, PROCESSED_DARK, PROCESSED_FLAT
 from goafetch.errors import WorkspaceError
 from goafetch.events import SkyChoice
+from goafetch.events import what as words_of
 from goafetch.report.model import Product, RunSummary, read_summary
 from goafetch.report.products import Stack, column, read_stack
 from goafetch.text import file_name
@@ -163,16 +164,26 @@ def as_typed(parameters: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _reduce_step(summary: RunSummary, group: str, names: Sequence[str], is_master: bool, ours: str) -> Step:
     listed = FileList(f"{file_name(group)}.lis", RAW, tuple(names))
-    theirs = "" if is_master else " -p prepare:bad_wcs=fix" + _offset_sky(summary, group)
     what = f"Master {group}" if is_master else f"Frames of {group}"
-    return Step(what, listed, f"goafetch reduce @{listed.name}{ours}", f"reduce @{listed.name}{theirs}")
-
-
-def _offset_sky(summary: RunSummary, group: str) -> str:
-    """DRAGONS cannot decide this: it gets what was decided here."""
     choices = (d for d in summary.decisions if isinstance(d, SkyChoice) and d.group == group)
-    chosen = next(choices, None)
-    return f" skyCorrect:offset_sky={chosen.offset_sky}" if chosen else ""
+    chosen, theirs = next(choices, None), "" if is_master else " -p prepare:bad_wcs=fix"
+    differs = _differs(chosen) if chosen else ""
+    if chosen:  # DRAGONS cannot decide this: it gets what comes nearest to what was decided here
+        is_scaled, is_offset = chosen.scale_sky, chosen.offset_sky and not chosen.scale_sky
+        theirs += f" skyCorrect:offset_sky={is_offset}" + (" skyCorrect:scale_sky=True" if is_scaled else "")
+    return Step(
+        what, listed, f"goafetch reduce @{listed.name}{ours}", f"{differs}reduce @{listed.name}{theirs}"
+    )
+
+
+def _differs(choice: SkyChoice) -> str:
+    """A comment on what DRAGONS does otherwise with the sky's level; '' where it does the same."""
+    if choice.weighed:
+        return f"# nearest to: {words_of(choice)}\n"
+    left = "takes the whole median; goafetch left in the"
+    return (
+        f"# offset_sky=True {left} {choice.light:g} electrons expected of objects\n" if choice.light else ""
+    )
 
 
 def _stack_name(stack: Product, is_own: bool) -> str:

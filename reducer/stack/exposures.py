@@ -11,6 +11,7 @@ from scipy.special import j1
 
 from reducer import dq
 from reducer.astrometry import Geometry, Grid, Inverse
+from reducer.errors import BadInput
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.photometry.objects import width_of
@@ -186,6 +187,11 @@ def prepare_exposures(
     light = [frame.with_(sources=()) for frame in frames]
     points = lattice(grid, len(frames))
     surveys = list(context.map(survey_exposure, [(context.disk, frame, points) for frame in light]))
+    pairs = zip(frames, surveys, strict=True)
+    if bare := [frame.path.name for frame, survey in pairs if (survey.variance == 0).any()]:
+        raise BadInput(
+            f"{', '.join(bare)}: no variance", "that of each pixel, to weigh exposures by", "leave addVAR in"
+        )
     geometries = [frame.placed for frame in frames]
     factors = [frame.scale for frame in frames]
     levels = solve_levels(surveys, factors, geometries, points)

@@ -211,7 +211,9 @@ def corrected(
         if is_asked or part is last:
             made = _corrected(frames, context, do, part.suffix, glows, blind)
         if is_asked:
-            made = _save(made, context)
+            # What goes on is made of the raw pixels all the same: skyCorrect writes the skies' files anew.
+            for frame in context.map(_save_frame, [(context.disk, each, context.folder) for each in made]):
+                context.notify("made", path=frame.path)
     return made
 
 
@@ -249,13 +251,6 @@ def _corrected(
         chips = tuple(_described(frame, index, do) for index in range(len(frame.chips)))
         made.append(frame.with_(path=target.path, header=target.header, chips=chips, source=source))
     return made
-
-
-def _save(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
-    saved = list(context.map(_save_frame, [(context.disk, frame, context.folder) for frame in frames]))
-    for frame in saved:
-        context.notify("made", path=frame.path)
-    return saved
 
 
 def _keywords(calibrations: Calibrations) -> dict[str, Any]:

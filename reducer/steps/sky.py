@@ -50,14 +50,13 @@ from reducer.steps.skyframes import (
     without_ramps,
 )
 from reducer.steps.skylevel import (
-    OWN,
-    WEIGHED,
     Decision,
     Leveling,
     array_ratios,
     decide,
     find_levels,
     frame_level,
+    what_is_done,
     without_filled,
 )
 from reducer.types import F32, F64
@@ -332,9 +331,8 @@ def _correct_group(
     ratios = array_ratios([skies.seen[name] for name in skies.kept()])
     decided = decide(group, shown, ratios, leveling)
     decision = decided[0]
-    own = decision.source == OWN or (decision.source == WEIGHED and decision.blank)
     names = tuple(frame.path.name for frame in group)
-    context.notify("sky", offset_sky=own, frames=names, reason=decision.reason)
+    context.notify("sky", frames=names, **what_is_done(decided, leveling))
     levels = find_levels(group, shown, _sky_levels(group, skies, ratios), ratios, decided, leveling, context)
     per_array = [
         {array: level * ratios.get(array, 1.0) for array in seen_one}

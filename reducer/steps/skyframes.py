@@ -320,7 +320,7 @@ def _without_sky(task: SubtractTask) -> Iterator[Chip]:
             chip = task.disk.read_chip(task.frame, index, rows)
             sky = task.disk.read_planes(task.pattern[array], array, rows)
             flat = NO_RESPONSE
-            if task.flat is not None:
+            if task.flat is not None and chip.variance.any():  # else no noise is stated, the flat's neither
                 flat = read_response(task.disk, task.flat, place, rows)
             _subtract(
                 (chip.data, chip.variance, chip.mask),

@@ -87,6 +87,21 @@ def decide(
     return Decision(WEIGHED, blank, False, f"{kind}: {evidence}"), own
 
 
+def what_is_done(decided: tuple[Decision, Own], told: Leveling) -> dict[str, Any]:
+    """The facts of a decision: which of DRAGONS' parameters comes nearest, and what differs from it."""
+    decision, own = decided
+    is_weighed = decision.source == WEIGHED and told.course == "follow"
+    is_own = decision.source == OWN
+    is_expected = is_weighed or (is_own and True not in (told.offset, told.scale))
+    return {
+        "offset_sky": is_own or (is_weighed and decision.blank),
+        "reason": decision.reason,
+        "light": round(own.light, 1) if is_expected else 0.0,
+        "weighed": is_weighed,
+        "scale_sky": decision.scale,
+    }
+
+
 def own_levels(group: Sequence[FrameRef], shown: Sequence[Seens], ratios: Mapping[int, float]) -> Own:
     """The medians of the free sky in exposures of a field, and how much light of objects they may hold."""
     levels = np.array([frame_level(seens, ratios) for seens in shown])

@@ -18,7 +18,6 @@ from reducer.parameters import parse
 from reducer.recipes import RECIPES, STEPS, alignAndStack, reduce_nostack
 from reducer.run import run_recipe
 from reducer.step import Step, step, steps_of
-from reducer.steps.correct import correctDetector
 from reducer.steps.prepare import prepare
 
 SIDE, FIRST = 128, 960
@@ -103,11 +102,12 @@ def watched(recipe: Sequence[Step], seen: dict[str, list[Chip]]) -> list[Any]:
 
 
 def is_in(path: Path, chips: Sequence[Chip]) -> bool:
-    """Whether a file holds these pixels; a product has no numbers where it has no data, which read as 0."""
+    """Whether a file holds these pixels; where there is no data it has the level around, or no numbers."""
     with fits.open(path) as file:
         pairs = [
-            (file[name, chip.header["EXTVER"]].data, plane)
+            (np.where(no_data, 0, file[name, chip.header["EXTVER"]].data), np.where(no_data, 0, plane))
             for chip in chips
+            for no_data in (chip.mask & 16 > 0,)
             for name, plane in (("SCI", chip.data), ("VAR", chip.variance), ("DQ", chip.mask))
             if (name, chip.header["EXTVER"]) in file
         ]
@@ -195,15 +195,25 @@ def test_the_objects_of_a_stack_are_written_by_array(
             assert mask[light < 1].mean() < 0.3
 
 
-def test_written_outputs_change_no_product(raw: dict[str, list[Path]], flat: Path, tmp_path: Path) -> None:
-    recipe, stacks = RECIPES["reduce"], []
-    detector = {part.name for part in correctDetector.parts}
+@pytest.mark.parametrize("name", ["reduce", "ultradeep"])
+def test_written_outputs_change_no_product(
+    name: str, raw: dict[str, list[Path]], flat: Path, tmp_path: Path
+) -> None:
+    """The second sky subtraction of ultradeep began with skies that the first had written over those of
+    flatCorrect, their channels' offsets gone."""
+    recipe, made = RECIPES[name], []
     for folder, asked in (("plain", False), ("all", True)):
-        parameters = {each: {"write_outputs": asked} for each in steps_of(recipe) if each not in detector}
-        (stack,) = run_recipe(recipe, opened(raw["field"]), Context(tmp_path / folder, parameters, flat=flat))
-        stacks.append(read_chip(stack, 0))
-    one, other = stacks
-    assert all(np.array_equal(getattr(one, k), getattr(other, k)) for k in ("data", "variance", "mask"))
+        parameters = {each: {"write_outputs": asked} for each in steps_of(recipe)}
+        run_recipe(recipe, opened(raw["field"]), Context(tmp_path / folder, parameters, flat=flat))
+        made.append({path.name: path for path in (tmp_path / folder).glob("*.fits")})
+    plain, every = made
+    assert {"S20170505S0011_image.fits", "S20170505S0014_flatCorrected.fits"} <= set(plain)
+    for file, path in plain.items():
+        with fits.open(path) as one, fits.open(every[file]) as other:
+            for hdu in one:
+                if hdu.name in ("SCI", "VAR", "DQ"):
+                    same = other[hdu.name, hdu.ver].data
+                    assert np.array_equal(hdu.data, same, equal_nan=hdu.name != "DQ"), (file, hdu.name)
 
 
 def test_prepared_exposures_go_on_where_they_were_left(
@@ -269,6 +279,18 @@ def test_a_recipe_goes_on_without_a_step(
     assert history is not None
     done = {row["primitive"] for row in history if '"skip_primitive": true' not in row["args"]}
     assert not set(left_out) & done
+
+
+def test_without_addVAR_no_variance_is_stated_and_nothing_is_stacked(
+    raw: dict[str, list[Path]], flat: Path, tmp_path: Path
+) -> None:
+    """The flat's noise in the sky was taken off a variance that there was not: it became negative."""
+    context = Context(tmp_path, {"addVAR": {"skip_primitive": True}}, flat=flat)
+    made = run_recipe(reduce_nostack, opened(raw["field"]), context)
+    variances = [read_chip(frame, index).variance for frame in made for index in range(len(frame.chips))]
+    assert len(variances) == 4 * len(PLAN) and not any(np.nan_to_num(each).any() for each in variances)
+    with pytest.raises(BadInput, match=r"S20170505S0011_skyCorrected.fits, .*: no variance; .*addVAR"):
+        run_recipe(alignAndStack, [frame for frame in made if frame.role != "sky"], Context(tmp_path / "all"))
 
 
 def test_a_step_of_the_users_own_is_written_too_and_is_what_a_recipe_ends_with(

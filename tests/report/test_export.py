@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from goafetch.cli import app
 from goafetch.errors import WorkspaceError
-from goafetch.events import CalibrationChoice, SkyChoice
+from goafetch.events import CalibrationChoice, SkyChoice, event_of, what
 from goafetch.report.export import as_typed, export, list_steps
 from goafetch.report.model import Product, write_summary
 from goafetch.text import file_name
@@ -164,6 +164,26 @@ def test_offset_sky_is_told_to_dragons_as_it_was_decided(tmp_path):
     decided = SkyChoice(False, ("S20170505S0095.fits",), "the target fills the field", group=GROUP)
     steps = list_steps(replace(told, decisions=(decided,)), tmp_path)
     assert steps[0].dragons.endswith("-p prepare:bad_wcs=fix skyCorrect:offset_sky=False")
+
+
+@pytest.mark.parametrize(
+    ("facts", "words", "command", "comment"),
+    [
+        ({"light": 3.5}, "own medians less 3.5 electrons of objects", "offset_sky=True", "left in the 3.5"),
+        ({"light": 3.5, "weighed": True}, "3.5 electrons of objects, weighed", "offset_sky=True", "weighed"),
+        ({"scale_sky": True}, "scale_sky=True", "offset_sky=False skyCorrect:scale_sky=True", ""),
+        ({}, "offset_sky=True", "offset_sky=True", ""),
+    ],
+)
+def test_the_sky_level_is_told_as_it_was_taken(tmp_path, facts, words, command, comment):
+    """`offset_sky=True` stood for a median from which the light expected of objects was taken off, and for
+    scale_sky."""
+    decided = SkyChoice(True, ("S20170505S0095.fits",), "no sky exposures", group=GROUP, **facts)
+    assert words in what(decided) and event_of("sky", facts | {"offset_sky": True, "frames": ["S1"]})
+    told = story("playground/S20170505S0095_image.fits")
+    *above, last = list_steps(replace(told, decisions=(decided,)), tmp_path)[0].dragons.splitlines()
+    assert last.endswith(f"-p prepare:bad_wcs=fix skyCorrect:{command}")
+    assert (not above and not comment) or (above[0].startswith("# ") and comment in above[0])
 
 
 def test_names_and_parameters_are_read_from_what_was_typed():
