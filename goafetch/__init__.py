@@ -7,14 +7,14 @@ _called_by_m = _name == "-m" and "goafetch" in sys.orig_argv
 if _called_by_m and not sys.flags.safe_path:
     del sys.path[0]  # `python -m goafetch` imports nothing from the folder that one works in
 if _called_by_m or _name.endswith(("/goafetch", "/goafetch/__main__.py")):
-    from goafetch.process import leave_at_once
+    from goafetch.system import leave_at_once
 
     leave_at_once()
 
 import importlib  # noqa: E402 - what is above comes first
 from typing import Any  # noqa: E402
 
-from goafetch.folders import place_kernels  # noqa: E402
+from goafetch.system import place_kernels  # noqa: E402
 
 __version__ = "0.2.0.dev0"
 

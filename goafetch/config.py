@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from goafetch import folders
+from goafetch import system as folders
 from goafetch.errors import UsageError
 from goafetch.text import read_text
 

@@ -19,7 +19,8 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 import urllib3
 
-from goafetch import folders, network
+from goafetch import network
+from goafetch import system as folders
 from goafetch.archive.connection import (
     RetryLater,
     RetryPolicy,

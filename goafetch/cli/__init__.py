@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from goafetch.process import leave_at_once
+from goafetch.system import leave_at_once
 
 
 def __getattr__(name: str) -> Any:
@@ -22,7 +22,7 @@ def main() -> None:
     """The console script."""
     leave_at_once()
     from goafetch.console.output import OutputLost, open_missing, silence
-    from goafetch.process import collect_rarely
+    from goafetch.system import collect_rarely
 
     open_missing()
     # The work is shared out among processes: threads of the linear algebra would only take their cores.

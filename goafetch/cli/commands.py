@@ -40,12 +40,12 @@ def _root(
 
 
 def _register() -> None:
-    from goafetch.cli import archive, caldb, files, practice, reduce, run, workspace
+    from goafetch.cli import archive, caldb, files, practice, reduce, run
 
     for command in (
-        *(run.run, archive.search, archive.fetch, archive.unpack, workspace.plan, workspace.explain),
+        *(run.run, archive.search, archive.fetch, archive.unpack, run.plan, run.explain),
         *(reduce.reduce, reduce.disco, files.dataselect, files.showd, files.showpars, files.typewalk),
-        *(practice.tutorial, workspace.report, workspace.export, workspace.config),
+        *(practice.tutorial, run.report, run.export, run.config),
         *(archive.login, archive.logout, archive.whoami, practice.demo, practice.practice),
     ):
         app.command()(command)

@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from goafetch.errors import FAILED, INTERRUPTED, Failure, UsageError, describe
-from goafetch.process import raise_errors
+from goafetch.system import raise_errors
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -24,7 +24,7 @@ from goafetch.engine.pool import (
 )
 from goafetch.errors import GoafetchError, UsageError
 from goafetch.events import Notify, Retry, Warned, silent
-from goafetch.folders import environment, set_environment
+from goafetch.system import environment, set_environment
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster

@@ -20,8 +20,7 @@ from typing import Any
 
 from goafetch.errors import GoafetchError
 from goafetch.events import Notify, Retry, Warned, silent
-from goafetch.folders import environment
-from goafetch.process import collect_rarely, trim_memory
+from goafetch.system import collect_rarely, environment, trim_memory
 from goafetch.workspace import share_lock
 
 #: Seconds between looks at the parent.

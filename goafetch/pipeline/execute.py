@@ -32,7 +32,7 @@ from goafetch.pipeline.stages import (
     reduce_visit,
 )
 from goafetch.plan.model import MASTERS, SCIENCE, Group, Plan, Stack
-from goafetch.process import trim_memory
+from goafetch.system import trim_memory
 
 #: Makes a group or stack from what became of those that it needs.
 Act = Callable[[Group | Stack, Mapping[Group | Stack, Outcome], Notify], Outcome]

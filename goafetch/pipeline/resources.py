@@ -16,8 +16,8 @@ from goafetch.engine.cluster import Cluster, ClusterError
 from goafetch.engine.pool import Pool, WorkspacePool, available_cores
 from goafetch.errors import UsageError
 from goafetch.events import Decided, Notify
-from goafetch.folders import kernels_note, scratch
-from goafetch.plan.keys import code_version
+from goafetch.pipeline.cache import code_version
+from goafetch.system import kernels_note, scratch
 from goafetch.workspace import Workspace
 
 #: What workers import as they start, beside the planning.

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from calstore.associate import Calibration
 from goafetch.errors import GoafetchError
 from goafetch.events import Decided, Event, Made, Notify, Refusal, Reused, event_of
-from goafetch.pipeline.cache import Cache, keep_as_calibration, of_frame
+from goafetch.pipeline.cache import Cache, facts_of, keep_as_calibration, of_frame, what_changed
 from goafetch.pipeline.catalogues import Given
 from goafetch.plan.decide import promise
-from goafetch.plan.keys import facts_of, what_changed
 from goafetch.plan.model import DARK, FLAT, MASTERS, Group, Stack
 from goafetch.plan.translate import previous_flat
 from goafetch.workspace import Workspace, md5_of

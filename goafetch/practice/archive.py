@@ -10,7 +10,7 @@ from pathlib import Path
 from goafetch import __version__
 from goafetch.errors import UsageError
 from goafetch.events import Notify, silent
-from goafetch.folders import scratch
+from goafetch.system import scratch
 from goafetch.workspace import exclusive
 
 #: What can be simulated; known here too, so that a start from the cache loads nothing heavy.

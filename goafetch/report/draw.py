@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from goafetch.folders import environment, scratch
+from goafetch.system import environment, scratch
 from reducer.types import F32
 
 if TYPE_CHECKING:

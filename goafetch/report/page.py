@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from goafetch import __version__
-from goafetch.events import Event
-from goafetch.process import trim_memory
+from goafetch.events import Event, what, why
 from goafetch.report import figures, pictures
 from goafetch.report.draw import as_data, as_thumbnail, drawn_plainly
 from goafetch.report.export import list_steps, write_catalogues
 from goafetch.report.figures import Figure
-from goafetch.report.html import render
 from goafetch.report.model import Product, RunSummary, read_summary
 from goafetch.report.products import Stack, column, read_stack
 from goafetch.report.quality import Quality, Verdict, judge, list_bits, list_exposures, measure, tell_made
 from goafetch.report.tiles import choose_code, cut_tiles, tell_facts
+from goafetch.system import trim_memory
 from goafetch.workspace import write_atomically
 from reducer.errors import BadFile
 from reducer.instruments import instrument_of
 from reducer.products import STACK
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
 
 
 @dataclass(frozen=True)
@@ -290,3 +296,39 @@ def make_index(folder: Path, entries: Sequence[ProgramEntry]) -> Path:
     page = place / "index.html"
     write_atomically(page, render("programs.html", links=links, summary=RunSummary("", version=__version__)))
     return page
+
+
+#: An option of a command in a sentence.
+OPTION = re.compile(r"--[a-z]+(-[a-z]+)*( FILE)?")
+
+
+def render(template: str, **facts: Any) -> str:
+    """A page of HTML from its template; names of files that are no text are told in escapes."""
+    page = _environment().get_template(template).render(**facts)
+    return page.encode("utf-8", "backslashreplace").decode()
+
+
+def mark_options(text: str) -> Markup:
+    """Text as HTML in which options of commands, with the file they take, are never broken."""
+    from markupsafe import Markup, escape
+
+    return Markup(OPTION.sub(r'<code class="option">\g<0></code>', str(escape(text))))  # noqa: S704 - escaped
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("goafetch.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"options": mark_options, "what": what, "why": why}
+    files = resources.files("goafetch.report") / "templates"
+    for name in ("style.css", "viewer.js"):
+        key = name.replace(".", "_")
+        environment.globals[key] = (files / name).read_text(encoding="utf-8")
+    return environment

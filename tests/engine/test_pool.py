@@ -15,7 +15,7 @@ from told import Told
 from goafetch.engine.pool import Pool, WorkersLost
 from goafetch.errors import WorkspaceError
 from goafetch.events import Retry, Warned
-from goafetch.process import KEPT, resident
+from goafetch.system import KEPT, resident
 from goafetch.workspace import Workspace, hold_workspace
 
 

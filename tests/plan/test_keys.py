@@ -7,11 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from goafetch.pipeline.cache import Cache
+from goafetch.pipeline.cache import Cache, Facts, facts_of, product_key, what_changed
 from goafetch.pipeline.catalogues import Given
 from goafetch.pipeline.resources import InThisProcess
 from goafetch.pipeline.stages import USUAL, Tools, master_key, stack_key, visit_key
-from goafetch.plan.keys import Facts, facts_of, product_key, what_changed
 from goafetch.workspace import Workspace
 from reducer.recipes import STEPS
 from reducer.step import steps_of

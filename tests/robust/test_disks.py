@@ -195,7 +195,7 @@ def nobody(uid): raise KeyError(uid)
 pwd.getpwuid = nobody  # a user number that no passwd knows
 from goafetch.archive.client import find_token
 from goafetch.config import load_settings
-from goafetch.folders import scratch
+from goafetch.system import scratch
 print(load_settings().archive, find_token("https://a.b"), scratch().is_absolute())
 """
 
