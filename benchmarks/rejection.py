@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from reducer import parameters, recipes
+from reducer import recipes
+from reducer import recipes as parameters
 from reducer.frame import Context
 from reducer.run import open_frames, run_recipe
 from reducer.stack import combine as samples_of

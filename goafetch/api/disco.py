@@ -52,7 +52,7 @@ def disco(
     ('step:name', value), before all else. ``notify`` is told all that is told to the log. Raises UsageError
     for exposures of several filters.
     """
-    from reducer.parameters import parse
+    from reducer.recipes import parse
 
     output, files = named(output_identifier), expand(infiles)
     # What cannot be meant is refused before anything is begun.

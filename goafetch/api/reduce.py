@@ -56,7 +56,7 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
     from goafetch.engine.pool import Pool
     from reducer.frame import Context, in_this_process
     from reducer.headers.descriptors import describe
-    from reducer.parameters import parse
+    from reducer.recipes import parse
     from reducer.run import open_frames, run_recipe
 
     if not task.files:

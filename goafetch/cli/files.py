@@ -223,8 +223,7 @@ def showpars(
     from goafetch.api.dataselect import expand
     from reducer.fitsio import open_frame
     from reducer.headers.descriptors import describe
-    from reducer.parameters import known_name
-    from reducer.recipes import STEPS, default_recipe, recipes_of
+    from reducer.recipes import STEPS, default_recipe, known_name, recipes_of
     from reducer.step import steps_of
 
     (path,) = expand([file])

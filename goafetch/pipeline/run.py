@@ -151,7 +151,7 @@ def make_request(
     pairs = [*parse_parameters(parameters), *((f"{step}:write_outputs", True) for step in keep)]
     chosen = {}
     if pairs:  # what declares them imports all that reduces
-        from reducer.parameters import parse
+        from reducer.recipes import parse
 
         chosen = parse(pairs, [step for each in recipes.values() for step in each.own])
     into = Path(into) if into else None

@@ -1,4 +1,4 @@
-"""Between headers and geometry: how a WCS lays an exposure before a star is measured, and back into one."""
+"""Between headers and geometry: where an exposure looks before a star is measured, and back into a WCS."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ from reducer.astrometry import (
 )
 from reducer.errors import CannotAlign
 from reducer.frame import FrameRef
-from reducer.headers.descriptors import describe
+from reducer.headers.descriptors import Descriptors, describe
+from reducer.headers.repairs import has_wcs
 from reducer.keywords import region
 from reducer.types import F64, Header
-
-# --- from headers ----------------------------------------------------------------------------------
 
 #: Degrees within which the CD matrices and the PA keyword say the same: the matrices' calibration differs
 #: from epoch to epoch by 0.02-0.08 (headers of 2013, 2014 and 2018) and from array to array by 0.1. And what
@@ -251,3 +250,52 @@ def _fit_polynomials(places: F64, values: F64) -> F64:
 
 def _sky(geometry: Geometry, x: F64, y: F64, chip: int) -> tuple[F64, F64]:
     return plane_to_sky(*geometry.evaluate(x, y, chip), geometry.tangent)
+
+
+#: The point of the static plane, arcsec, on which the telescope puts target plus offset.
+ORIGIN = (0.0, 0.0)
+
+
+def descriptors_of(frame: FrameRef) -> Descriptors:
+    """The descriptors of a frame, from its headers as they are now."""
+    return Descriptors(frame.header, frame.chips, frame.path.name)
+
+
+def by_keywords(described: Descriptors) -> Position | None:
+    """Target plus offset, degrees; None where one of them is missing."""
+    ra, dec, offset = described.target_ra, described.target_dec, described.sky_offset
+    return None if ra is None or dec is None or offset is None else moved((ra, dec), np.array(offset))
+
+
+def commanded(frame: FrameRef) -> Position | None:
+    """Where a frame looked, degrees: by target and offsets, else by its WCS; None if neither tells."""
+    known = by_keywords(descriptors_of(frame))
+    if known is None and has_wcs(frame):
+        layout = header_layout(frame)
+        return layout.to_sky(ORIGIN) if layout else None
+    return known
+
+
+def moved(place: Position, away: F64) -> Position:
+    """The place ``away`` (east, north) arcsec from another."""
+    ra, dec = plane_to_sky(away[:1], away[1:], place)
+    return float(ra[0]), float(dec[0])
+
+
+def positions(frames: Sequence[FrameRef]) -> tuple[F64, F64]:
+    """Where frames look, arcsec east and north of the first one: by target and offsets, else by the WCS.
+
+    One of which neither tells is taken to be with the first.
+    """
+    places = [commanded(frame) for frame in frames]
+    first = next((place for place in places if place), (0.0, 0.0))
+    ra, dec = np.array([place or first for place in places]).T
+    return sky_to_plane(ra, dec, first)
+
+
+def seconds(frame: FrameRef) -> float:
+    """The middle of an exposure, seconds since 1970."""
+    described = descriptors_of(frame)
+    start = described.ut_datetime
+    half = 0.5 * (described.exposure_time or 0.0) * described.coadds
+    return (start - start.min.replace(1970)).total_seconds() + half if start else half

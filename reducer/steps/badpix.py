@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from reducer import dq
+from reducer.align.wcs import descriptors_of
 from reducer.combine import combine_rows
 from reducer.detector import correct
 from reducer.errors import BadInput
@@ -19,7 +20,6 @@ from reducer.sky.objects import scatter
 from reducer.step import step
 from reducer.steps.flat import combine_lamps, odd_response, split_lamps
 from reducer.steps.lamps import exposure_of, measure_lamps
-from reducer.steps.places import describe
 from reducer.types import F32, U16
 
 
@@ -33,7 +33,7 @@ def makeBPM(
     dark_sigma: Annotated[float, "deviation of a hot pixel in the dark", "sigma"] = 10.0,
 ) -> list[FrameRef]:
     """A static mask, `_bpm` (0 is good), from lamp-on and lamp-off flats and, where given, short darks."""
-    darks = [frame for frame in frames if "DARK" in describe(frame).tags]
+    darks = [frame for frame in frames if "DARK" in descriptors_of(frame).tags]
     lit, unlit = split_lamps([frame for frame in frames if frame not in darks])
     if not unlit and not darks:
         raise BadInput("only lamp-on frames", "lamp-off frames or darks as well", "add them")

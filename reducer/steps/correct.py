@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reducer import dq
+from reducer.align.wcs import descriptors_of, positions
 from reducer.detector import NO_RESPONSE, Exposure, Response, correct
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.targets import link
-from reducer.keywords import region
+from reducer.keywords import Region, region
 from reducer.masks import Calibrations, Place, known_bits, read_counts, read_response
 from reducer.products import OFF_TARGET, PROCESSED_BPM, PROCESSED_DARK, PROCESSED_FLAT
 from reducer.provenance import plan_product
@@ -24,10 +25,91 @@ from reducer.sky.blind import STEP, WHOLE, Cells, cells_of, find_blind, hide_cel
 from reducer.sky.channels import border_means
 from reducer.sky.objects import Bool
 from reducer.step import Step, step
-from reducer.steps.persistence import Glow, earlier_glows, glowing_pixels, saturated_pixels
-from reducer.steps.places import describe, positions
 from reducer.steps.prepare import accept, like_dark
 from reducer.types import F32, F64, U16, Header, Table
+
+#: Electrons and mask bits, each in one dimension, at an index of an array.
+Look = Callable[[Any], tuple[F32, U16]]
+
+#: More columns than any array has: a pixel of the full array is y * STRIDE + x.
+STRIDE = 1 << 15
+#: Fewest saturated pixels whose mean afterglow can be judged; fewer are flagged unseen.
+FEWEST = 30
+#: Afterglow, in standard deviations of one pixel, below which it is left in.
+FAINT = 0.3
+
+
+@dataclass(frozen=True)
+class Glow:
+    """The pixels an exposure saturated, and when it ended (seconds).
+
+    ``pixels``: array number -> places on the full array, y * STRIDE + x.
+    """
+
+    start: float
+    end: float
+    pixels: Mapping[int, Pixels]
+
+    @staticmethod
+    def of(frame: FrameRef, pixels: Mapping[int, Pixels]) -> Glow:
+        """The glow that a frame leaves."""
+        described = descriptors_of(frame)
+        when = described.ut_datetime
+        start = when.timestamp() if when else 0.0
+        return Glow(start, start + (described.exposure_time or 0.0) * described.coadds, pixels)
+
+
+def saturated_pixels(raw: F32, bits: U16, region: Region, saturation: float) -> Pixels:
+    """Places, on the full array, of the pixels that saturated and are not bad anyway."""
+    bright = np.flatnonzero(raw >= np.float32(saturation))
+    y, x = np.divmod(bright[bits.reshape(-1)[bright] & dq.UNUSABLE == 0], raw.shape[1])
+    pixels: Pixels = ((y + region.y1) * STRIDE + x + region.x1).astype(np.int32)
+    return pixels
+
+
+def earlier_glows(
+    frame: FrameRef, frames: Sequence[FrameRef], glows: Sequence[Glow], window: float
+) -> tuple[Glow, ...]:
+    """The glows of exposures that ended at most ``window`` seconds before a frame began."""
+    own = next(glow for other, glow in zip(frames, glows, strict=True) if other is frame)
+    return tuple(
+        glow
+        for glow in glows
+        if glow is not own and glow.start < own.start and own.start - glow.end <= window
+    )
+
+
+def glowing_pixels(look: Look, glows: Sequence[Glow], array: int, region: Region) -> Pixels:
+    """Flat indexes, in the region, of pixels of earlier saturation that stand out above their surroundings.
+
+    ``look``: gives electrons and mask bits at an index of the array. Each earlier exposure is judged by the
+    median excess of its pixels over the array's median: where nothing glows nothing is lost.
+    """
+    data, mask = look((slice(None, None, 8), slice(None, None, 8)))
+    good = data[mask & dq.UNUSABLE == 0]
+    found = np.empty(0, np.int32)
+    if not good.size:
+        return found
+    low, middle, high = np.percentile(good, (25, 50, 75))
+    noise = 0.7413 * (high - low)
+    for glow in glows:
+        pixels = np.setdiff1d(_inside(glow.pixels.get(array, found), region), found)
+        data, mask = look(np.divmod(pixels, region.shape[1]))
+        fresh = mask & (dq.UNUSABLE | dq.NON_LINEAR) == 0
+        excess = float(np.median(data[fresh]) - middle) if fresh.any() else 0.0
+        if fresh.sum() < FEWEST or excess > FAINT * noise:
+            found = np.union1d(found, pixels[fresh])
+    return found
+
+
+def _inside(pixels: Pixels, region: Region) -> Pixels:
+    """Places on the full array as flat indexes of a region; the ones outside it are left out."""
+    y, x = pixels // STRIDE - region.y1, pixels % STRIDE - region.x1
+    height, width = region.shape
+    within = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    inside: Pixels = y[within] * np.int32(width) + x[within]
+    return inside
+
 
 #: Arcsec within which exposures look at the same place when their arrays are compared.
 PLACE = 20.0
@@ -187,7 +269,7 @@ def _correct_sky(parts: Sequence[Step], frames: Sequence[FrameRef], context: Con
 
 def passes_of(parts: Sequence[Step], frames: Sequence[FrameRef], context: Context) -> dict[Step, Pass]:
     """What has been done to the pixels of frames after each part of a pass."""
-    is_standard = describe(frames[0]).observation_class == "partnerCal"
+    is_standard = descriptors_of(frames[0]).observation_class == "partnerCal"
     needs_dark = frames[0].instrument.needs(PROCESSED_DARK, "standard" if is_standard else "science")
     do, passes = Pass(Calibrations(context.disk, context.bpm), needs_dark), {}
     for part in parts:
@@ -271,7 +353,7 @@ def _described(frame: FrameRef, index: int, do: Pass) -> Header:
     levels = frame.instrument.levels(frame.header, int(header["EXTVER"]))
     header["BUNIT"] = "electron" if do.electrons else "adu"
     header["GAIN"] = 1.0 if do.electrons else levels.gain
-    noise = describe(frame).read_noise[index]
+    noise = descriptors_of(frame).read_noise[index]
     if noise is not None:
         header["RDNOISE"] = noise
     if do.electrons and do.linearize:
@@ -295,7 +377,7 @@ class Reading:
         """The reading of an array that a pass is to correct."""
         place = Place.of(frame, index)
         levels = frame.instrument.levels(frame.header, place.array.number)
-        coadds = describe(frame).coadds
+        coadds = descriptors_of(frame).coadds
         return Reading(place, Exposure(levels, coadds, do.mask, do.linearize, do.electrons, do.variance))
 
     @property
@@ -391,7 +473,7 @@ def _judge_blind(
 ) -> dict[Path, dict[int, Bool]]:
     """The blind cells of each frame's arrays, where there are any; those and lost pixels are told."""
     places = link(*positions(frames), PLACE)
-    times = [describe(frame).exposure_time or 1.0 for frame in frames]
+    times = [descriptors_of(frame).exposure_time or 1.0 for frame in frames]
     cells = [
         {array: each.times(max(times) / time) for array, each in survey.cells.items()}
         for survey, time in zip(surveys, times, strict=True)

@@ -15,9 +15,16 @@ from reducer.masks import index_of
 from reducer.products import DARK
 from reducer.provenance import plan_product
 from reducer.step import step
-from reducer.steps.correct import ADUToElectrons, addDQ, addVAR, corrected, nonlinearityCorrect, passes_of
+from reducer.steps.correct import (
+    ADUToElectrons,
+    Glow,
+    addDQ,
+    addVAR,
+    corrected,
+    nonlinearityCorrect,
+    passes_of,
+)
 from reducer.steps.lamps import arrays_of
-from reducer.steps.persistence import Glow
 from reducer.types import F32, U16
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from reducer import dq
+from reducer.align.wcs import descriptors_of
 from reducer.combine import CLIP, combine_rows, median_of
 from reducer.detector import Response, correct
 from reducer.errors import BadInput, MissingCalibration
@@ -21,7 +22,6 @@ from reducer.provenance import plan_product
 from reducer.sky.objects import scatter
 from reducer.step import step
 from reducer.steps.lamps import Lamp, arrays_of, exposure_of, measure_lamps
-from reducer.steps.places import describe
 from reducer.steps.prepare import like_dark
 from reducer.types import F32, U16
 
@@ -53,7 +53,7 @@ def makeFlat(
     lit, dark = split_lamps(frames)
     keywords: dict[str, Any] = {}
     if not dark and not _needs_no_dark(lit):
-        by_custom = describe(lit[0]).filter in lit[0].instrument.lit_alone
+        by_custom = descriptors_of(lit[0]).filter in lit[0].instrument.lit_alone
         if not by_custom and not lamp_on_only:
             raise MissingCalibration(
                 f"{len(lit)} lamp-on frames and no lamp-off frames",
@@ -61,7 +61,7 @@ def makeFlat(
                 "add them, or set makeFlat:lamp_on_only=True",
             )
         keywords["FLATKIND"] = "lamp on only"
-        usual = f", as is the custom in {describe(lit[0]).filter}" if by_custom else ""
+        usual = f", as is the custom in {descriptors_of(lit[0]).filter}" if by_custom else ""
         text = f"the flat holds the thermal light of the dome: no lamp-off frames{usual}"
         context.notify("warning", text=text)
     needs_dark = not dark and lit[0].instrument.needs(PROCESSED_DARK, "flat")
@@ -108,8 +108,8 @@ def _compare(made: FrameRef, previous: Path, context: Context) -> None:
 
 def split_lamps(frames: Sequence[FrameRef]) -> tuple[list[FrameRef], list[FrameRef]]:
     """Frames with light (lamp on, twilight, GCAL) and frames without."""
-    lit = [frame for frame in frames if "LAMPON" in describe(frame).tags or _has_own_light(frame)]
-    dark = [frame for frame in frames if describe(frame).tags & {"LAMPOFF", "DARK"}]
+    lit = [frame for frame in frames if "LAMPON" in descriptors_of(frame).tags or _has_own_light(frame)]
+    dark = [frame for frame in frames if descriptors_of(frame).tags & {"LAMPOFF", "DARK"}]
     others = [frame.path.name for frame in frames if frame not in lit and frame not in dark]
     if others:
         raise BadInput(
@@ -126,7 +126,7 @@ def _needs_no_dark(lit: Sequence[FrameRef]) -> bool:
 
 def _has_own_light(frame: FrameRef) -> bool:
     """A twilight, or a flat of the calibration unit (shutter not closed): it needs no lamp-off frames."""
-    tags = describe(frame).tags
+    tags = descriptors_of(frame).tags
     return "FLAT" in tags and not {"DOMEFLAT", "LAMPOFF"} & tags
 
 

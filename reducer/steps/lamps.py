@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reducer import dq
+from reducer.align.wcs import descriptors_of
 from reducer.combine import median_of, median_of_seen
 from reducer.detector import Exposure, correct
 from reducer.errors import BadInput
@@ -17,7 +18,6 @@ from reducer.frame import Context, FrameRef
 from reducer.keywords import region
 from reducer.masks import Calibrations, Place, known_bits, read_counts
 from reducer.sky.channels import SAMPLE, Columns, offsets_against
-from reducer.steps.places import describe
 from reducer.types import F32, F64, U16
 
 #: Rows measured at a time: what is made of them stays in the processor's cache.
@@ -81,7 +81,7 @@ def measure_lamps(lit: Sequence[FrameRef], dark: Sequence[FrameRef], context: Co
 
 def _changes(frame: FrameRef) -> bool:
     """Whether the light changes from exposure to exposure."""
-    return "TWILIGHT" in describe(frame).tags
+    return "TWILIGHT" in descriptors_of(frame).tags
 
 
 def _saturated(lit: Sequence[FrameRef], found: Mapping[Path, Measured]) -> dict[Path, str]:
@@ -241,4 +241,4 @@ def _electrons(raw: F32, bits: U16, exposure: Exposure) -> tuple[F32, F32, U16, 
 def exposure_of(frame: FrameRef, index: int, **switches: bool) -> Exposure:
     """How an array of a frame was read."""
     levels = frame.instrument.levels(frame.header, int(frame.chips[index]["EXTVER"]))
-    return Exposure(levels, describe(frame).coadds, **switches)
+    return Exposure(levels, descriptors_of(frame).coadds, **switches)

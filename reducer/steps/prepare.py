@@ -11,7 +11,16 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from reducer.align.wcs import Layout, frame_regions, header_layout
+from reducer.align.wcs import (
+    ORIGIN,
+    Layout,
+    by_keywords,
+    descriptors_of,
+    frame_regions,
+    header_layout,
+    moved,
+    positions,
+)
 from reducer.astrometry import Position, sky_to_plane
 from reducer.errors import BadInput, ReducerError
 from reducer.frame import Context, FrameRef
@@ -21,7 +30,6 @@ from reducer.keywords import region, scale
 from reducer.products import PROCESSED_DARK
 from reducer.provenance import file_md5, steps_done
 from reducer.step import step
-from reducer.steps.places import ORIGIN, by_keywords, describe, moved, positions
 from reducer.types import F64
 
 #: Arcsec by which a WCS may be away from target plus offset (1.1 was seen).
@@ -48,7 +56,7 @@ def prepare(
 ) -> list[FrameRef]:
     """Repair headers, refuse frames that do not belong, and check and repair the WCS of the others."""
     repaired = accept(_whole(frames, context), context, lambda frame: _made_ready(frame, context))
-    darks = [frame for frame in repaired if "DARK" in describe(frame).tags]
+    darks = [frame for frame in repaired if "DARK" in descriptors_of(frame).tags]
     same = [*like_most([f for f in repaired if f not in darks], context), *like_most(darks, context)]
     unknown = [frame.path for frame in same if frame.path.name not in context.raw_md5]
     made = dict(zip(unknown, context.map(file_md5, unknown), strict=True))
@@ -118,10 +126,10 @@ def accept(
 
 #: What may have to agree between frames that are reduced together.
 SETTINGS: Mapping[str, Callable[[FrameRef], Any]] = {
-    "filter": lambda frame: describe(frame).filter,
-    "exposure time": lambda frame: describe(frame).exposure_time,
-    "coadds": lambda frame: describe(frame).coadds,
-    "read mode": lambda frame: describe(frame).read_speed_setting,
+    "filter": lambda frame: descriptors_of(frame).filter,
+    "exposure time": lambda frame: descriptors_of(frame).exposure_time,
+    "coadds": lambda frame: descriptors_of(frame).coadds,
+    "read mode": lambda frame: descriptors_of(frame).read_speed_setting,
     "region": lambda frame: tuple((int(chip["EXTVER"]), region(chip)) for chip in frame.chips),
 }
 
@@ -132,10 +140,10 @@ def like_most(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     Exposures of different places may differ in their time and coadds: a sky is scaled. A frame that misses an
     array agrees if the arrays it has agree; what it lacks is told.
     """
-    lit = [frame for frame in frames if describe(frame).tags & {"FLAT", "DARK"}]
+    lit = [frame for frame in frames if descriptors_of(frame).tags & {"FLAT", "DARK"}]
     sky = same_settings([frame for frame in frames if frame not in lit], EVERYWHERE, context)
     groups = link(*positions(sky), sky[0].instrument.field.side / 2) if sky else np.array([])
-    all_dark = all("DARK" in describe(frame).tags for frame in lit)
+    all_dark = all("DARK" in descriptors_of(frame).tags for frame in lit)
     light = {"filter"} if all_dark else set()  # what makes no difference where there is none
     kept = same_settings(lit, [n for n in (*EVERYWHERE, *AT_ONE_PLACE) if n not in light], context)
     for wanted in np.unique(groups):
@@ -235,7 +243,7 @@ def pointing(frame: FrameRef) -> Pointing | None:
     """
     if not _is_of_sky(frame):
         return None
-    described, readable = describe(frame), has_wcs(frame)
+    described, readable = descriptors_of(frame), has_wcs(frame)
     layout = header_layout(frame) if readable else None
     place = by_keywords(described) or (layout.to_sky(ORIGIN) if layout else None)
     if place is None:
@@ -247,7 +255,7 @@ def pointing(frame: FrameRef) -> Pointing | None:
 
 
 def _is_of_sky(frame: FrameRef) -> bool:
-    tags = describe(frame).tags
+    tags = descriptors_of(frame).tags
     return not tags & {"FLAT", "DARK", "BPM"} or "TWILIGHT" in tags
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reducer.align.wcs import commanded, descriptors_of, positions, seconds
 from reducer.astrometry import sky_to_plane
 from reducer.errors import MissingCalibration
 from reducer.frame import Context, FrameRef
 from reducer.headers.targets import SEPARATE, is_sky, link
 from reducer.products import exposure_name
+from reducer.sky.empty import Move, Objects, count_objects, find_in_pair, is_poor
+from reducer.sky.objects import BLOCK
 from reducer.step import step
-from reducer.steps.places import commanded, describe, positions
-from reducer.steps.pointings import poor_pointings
 from reducer.steps.prepare import same_settings
+from reducer.steps.skylevel import shift
 from reducer.types import F64
 
 #: Exposures of the field itself that serve as sky for one of them, unless max_skies says otherwise.
@@ -81,7 +83,7 @@ def _by_pointing(frames: Sequence[FrameRef], fraction: float, context: Context) 
     east, north = positions(frames)
     apart = fraction * frames[0].instrument.field.side
     groups = link(east, north, apart)
-    named = np.array([is_sky(describe(frame).object or "") for frame in frames])
+    named = np.array([is_sky(descriptors_of(frame).object or "") for frame in frames])
     if groups.max() == 0:
         return ["both"] * len(frames), f"all exposures lie within {apart:.0f} arcsec"
     blank = {group for group in range(groups.max() + 1) if named[groups == group].all()}
@@ -124,7 +126,7 @@ def _on_target(
 
 def _guided(frames: Sequence[FrameRef]) -> float:
     """The share of exposures that were guided."""
-    return float(np.mean([describe(frame).wavefront_sensor is not None for frame in frames]))
+    return float(np.mean([descriptors_of(frame).wavefront_sensor is not None for frame in frames]))
 
 
 def _from_target(frames: Sequence[FrameRef]) -> float:
@@ -134,7 +136,7 @@ def _from_target(frames: Sequence[FrameRef]) -> float:
 
 def _away(frame: FrameRef) -> float:
     """Arcsec between an exposure and its target; 0 where the headers do not tell."""
-    described, place = describe(frame), commanded(frame)
+    described, place = descriptors_of(frame), commanded(frame)
     ra, dec = described.target_ra, described.target_dec
     if described.sky_offset is not None:
         return float(np.hypot(*described.sky_offset))
@@ -201,14 +203,6 @@ def _too_few(frame: FrameRef, number: int, fewest: int) -> MissingCalibration:
     )
 
 
-def seconds(frame: FrameRef) -> float:
-    """The middle of an exposure, seconds since 1970."""
-    described = describe(frame)
-    start = described.ut_datetime
-    half = 0.5 * (described.exposure_time or 0.0) * described.coadds
-    return (start - start.min.replace(1970)).total_seconds() + half if start else half
-
-
 def _usable(
     frames: Sequence[FrameRef], place: int, away: F64, distance: float, context: Context
 ) -> list[int]:
@@ -226,3 +220,63 @@ def _usable(
         )
         return skies
     return far
+
+
+#: Exposures of each pointing that are compared.
+COMPARED = 3
+
+
+def poor_pointings(
+    target: Sequence[FrameRef], others: Mapping[int, Sequence[FrameRef]], context: Context
+) -> tuple[list[int], str]:
+    """The numbers of the pointings that are poor in objects beside the target's, and what was counted."""
+    poor, told = [], []
+    for number, frames in others.items():
+        here, there = compare(target, frames, context)
+        if is_poor(there, here):
+            poor.append(number)
+        kind = "empty sky" if is_poor(there, here) else "a target too"
+        shown = f"{there.number} objects on {there.area:.1%} of the field"
+        told.append(
+            f"the pointing of {exposure_name(frames[0].path)} shows {shown}, the target's {here.number} on "
+            f"{here.area:.1%}: {kind}"
+        )
+    return poor, "; ".join(told)
+
+
+def compare(
+    some: Sequence[FrameRef], others: Sequence[FrameRef], context: Context
+) -> tuple[Objects, Objects]:
+    """The objects of two pointings in flat-fielded exposures, as many and as deep of both.
+
+    Taken are those that lie nearest to the first of each: of small windows they share the most.
+    """
+    some, others = _nearest_first(some), _nearest_first(others)
+    fewest = min(len(some), len(others))
+    number = COMPARED if fewest >= COMPARED else min(2, max(len(some), len(others)))
+    ones = [some[place % len(some)] for place in range(number)]
+    twos = [others[place % len(others)] for place in range(number)]
+    tasks = [(context.disk, one, two) for one, two in zip(ones, twos, strict=True)]
+    found = list(context.map(find_in_pair, tasks))
+    known = [{array: each.known for array, each in pair.items()} for pair in found]
+    return (
+        count_objects([{a: each.one for a, each in pair.items()} for pair in found], known, _moves(ones)),
+        count_objects([{a: each.other for a, each in pair.items()} for pair in found], known, _moves(twos)),
+    )
+
+
+def _nearest_first(frames: Sequence[FrameRef]) -> list[FrameRef]:
+    away = np.hypot(*positions(frames))
+    return [frames[place] for place in np.argsort(away, kind="stable")]
+
+
+def _moves(frames: Sequence[FrameRef]) -> list[dict[int, Move]]:
+    """By exposure and array the shift, in blocks, from the first one's sky to each."""
+    east, north = positions(frames)
+    return [
+        {
+            array: shift(frame, array, east[0] - east[place], north[0] - north[place], (BLOCK, BLOCK))
+            for array in (int(chip["EXTVER"]) for chip in frame.chips)
+        }
+        for place, frame in enumerate(frames)
+    ]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from reducer.align.wcs import descriptors_of, positions, seconds
 from reducer.errors import BadInput, BadParameter
 from reducer.frame import Context, FrameRef
 from reducer.headers.targets import link
@@ -30,9 +31,6 @@ from reducer.sky.level import odd_skies
 from reducer.sky.objects import BLOCK, Bool, pack, unpack
 from reducer.sky.rows import Ramp, find_ramps
 from reducer.step import Auto, step
-from reducer.steps.field import Seens, shift
-from reducer.steps.places import describe, positions
-from reducer.steps.separate import seconds
 from reducer.steps.skyframes import (
     KeepTask,
     LookTask,
@@ -52,10 +50,12 @@ from reducer.steps.skyframes import (
 from reducer.steps.skylevel import (
     Decision,
     Leveling,
+    Seens,
     array_ratios,
     decide,
     find_levels,
     frame_level,
+    shift,
     what_is_done,
     without_filled,
 )
@@ -191,8 +191,8 @@ def _factors(
     serving: Mapping[str, FrameRef], objects: Sequence[FrameRef], context: Context
 ) -> dict[str, float]:
     """What each sky is scaled by to the exposure time of the objects, which is told."""
-    wanted = describe(objects[0]).exposure_time or 1.0
-    times = {name: describe(frame).exposure_time or wanted for name, frame in serving.items()}
+    wanted = descriptors_of(objects[0]).exposure_time or 1.0
+    times = {name: descriptors_of(frame).exposure_time or wanted for name, frame in serving.items()}
     for time in sorted(set(times.values()) - {wanted}):
         what = f"{list(times.values()).count(time)} sky exposures of {time:g} s scaled by {wanted / time:.3g}"
         context.notify("decision", what=what, reason=f"the objects' exposure time is {wanted:g} s")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,8 +15,10 @@ from reducer.align.resample import Planes, resample_chip
 from reducer.astrometry import Grid, common_grid
 from reducer.errors import BadParameter
 from reducer.frame import Chip, Context, Files, FrameRef
+from reducer.keywords import region
 from reducer.products import STACK
 from reducer.provenance import Target, plan_product
+from reducer.sky.objects import BLOCK, Bool, Packed, block_means, find_objects, pack
 from reducer.stack.combine import Rejection
 from reducer.stack.exposures import (
     Exposure,
@@ -30,7 +32,8 @@ from reducer.stack.parts import Parts, Share, write_part
 from reducer.stack.product import Stack, find_sources, levels_of, stack_header, write_stack
 from reducer.stack.quality import leave_out_spoilt, residual_table
 from reducer.step import step
-from reducer.steps.measure_zeropoint import measureZeropoint
+from reducer.steps.alignment import adjustWCSToReference, detectSources
+from reducer.steps.flux import measureZeropoint, scaleCountsToReference
 
 #: Rows of the stack that one task makes.
 SHARE = 256
@@ -176,8 +179,54 @@ def _write_exposure(task: tuple[Files, FrameRef, Grid, Target]) -> Path:
     files, frame, grid, target = task
     planes, geometry = Planes.empty((0, 0), (grid.height, grid.width)), frame.placed
     factor = flux_factor(geometry, grid)
-    for index, region in enumerate(geometry.regions):
+    for index, part in enumerate(geometry.regions):
         inverse = geometry.inverse(index, grid.to_pixel)
-        resample_chip(files.read_chip(frame, index), region.array, 0, inverse, planes, KERNEL, factor=factor)
+        resample_chip(files.read_chip(frame, index), part.array, 0, inverse, planes, KERNEL, factor=factor)
     image = Chip(planes.data, planes.variance, planes.mask, stack_header(frame, grid))
     return files.write_frame(target.path, target.header, [image], tables=target.tables)
+
+
+@step(
+    suffix="_objectsMasked",
+    cannot_skip="the second sky subtraction begins with what it gives back; the recipe reduce has but one",
+)
+def maskFromStack(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """Go back to the flat-fielded frames, each with the objects of a first stack as ``hidden``.
+
+    A second skyCorrect then takes neither pattern nor level from where the stack shows light. Sky-only
+    frames come back as they were.
+    """
+    inner = replace(context, folder=context.scratch / "first", wanted=None)
+    objects = [frame for frame in frames if frame.role != "sky"]
+    # The stars are where the first stack shows them, also where the target moves.
+    aligned = adjustWCSToReference(detectSources(objects, inner), inner)
+    scaled = [frame.with_(drift=None) for frame in scaleCountsToReference(aligned, inner)]
+    grid = output_grid(scaled, **resampleToCommonFrame.chosen(scaled, inner))
+    (stack,) = stackFrames(scaled, inner)
+    image = context.disk.read_chip(stack, 0, variance=False)
+    light = find_objects(*block_means(image.data, image.mask), local=True)
+    context.notify(
+        "decision", what="objects of the stack masked", reason=f"they cover {light.mean():.1%} of it"
+    )
+    masks = {frame.path.name: _masks(frame, grid, light) for frame in scaled}
+    return [_before_sky(frame, masks.get(frame.path.name, {})) for frame in frames]
+
+
+def _masks(frame: FrameRef, grid: Grid, light: Bool) -> dict[int, Packed]:
+    """The stack's objects on the blocks of 4x4 pixels of each array of an aligned frame."""
+    assert frame.geometry is not None
+    masks = {}
+    for place, chip in enumerate(frame.chips):
+        rows, columns = (extent // BLOCK for extent in region(chip).shape)
+        y, x = np.mgrid[0:rows, 0:columns] * BLOCK + (BLOCK - 1) / 2
+        across, up = grid.to_pixel(*frame.geometry.evaluate(x.ravel(), y.ravel(), place))
+        row = np.clip((up // BLOCK).astype(int), 0, light.shape[0] - 1)
+        column = np.clip((across // BLOCK).astype(int), 0, light.shape[1] - 1)
+        masks[int(chip["EXTVER"])] = pack(light[row, column].reshape(rows, columns))
+    return masks
+
+
+def _before_sky(frame: FrameRef, masks: Mapping[int, Packed]) -> FrameRef:
+    """The flat-fielded frame that a sky-subtracted one was made of."""
+    assert frame.before is not None
+    return frame.before.with_(hidden=dict(masks))

@@ -12,8 +12,7 @@ from reducer.errors import BadFile
 from reducer.frame import Context
 from reducer.instruments import KNOWN
 from reducer.references import read_references
-from reducer.steps.absolute_astrometry import determineAstrometricSolution
-from reducer.steps.relative_alignment import adjustWCSToReference
+from reducer.steps.alignment import adjustWCSToReference, determineAstrometricSolution
 from tests.align.test_fields import turned, turning
 
 FIELD = KNOWN["GSAOI"].field

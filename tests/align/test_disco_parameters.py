@@ -9,10 +9,10 @@ from goafetch.api import disco, disco_pars
 from reducer.align.identify import StarList, find_offset
 from reducer.align.together import Limits, align_exposures
 from reducer.frame import Context, tell_nobody
-from reducer.parameters import parse
-from reducer.steps import absolute_astrometry, relative_alignment
-from reducer.steps.absolute_astrometry import determineAstrometricSolution
-from reducer.steps.relative_alignment import adjustWCSToReference
+from reducer.recipes import parse
+from reducer.steps import alignment as absolute_astrometry
+from reducer.steps import relative_alignment
+from reducer.steps.alignment import adjustWCSToReference, determineAstrometricSolution
 
 MatchInfo = namedtuple("MatchInfo", ["offset_radius", "match_radius", "min_matches", "degree"])
 OBJECTS = MatchInfo(*disco_pars.OBJCAT_ALIGN_RADIUS, None, disco_pars.OBJCAT_POLY_DEGREE)

@@ -21,7 +21,7 @@ from reducer.photometry.transparency import (
     with_prior,
 )
 from reducer.sources import SOURCE
-from reducer.steps.flux_scale import scaleCountsToReference
+from reducer.steps.flux import scaleCountsToReference
 
 SIDE = 180
 

@@ -16,7 +16,7 @@ from reducer.stack.quality import (
     outliers,
     tell_outliers,
 )
-from reducer.steps.relative_alignment import adjustWCSToReference
+from reducer.steps.alignment import adjustWCSToReference
 
 WHOLE = {"EXPTIME": 60.0, "COADDS": 1, "ELAPSED": 66.0, "UTSTART": "23:59:30.0", "UTEND": "00:00:35.2"}
 

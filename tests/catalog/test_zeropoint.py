@@ -10,7 +10,7 @@ from reducer.astrometry import LinearWcs
 from reducer.photometry import zeropoint
 from reducer.photometry.growth import measure_light
 from reducer.photometry.zeropoint import PARTS, read_zeropoint
-from reducer.steps.measure_zeropoint import measure_star, measureZeropoint
+from reducer.steps.flux import measure_star, measureZeropoint
 
 
 def of_reference(transparencies, airmass):

@@ -15,7 +15,7 @@ from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Decided, Noted, Warned
 from goafetch.pipeline.find_recipe import find_recipe
 from goafetch.text import parse_parameters
-from reducer import parameters
+from reducer import recipes as parameters
 from reducer.headers.descriptors import Descriptors
 from reducer.recipes import RECIPES
 

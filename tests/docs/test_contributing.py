@@ -15,8 +15,7 @@ from examples import examples_of
 from reducer import instruments
 from reducer.fitsio import Disk, open_frame, read_chip
 from reducer.frame import Context, FrameRef
-from reducer.parameters import parse
-from reducer.recipes import reduce_nostack
+from reducer.recipes import parse, reduce_nostack
 from reducer.run import run_recipe
 from reducer.steps.stacking import resampleToCommonFrame
 

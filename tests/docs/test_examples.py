@@ -13,7 +13,7 @@ import pytest
 from examples import RUNNABLE, Reader, check_command, commands_in, examples_of
 
 from goafetch.cli import app
-from reducer.parameters import parse
+from reducer.recipes import parse
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -19,8 +19,8 @@ from reducer.headers.repairs import repair
 from reducer.masks import Place
 from reducer.photometry.zeropoint import extinction, nominal_zeropoint
 from reducer.run import run_recipe
-from reducer.steps.field import cell_places
 from reducer.steps.prepare import prepare
+from reducer.steps.skylevel import cell_places
 
 GSAOI = instruments.KNOWN["GSAOI"]
 

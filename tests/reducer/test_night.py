@@ -12,11 +12,11 @@ from astropy.io import fits
 from raw_exposure import MIDDLES, SIDE, expose, primary_header, write_raw
 
 from reducer import dq, recipes
+from reducer.align.wcs import descriptors_of
 from reducer.errors import BadInput, BadParameter, MissingCalibration
 from reducer.fitsio import open_frame, read_chip, read_table
 from reducer.frame import Context, FrameRef
 from reducer.run import run_recipe
-from reducer.steps.places import describe
 
 ARRAYS = (1, 2, 3, 4)
 SENSITIVITY = {1: 0.99, 2: 1.07, 3: 0.95, 4: 0.98}
@@ -198,7 +198,7 @@ def test_products_in_electrons_have_gain_1_and_the_read_noise_of_all_their_coadd
     made = run_recipe(recipe, frames(raw), Context(tmp_path, flat=flat))[0]
     for chip, one in zip(made.chips, (26.53, 19.1, 27.24, 32.26), strict=True):
         assert (chip["GAIN"], chip["RDNOISE"]) == (1.0, pytest.approx(one / 2, abs=0.01))
-    assert describe(made).read_noise == [chip["RDNOISE"] for chip in made.chips]
+    assert descriptors_of(made).read_noise == [chip["RDNOISE"] for chip in made.chips]
 
 
 def test_lamp_frames_that_are_off_are_left_out_by_name(flats: list[Path], tmp_path: Path) -> None:

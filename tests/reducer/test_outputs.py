@@ -14,8 +14,7 @@ from raw_exposure import expose, primary_header, write_raw
 from reducer.errors import BadInput, BadParameter
 from reducer.fitsio import open_frame, read_chip, read_table
 from reducer.frame import Chip, Context, FrameRef
-from reducer.parameters import parse
-from reducer.recipes import RECIPES, STEPS, alignAndStack, reduce_nostack
+from reducer.recipes import RECIPES, STEPS, alignAndStack, parse, reduce_nostack
 from reducer.run import run_recipe
 from reducer.step import Step, step, steps_of
 from reducer.steps.prepare import prepare

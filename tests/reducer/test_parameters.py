@@ -14,8 +14,8 @@ from raw_exposure import primary_header, write_raw
 from reducer.errors import BadInput, BadParameter
 from reducer.fitsio import open_frame
 from reducer.frame import Context, FrameRef
-from reducer.parameters import parse
 from reducer.provenance import plan_product, product_name
+from reducer.recipes import parse
 from reducer.run import run_recipe
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from raw_exposure import array_header, place_of, primary_header, write_raw
 
+from reducer.align.wcs import descriptors_of
 from reducer.errors import BadInput
 from reducer.fitsio import Disk, open_frame
 from reducer.frame import Context, FrameRef
@@ -16,7 +17,6 @@ from reducer.headers.descriptors import Descriptors
 from reducer.headers.repairs import repair
 from reducer.keywords import Region, region
 from reducer.masks import Place
-from reducer.steps.places import describe
 from reducer.steps.prepare import prepare
 
 EMPTY = {array: np.zeros((256, 256), np.float32) for array in (1, 2, 3, 4)}
@@ -181,7 +181,7 @@ def test_offsets_mean_the_same_before_and_after_the_sign_of_raoffset_changed(
             cards = {"POFFSET": p, "QOFFSET": q, "PA": angle, "DATE-OBS": date}
             right.header.update(cards | {"RAOFFSET": sign * east, "DECOFFSE": sign * north})
             frames.append(right.with_(chips=tuple(turned(chip, -turn) for chip in right.chips)))
-            assert describe(right).sky_offset == pytest.approx((east, north))
+            assert descriptors_of(right).sky_offset == pytest.approx((east, north))
         kept.append(run(frames, tmp_path)[0])
     assert not any("WCS" in said for frames in kept for frame in frames for said in frame.repairs)
 

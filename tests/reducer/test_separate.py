@@ -10,12 +10,12 @@ import pytest
 from astropy.io.fits import Header
 from raw_exposure import SIDE, array_header, primary_header
 
+from reducer.align.wcs import positions, seconds
 from reducer.errors import MissingCalibration
 from reducer.frame import Context, FrameRef
 from reducer.sky.empty import Objects
-from reducer.steps import pointings
-from reducer.steps.places import positions
-from reducer.steps.separate import associateSky, seconds, separateSky
+from reducer.steps import separate as pointings
+from reducer.steps.separate import associateSky, separateSky
 
 
 def frames_at(*places: tuple[float, float], guided: tuple[int, ...] = ()) -> list[FrameRef]:

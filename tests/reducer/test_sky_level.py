@@ -10,8 +10,7 @@ import pytest
 from reducer.frame import FrameRef
 from reducer.sky.level import Course, Own, background, differences, follow, odd_skies, weigh
 from reducer.step import Auto
-from reducer.steps.field import cell_places
-from reducer.steps.skylevel import OWN, Decision, Leveling, find_levels
+from reducer.steps.skylevel import OWN, Decision, Leveling, cell_places, find_levels
 
 STEP = 62.6
 INTERLEAVED = np.array([0, 3, 5, 8, 10, 13, 15]) * STEP

@@ -18,8 +18,7 @@ from paper import GLOWING, PAPER, STACK_SCALE
 from reducer import instruments
 from reducer.errors import BadInput, BadParameter
 from reducer.frame import Context, FrameRef
-from reducer.parameters import parse
-from reducer.recipes import RECIPES, STEPS, recipes_of, reduce
+from reducer.recipes import RECIPES, STEPS, parse, recipes_of, reduce
 from reducer.run import run_recipe
 from reducer.stack.exposures import StarImage
 from reducer.step import read, step, steps_of

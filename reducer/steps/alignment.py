@@ -1,20 +1,75 @@
-"""The step that ties aligned exposures to a catalogue of stars."""
+"""The steps of astrometry: sources, exposures laid on each other by them, and on a catalogue."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 
 from reducer.align.absolute import FOR_ROTATION, HIGHEST, Tie, tie_to, tied
-from reducer.align.together import Limits
+from reducer.align.moving import follow_target, one_kind
+from reducer.align.together import Limits, align_exposures
 from reducer.align.wcs import is_stack, rotation_error
-from reducer.frame import Context, FrameRef
+from reducer.errors import CannotAlign
+from reducer.frame import Context, Files, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.references import read_references
+from reducer.sources import detect_sources
+from reducer.stack.quality import leave_out_doubled
 from reducer.step import step
+from reducer.types import Table
+
+
+@step(suffix="_sourcesDetected", cannot_skip="exposures are aligned by the sources that it finds")
+def detectSources(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+    """Measure the sources of every frame, array by array; they go with it as ``sources``."""
+    tasks = [(context.disk, frame, chip) for frame in frames for chip in range(len(frame.chips))]
+    tables = context.map(measure_chip, tasks)
+    found = [frame.with_(sources=tuple(next(tables) for _ in frame.chips)) for frame in frames]
+    for frame in found:
+        counts = ", ".join(str(len(table)) for table in frame.sources)
+        context.notify("info", text=f"{frame.path.name}: {counts} sources on its arrays")
+    return found
+
+
+def measure_chip(task: tuple[Files, FrameRef, int]) -> Table:
+    """The sources of one array of a frame (see ``detect_sources``)."""
+    files, frame, index = task
+    chip = files.read_chip(frame, index)
+    return detect_sources(chip.data, chip.variance, chip.mask, frame.instrument.widths)
+
+
+@step(suffix="_wcsCorrected", cannot_skip="exposures are compared and stacked where it finds that they lie")
+def adjustWCSToReference(
+    frames: Sequence[FrameRef],
+    context: Context,
+    *,
+    method: Annotated[Literal["auto", "sources", "target"], "what lies still: stars or target"] = "auto",
+    first_pass: Annotated[float, "search radius for shifts", "arcsec"] = 5.0,
+    final: Annotated[float, "matching radius", "arcsec"] = 0.1,
+    min_matches: Annotated[int | None, "fewest stars two exposures must share"] = None,
+    order: Annotated[int, "highest order of the polynomial"] = 3,
+) -> list[FrameRef]:
+    """Align exposures with measured sources to each other; doubled ones and such as do not fit are left out.
+
+    Those of a moving target are laid on it, unless ``method`` says otherwise. CannotAlign if none is left.
+    """
+    if not frames:
+        raise CannotAlign("there is no exposure to align", "at least one on-target exposure")
+    frames = one_kind(leave_out_doubled(frames, context.notify), method, context)
+    # Two exposures' pointings may each be a little off besides the one that is wrong.
+    limits = Limits(first_pass + 0.5, final, order, min_matches or 1)
+    found = align_exposures(frames, context.notify, limits)
+    aligned = [
+        frame.with_(geometry=geometry)
+        for frame, geometry in zip(frames, found.geometries, strict=True)
+        if geometry is not None
+    ]
+    if not aligned:
+        raise CannotAlign("; ".join(sorted(set(found.reasons))), "exposures that share stars")
+    return follow_target(aligned, method, context)
 
 
 @step(suffix="_astrometryCorrected")
