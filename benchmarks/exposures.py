@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from reducer import dq
-from reducer.detector import Exposure, correct
+from reducer.detector import ArrayReadout, correct
 from reducer.fitsio import open_frame, read_chip
 from reducer.frame import Chip
 from reducer.keywords import Region
-from reducer.sky.channels import border_means
+from reducer.sky.readout_offsets import mean_reference_pixels
 
 CORNERS = ((0, -1), (-1, -1), (-1, 0), (0, 0))
 #: Pixels of a cell in which residuals are averaged: rows, columns.
@@ -105,12 +105,13 @@ def report_raw(path: Path, truth: Path) -> None:
     worst, missed, early, below, void = (0.0, 0.0), 0, 0, 0, 0
     for index in range(4):
         levels = frame.instrument.levels(frame.header, index + 1)
-        exposure = Exposure(levels, 1)
+        exposure = ArrayReadout(levels, 1)
         raw = read_chip(frame, index).data
         data, variance, mask, _ = correct(raw, exposure)
-        # Of each channel the median of its groups of columns: a streak runs over the border of array 3.
+        # Of each channel the median of its groups of columns: a streak runs over the edge of array 3.
         offsets = np.median(
-            border_means(raw, Region(0, 2048, 0, 2048), frame.array(index), levels).reshape(4, -1), axis=1
+            mean_reference_pixels(raw, Region(0, 2048, 0, 2048), frame.array(index), levels).reshape(4, -1),
+            axis=1,
         )
         data = data - np.repeat(offsets, CHANNEL)
         a0, a1, a2 = levels.linearity

@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.download import Options, fetch
+from goafetch.archive.download import Options, fetch_files
 from goafetch.archive.query import Criteria
 from goafetch.archive.records import Record
-from goafetch.archive.search import search
+from goafetch.archive.search import search_archive
 from goafetch.archive.unpack import Expected, decompress
 from goafetch.engine.pool import Pool
 
@@ -92,10 +92,10 @@ def measure(client: ArchiveClient, records: list[Record], pool: Pool, source: Pa
         "client, 1 connection": move(1),
         "curl, 4 connections": curl(urls, 4),
         "client, 4 connections": move(4),
-        "fetch --no-unpack, md5 verified": lambda d: fetch(
+        "fetch --no-unpack, md5 verified": lambda d: fetch_files(
             client, records, d / "p", Options(unpack=False, pool=pool)
         ),
-        "fetch, unpacked and verified": lambda d: fetch(client, records, d / "p", Options(pool=pool)),
+        "fetch, unpacked and verified": lambda d: fetch_files(client, records, d / "p", Options(pool=pool)),
         "unpacking alone, from disk": unpack_alone,
     }
     rounds = [{name: rate(work, size) for name, work in ways.items()} for _ in range(5)]
@@ -112,7 +112,7 @@ def main() -> None:
         ) as server:
             assert server.stdout is not None
             client = ArchiveClient(server.stdout.readline().strip())
-            records = search(client, Criteria(program="GS-2017A-Q-29")).records
+            records = search_archive(client, Criteria(program="GS-2017A-Q-29")).records
             with Pool(2) as pool:
                 for _ in range(2):
                     pool.submit(len, "").result()

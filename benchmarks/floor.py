@@ -69,12 +69,12 @@ def hash_file(path: Path) -> None:
 
 def correct_arrays(side: int) -> None:
     """Counts to electrons, variance and mask for four arrays."""
-    from reducer.detector import Exposure, correct
+    from reducer.detector import ArrayReadout, correct
     from reducer.instruments import KNOWN
 
     counts = np.full((side, side), 3000.0, np.float32)
     for array in (1, 2, 3, 4):
-        correct(counts, Exposure(KNOWN["GSAOI"].levels({"LNRS": 8}, array), 1))
+        correct(counts, ArrayReadout(KNOWN["GSAOI"].levels({"LNRS": 8}, array), 1))
 
 
 def combine_array(task: tuple[int, int]) -> None:
@@ -105,7 +105,7 @@ def resample_arrays(side: int) -> None:
     from reducer.align.resample import Planes, resample_chip
     from reducer.astrometry import Inverse
     from reducer.frame import Chip
-    from reducer.stack.combine import Rejection, Samples, combine
+    from reducer.stack.coadd import RejectionMethod, Samples, combine
 
     chip = Chip(*_noise((side, side)), header={})
     half = side / 2
@@ -115,7 +115,7 @@ def resample_arrays(side: int) -> None:
     layers = [plane[None] for plane in (planes.data, planes.variance, planes.mask, planes.array)]
     for array in (1, 2, 3, 4):
         resample_chip(chip, array, 0, Inverse(half, half, half, tables), planes)
-        combine(Samples(*layers), np.ones((1, 5)), np.ones(1), Rejection())
+        combine(Samples(*layers), np.ones((1, 5)), np.ones(1), RejectionMethod())
 
 
 @lru_cache(maxsize=1)

@@ -21,7 +21,7 @@ from reducer import recipes
 from reducer import recipes as parameters
 from reducer.frame import Context
 from reducer.run import open_frames, run_recipe
-from reducer.stack import combine as samples_of
+from reducer.stack import coadd as samples_of
 from reducer.stack import parts
 from reducer.steps import stacking
 
@@ -63,7 +63,7 @@ class Fate:
     def share(self, share):
         """Make a share of the rows twice, with and without rejection, and note the samples of the first."""
         rows = slice(share.first_row, share.first_row + share.rows)
-        average, fill, top = samples_of.average, parts.fill_samples, 0
+        average, fill, top = samples_of.weighted_mean, parts.fill_samples, 0
 
         def follow(share, samples, first, kept):
             nonlocal top
@@ -78,13 +78,13 @@ class Fate:
             self.state[:, first : first + count] = noted
             return average(data, variance, mask, array, state, weights, seconds)
 
-        without = replace(share, rejection=samples_of.Rejection("none"))
+        without = replace(share, rejection=samples_of.RejectionMethod("none"))
         self.plain[rows] = self.original["share"](without).data
-        samples_of.average, parts.fill_samples = note, follow
+        samples_of.weighted_mean, parts.fill_samples = note, follow
         try:
             made = self.original["share"](share)
         finally:
-            samples_of.average, parts.fill_samples = average, fill
+            samples_of.weighted_mean, parts.fill_samples = average, fill
         self.kept[rows] = made.data
         return made
 

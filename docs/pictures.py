@@ -14,7 +14,7 @@ from calstore.associate import PROCESSED_FLAT, Calibration, Match, Need, best
 from reducer.align.resample import KERNELS
 from reducer.instruments import KNOWN
 from reducer.sky.level import follow
-from reducer.stack.combine import Rejection, Samples, combine
+from reducer.stack.coadd import RejectionMethod, Samples, combine
 from reducer.stack.noise import Contribution, Sampling, correlate, noise_table
 from reducer.steps.separate import link
 from reducer.steps.stacking import sharpness_of
@@ -159,7 +159,7 @@ def draw_rejection() -> Figure:
             data = stars + rng.normal(0, np.sqrt(400 + stars))
             data[4, 14, 17] += 3000  # a cosmic ray, three pixels from the star
             samples = Samples(*_float(data, 400 + stars), *_filled(data.shape))
-            made = combine(samples, np.ones((9, 5)), np.full(9, 60.0), Rejection(sharpness=sharpness))
+            made = combine(samples, np.ones((9, 5)), np.full(9, 60.0), RejectionMethod(sharpness=sharpness))
             errors.append(100 * (made.data[inside].sum() / stars.mean(axis=0)[inside].sum() - 1))
         kept[sharpness] = errors
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")

@@ -122,7 +122,7 @@ class Failure:
         return "; ".join(part for part in parts if part)
 
 
-def describe(error: BaseException) -> Failure | None:
+def as_failure(error: BaseException) -> Failure | None:
     """Turn an error of any of the three packages, or a refusal of the system, into a Failure.
 
     None for anything unexpected.

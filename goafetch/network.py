@@ -58,7 +58,7 @@ def check_certificates() -> None:
         )
 
 
-def read_text(url: str) -> str:
+def fetch_text(url: str) -> str:
     """What an address answers to a single request. Raises OSError, and UsageError for a proxy of no use."""
     import requests
 

@@ -19,7 +19,7 @@ _IMPOSSIBLE = np.float32(1e7)
 
 
 @dataclass(frozen=True)
-class Exposure:
+class ArrayReadout:
     """How one array was read, and which corrections are wanted (the switches of the detector steps).
 
     ``coadds`` exposures were averaged into the stored image.
@@ -48,7 +48,7 @@ NO_RESPONSE = Response(_NOTHING, _NOTHING, _NO_MASK)
 
 def correct(
     raw: F32,
-    exposure: Exposure,
+    exposure: ArrayReadout,
     *,
     static: U16 | None = None,
     response: Response = NO_RESPONSE,
@@ -89,7 +89,7 @@ def correct(
     return data, variance, mask, int(lost)
 
 
-def _numbers(exposure: Exposure, scale: float) -> F32:
+def _numbers(exposure: ArrayReadout, scale: float) -> F32:
     """What the kernel computes with, in single precision: good to a part in ten million."""
     levels = exposure.levels
     linearity = levels.linearity if exposure.linearize else (1.0, 0.0, 0.0)
@@ -175,11 +175,11 @@ def _divide_noise(data: F32, variance: F32, flat: F32, flat_variance: F32) -> No
         variance[x] = (variance[x] + own) * inverse * inverse
 
 
-def flag_border(mask: U16, region: Region, array: Array) -> U16:
+def flag_reference_pixels(mask: U16, region: Region, array: Array) -> U16:
     """Flag, in place, the reference pixels on the edge of the full array that a region holds."""
-    border, (height, width) = array.border, array.shape
-    first_x, first_y = border - region.x1, border - region.y1
-    last_x, last_y = width - border - region.x1, height - border - region.y1
+    depth, (height, width) = array.reference_pixels, array.shape
+    first_x, first_y = depth - region.x1, depth - region.y1
+    last_x, last_y = width - depth - region.x1, height - depth - region.y1
     mask[: max(first_y, 0)] |= dq.UNILLUMINATED
     mask[max(last_y, 0) :] |= dq.UNILLUMINATED
     mask[:, : max(first_x, 0)] |= dq.UNILLUMINATED

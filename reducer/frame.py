@@ -90,8 +90,8 @@ class FrameRef:
     ``chips`` holds the header of each image array in order of their numbers (a missing array is left out;
     the header's EXTVER says which it is). ``md5``: of the raw file. ``role``: 'object', 'sky' or 'both', set
     by separateSky. ``skies``: names of the frames that serve as its sky, set by associateSky. ``hidden``:
-    by array, packed masks of objects known from a stack. ``border``: by array, electrons of the reference
-    pixels for each 64 columns, from correctDetector. ``sources``, ``geometry`` and ``scale``, with
+    by array, packed masks of objects known from a stack. ``reference_pixels``: by array, their
+    electrons for each 64 columns, from correctDetector. ``sources``, ``geometry`` and ``scale``, with
     ``scale_error`` as a part of it, are set by the steps that measure them. ``source``: what makes the
     pixels of a frame that is not written, or not yet; its path is then the one it would have. ``before``:
     the flat-fielded frame that a sky-subtracted one was made of. ``drift``: arcsec (east, north) that a
@@ -106,7 +106,7 @@ class FrameRef:
     role: str = ""
     skies: tuple[str, ...] = ()
     hidden: Mapping[int, tuple[bytes, tuple[int, int]]] = field(default_factory=dict)
-    border: Mapping[int, F64] = field(default_factory=dict)
+    reference_pixels: Mapping[int, F64] = field(default_factory=dict)
     sources: tuple[Table, ...] = ()
     geometry: Geometry | None = None
     scale: float = 1.0

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from reducer import dq
-from reducer.detector import NO_RESPONSE, Response, flag_border
+from reducer.detector import NO_RESPONSE, Response, flag_reference_pixels
 from reducer.errors import BadInput
 from reducer.frame import Files, FrameRef
 from reducer.instruments.base import Array
@@ -65,7 +65,7 @@ def read_counts(disk: Files, frame: FrameRef, index: int, rows: slice | None = N
 
 
 def known_bits(calibrations: Calibrations, place: Place) -> U16:
-    """The mask an array starts with, (ny, nx) of its region: static bad pixels, border, guide windows.
+    """The mask an array starts with, (ny, nx) of its region: bad, reference and guide pixels.
 
     It is kept for the next frame, and not the caller's to change.
     """
@@ -89,7 +89,7 @@ def _known_bits(disk: Files, bpm: Dated, place: Place) -> U16:
         rows, columns = place.where.within(region(frame.chips[index]))
         # Any value but 0 is bad; what is not a number is not 0 either.
         mask |= (disk.read_chip(frame, index, rows).data[:, columns] != 0) * np.uint16(dq.BAD)
-    flag_border(mask, place.where, place.array)
+    flag_reference_pixels(mask, place.where, place.array)
     for top, bottom, left, right in place.windows:
         mask[top:bottom, left:right] |= dq.BAD
     return mask

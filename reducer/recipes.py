@@ -9,7 +9,7 @@ from typing import Any
 from reducer.errors import BadParameter
 from reducer.instruments.base import Instrument
 from reducer.products import PROCESSED_DARK
-from reducer.step import Step, read, steps_of
+from reducer.step import Step, read_value, steps_of
 from reducer.steps.alignment import adjustWCSToReference, detectSources, determineAstrometricSolution
 from reducer.steps.badpix import makeBPM
 from reducer.steps.correct import correctDetector, correctDetectorAndDark
@@ -132,6 +132,6 @@ def _steps_with(parameter: str, steps: Mapping[str, Step]) -> list[str]:
 def _read(step: Step, name: str, given: Any) -> Any:
     known = step.known[name]
     try:
-        return read(known.kind, given)
+        return read_value(known.kind, given)
     except ValueError as error:
         raise BadParameter(f"{step.name}:{name}={given}", f"{error} ({known.meaning})") from error

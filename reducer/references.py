@@ -74,7 +74,7 @@ def read_references(path: Path, epoch: float) -> References:
     have it is as uncertain as the years since make it. BadFile, with the column's name, for what is missing
     or cannot be right.
     """
-    table = read_table(path)
+    table = read_star_table(path)
     ra, dec = take_position(table)
     if ra is None or dec is None:
         raise _unfit(path, table, "positions in degrees, in columns such as ra and dec")
@@ -165,7 +165,7 @@ def _year(value: Any, where: str) -> float:
     return number
 
 
-def read_table(path: Path) -> Any:
+def read_star_table(path: Path) -> Any:
     """An astropy table from a FITS, ECSV, CSV or VOTable file, told apart by the name's end.
 
     A text file with another ending is read as whatever columns it seems to have. BadFile if it is none.
@@ -294,7 +294,7 @@ def read_standards(path: Path, source: str = "") -> list[Star]:
     Either a row for each star and filter (name or position, filter, mag, error), or a row for each star with
     a column for each band. BadFile if it has neither names nor positions, or no magnitudes.
     """
-    table = read_table(path)
+    table = read_star_table(path)
     names, (ra, dec) = take_words(table, NAME), take_position(table)
     if names is None and (ra is None or dec is None):
         raise _unfit(path, table, "names, or positions in degrees in columns such as ra and dec")

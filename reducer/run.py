@@ -17,11 +17,11 @@ from reducer.frame import Chip, Context, Files, FrameRef, StepRecord, tell_nobod
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.instruments import KNOWN
 from reducer.keywords import region
-from reducer.photometry.objects import catalogue_of_array
+from reducer.photometry.catalogue import catalogue_of_array
 from reducer.products import needless
 from reducer.provenance import Target, now, plan_product
 from reducer.recipes import as_pairs, parse
-from reducer.sky.objects import BLOCK, unpack
+from reducer.sky.objects import BLOCK, unpack_mask
 from reducer.step import Step, steps_of
 from reducer.types import Header, Table
 
@@ -115,7 +115,7 @@ def _mask(frame: FrameRef, index: int) -> Any:
     shape, known = region(frame.chips[index]).shape, frame.hidden.get(int(frame.chips[index]["EXTVER"]))
     mask = np.zeros(shape, np.uint8)
     if known is not None:
-        blocks = unpack(known).repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)
+        blocks = unpack_mask(known).repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)
         mask[: blocks.shape[0], : blocks.shape[1]] = blocks
     return mask
 

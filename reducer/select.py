@@ -82,34 +82,34 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Predicate:
     """What is no comparison: True, False, a descriptor that is one of them, a tag, or what joins others."""
 
     holds: Callable[[Descriptors], bool]
 
 
-Node = Compare | Rule
+Node = Compare | Predicate
 
 
-def _truth(value: bool | str) -> Rule:
+def _truth(value: bool | str) -> Predicate:
     """True or False, or a descriptor that is one or the other: ``is_ao``."""
-    return Rule(lambda facts: bool(getattr(facts, value)) if isinstance(value, str) else value)
+    return Predicate(lambda facts: bool(getattr(facts, value)) if isinstance(value, str) else value)
 
 
-def _tagged(tag: str) -> Rule:
+def _tagged(tag: str) -> Predicate:
     """That a frame has a tag: ``"FLAT" in ad.tags``."""
-    return Rule(lambda facts: tag.upper() in facts.tags)
+    return Predicate(lambda facts: tag.upper() in facts.tags)
 
 
-def _opposite(part: Node) -> Rule:
-    return Rule(lambda facts: not part.holds(facts))
+def _opposite(part: Node) -> Predicate:
+    return Predicate(lambda facts: not part.holds(facts))
 
 
 def _join(every: bool, parts: Sequence[Node]) -> Node:
     """Parts joined by 'and' (all must hold) or 'or' (one must)."""
     if len(parts) == 1:
         return parts[0]
-    return Rule(lambda facts: (all if every else any)(part.holds(facts) for part in parts))
+    return Predicate(lambda facts: (all if every else any)(part.holds(facts) for part in parts))
 
 
 def filter_spellings(facts: Descriptors) -> set[str]:
@@ -382,10 +382,10 @@ def select_data(
         raise BadParameter(f"adpkg is {adpkg!r}", "None or 'gemini_instruments'", known)
     tree = expr_parser(expression) if isinstance(expression, str) else expression
     upper, xupper = _upper(tags), _upper(xtags)
-    return [path for path in inputs if matches(facts_of(Path(path)), upper, xupper, tree)]
+    return [path for path in inputs if matches(describe_file(Path(path)), upper, xupper, tree)]
 
 
-def facts_of(path: Path) -> Descriptors:
+def describe_file(path: Path) -> Descriptors:
     """A file's descriptors, from its headers alone; BadFile if it is not FITS."""
     return describe(*read_headers(path), filename=path.name)
 

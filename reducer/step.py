@@ -91,7 +91,7 @@ class Step:
 
     def is_usual(self, name: str, given: Any, instrument: Instrument | None = None) -> bool:
         """Whether a value, as JSON perhaps, is what a parameter is unless the user sets it."""
-        value, usual = read(self.parameters[name].kind, given), self.defaults(instrument)[name]
+        value, usual = read_value(self.parameters[name].kind, given), self.defaults(instrument)[name]
         return bool(value == usual or (value != value and usual != usual))
 
     def chosen(self, frames: Sequence[FrameRef], context: Context) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def steps_of(recipe: Sequence[Callable[..., Any]]) -> dict[str, Step]:
     return {each.name: each for one in every for each in one.parts or (one,)}
 
 
-def read(kind: Any, given: Any) -> Any:
+def read_value(kind: Any, given: Any) -> Any:
     """A value of a type, from text perhaps; ValueError says what it may be."""
     word, members = str(given).strip(), get_args(kind)
     if get_origin(kind) is tuple:
@@ -137,7 +137,7 @@ def read(kind: Any, given: Any) -> Any:
     if get_origin(kind) in (Union, UnionType):  # None first: any text is a str
         for member in sorted(members, key=lambda member: member is not type(None)):
             with suppress(ValueError):
-                return read(member, given)
+                return read_value(member, given)
     if kind is str or (get_origin(kind) is Literal and word.lower() in members):
         return word if kind is str else word.lower()
     if kind is bool and word.lower() in _BOOLEANS:

@@ -58,12 +58,12 @@ def describe_files(
 ) -> tuple[list[tuple[Path, Descriptors]], list[Path]]:
     """Files with their descriptors, and those that could not be read, each told as ``refused``."""
     from reducer.errors import BadFile
-    from reducer.select import facts_of
+    from reducer.select import describe_file
 
     known, refused = [], []
     for path in files:
         try:
-            known.append((path, facts_of(path)))
+            known.append((path, describe_file(path)))
         except BadFile as error:
             notify(Refusal(str(path), str(error)))
             refused.append(path)

@@ -119,9 +119,9 @@ def zeropoint_sources(first: Path, standards: str | Path | None, tell: Notify) -
     if standards:
         name = "standard" if zeropoint_of(Path(standards)) else "standards"
         return {f"measureZeropoint:{name}": str(standards)}
-    from reducer.select import facts_of
+    from reducer.select import describe_file
 
-    facts = facts_of(first)
+    facts = describe_file(first)
     found = {}
     archive = archive_table(Workspace(first.absolute().parent.parent))
     if archive:
@@ -148,10 +148,10 @@ def standard_beside(first: Path, facts: Descriptors) -> Path | None:
 def zeropoint_of(path: Path) -> Descriptors | None:
     """The descriptors of a stack that has a zeropoint; None for any other file."""
     from reducer.errors import BadFile
-    from reducer.select import facts_of
+    from reducer.select import describe_file
 
     try:
-        facts = facts_of(path)
+        facts = describe_file(path)
     except BadFile:
         return None
     return facts if "PHOTZP" in facts.primary else None

@@ -67,7 +67,7 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
     recipe = find_recipe(task.recipe, facts)
     chosen = parse(task.parameters, recipe)
     store = task.store or cal_service.active_store(task.folder)
-    needed = asked_for(needed_kinds(recipe, chosen), facts)
+    needed = kinds_with_rules(needed_kinds(recipe, chosen), facts)
     if PROCESSED_DARK in task.calibrations and PROCESSED_DARK not in needed:
         raise UsageError(f"{PROCESSED_DARK} is given, and no dark is subtracted from these frames")
     found = find_calibrations(needed, facts, task.calibrations, store, notify)
@@ -115,11 +115,11 @@ def needed_kinds(recipe: Recipe, chosen: Mapping[str, Mapping[str, Any]]) -> set
     return {kind for step in run for kind in step.needs}
 
 
-def asked_for(kinds: Collection[str], facts: Descriptors) -> set[str]:
+def kinds_with_rules(kinds: Collection[str], facts: Descriptors) -> set[str]:
     """Of some kinds those that a frame's instrument has rules for; darks where such frames need them."""
-    from reducer.instruments import find
+    from reducer.instruments import find_instrument
 
-    known = find(facts.primary)
+    known = find_instrument(facts.primary)
     if known is None:
         return set(kinds)
     exposures = ("flat",) if "FLAT" in facts.tags else ("science", "standard")
@@ -141,9 +141,9 @@ def _why(answer: NoMatch) -> str:
 
 def _keep(product: Path, folder: Path, store: CalStore) -> None:
     """Give a calibration its second place and enter it in the store."""
-    from reducer.select import facts_of
+    from reducer.select import describe_file
 
-    facts = facts_of(product)
+    facts = describe_file(product)
     kind = kind_of(facts)
     if kind in KINDS:
         kept = keep_as_calibration(product, folder / "calibrations", kind)
@@ -215,10 +215,10 @@ class Reduce:
             products = reduce_files(task, tell)
         if self.suffix:
             products = [_renamed(path, self.suffix) for path in products]
-        self._output_filenames = [str(path) for path in on_target(products)]
+        self._output_filenames = [str(path) for path in on_target_products(products)]
 
 
-def on_target(products: Sequence[Path]) -> list[Path]:
+def on_target_products(products: Sequence[Path]) -> list[Path]:
     """The sky-subtracted products, where there are some: what is stacked. Else all."""
     corrected = [path for path in products if path.stem.endswith(ON_TARGET)]
     return corrected or list(products)

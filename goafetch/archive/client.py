@@ -35,7 +35,7 @@ from goafetch.archive.connection import (
     root_cause,
     untrusted_connection,
 )
-from goafetch.archive.query import encode
+from goafetch.archive.query import encode_path
 from goafetch.config import ARCHIVE
 from goafetch.errors import BadAnswer, Elsewhere, OtherLength, Unreachable, UsageError, WorkspaceError
 from goafetch.events import Notify, Retry, Warned, silent
@@ -99,7 +99,7 @@ class ArchiveClient:
                 raise captive_portal(self.base_url, text)
             return _read_list(text)
 
-        return self._retry(f"{feature}/{encode(words)}", read)
+        return self._retry(f"{feature}/{encode_path(words)}", read)
 
     def page(self, feature: str, *words: str) -> str:
         """The text at ``feature``/``words``, headers of a file for instance."""

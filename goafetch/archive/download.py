@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from goafetch.archive.associate import Association
+from goafetch.archive.calibrations import Association
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.query import Query
 from goafetch.archive.records import Record
-from goafetch.archive.search import find
+from goafetch.archive.search import find_records_of
 from goafetch.archive.unpack import PARTIAL, Expected, check_disk, decompress, md5_of_part, partial_files
 from goafetch.engine.pool import Pool, WorkspacePool
 from goafetch.errors import (
@@ -52,7 +52,7 @@ Word = Literal["present", "unpack", "fetch", "replace", "changed", "withheld", "
 
 
 @dataclass(frozen=True)
-class Decision:
+class DownloadDecision:
     """What to do with a file: bytes to be ``moved``, bytes of disk ``needed``, any ``stored`` copy here."""
 
     record: Record
@@ -71,21 +71,23 @@ class Local:
     stored: Path | None = None
 
 
-def decide(record: Record, local: Local, locked: str | None, *, update: bool, withheld: bool) -> Decision:
+def decide_downloads(
+    record: Record, local: Local, locked: str | None, *, update: bool, withheld: bool
+) -> DownloadDecision:
     """What to do with one file; ``locked``: md5 of the version that was fetched before, if known."""
     needed = record.data_size or record.file_size
     if local.md5 is not None and local.md5 == (record.data_md5 or locked):
-        return Decision(record, "present", "already there, md5 right")
+        return DownloadDecision(record, "present", "already there, md5 right")
     if local.md5 is not None and local.md5 == locked and not update:
-        return Decision(record, "changed", "the archive has another version now; --update fetches it")
+        return DownloadDecision(record, "changed", "the archive has another version now; --update fetches it")
     if withheld:
-        return Decision(record, "withheld", withheld_reason(record))
+        return DownloadDecision(record, "withheld", withheld_reason(record))
     if local.stored is not None:
-        return Decision(record, "unpack", "fetched before, not yet unpacked", 0, needed, local.stored)
+        return DownloadDecision(record, "unpack", "fetched before, not yet unpacked", 0, needed, local.stored)
     if local.md5 is None:
-        return Decision(record, "fetch", "missing", record.file_size, needed)
+        return DownloadDecision(record, "fetch", "missing", record.file_size, needed)
     why = "changed in the archive" if local.md5 == locked else "there, but its md5 is not the archive's"
-    return Decision(record, "replace", why, record.file_size, needed)
+    return DownloadDecision(record, "replace", why, record.file_size, needed)
 
 
 def withheld_reason(record: Record) -> str:
@@ -102,21 +104,23 @@ def decide_all(
     options: Options,
     locked: Mapping[str, str],
     withheld: Callable[[Record], bool],
-) -> list[Decision]:
+) -> list[DownloadDecision]:
     """A decision for each record, in their order; of two files with one name only the first can be had."""
-    decisions: list[Decision] = []
+    decisions: list[DownloadDecision] = []
     seen: dict[str, Record] = {}
     for record in records:
         first = seen.setdefault(record.name, record)
         if first is not record:
             if first.remote != record.remote:
-                decisions.append(Decision(record, "refused", f"another file of this name: {first.remote}"))
+                decisions.append(
+                    DownloadDecision(record, "refused", f"another file of this name: {first.remote}")
+                )
             continue
         local = find_local(record, folder, verified)
         version = locked.get(record.name)
-        decision = decide(record, local, version, update=options.update, withheld=withheld(record))
+        decision = decide_downloads(record, local, version, update=options.update, withheld=withheld(record))
         if decision.word == "unpack" and not options.unpack and decision.stored == folder / record.filename:
-            decision = Decision(record, "present", "already there as it is stored")
+            decision = DownloadDecision(record, "present", "already there as it is stored")
         decisions.append(decision)
     return decisions
 
@@ -195,7 +199,7 @@ class FetchReport:
     withheld: Named = field(default_factory=list)
     failed: Named = field(default_factory=list)
     renewed: dict[str, Record] = field(default_factory=dict)
-    planned: list[Decision] = field(default_factory=list)
+    planned: list[DownloadDecision] = field(default_factory=list)
     bytes: int = 0
     seconds: float = 0.0
     unreachable: bool = False
@@ -213,7 +217,7 @@ class FetchReport:
         return sum(decision.needed for decision in self.planned)
 
 
-def fetch(
+def fetch_files(
     client: ArchiveClient,
     records: Sequence[Record],
     folder: Path,
@@ -255,7 +259,7 @@ def fetch(
     return report
 
 
-def _file_decided(report: FetchReport, decisions: Sequence[Decision], notify: Notify) -> None:
+def _file_decided(report: FetchReport, decisions: Sequence[DownloadDecision], notify: Notify) -> None:
     """Put what needs no work under its heading."""
     headings = {"refused": report.failed} | {
         word: getattr(report, word) for word in ("present", "changed", "withheld")
@@ -290,7 +294,7 @@ class _Fetch:
     failed_in_row: int = 0
     user: str | None = None
 
-    def run(self, todo: Sequence[Decision]) -> None:
+    def run(self, todo: Sequence[DownloadDecision]) -> None:
         """Do it all; what was finished when an error or an interrupt comes is kept and remembered."""
         self.notify(StageBegun("fetch", len(todo)))
         connections = max(1, self.options.connections)
@@ -310,7 +314,7 @@ class _Fetch:
             self.verified.save()
             self.notify(StageEnded("fetch"))
 
-    def collect(self, futures: dict[Future[None], Decision]) -> None:
+    def collect(self, futures: dict[Future[None], DownloadDecision]) -> None:
         """Enter each file in the report as it ends."""
         waiting, total = set(futures), len(futures)
         while waiting:
@@ -322,7 +326,7 @@ class _Fetch:
             done = total - len(waiting)
             self.notify(Progressed("fetch", done, total, sum(self.moved.values())))
 
-    def enter(self, decision: Decision, future: Future[None]) -> None:
+    def enter(self, decision: DownloadDecision, future: Future[None]) -> None:
         """Put one file under its heading. Errors that concern the whole fetch are raised."""
         record, report = decision.record, self.report
         try:
@@ -362,7 +366,7 @@ class _Fetch:
         heading.append((record.name, reason))
         self.notify(Refusal(record.name, reason))
 
-    def get_one(self, decision: Decision) -> None:
+    def get_one(self, decision: DownloadDecision) -> None:
         """One file from the archive to its final name; a damaged one is fetched once more.
 
         One that is not what the archive listed may have been replaced since: then the new version is taken.
@@ -385,7 +389,7 @@ class _Fetch:
 
     def newer(self, record: Record) -> Record | None:
         """Another version of the file that the archive lists now, if there is one."""
-        found = find(self.client, Query(filename=record.name, qa="AnyQA")).records
+        found = find_records_of(self.client, Query(filename=record.name, qa="AnyQA")).records
         same_place = [each for each in found if each.path == record.path]
         return next((each for each in same_place if each.file_md5 != record.file_md5), None)
 

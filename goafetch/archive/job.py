@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from goafetch.archive.associate import Association, associate, find_records
+from goafetch.archive.calibrations import Association, associate, find_records
 from goafetch.archive.client import ArchiveClient, find_token
 from goafetch.archive.download import DEFAULTS, FetchReport, Options, Selection
-from goafetch.archive.download import fetch as download
-from goafetch.archive.lock import Lock, LockedFile, differences, renewed
+from goafetch.archive.download import fetch_files as download
+from goafetch.archive.lock import Lock, LockedFile, lock_differences, renewed
 from goafetch.archive.query import Criteria, dated, read_cone
 from goafetch.archive.records import Record
 from goafetch.archive.search import SearchResult, nothing_found
-from goafetch.archive.search import search as ask
+from goafetch.archive.search import search_archive as ask
 from goafetch.config import Settings, load_settings
 from goafetch.errors import UsageError
 from goafetch.events import Notify, Warned, silent
@@ -133,7 +133,7 @@ def fetch_criteria(
     for text in selection.warnings:
         notify(Warned(text))
     now = [*selection.records, *_fallen_out(client, old, selection.records)] if old else []
-    changed = differences(old, now) if old else []
+    changed = lock_differences(old, now) if old else []
     options.on_selection(selection)
     if not options.dry_run:
         workspace.make()
@@ -184,7 +184,7 @@ def fetch_locked(
             report.failed.append((name, _lost(lock.files[name], known.get(name))))
     roles = {name: file.role for name, file in lock.files.items()}
     selection = Selection(same, roles, "the versions of goafetch.lock", Association([]))
-    return FetchResult(report, selection, differences(lock, list(known.values())))
+    return FetchResult(report, selection, lock_differences(lock, list(known.values())))
 
 
 def _lost(file: LockedFile, now: Record | None) -> str:

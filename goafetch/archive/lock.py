@@ -117,7 +117,7 @@ def renewed(
     return Lock(archive, criteria, files)
 
 
-def differences(old: Lock, records: Sequence[Record]) -> list[tuple[str, str]]:
+def lock_differences(old: Lock, records: Sequence[Record]) -> list[tuple[str, str]]:
     """What the archive has otherwise than the lock: names, and in which respect."""
     found = []
     by_name = {record.name: record for record in records}

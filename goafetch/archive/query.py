@@ -268,12 +268,12 @@ def read_filter(text: str, instrument: str | None) -> str:
 
     name = re.sub(r"_G\d{4}", "", text.strip()).removesuffix("&Clear").removeprefix("Clear&")
     if instrument is None or instrument not in KNOWN:
-        return read_text(name, "filter")
+        return read_free_text(name, "filter")
     known = KNOWN[instrument]
     return match_word(known.aliases.get(name.lower(), name), known.filters, f"a filter of {instrument}")
 
 
-def read_text(text: str, what: str) -> str:
+def read_free_text(text: str, what: str) -> str:
     """Free text that can stand in an address: not empty, no control characters."""
     stripped = text.strip()
     if not stripped or not stripped.isprintable():
@@ -283,7 +283,7 @@ def read_text(text: str, what: str) -> str:
 
 def read_object(text: str) -> str:
     """An object's name or pattern (``*`` stands for anything) that selects something."""
-    name = read_text(text, "object")
+    name = read_free_text(text, "object")
     if not name.strip("*"):
         raise UsageError(
             f"the object {text!r} matches everything", "a name, or part of one with *", "for example 'NGC*'"
@@ -410,7 +410,7 @@ def _resolve(name: str) -> tuple[float, float]:
         )
     for address in SESAME:
         try:
-            answer = network.read_text(f"{address}/SNV?{quote(name)}")
+            answer = network.fetch_text(f"{address}/SNV?{quote(name)}")
         except OSError:
             continue
         found = re.search(r"%J\s*([0-9.]+)\s*([+-]?[0-9.]+)", answer)
@@ -563,7 +563,7 @@ def build_query(criteria: Criteria) -> Query:
     )
 
 
-def encode(selection: tuple[str, ...]) -> str:
+def encode_path(selection: tuple[str, ...]) -> str:
     """Words as the path of an address."""
     return "/".join(quote(word, safe="=*,:()'~") for word in selection)
 

@@ -165,7 +165,7 @@ def mismatch(record: Record, query: Query) -> str | None:
     return _outside_box(record, query)
 
 
-def answers(record: Record, query: Query) -> bool:
+def is_sought(record: Record, query: Query) -> bool:
     """Whether a row that the archive may well return is really sought: of that time, object and circle."""
     interval = _interval_at(record, query)
     if interval and record.ut_datetime not in interval:

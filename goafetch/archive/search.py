@@ -21,7 +21,7 @@ from goafetch.archive.query import (
     night_interval,
     other_spellings,
 )
-from goafetch.archive.records import Record, answers, mismatch, night_in, read_record, to_table
+from goafetch.archive.records import Record, is_sought, mismatch, night_in, read_record, to_table
 from goafetch.errors import BadAnswer, Gone, NothingFound, Refused, Unreachable
 from goafetch.text import table_html
 
@@ -59,16 +59,16 @@ class SearchResult:
         return table_html(rows, f"{len(rows)} files: {self.query}")
 
 
-def search(client: ArchiveClient, criteria: Criteria) -> SearchResult:
+def search_archive(client: ArchiveClient, criteria: Criteria) -> SearchResult:
     """Find files. Raises UsageError (a word is not valid), BadAnswer (a row was not asked for), Unreachable.
 
     An empty result is not an error; ``nothing_found`` makes one of it.
     """
     asked = dated(criteria, client.now)
-    found = find(client, build_query(asked))
+    found = find_records_of(client, build_query(asked))
     for name in other_spellings(asked.object or "") if asked.near is None else ():
         if not (found.records or found.unseen):
-            other = find(client, build_query(replace(asked, object=name)))
+            other = find_records_of(client, build_query(replace(asked, object=name)))
             if other.records:
                 found = other
                 found.warnings.append(f"no object is called {asked.object!r}: these are of {name!r}")
@@ -84,7 +84,7 @@ def search(client: ArchiveClient, criteria: Criteria) -> SearchResult:
     return found
 
 
-def find(client: ArchiveClient, query: Query) -> SearchResult:
+def find_records_of(client: ArchiveClient, query: Query) -> SearchResult:
     """All records that answer a validated query.
 
     Where the archive cuts its answers is a setting of its own, and it does not tell. An answer shorter than
@@ -100,7 +100,7 @@ def find(client: ArchiveClient, query: Query) -> SearchResult:
         else:
             found.missing = {key for key, state in counted.items() if admits(query.qa, state)} - found.keys
             _complete(client, query, found)
-    records = sorted((r for r in found.records if answers(r, query)), key=lambda record: record.remote)
+    records = sorted((r for r in found.records if is_sought(r, query)), key=lambda record: record.remote)
     unseen = sorted(name.removesuffix(".bz2") for name, _ in found.missing)
     return SearchResult(records, query, list(query.notes), unseen)
 

@@ -18,7 +18,7 @@ from goafetch.events import Warned
 if TYPE_CHECKING:
     from datetime import date
 
-    from goafetch.archive.associate import Association
+    from goafetch.archive.calibrations import Association
     from goafetch.archive.job import FetchResult
     from goafetch.archive.records import Record
 
@@ -70,10 +70,10 @@ def search(
 
     Every word is checked before it is sent, every row when it comes back, and cut answers are made whole.
     """
-    from goafetch.archive.associate import associate
+    from goafetch.archive.calibrations import associate
     from goafetch.archive.job import connect, make_criteria
     from goafetch.archive.search import nothing_found
-    from goafetch.archive.search import search as find
+    from goafetch.archive.search import search_archive as find
     from goafetch.config import load_settings
 
     criteria = make_criteria(

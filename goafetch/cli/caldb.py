@@ -145,14 +145,14 @@ def match(
 ) -> int:
     """Say which calibrations fit a frame, and why each other one does not."""
     from calstore.associate import Match
-    from goafetch.api.reduce import KINDS, asked_for
+    from goafetch.api.reduce import KINDS, kinds_with_rules
     from goafetch.plan.translate import need_of
-    from reducer.select import facts_of
+    from reducer.select import describe_file
 
     if not file.is_file():
         raise UsageError(f"there is no file {file}")
-    store, facts = _store(database), facts_of(file)
-    usual = [name for name in KINDS if name in asked_for(KINDS, facts)]
+    store, facts = _store(database), describe_file(file)
+    usual = [name for name in KINDS if name in kinds_with_rules(KINDS, facts)]
     answers = {name: store.match(need_of(facts, name)) for name in kind or usual}
     rows = [row for name, answer in answers.items() for row in _verdicts(name, answer)]
     if json:

@@ -52,7 +52,7 @@ def dataselect(
     from reducer.select import expr_parser, matches
 
     expression = expr_parser(expr or "True", strict)
-    wanted, unwanted = words(tags), words(xtags)
+    wanted, unwanted = split_tags(tags), split_tags(xtags)
     with console.Terminal(verbose=verbose, quiet=quiet) as terminal:
         known, refused = describe_files(expand(files), terminal)
     names = [path for path, facts in known if matches(facts, wanted, unwanted, expression)]
@@ -67,7 +67,7 @@ def dataselect(
     return FAILED if refused else DONE if names else NOTHING
 
 
-def words(given: list[str] | None) -> list[str]:
+def split_tags(given: list[str] | None) -> list[str]:
     """Tags from options that may hold several each, divided by commas or spaces."""
     return [word.upper() for text in given or () for word in text.replace(",", " ").split()]
 
@@ -107,7 +107,7 @@ def typewalk(
     """Show the tags of every FITS file below a folder."""
     from goafetch.api.dataselect import describe_files, write_list
 
-    wanted, unwanted = set(words(tags) + words(more)), set(words(xtags))
+    wanted, unwanted = set(split_tags(tags) + split_tags(more)), set(split_tags(xtags))
     with console.Terminal(verbose=verbose, quiet=quiet) as terminal:
         known, refused = describe_files(walk(directory, filemask, below=not norecurse), terminal)
     rows = [

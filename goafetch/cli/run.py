@@ -178,7 +178,7 @@ def explain(
     json: bool = False,
 ) -> None:
     """Say where a product came from: inputs with md5, steps, parameters, calibrations, versions."""
-    from goafetch.report.products import read_provenance
+    from goafetch.report.stack_file import read_provenance
 
     story = read_provenance(product)
     if json:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from goafetch.errors import FAILED, INTERRUPTED, Failure, UsageError, describe
+from goafetch.errors import FAILED, INTERRUPTED, Failure, UsageError, as_failure
 from goafetch.system import raise_errors
 
 if TYPE_CHECKING:
@@ -310,7 +310,7 @@ def end_in_words(error: BaseException, *, json: bool = False) -> int:
     else:
         if os.environ.get(DEBUG):
             say("".join(traceback.format_exception(error)))
-        failure = describe(error) or _describe_unforeseen(error)
+        failure = as_failure(error) or _describe_unforeseen(error)
     try:
         fail(failure, json=json)
     except OutputLost as lost:

@@ -33,14 +33,14 @@ _parents: list[int] = []
 
 def start_worker(parent: int, modules: Sequence[str]) -> None:
     """Make this process a worker of ``parent``; ``modules`` are imported before the first task comes."""
-    watch(parent)
+    end_with_parent(parent)
     _parents.append(parent)
     collect_rarely()
     for module in modules:
         importlib.import_module(module)
 
 
-def watch(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     """End at once when the parent is gone, even in the middle of a task; never rename a file after it."""
 
     def stop(event: str, _: tuple[Any, ...]) -> None:

@@ -18,7 +18,7 @@ from goafetch.config import Settings
 from goafetch.engine.pool import WorkspacePool
 from goafetch.events import Event, as_document, from_document
 from goafetch.plan.decide import promise
-from goafetch.plan.model import MASTERS, Group
+from goafetch.plan.plan import MASTERS, Group
 from goafetch.workspace import Verified, Workspace, link_or_copy, md5_of, read_json, write_atomically
 from reducer.products import OFF_TARGET, ON_TARGET, exposure_name
 
@@ -158,7 +158,7 @@ LIBRARIES = ("numpy", "scipy", "numba", "sep")
 Facts = Mapping[str, Any]
 
 
-def facts_of(
+def key_facts(
     recipe: str,
     inputs: Mapping[str, str],
     calibrations: Mapping[str, str],

@@ -15,7 +15,7 @@ from goafetch.catalog import MAGNITUDES, POSITIONS, SERVER
 from goafetch.errors import UsageError
 from goafetch.events import Decided, Event, Notify
 from goafetch.needs import need
-from goafetch.plan.model import SCIENCE, STANDARD, Stack
+from goafetch.plan.plan import SCIENCE, STANDARD, Stack
 from goafetch.workspace import Workspace, md5_of, write_atomically
 
 #: The folder of playground/ in which catalogues are kept.
@@ -62,7 +62,7 @@ class Given:
 
 
 @dataclass
-class References:
+class CatalogueSearch:
     """The files for each stack of a plan, sought in a thread of its own."""
 
     choices: Choices

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from calstore.associate import Calibration
-from goafetch.errors import describe
+from goafetch.errors import as_failure
 from goafetch.events import LASTING, Event, Fault, Notify, Refusal, StageBegun, StageEnded
 from goafetch.pipeline.cache import Cache
-from goafetch.pipeline.catalogues import Given, References
+from goafetch.pipeline.catalogues import CatalogueSearch, Given
 from goafetch.pipeline.resources import MODULES
 from goafetch.pipeline.stages import (
     MADE,
@@ -31,7 +31,7 @@ from goafetch.pipeline.stages import (
     make_stack,
     reduce_visit,
 )
-from goafetch.plan.model import MASTERS, SCIENCE, Group, Plan, Stack
+from goafetch.plan.plan import MASTERS, SCIENCE, Group, Plan, Stack
 from goafetch.system import trim_memory
 
 #: Makes a group or stack from what became of those that it needs.
@@ -45,7 +45,7 @@ DRAWN_AHEAD = 4
 def execute(
     plan: Plan,
     tools: Tools,
-    references: References,
+    references: CatalogueSearch,
     notify: Notify,
     stored: Sequence[Calibration] = (),
     ahead: Mapping[Path, Outcome] = MappingProxyType({}),
@@ -83,7 +83,7 @@ def execute(
             raise
 
 
-def foresee(plan: Plan, tools: Tools, references: References, notify: Notify) -> list[Outcome]:
+def foresee(plan: Plan, tools: Tools, references: CatalogueSearch, notify: Notify) -> list[Outcome]:
     """An outcome for each stage of a plan, as it would be: what is missing or changed, with the reason."""
     found: dict[Group | Stack, Outcome] = {}
     for item in in_turn(plan):
@@ -103,7 +103,7 @@ def in_turn(plan: Plan) -> list[Group | Stack]:
     return [*plan.masters, *standards_first]
 
 
-def needs(item: Group | Stack, plan: Plan, tools: Tools, references: References) -> list[Group | Stack]:
+def needs(item: Group | Stack, plan: Plan, tools: Tools, references: CatalogueSearch) -> list[Group | Stack]:
     """What must have ended before: of a group its master dark and flat, where the plan makes them; of a stack
     its visits, and the stack of the standard whose zeropoint it takes."""
     if isinstance(item, Stack):
@@ -123,7 +123,7 @@ def _for_stack(
     stack: Stack,
     before: Mapping[Group | Stack, Outcome],
     tools: Tools,
-    references: References,
+    references: CatalogueSearch,
     notify: Notify,
 ) -> tuple[list[Outcome], Callable[[], Given]]:
     """What became of a stack's visits, and what finds the files for its steps: among them the standard's
@@ -162,7 +162,7 @@ def _attempt(
     except Exception as error:  # told in full, and ends as a refusal with exit code 1
         if tools.pool.abandoned:
             raise
-        failure = describe(error)
+        failure = as_failure(error)
         reason = str(failure)
         if failure is None:
             reason = f"unforeseen {type(error).__name__}: {error}; the details are in reduce.log"

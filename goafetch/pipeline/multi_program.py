@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from goafetch.config import Settings, load_settings, parse_size
-from goafetch.errors import FAILED, Failure, UsageError, describe
+from goafetch.errors import FAILED, Failure, UsageError, as_failure
 from goafetch.events import Fault, Notify, Refusal, silent
 from goafetch.pipeline.resources import open_pool
 from goafetch.pipeline.run import Request, make_request, run_job
@@ -64,7 +64,7 @@ def run_many(
     settings = load_settings(root, archive=archive, workers=workers, memory=size, cluster=cluster)
     reports = run_all(requests, settings, notify)
     if not requests[0].dry_run and not all(isinstance(report, Failed) for report in reports):
-        index_of(Path(into or "."), requests, reports)
+        write_index(Path(into or "."), requests, reports)
     return reports
 
 
@@ -115,7 +115,7 @@ def run_all(requests: Sequence[Request], settings: Settings, notify: Notify) -> 
                 raise
 
 
-def index_of(folder: Path, requests: Sequence[Request], reports: Sequence[RunReport | Failed]) -> Path:
+def write_index(folder: Path, requests: Sequence[Request], reports: Sequence[RunReport | Failed]) -> Path:
     """One page that leads to the report of every program."""
     from goafetch.report.page import ProgramEntry, make_index
 
@@ -136,7 +136,7 @@ def _run_one(
     except Exception as error:  # told, listed, and ends with the exit code that it deserves
         if pool.abandoned:
             raise
-        failure = describe(error)
+        failure = as_failure(error)
         if failure is None:
             notify(Fault(traceback.format_exc()))
             failure = Failure(FAILED, f"unforeseen {type(error).__name__}: {error}")

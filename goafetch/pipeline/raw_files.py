@@ -25,12 +25,12 @@ from goafetch.events import Decided, Event, Made, Noted, Notify, Refusal, Warned
 from goafetch.pipeline.execute import noted, with_told
 from goafetch.pipeline.stages import MADE, Outcome, Tools, make_master
 from goafetch.plan.decide import plan_masters
-from goafetch.plan.model import Group, LeftOut
+from goafetch.plan.plan import Group, LeftOut
 from goafetch.workspace import Workspace, fits_name
 from reducer.errors import ReducerError
 
 if TYPE_CHECKING:
-    from goafetch.archive.associate import Association
+    from goafetch.archive.calibrations import Association
     from goafetch.archive.client import ArchiveClient
     from goafetch.archive.download import FetchReport, Options, Selection
     from goafetch.archive.lock import Lock
@@ -124,7 +124,7 @@ def _lost(
     client: ArchiveClient, before: Lock, selection: Selection, workspace: Workspace, notify: Notify
 ) -> list[LeftOut]:
     """What an earlier run fetched for the same question, and the archive no longer answers it with."""
-    from goafetch.archive.associate import find_records
+    from goafetch.archive.calibrations import find_records
 
     gone = [f for n, f in before.files.items() if f.role == SEARCHED and n not in selection.roles]
     known = find_records(client, {f.name: f.data_label for f in gone}) if gone else {}

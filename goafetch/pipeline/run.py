@@ -27,16 +27,16 @@ from goafetch.events import (
     silent,
 )
 from goafetch.pipeline.cache import Cache, add_to_store, store_of, stored_calibrations
-from goafetch.pipeline.catalogues import Choices, References
+from goafetch.pipeline.catalogues import CatalogueSearch, Choices
 from goafetch.pipeline.execute import execute, foresee, noted
 from goafetch.pipeline.raw_files import check_folder, is_workspace, take_folder
 from goafetch.pipeline.resources import InThisProcess, check_cluster, note_compiled, open_pool, share_of
 from goafetch.pipeline.stages import MADE, TASK_MEMORY, USUAL, Outcome, StageRecipe, Tools
-from goafetch.pipeline.summary import RunReport, asked_for, summarise
+from goafetch.pipeline.summary import RunReport, summarise, unusual_recipes
 from goafetch.plan.decide import make_plan
-from goafetch.plan.model import LeftOut, Plan
+from goafetch.plan.plan import LeftOut, Plan
 from goafetch.plan.sort import Wanted
-from goafetch.report.model import write_summary
+from goafetch.report.run_summary import write_summary
 from goafetch.text import parse_parameters
 from goafetch.workspace import Workspace, hold_workspace, prepare_workspace
 from reducer.errors import ReducerError
@@ -222,7 +222,7 @@ class Begun:
             program=self.request.target,
             command=self.request.command,
             parameters=self.request.parameters,
-            recipes=asked_for(self.request.recipes),
+            recipes=unusual_recipes(self.request.recipes),
             started=self.started.isoformat(timespec="seconds"),
             seconds=seconds,
         )
@@ -242,7 +242,7 @@ def perform(run: Begun, pool: Pool, fetching: AbstractContextManager[Any]) -> Ru
     with fetching:
         raw = _raw_frames(run, tools, stored)
     plan = plan_files(raw, workspace, stored, run.request.wanted, run.note)
-    references = References(run.request.choices, workspace)
+    references = CatalogueSearch(run.request.choices, workspace)
     references.begin(plan.stacks)
     outcomes = execute(plan, tools, references, run.tell, stored, raw.flats)
     if any(outcome.redone for outcome in outcomes):
@@ -265,7 +265,7 @@ def rehearse(run: Begun) -> RunReport:
     stored = stored_calibrations(store_of(run.workspace, run.settings))
     raw = _raw_frames(run, tools, stored)
     plan = plan_files(raw, run.workspace, stored, run.request.wanted, run.note)
-    references = References(run.request.choices, run.workspace)
+    references = CatalogueSearch(run.request.choices, run.workspace)
     references.begin(plan.stacks, seek=False)
     outcomes = foresee(plan, tools, references, run.tell)
     code = FAILED if any(left.failed for left in raw.missing) else DONE

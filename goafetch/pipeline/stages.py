@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 from calstore.associate import Calibration
 from goafetch.errors import GoafetchError
 from goafetch.events import Decided, Event, Made, Notify, Refusal, Reused, event_of
-from goafetch.pipeline.cache import Cache, facts_of, keep_as_calibration, of_frame, what_changed
+from goafetch.pipeline.cache import Cache, keep_as_calibration, key_facts, of_frame, what_changed
 from goafetch.pipeline.catalogues import Given
 from goafetch.plan.decide import promise
-from goafetch.plan.model import DARK, FLAT, MASTERS, Group, Stack
+from goafetch.plan.plan import DARK, FLAT, MASTERS, Group, Stack
 from goafetch.plan.translate import previous_flat
 from goafetch.workspace import Workspace, md5_of
 from reducer.products import OFF_TARGET, ON_TARGET, STACK, exposure_name
 
 if TYPE_CHECKING:
     from goafetch.engine.pool import WorkspacePool
-    from goafetch.report.page import Parts
+    from goafetch.report.page import PageParts
     from reducer.recipes import Recipe
 
 Parameters = Mapping[str, Mapping[str, Any]]
@@ -100,7 +100,7 @@ class Outcome:
     seconds: float = 0.0
     key: str = ""
     told: tuple[Event, ...] = ()
-    drawn: Parts | None = None
+    drawn: PageParts | None = None
 
     @property
     def refused(self) -> dict[str, str]:
@@ -178,7 +178,7 @@ def make_stack(
 ) -> Outcome:
     """One image from the sky-subtracted frames of all visits, with the files that it finds."""
     frames = [path for visit in visits for path in visit.on_target]
-    if not frames and is_sky(stack, visits):
+    if not frames and is_empty_sky(stack, visits):
         notify(Decided("no stack of these exposures", ONLY_SKY))
         return Outcome(stack.name, stack.kind, SKY, reason=ONLY_SKY)
     if not frames:
@@ -226,7 +226,7 @@ def foresee_stack(
     frames = [path for visit in visits for path in visit.on_target]
     if any(visit.status == TO_BE_MADE for visit in visits):
         return Outcome(stack.name, stack.kind, TO_BE_MADE, reason="its frames are to be made")
-    if not frames and is_sky(stack, visits):
+    if not frames and is_empty_sky(stack, visits):
         return Outcome(stack.name, stack.kind, CURRENT, reason=ONLY_SKY)
     if not frames:
         reason = "none of its frames could be reduced before"
@@ -259,7 +259,7 @@ def _why(product: Path, key: str, tools: Tools) -> str:
 # --- what they share ---------------------------------------------------------------------------------
 
 
-def is_sky(stack: Stack, visits: Sequence[Outcome]) -> bool:
+def is_empty_sky(stack: Stack, visits: Sequence[Outcome]) -> bool:
     """Whether all that was made of a stack's exposures is off target, where another pointing may be on it."""
     return any(visit.off_target for visit in visits) and all(group.lent for group in stack.groups)
 
@@ -308,7 +308,7 @@ def _enter(
 
         concerning = {name: tools.parameters.get(name, {}) for name in steps_of(recipe.steps(instrument))}
     files = {"recipe" if file == recipe.file else file.name: md5_of(file) for file in recipe.files}
-    return tools.cache.enter(facts_of(recipe.name, inputs, {**calibrations, **files}, concerning))
+    return tools.cache.enter(key_facts(recipe.name, inputs, {**calibrations, **files}, concerning))
 
 
 def _stack_names(frames: Sequence[Path], tools: Tools) -> list[Path]:

@@ -11,9 +11,9 @@ from goafetch import __version__
 from goafetch.events import Event, Refusal, Separation, Warned
 from goafetch.pipeline.find_recipe import file_and_name
 from goafetch.pipeline.stages import REFUSED, REUSED, USUAL, Outcome, StageRecipe
-from goafetch.plan.model import DARK, FLAT, SCIENCE, STANDARD, Group, Plan
+from goafetch.plan.plan import DARK, FLAT, SCIENCE, STANDARD, Group, Plan
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON
-from goafetch.report.model import Exclusion, Exposure, Product, RunSummary, Timing
+from goafetch.report.run_summary import Exclusion, ExposureRow, Product, RunSummary, Timing
 from goafetch.text import some
 from goafetch.workspace import Workspace
 from reducer import products
@@ -38,7 +38,7 @@ WHY = {
 }
 
 
-def exposures(plan: Plan, outcomes: Sequence[Outcome]) -> tuple[Exposure, ...]:
+def exposures(plan: Plan, outcomes: Sequence[Outcome]) -> tuple[ExposureRow, ...]:
     """Every raw file that the plan uses, with its role, and why it has this role."""
     off_target = {exposure_name(path) for outcome in outcomes for path in outcome.off_target}
     told = {e.group: e.reason for outcome in outcomes for e in outcome.told if isinstance(e, Separation)}
@@ -57,9 +57,9 @@ def _role(group: Group, number: int, off_target: set[str]) -> str:
     return group.kind
 
 
-def _exposure(frame: Path, group: Group, role: str, separated: str) -> Exposure:
+def _exposure(frame: Path, group: Group, role: str, separated: str) -> ExposureRow:
     setup = dict(group.apart).get(frame, group.setup)
-    return Exposure(frame.name, role, group.name, WHY.get(role, separated), str(setup), group.stack)
+    return ExposureRow(frame.name, role, group.name, WHY.get(role, separated), str(setup), group.stack)
 
 
 def kind_of_product(path: Path, group_kind: str) -> str:
@@ -112,7 +112,7 @@ def summarise(
     )
 
 
-def asked_for(recipes: Mapping[str, StageRecipe]) -> dict[str, str]:
+def unusual_recipes(recipes: Mapping[str, StageRecipe]) -> dict[str, str]:
     """The recipes by stage that are not the usual, a file by its whole path."""
     own = {stage: recipe for stage, recipe in recipes.items() if recipe != USUAL[stage]}
     return {

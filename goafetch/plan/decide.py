@@ -19,7 +19,7 @@ from calstore.associate import (
 from goafetch.events import CalibrationChoice, Decided
 from goafetch.needs import need
 from goafetch.plan.groups import dark_groups, flat_groups
-from goafetch.plan.model import DARK, FLAT, MASTERS, SCIENCE, STANDARD, Group, LeftOut, Plan
+from goafetch.plan.plan import DARK, FLAT, MASTERS, SCIENCE, STANDARD, Group, LeftOut, Plan
 from goafetch.plan.sort import MASK, Frame, Wanted, of_role, sort_frames
 from goafetch.plan.translate import calibration_of
 from goafetch.plan.visits import stacks, two_names, visits

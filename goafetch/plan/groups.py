@@ -13,7 +13,7 @@ from calstore.associate import LAMP_OFF as LAMP_OFF_KIND
 from calstore.associate import PROCESSED_DARK, Calibration, Match, best, night_of
 from goafetch.events import Decided
 from goafetch.needs import need
-from goafetch.plan.model import DARK, FLAT, Group, LeftOut, Setup
+from goafetch.plan.plan import DARK, FLAT, Group, LeftOut, Setup
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON, Frame, of_role
 
 T = TypeVar("T")

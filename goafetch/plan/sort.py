@@ -9,11 +9,11 @@ from pathlib import Path
 
 from calstore.associate import DARK as DARK_KIND
 from calstore.associate import PROCESSED_DARK
-from goafetch.plan.model import DARK, SCIENCE, STANDARD, LeftOut, Setup
+from goafetch.plan.plan import DARK, SCIENCE, STANDARD, LeftOut, Setup
 from goafetch.plan.translate import mask_start
 from reducer.headers.descriptors import Descriptors, Region
-from reducer.headers.targets import is_sky, target_of
-from reducer.instruments import KNOWN, find, instrument_of
+from reducer.headers.targets import is_sky_name, target_of
+from reducer.instruments import KNOWN, find_instrument, instrument_of
 from reducer.instruments.base import Instrument
 from reducer.products import needless
 
@@ -74,7 +74,7 @@ class Frame:
     @property
     def named_sky(self) -> bool:
         """Whether its name says that it is of empty sky."""
-        return is_sky(self.facts.object or "")
+        return is_sky_name(self.facts.object or "")
 
 
 def sort_frames(
@@ -97,7 +97,7 @@ def sort_frames(
         elif role:
             sorted_frames.append(Frame(path, facts, role, _complete(facts.regions, known)))
         else:
-            left_out.append(LeftOut(path, reason, failed=find(facts.primary) is None))
+            left_out.append(LeftOut(path, reason, failed=find_instrument(facts.primary) is None))
     return sorted_frames, left_out
 
 
@@ -109,7 +109,7 @@ def _complete(regions: tuple[Region, ...], known: Iterable[tuple[Region, ...]]) 
 def _role(facts: Descriptors, wanted: Wanted) -> tuple[str, str]:
     """The role, or '' and why there is none."""
     tags = facts.tags
-    if find(facts.primary) is None:
+    if find_instrument(facts.primary) is None:
         return "", f"not a {' or '.join(KNOWN)} frame (INSTRUME is {facts.instrument or 'missing'})"
     if "BPM" in tags:
         return MASK, ""
@@ -145,7 +145,7 @@ def _no_mask(path: Path, facts: Descriptors) -> str:
 
 def unreadable(facts: Descriptors) -> str:
     """What a raw frame's header must tell and does not, with what to do; '' if it tells all."""
-    known = find(facts.primary)
+    known = find_instrument(facts.primary)
     wheels = f" ({', '.join(known.wheels)})" if known else ""
     needed = {
         "INSTRUME": facts.instrument,
@@ -203,7 +203,7 @@ def _role_of_target(facts: Descriptors, tags: frozenset[str], wanted: Wanted) ->
     if facts.observation_class not in (None, "", "science"):
         return "", f"class {facts.observation_class}: neither science nor a standard"
     name = facts.object or ""
-    is_anyones_sky = is_sky(name) and not target_of(name)
+    is_anyones_sky = is_sky_name(name) and not target_of(name)
     if wanted.object and not is_anyones_sky and not _named(name, wanted.object):
         return "", f"object {facts.object}, and only {wanted.object} was asked for"
     return SCIENCE, ""

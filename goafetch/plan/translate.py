@@ -24,7 +24,7 @@ from calstore.associate import (
 from goafetch.errors import GoafetchError
 from goafetch.needs import need
 from reducer.headers.descriptors import Descriptors
-from reducer.instruments import find
+from reducer.instruments import find_instrument
 
 #: Those that no light of the sky or a lamp made: any filter may have been in the way.
 WITHOUT_LIGHT = (PROCESSED_BPM, PROCESSED_DARK)
@@ -82,13 +82,13 @@ def mask_start(path: Path, facts: Descriptors) -> dt.datetime | None:
 
 
 def _read(path: Path) -> Descriptors:
-    from reducer.select import facts_of
+    from reducer.select import describe_file
 
-    return facts_of(path)
+    return describe_file(path)
 
 
 def _traits(facts: Descriptors, when: dt.datetime) -> dict[str, Any]:
-    known = find(facts.primary)
+    known = find_instrument(facts.primary)
     return {
         "when": when,
         "instrument": known.name if known else "",

@@ -15,7 +15,7 @@ import numpy as np
 from calstore.associate import PROCESSED_DARK
 from goafetch.events import Decided
 from goafetch.plan.groups import by, time_of
-from goafetch.plan.model import SCIENCE, Group, LeftOut, Setup, Stack
+from goafetch.plan.plan import SCIENCE, Group, LeftOut, Setup, Stack
 from goafetch.plan.sort import Frame, of_role
 from reducer.headers.targets import SEPARATE, SHORTEST, are_tracked, link, plain
 

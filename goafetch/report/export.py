@@ -18,8 +18,8 @@ from calstore.associate import PROCESSED_BPM, PROCESSED_DARK, PROCESSED_FLAT
 from goafetch.errors import WorkspaceError
 from goafetch.events import SkyChoice
 from goafetch.events import what as words_of
-from goafetch.report.model import Product, RunSummary, read_summary
-from goafetch.report.products import Stack, column, read_stack
+from goafetch.report.run_summary import Product, RunSummary, read_summary
+from goafetch.report.stack_file import StackFile, column, read_stack
 from goafetch.text import file_name
 from goafetch.workspace import Workspace, write_atomically
 from reducer.products import STACK
@@ -46,7 +46,7 @@ class FileList:
 
 
 @dataclass(frozen=True)
-class Step:
+class ExportedStep:
     """One step of a run: what it does, its list, and the command for either tool, typed beside the list.
 
     ``dragons`` are perhaps several lines; ``found``: the list that the later ones need.
@@ -59,7 +59,7 @@ class Step:
     found: FileList | None = None
 
 
-def list_steps(summary: RunSummary, folder: Path, into: Path | None = None) -> list[Step]:
+def list_steps(summary: RunSummary, folder: Path, into: Path | None = None) -> list[ExportedStep]:
     """Every step of a run in the order of work: darks, flats, frames of each group, stacks, standards first.
 
     The files of stars that a stack of the workspace ``folder`` was made with are named as from ``into``.
@@ -134,12 +134,12 @@ def settings(stack: Path, place: Callable[[str], str]) -> list[str]:
     """
     from reducer.errors import BadFile
     from reducer.fitsio import read_headers, read_table
-    from reducer.instruments import find
+    from reducer.instruments import find_instrument
     from reducer.recipes import alignAndStack
     from reducer.step import steps_of
 
     try:
-        history, instrument = read_table(stack, "HISTORY"), find(read_headers(stack)[0])
+        history, instrument = read_table(stack, "HISTORY"), find_instrument(read_headers(stack)[0])
     except BadFile:
         history = None
     if history is None:
@@ -162,7 +162,9 @@ def as_typed(parameters: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _reduce_step(summary: RunSummary, group: str, names: Sequence[str], is_master: bool, ours: str) -> Step:
+def _reduce_step(
+    summary: RunSummary, group: str, names: Sequence[str], is_master: bool, ours: str
+) -> ExportedStep:
     listed = FileList(f"{file_name(group)}.lis", RAW, tuple(names))
     what = f"Master {group}" if is_master else f"Frames of {group}"
     choices = (d for d in summary.decisions if isinstance(d, SkyChoice) and d.group == group)
@@ -171,7 +173,7 @@ def _reduce_step(summary: RunSummary, group: str, names: Sequence[str], is_maste
     if chosen:  # DRAGONS cannot decide this: it gets what comes nearest to what was decided here
         is_scaled, is_offset = chosen.scale_sky, chosen.offset_sky and not chosen.scale_sky
         theirs += f" skyCorrect:offset_sky={is_offset}" + (" skyCorrect:scale_sky=True" if is_scaled else "")
-    return Step(
+    return ExportedStep(
         what, listed, f"goafetch reduce @{listed.name}{ours}", f"{differs}reduce @{listed.name}{theirs}"
     )
 
@@ -191,14 +193,14 @@ def _stack_name(stack: Product, is_own: bool) -> str:
     return PurePosixPath(stack.path).name if is_own else f"{file_name(stack.group)}.fits"
 
 
-def _stack_step(summary: RunSummary, stack: Product, is_own: bool, ours: str) -> Step:
+def _stack_step(summary: RunSummary, stack: Product, is_own: bool, ours: str) -> ExportedStep:
     group = stack.group
     listed = FileList(f"{file_name(group)}_stack.lis", MADE, tuple(_on_target(summary, stack.stack)))
     # DRAGONS aligns by the sources that an earlier command of it has put into the files.
     names = (f"{PurePosixPath(name).name.split('_')[0]}_sourcesDetected.fits" for name in listed.files)
     found = FileList(f"{file_name(group)}_sources.lis", BESIDE, tuple(names))
     command = f"reduce @{listed.name}" if is_own else f"disco @{listed.name} -o {_stack_name(stack, is_own)}"
-    return Step(
+    return ExportedStep(
         f"Stack of {group}",
         listed,
         f"goafetch {command}{ours}",
@@ -220,7 +222,7 @@ UNITS = {
 }  # fmt: skip
 
 
-def write_catalogues(stack: Stack, folder: Path) -> list[Path]:
+def write_catalogues(stack: StackFile, folder: Path) -> list[Path]:
     """Write NAME.reg, NAME.ecsv and NAME_catalogue.fits; nothing for a stack without a catalogue."""
     if column(stack.tables.get("OBJCAT"), "X_IMAGE") is None:
         return []
@@ -235,7 +237,7 @@ def write_catalogues(stack: Stack, folder: Path) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def as_regions(stack: Stack) -> str:
+def as_regions(stack: StackFile) -> str:
     """A ds9 region file: a circle of three FWHM across for each source, in pixels of the stack."""
     table = stack.tables["OBJCAT"]
     x, y, width = (column(table, name) for name in ("X_IMAGE", "Y_IMAGE", "FWHM_IMAGE"))
@@ -245,7 +247,7 @@ def as_regions(stack: Stack) -> str:
     return "\n".join(["# Region file format: DS9 version 4.1", "global color=green", "image", *circles, ""])
 
 
-def with_units(stack: Stack) -> Table:
+def with_units(stack: StackFile) -> Table:
     """OBJCAT as an astropy table with the units of its columns."""
     from astropy.table import Table
 
@@ -314,7 +316,7 @@ def export(folder: Path, into: Path) -> list[Path]:
     lists += [
         _write_list(folder, theirs, each) for step in steps for each in (step.files, step.found) if each
     ]
-    calibrations = [_hand_on(path, into / place) for path, place in find_calibrations(folder, summary)]
+    calibrations = [_hand_on(path, into / place) for path, place in calibrations_used(folder, summary)]
     places = [path.relative_to(into).as_posix() for path in calibrations]
     scripts = {
         "goafetch.sh": _script(OURS, places, [(step.what, step.goafetch) for step in steps]),
@@ -328,7 +330,7 @@ def export(folder: Path, into: Path) -> list[Path]:
     return [*lists, *calibrations, *(into / name for name in scripts), *catalogues]
 
 
-def find_calibrations(folder: Path, summary: RunSummary) -> list[tuple[Path, str]]:
+def calibrations_used(folder: Path, summary: RunSummary) -> list[tuple[Path, str]]:
     """Each calibration that the run used, once, with the place below which other tools look for it."""
     used = dict.fromkeys((calibration.name, calibration.role) for calibration in summary.calibrations)
     return [(_find(folder, name), f"calibrations/{FOLDERS[kind]}") for name, kind in used if kind in FOLDERS]

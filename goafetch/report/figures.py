@@ -11,9 +11,9 @@ import numpy as np
 
 from goafetch.report import pictures
 from goafetch.report.draw import COLOURS, INK, add_legend, as_svg, drawn_plainly, new_axes, new_figure
-from goafetch.report.model import Product, RunSummary
-from goafetch.report.products import Stack, as_number, column, read_mosaic
-from goafetch.report.quality import Quality
+from goafetch.report.run_summary import Product, RunSummary
+from goafetch.report.stack_file import StackFile, as_number, column, read_mosaic
+from goafetch.report.verdicts import Quality
 from reducer import dq, fitsio
 from reducer.frame import FrameRef
 from reducer.headers.descriptors import describe
@@ -55,7 +55,7 @@ def draw_flat(path: Path, group: str, number: int) -> Figure:
     return Figure(svg, f"{path.name} ({group}): {mosaic.masked:.1%} of its pixels are masked (blue).")
 
 
-def draw_maps(stack: Stack, quality: Quality) -> list[Figure]:
+def draw_maps(stack: StackFile, quality: Quality) -> list[Figure]:
     """Exposure time and noise of each pixel of a stack, and how faint a star it shows there."""
     figures = []
     if stack.seconds is not None:
@@ -69,7 +69,7 @@ def draw_maps(stack: Stack, quality: Quality) -> list[Figure]:
     return [*figures, *_draw_depth(stack, quality)]
 
 
-def _draw_depth(stack: Stack, quality: Quality) -> list[Figure]:
+def _draw_depth(stack: StackFile, quality: Quality) -> list[Figure]:
     """The faintest star at each place, where there is a zeropoint: without one the noise says the same."""
     if quality.depth is None or not quality.noise or quality.limit(quality.depth) is None:
         return []
@@ -142,7 +142,7 @@ def _level(frame: FrameRef, index: int, is_on_target: bool) -> float | None:
     return float(np.median(good)) if good.size else None
 
 
-def draw_exposures(stack: Stack) -> Figure | None:
+def draw_exposures(stack: StackFile) -> Figure | None:
     """What each exposure of a stack was like, None if the product does not say."""
     table = stack.tables.get("EXPOSURES")
     if table is None or not len(table):
@@ -179,7 +179,7 @@ def _times(table: Table) -> tuple[np.ndarray, str]:
     return np.argsort(np.argsort(ut)) + 1, "exposure in order of time"
 
 
-def draw_noise(stack: Stack) -> Figure | None:
+def draw_noise(stack: StackFile) -> Figure | None:
     """How noise is correlated between a stack's pixels, None if the product does not say."""
     table = stack.tables.get("NOISE")
     sizes, ratios = column(table, "n"), column(table, "ratio")
@@ -224,7 +224,7 @@ class Growth:
         return float(np.interp(part, np.maximum.accumulate(self.light) / self.light[-1], self.radii))
 
 
-def measure_growth(stack: Stack) -> Growth | None:
+def measure_growth(stack: StackFile) -> Growth | None:
     """The growth curve of the brightest good star with nothing missing around it; None without one."""
     table = stack.tables.get("OBJCAT")
     x, y, flags = (column(table, name) for name in ("X_IMAGE", "Y_IMAGE", "FLAGS"))
@@ -239,7 +239,7 @@ def measure_growth(stack: Stack) -> Growth | None:
     return None
 
 
-def _grow(stack: Stack, x: float, y: float) -> Growth | None:
+def _grow(stack: StackFile, x: float, y: float) -> Growth | None:
     left, low = round(x - 1) - RING[1], round(y - 1) - RING[1]
     side = 2 * RING[1] + 1
     if left < 0 or low < 0 or left + side > stack.shape[1] or low + side > stack.shape[0]:
@@ -262,7 +262,7 @@ def _grow(stack: Stack, x: float, y: float) -> Growth | None:
     return Growth(x, y, radii, sums[0], error) if sums[0][-1] > 0 else None
 
 
-def draw_growth(stack: Stack, scale: float | None) -> Figure | None:
+def draw_growth(stack: StackFile, scale: float | None) -> Figure | None:
     """The growth curve of the brightest good star, None without one; ``scale``: arcsec per pixel."""
     growth = measure_growth(stack)
     if growth is None:
@@ -289,7 +289,7 @@ def draw_growth(stack: Stack, scale: float | None) -> Figure | None:
     return Figure(as_svg(figure, alt, "growth"), caption)
 
 
-def draw_residuals(stack: Stack) -> Figure | None:
+def draw_residuals(stack: StackFile) -> Figure | None:
     """What the alignment left, as arrows over the stack and in mas; None if the product does not say."""
     table, shape = stack.tables.get("RESIDUALS"), stack.shape
     if table is None or not len(table):

@@ -18,10 +18,18 @@ from goafetch.report import figures, pictures
 from goafetch.report.draw import as_data, as_thumbnail, drawn_plainly
 from goafetch.report.export import list_steps, write_catalogues
 from goafetch.report.figures import Figure
-from goafetch.report.model import Product, RunSummary, read_summary
-from goafetch.report.products import Stack, column, read_stack
-from goafetch.report.quality import Quality, Verdict, judge, list_bits, list_exposures, measure, tell_made
+from goafetch.report.run_summary import Product, RunSummary, read_summary
+from goafetch.report.stack_file import StackFile, column, read_stack
 from goafetch.report.tiles import choose_code, cut_tiles, tell_facts
+from goafetch.report.verdicts import (
+    Quality,
+    Verdict,
+    judge_stack,
+    list_bits,
+    list_exposures,
+    measure,
+    tell_made,
+)
 from goafetch.system import trim_memory
 from goafetch.workspace import write_atomically
 from reducer.errors import BadFile
@@ -53,12 +61,12 @@ class Page:
 
     product: Product
     name: str
-    parts: Parts
+    parts: PageParts
     sky: Future[Figure | None]
 
 
 def make_report(
-    folder: Path, submit: Submit | None = None, begun: Mapping[Path, Parts] | None = None
+    folder: Path, submit: Submit | None = None, begun: Mapping[Path, PageParts] | None = None
 ) -> Path:
     """(Re)make report/index.html and the picture of each stack from a workspace; returns the page.
 
@@ -107,7 +115,7 @@ def _begin(
     summary: RunSummary,
     pages: Mapping[Product, str],
     submit: Submit,
-    begun: Mapping[Path, Parts],
+    begun: Mapping[Path, PageParts],
 ) -> Iterator[Page]:
     """Have the pages drawn, each while the one before it is written; many at once would not fit in memory.
 
@@ -141,7 +149,9 @@ def _make_page(folder: Path, page: Page, common: dict[str, Any]) -> Entry:
     product, view, findings = page.product, page.parts.view.result(), page.parts.findings.result()
     left_out = count_left_out(summary, product.stack)
     corrected = product.kind == "stack"
-    verdicts = judge(findings.quality, corrected=corrected, warnings=summary.warnings, left_out=left_out)
+    verdicts = judge_stack(
+        findings.quality, corrected=corrected, warnings=summary.warnings, left_out=left_out
+    )
     stem = Path(product.path).stem
     picture = folder / f"report/stack_{stem}.png"
     write_atomically(picture, view.picture)
@@ -196,7 +206,7 @@ PROVENANCE = {
 
 
 @dataclass(frozen=True)
-class View:
+class PageView:
     """The pixels: a PNG, and what the page's viewer needs, its facts in JSON and its tiles by name."""
 
     picture: bytes
@@ -214,28 +224,28 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Parts:
+class PageParts:
     """Both of a stack, under way."""
 
-    view: Future[View]
+    view: Future[PageView]
     findings: Future[Findings]
 
 
-def begin_parts(path: Path, place: Path, submit: Submit) -> Parts:
+def begin_parts(path: Path, place: Path, submit: Submit) -> PageParts:
     """Begin to draw a stack whose page will stand in ``place``; the futures raise reducer.errors.BadFile."""
-    return Parts(submit(view, path), submit(find, path, place))
+    return PageParts(submit(draw_view, path), submit(find_facts, path, place))
 
 
 @drawn_plainly
-def view(path: Path) -> View:
+def draw_view(path: Path) -> PageView:
     """Draw a stack's pixels."""
     stack = read_stack(path)
     code = choose_code(stack)
-    return View(pictures.draw_stack(stack), tell_facts(stack, code), cut_tiles(stack, code))
+    return PageView(pictures.draw_stack(stack), tell_facts(stack, code), cut_tiles(stack, code))
 
 
 @drawn_plainly
-def find(path: Path, place: Path) -> Findings:
+def find_facts(path: Path, place: Path) -> Findings:
     """Measure and tell a stack, and write its catalogues into ``place``."""
     stack = read_stack(path)
     quality = measure(stack)
@@ -245,7 +255,7 @@ def find(path: Path, place: Path) -> Findings:
     )
 
 
-def _tell(stack: Stack, quality: Quality) -> dict[str, Any]:
+def _tell(stack: StackFile, quality: Quality) -> dict[str, Any]:
     """The figures and tables of a stack's page."""
     depth = [
         *figures.draw_maps(stack, quality),
@@ -270,7 +280,7 @@ def _present(drawn: Sequence[Figure | None]) -> list[Figure]:
     return [figure for figure in drawn if figure is not None]
 
 
-def _rows(stack: Stack, table: str, names: Sequence[str]) -> list[list[str]]:
+def _rows(stack: StackFile, table: str, names: Sequence[str]) -> list[list[str]]:
     """Some columns of a product's table as text, nothing where it has not all of them."""
     columns = [values for name in names if (values := column(stack.tables.get(table), name)) is not None]
     if len(columns) != len(names):

@@ -20,7 +20,7 @@ from goafetch.report.draw import (
     new_axes,
     new_figure,
 )
-from goafetch.report.products import Mosaic, Stack, read_mosaic, read_stack, shrink
+from goafetch.report.stack_file import Mosaic, StackFile, read_mosaic, read_stack, shrink
 from reducer.instruments import instrument_of
 from reducer.types import F32, F64
 
@@ -30,7 +30,7 @@ NO_DATA = "#3b5b7a"
 Change = Callable[[F32], F32]
 
 
-def draw_stack(stack: Stack, most: int = 1100) -> bytes:
+def draw_stack(stack: StackFile, most: int = 1100) -> bytes:
     """A PNG of the stack with axes in RA and Dec where its header has a celestial WCS."""
     image, blocks = shrink(stack.half, most)
     scale = 1 / (2 * blocks)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from goafetch.report.draw import centre_and_spread, colour_table
-from goafetch.report.products import Stack, average, bands, column
-from goafetch.report.quality import pixel_scale, typical_noise
+from goafetch.report.stack_file import StackFile, bands, block_means_without_nan, column
+from goafetch.report.verdicts import pixel_scale, typical_noise
 from reducer import dq
 from reducer.types import F32, U16
 
@@ -56,7 +56,7 @@ class Code:
         return np.where(codes == 0, np.nan, electrons)
 
 
-def choose_code(stack: Stack) -> Code:
+def choose_code(stack: StackFile) -> Code:
     """A code for a stack by the noise of its pixels, where that is known."""
     zero, spread = centre_and_spread(stack.thin.data)
     noise = typical_noise(stack) or spread
@@ -67,7 +67,7 @@ def choose_code(stack: Stack) -> Code:
     return Code(zero, soft, steps, min(offset, 60000))
 
 
-def tell_facts(stack: Stack, code: Code) -> str:
+def tell_facts(stack: StackFile, code: Code) -> str:
     """All that the page's script must know to show the tiles, as JSON that may stand in a page."""
     low, high = _limits(stack.thin.data)
     height, width = stack.shape
@@ -88,7 +88,7 @@ def tell_facts(stack: Stack, code: Code) -> str:
     return json.dumps(facts, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def cut_tiles(stack: Stack, code: Code) -> dict[str, str]:
+def cut_tiles(stack: StackFile, code: Code) -> dict[str, str]:
     """Tiles of all levels of zoom by name, in base64: ``d`` or ``m`` (data, mask), level, column, row."""
     tiles: dict[str, str] = {}
     for part in bands(stack.shape[0]):
@@ -97,11 +97,11 @@ def cut_tiles(stack: Stack, code: Code) -> dict[str, str]:
     data, mask = stack.half, stack.thin.mask
     for level in range(1, _levels(stack)):
         tiles.update(_cut(code.encode(data), mask, level, 0))
-        data, mask = average(data, 2), mask[::2, ::2]
+        data, mask = block_means_without_nan(data, 2), mask[::2, ::2]
     return tiles
 
 
-def _levels(stack: Stack) -> int:
+def _levels(stack: StackFile) -> int:
     """How often the picture must be halved until one tile holds all, and itself."""
     return 1 + max(0, math.ceil(math.log2(max(stack.shape) / SIDE)))
 
@@ -112,11 +112,11 @@ def _cut(codes: U16, mask: U16, level: int, first: int) -> Iterator[tuple[str, s
         for x in range(0, codes.shape[1], SIDE):
             part = np.s_[y : y + SIDE, x : x + SIDE]
             name = f"{level}-{x // SIDE}-{first + y // SIDE}"
-            yield f"d{name}", pack(codes[part])
+            yield f"d{name}", encode_tile(codes[part])
             yield f"m{name}", _deflate(mask[part].astype(np.uint8).tobytes(), zlib.Z_DEFAULT_STRATEGY)
 
 
-def pack(codes: U16) -> str:
+def encode_tile(codes: U16) -> str:
     """Differences between neighbours in a row modulo 65536, small ones of either sign first, low bytes before
     high bytes, deflated."""
     steps = np.diff(codes, axis=1, prepend=np.uint16(0)).view(np.int16)
@@ -138,7 +138,7 @@ def _limits(image: F32) -> tuple[float, float]:
     return low, max(high, middle + 20 * spread)
 
 
-def _sources(stack: Stack) -> list[list[float]]:
+def _sources(stack: StackFile) -> list[list[float]]:
     """x, y (one-based pixels) and width in pixels of the catalogue's sources, the brightest first."""
     table = stack.tables.get("OBJCAT")
     x, y = column(table, "X_IMAGE"), column(table, "Y_IMAGE")

@@ -229,7 +229,7 @@ class Footprint:
 
 
 @dataclass(eq=False)
-class Group:
+class LinkedExposures:
     """Exposures that show the same stars: their list, which of it are ``strong``, which of it each member's
     sources are, where the members lie, and by what offset and turn (radians) each was laid on the first."""
 
@@ -240,7 +240,7 @@ class Group:
     placed: dict[int, tuple[Offset, float]] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, number: int, own: Observations, footprint: Footprint) -> Group:
+    def begin(cls, number: int, own: Observations, footprint: Footprint) -> LinkedExposures:
         """A group of one exposure."""
         stars = StarList(own.u, own.v, own.magnitude)
         return cls(stars, own.strong, {number: np.arange(len(own.u))}, [footprint])
@@ -301,14 +301,16 @@ def identify(
     return Identified(star, turns, tuple(reasons))
 
 
-def _gather(owns: Sequence[Observations], footprints: Sequence[Footprint], radius: float) -> list[Group]:
+def _gather(
+    owns: Sequence[Observations], footprints: Sequence[Footprint], radius: float
+) -> list[LinkedExposures]:
     """All exposures with sources in groups: first as the stars tell beyond chance, then those that are alone
     by what speaks for a place, where so few stars cannot tell more. They are tried again as groups grow."""
-    groups: list[Group] = []
+    groups: list[LinkedExposures] = []
     for number in sorted(range(len(owns)), key=lambda n: -len(owns[n].u)):
         own = owns[number]
         if len(own.u) and not _join_any(groups, number, own, footprints[number], radius, certain=True):
-            groups.append(Group.begin(number, own, footprints[number]))
+            groups.append(LinkedExposures.begin(number, own, footprints[number]))
     for certain in (True, False):
         grown = True
         while grown:
@@ -325,7 +327,7 @@ def _gather(owns: Sequence[Observations], footprints: Sequence[Footprint], radiu
 
 
 def _join_any(
-    groups: Sequence[Group],
+    groups: Sequence[LinkedExposures],
     number: int,
     own: Observations,
     footprint: Footprint,
@@ -367,7 +369,7 @@ def _turned(own: Observations, footprint: Footprint, angle: float) -> Observatio
 
 
 def _join(
-    group: Group, number: int, own: Observations, footprint: Footprint, offset: Offset, turn: float,
+    group: LinkedExposures, number: int, own: Observations, footprint: Footprint, offset: Offset, turn: float,
     certain: bool, radius: float,
 ) -> bool:  # fmt: skip
     """Match an exposure to a group after a fit of its own; if they show the same stars, it joins them, and
@@ -411,7 +413,13 @@ def _lay(own: Observations, stars: StarList, offset: Offset) -> tuple[F64, F64, 
 
 
 def _is_believed(
-    own: Observations, u: F64, v: F64, group: Group, footprint: Footprint, certain: bool, radius: float
+    own: Observations,
+    u: F64,
+    v: F64,
+    group: LinkedExposures,
+    footprint: Footprint,
+    certain: bool,
+    radius: float,
 ) -> bool:
     """Whether sources at some places are a group's stars: more than by chance, and a part of those that must
     be. Where so few must be that it cannot be told, what led there is enough, unless it is to be ``certain``.
@@ -427,7 +435,7 @@ def _is_believed(
 
 
 def _can_be_told(
-    own: Observations, u: F64, v: F64, group: Group, footprint: Footprint, radius: float
+    own: Observations, u: F64, v: F64, group: LinkedExposures, footprint: Footprint, radius: float
 ) -> bool:
     """Whether half of the bright stars where both look would show beyond chance that they are the same."""
     must, owed = own.strong & group.covers(u, v), group.owed(footprint)
@@ -441,7 +449,9 @@ def _can_be_told(
     )
 
 
-def _why_not(own: Observations, footprint: Footprint, best: Group, radius: float, rivals: bool) -> str:
+def _why_not(
+    own: Observations, footprint: Footprint, best: LinkedExposures, radius: float, rivals: bool
+) -> str:
     told = _can_be_told(own, own.u, own.v, best, footprint, radius)
     if not len(own.u):
         return f"it shows none of the stars of {len(best.star)} other exposures" if told else ""
@@ -462,7 +472,7 @@ def _strangers(
     differ = np.zeros((count, count), bool)
     for n, own in enumerate(owns):
         for m in range(n):
-            other = Group.begin(m, owns[m], footprints[m])
+            other = LinkedExposures.begin(m, owns[m], footprints[m])
             differ[n, m] = differ[m, n] = _can_be_told(own, own.u, own.v, other, footprints[n], radius)
     found = [""] * count
     while differ.any():
@@ -476,7 +486,7 @@ def _strangers(
     return found
 
 
-def _tell_places(group: Group, names: Sequence[str], turns: F64, notify: Notify) -> None:
+def _tell_places(group: LinkedExposures, names: Sequence[str], turns: F64, notify: Notify) -> None:
     """Say which members lie elsewhere or turned, against most of them."""
     shifts = np.array([(offset.du, offset.dv) for offset, _ in group.placed.values()])
     middle = np.median(np.vstack([np.zeros((len(group.star) - len(shifts), 2)), shifts]), axis=0)

@@ -163,7 +163,7 @@ def _sources(frame: FrameRef) -> tuple[F64, F64]:
     return np.concatenate(places), np.concatenate(magnitudes)
 
 
-def on_target(frames: Sequence[FrameRef]) -> list[FrameRef]:
+def laid_on_target(frames: Sequence[FrameRef]) -> list[FrameRef]:
     """The frames with their geometries laid on a moving target, as they are where it does not move."""
     return [
         frame if frame.drift is None or frame.geometry is None

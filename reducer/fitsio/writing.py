@@ -51,7 +51,7 @@ def sum_words(content: Any, total: int = 0) -> int:
     return total
 
 
-def encode(total: int) -> str:
+def encode_checksum(total: int) -> str:
     """The 16 characters of CHECKSUM that bring a unit's sum (with '0' in their place) to minus zero."""
     columns = [_share(byte) for byte in (total ^ 0xFFFFFFFF).to_bytes(4, "big")]
     text = bytes(column[row] for row in range(4) for column in columns).decode("ascii")
@@ -311,7 +311,7 @@ def _sealed(values: str, notes: str, datasum: int) -> bytes:
         checksum = fits.Card("CHECKSUM", text, f"HDU checksum updated {now}")
         return _closed(f"{values}{checksum}{last}{notes}")
 
-    return with_sum(encode(sum_words(with_sum("0" * 16), datasum)))
+    return with_sum(encode_checksum(sum_words(with_sum("0" * 16), datasum)))
 
 
 def _closed(text: str) -> bytes:

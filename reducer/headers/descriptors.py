@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from reducer.instruments import find
+from reducer.instruments import find_instrument
 from reducer.instruments.base import Filter, Instrument, Levels
 from reducer.keywords import (
     Keyword,
@@ -339,7 +339,7 @@ class Descriptors:
 
     @cached_property
     def _rules(self) -> Instrument | None:
-        return find(self.primary)
+        return find_instrument(self.primary)
 
     @cached_property
     def _numbers(self) -> list[int | None]:

@@ -25,7 +25,7 @@ SKY_WORDS = re.compile(
 )
 
 
-def is_sky(name: str) -> bool:
+def is_sky_name(name: str) -> bool:
     """Whether a name says that the exposure is of empty sky: 'Sky', 'blank sky 2', 'NGC5128 sky'."""
     return SKY_WORDS.search(name.strip()) is not None
 

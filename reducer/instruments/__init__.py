@@ -13,14 +13,14 @@ from reducer.types import Header
 KNOWN: Mapping[str, Instrument] = {"GSAOI": GSAOI}
 
 
-def find(primary: Header) -> Instrument | None:
+def find_instrument(primary: Header) -> Instrument | None:
     """The instrument of a frame by its primary header; None for one that is not known."""
     return KNOWN.get(str(primary.get("INSTRUME", "")).strip().upper())
 
 
 def instrument_of(primary: Header, name: str = "this file") -> Instrument:
     """The instrument of a frame by its primary header; BadFile, with the file's name, if it is not known."""
-    found = find(primary)
+    found = find_instrument(primary)
     if found is None:
         said = str(primary.get("INSTRUME", "")).strip() or "an unnamed instrument"
         raise BadFile(f"{name} is from {said}", f"INSTRUME {' or '.join(map(repr, KNOWN))}", "leave it out")

@@ -32,7 +32,7 @@ class Array:
 
     ``origin``: pixels (x, y) before its first column and row in the mosaic of all arrays (DETSEC).
     ``corner``: where its first pixel lies in the field, (x, y) in sides of an array from the middle.
-    ``border``: reference pixels along each edge, which see no light.
+    ``reference_pixels``: how many along each edge see no light.
     """
 
     number: int
@@ -40,7 +40,7 @@ class Array:
     shape: tuple[int, int]
     origin: tuple[int, int]
     corner: tuple[float, float]
-    border: int
+    reference_pixels: int
 
 
 @dataclass(frozen=True)

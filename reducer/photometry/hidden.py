@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from reducer import dq
 from reducer.instruments.base import Widths
-from reducer.photometry.objects import Correction, measure_widths
+from reducer.photometry.catalogue import ApertureCorrection, measure_widths
 from reducer.sources import (
     BLENDED,
     IS_SATURATED,
@@ -355,7 +355,7 @@ PER_SQUARE, MOST_SQUARES, BRIGHT = 30, 8, 0.9
 KEYWORDS = {"COMPL90": 0.9, "COMPL50": 0.5}
 
 
-def completeness_table(needed: Table, sources: Table, correction: Correction) -> Table:
+def completeness_table(needed: Table, sources: Table, correction: ApertureCorrection) -> Table:
     """COMPLETENESS: the FRACTION of stars of a FLUX (electrons in total) that are found, by how they would
     stand out of noise and neighbours at places of an image.
 

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from reducer.combine import median_of, median_of_seen
 from reducer.frame import Files, FrameRef
-from reducer.sky.objects import BLOCK, Bool, Packed, bin_array, find_objects, read_blocks, unpack
+from reducer.sky.objects import BLOCK, Bool, Packed, bin_array, find_objects, read_blocks, unpack_mask
 from reducer.types import F32, F64
 
 # --- objects in all skies, told from the detector's own pattern ------------------------------------
@@ -48,7 +48,7 @@ def find_fixed(task: tuple[Files, int, Sequence[tuple[Path, float, Packed]], Seq
     means, known, hidden, wide = [], [], [], []
     for path, level, packed in skies:
         blocks = read_blocks(disk, path, array)
-        seen, objects = blocks.counts >= BLOCK, unpack(packed)
+        seen, objects = blocks.counts >= BLOCK, unpack_mask(packed)
         light = np.where(seen, blocks.means - np.float32(level), np.float32(0))
         means.append(light)
         known.append(seen)

@@ -9,7 +9,8 @@ import numpy as np
 from numba import njit
 from scipy import ndimage
 
-from reducer.sky.channels import (
+from reducer.sky.objects import scatter
+from reducer.sky.readout_offsets import (
     LEAST,
     TYPICAL,
     Fit,
@@ -19,7 +20,6 @@ from reducer.sky.channels import (
     in_cells,
     over_columns,
 )
-from reducer.sky.objects import scatter
 from reducer.types import F32, F64
 
 # --- offsets that all have in common, from the steps they leave in smooth light --------------------

@@ -47,7 +47,7 @@ STRAY, STRAY_ELECTRONS = 0.03, 12.0
 
 
 @dataclass(frozen=True)
-class Course:
+class LevelCurve:
     """Levels of the object exposures, electrons, and how sure their common zero is (one sigma)."""
 
     levels: F64
@@ -60,7 +60,7 @@ def follow(
     object_times: F64,
     differences: F64,
     fits: NDArray[np.bool_] | None = None,
-) -> Course:
+) -> LevelCurve:
     """Levels of object exposures whose differences are known, from skies taken at other times.
 
     All levels follow one course in time: a line, a slow random departure from it, and jitter from exposure
@@ -90,7 +90,7 @@ def follow(
     weights /= weights.sum()
     constant = float(weights @ constants)
     sigma = float(np.sqrt(weights @ (sigmas**2 + (constants - constant) ** 2)))
-    return Course(differences + size - constant, sigma)
+    return LevelCurve(differences + size - constant, sigma)
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,9 @@ def background(cells: F64, places: F64, level: float, free: float) -> Background
     """How much light of objects may hide in the median of what is free.
 
     ``cells``: between the stars, electrons, NaN where hidden; ``places``: theirs in the field, as in
-    ``differences``; ``free``: fraction of the field that no object covers. The more a background departs from
-    a plane, or slopes more than the sky does, and the more of the field objects cover, the more light.
+    ``level_differences``; ``free``: fraction of the field that no object covers. The more a background
+    departs from a plane, or slopes more than the sky does, and the more of the field objects cover, the more
+    light.
     """
     known, level = np.isfinite(cells), float(np.nan_to_num(level))
     noise = float(np.hypot(OFFSETS, 1.25 * np.sqrt(max(level, 0.0) + READ_NOISE2) / CELL_SIDE))
@@ -144,7 +145,7 @@ def background(cells: F64, places: F64, level: float, free: float) -> Background
     return Background(FAINTEST + uneven + steep + CROWDED * (1.0 - free) ** 1.5, sigma)
 
 
-def weigh(course: Course, own: Own) -> Course:
+def weigh_levels(course: LevelCurve, own: Own) -> LevelCurve:
     """Levels of exposures from what skies tell and what they show themselves, each as far as it is sure.
 
     Their own medians hold light of objects and never too little of it: it is expected to be exponentially
@@ -167,7 +168,7 @@ def weigh(course: Course, own: Own) -> Course:
     weights /= weights.sum()
     mean = float(weights @ change)
     sigma = float(np.sqrt(weights @ (change - mean) ** 2))
-    return Course(course.levels + mean, max(sigma, noise))
+    return LevelCurve(course.levels + mean, max(sigma, noise))
 
 
 def odd_skies(times: F64, levels: F64) -> NDArray[np.bool_]:
@@ -217,7 +218,7 @@ def _solve(
     return likelihood, float(solution[2]), float(np.sqrt(np.linalg.inv(normal)[2, 2]))
 
 
-def differences(maps: Sequence[F64], places: F64) -> tuple[F64, NDArray[np.bool_]]:
+def level_differences(maps: Sequence[F64], places: F64) -> tuple[F64, NDArray[np.bool_]]:
     """Levels of exposures of one field but for a constant, from maps of their light without stars; and which
     of them show the light of the others: one of another field lacks it.
 

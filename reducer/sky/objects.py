@@ -339,12 +339,12 @@ def read_blocks(disk: Files, path: Path, array: int, rows: slice | None = None) 
 # --- masks -------------------------------------------------------------------------------------------
 
 
-def pack(mask: Bool) -> Packed:
+def pack_mask(mask: Bool) -> Packed:
     """A mask in few bytes, to go between processes and stay in memory for many frames."""
     return zlib.compress(np.packbits(mask, axis=1).tobytes(), 1), (mask.shape[0], mask.shape[1])
 
 
-def unpack(packed: Packed) -> Bool:
+def unpack_mask(packed: Packed) -> Bool:
     """The mask that was packed."""
     return unpack_rows(unpack_bits(packed), packed[1][1], slice(None))
 

@@ -14,7 +14,7 @@ from reducer.astrometry import Geometry, Grid, Inverse
 from reducer.errors import BadInput
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.descriptors import describe
-from reducer.photometry.objects import width_of
+from reducer.photometry.catalogue import width_of
 from reducer.sources import BLENDED, NO_POSITION, WIDE_RING, light_about, places_of, well_measured
 from reducer.stack.levels import Level, Survey, lattice, solve_levels, survey_exposure
 from reducer.stack.noise import Sampling, excess_of, samplings
@@ -211,7 +211,7 @@ def prepare_exposures(
                 inverses=inverses,
                 levels=level,
                 factor=frame.scale * flux_factor(geometry, grid),
-                weights=weigh(survey, frame.scale, peak),
+                weights=weights_of(survey, frame.scale, peak),
                 variance=float(np.nanmedian(survey.variance)) * frame.scale**2,
                 seconds=exposure_seconds(frame),
                 width=float(width),
@@ -235,7 +235,7 @@ def flux_factor(geometry: Geometry, grid: Grid) -> float:
     return (grid.scale / geometry.pixel) ** 2
 
 
-def weigh(survey: Survey, scale: float, peak: float) -> F64:
+def weights_of(survey: Survey, scale: float, peak: float) -> F64:
     """Weights by array number from 0: a star's peak brightness over the sky's scaled variance."""
     weights = peak / (survey.variance * scale**2)
     return np.where(np.isfinite(weights), weights, 0.0)

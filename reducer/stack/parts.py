@@ -14,7 +14,7 @@ from reducer.align.resample import Planes, resample_chip, rows_needed
 from reducer.errors import BadInput
 from reducer.frame import Chip, Files
 from reducer.masks import forget
-from reducer.stack.combine import REACH, Combined, Rejection, Samples, combine
+from reducer.stack.coadd import REACH, Combined, RejectionMethod, Samples, combine
 from reducer.stack.exposures import Exposure
 from reducer.stack.snowballs import hide_snowballs
 from reducer.types import F32, U16, Header
@@ -43,7 +43,7 @@ class Share:
     width: int
     first_row: int
     rows: int
-    rejection: Rejection
+    rejection: RejectionMethod
     operation: str
     kernel: str
     memory: int

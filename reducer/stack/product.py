@@ -17,10 +17,8 @@ from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.instruments.base import Widths
 from reducer.keywords import read
-from reducer.photometry.growth import Rings, sum_rings
-from reducer.photometry.hidden import add_hidden, completeness_table, write_completeness
-from reducer.photometry.objects import (
-    Correction,
+from reducer.photometry.catalogue import (
+    ApertureCorrection,
     Look,
     add_magnitudes,
     catalogue,
@@ -28,6 +26,8 @@ from reducer.photometry.objects import (
     measure_objects,
     over_near_sky,
 )
+from reducer.photometry.growth import Rings, sum_rings
+from reducer.photometry.hidden import add_hidden, completeness_table, write_completeness
 from reducer.photometry.zeropoint import find_zeropoint, write_zeropoint
 from reducer.products import STACK
 from reducer.provenance import plan_product, product_name
@@ -45,7 +45,7 @@ STRIP, MARGIN = 1100, 160
 
 
 @dataclass(frozen=True)
-class Stack:
+class StackedImage:
     """The whole stack, in parts, the table of its sources (dtype ``MEASURED``), and the light that a star
     needs to be found, at places spread over it (dtype ``NEED``)."""
 
@@ -54,7 +54,7 @@ class Stack:
     needed: Table
 
 
-def find_sources(parts: Parts, widths: Widths, context: Context) -> Stack:
+def find_sources(parts: Parts, widths: Widths, context: Context) -> StackedImage:
     """The whole stack with its sources, brightest first, found strip by strip."""
     height = parts.height
     cores = [(first, min(first + STRIP, height)) for first in range(0, height, STRIP)]
@@ -67,7 +67,7 @@ def find_sources(parts: Parts, widths: Widths, context: Context) -> Stack:
             some.append(table[(table["y"] >= first - 0.5) & (table["y"] < last - 0.5)])
     found, needed = (np.concatenate(some) for some in kept)
     found = found[np.argsort(-found["flux"][:, 0], kind="stable")]
-    return Stack(parts, found, needed)
+    return StackedImage(parts, found, needed)
 
 
 def _measure_strip(task: tuple[Parts, Widths, int, int]) -> tuple[Table, Table]:
@@ -81,7 +81,7 @@ def _measure_strip(task: tuple[Parts, Widths, int, int]) -> tuple[Table, Table]:
     return measure_objects(sources, *planes), needed
 
 
-def looking(stack: Stack, context: Context) -> Look:
+def looking(stack: StackedImage, context: Context) -> Look:
     """What gives the rings about stars of a stack, in worker processes where there are any."""
 
     def look(stars: Table, edges: F64) -> Iterable[Rings]:
@@ -90,7 +90,7 @@ def looking(stack: Stack, context: Context) -> Look:
     return look
 
 
-def _cut(stack: Stack, star: Table, edges: F64) -> tuple[Parts, Table, Table, F64, slice]:
+def _cut(stack: StackedImage, star: Table, edges: F64) -> tuple[Parts, Table, Table, F64, slice]:
     """A star and the sources that may reach into its rings, with y from the first of the rows there."""
     reach = int(edges[-1]) + 1
     row = round(float(star["y"]))
@@ -114,7 +114,7 @@ MJD_ZERO, DAY = datetime(1858, 11, 17), timedelta(days=1)
 
 
 def write_stack(
-    stack: Stack,
+    stack: StackedImage,
     exposures: Sequence[Exposure],
     grid: Grid,
     kernel: str,
@@ -180,10 +180,10 @@ def write_stack(
 
 
 def calibrate(
-    stack: Stack,
+    stack: StackedImage,
     grid: Grid,
     noise: Table,
-    correction: Correction,
+    correction: ApertureCorrection,
     reference: FrameRef,
     headers: Sequence[Header],
     catalog: str | None,

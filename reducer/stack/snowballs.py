@@ -30,7 +30,7 @@ FAINT, BESIDE = 0.2, 2.0
 
 
 @dataclass(frozen=True)
-class Field:
+class Overlap:
     """Aligned frames with the maps back to the pixels of each one's chips and all its sources.
 
     ``sources``: of each frame, (n, 3): arcsec on the common plane, and scaled electrons.
@@ -71,7 +71,7 @@ def _search(
     """The snowballs of frames laid on one plane by some geometries, as ``find_snowballs`` gives them."""
     inverses = [[each.inverse(chip) for chip in range(len(each.regions))] for each in geometries]
     sources = [_places(frame, geometry) for frame, geometry in zip(frames, geometries, strict=True)]
-    field = Field(files, frames, geometries, inverses, sources)
+    field = Overlap(files, frames, geometries, inverses, sources)
     return [
         tuple(_of_chip(field, number, chip) for chip in range(len(frame.chips)))
         for number, frame in enumerate(frames)
@@ -106,7 +106,7 @@ def _places(frame: FrameRef, geometry: Geometry) -> F64:
     return np.concatenate(parts)
 
 
-def _of_chip(field: Field, number: int, chip: int) -> F64:
+def _of_chip(field: Overlap, number: int, chip: int) -> F64:
     """The snowballs on one chip of a frame."""
     frame = field.frames[number]
     table = _candidates(frame.sources[chip])
@@ -139,7 +139,7 @@ def _candidates(table: Table) -> Table:
     return kept
 
 
-def _profiles_of_others(field: Field, number: int, place: Sequence[float]) -> list[F64]:
+def _profiles_of_others(field: Overlap, number: int, place: Sequence[float]) -> list[F64]:
     """The profiles of other exposures around a place on the common plane, scaled to those of one."""
     profiles: list[F64] = []
     for other, frame in enumerate(field.frames):

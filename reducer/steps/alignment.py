@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from reducer.align.absolute import FOR_ROTATION, HIGHEST, Tie, tie_to, tied
+from reducer.align.catalogue_fit import FOR_ROTATION, HIGHEST, Tie, tie_to, tied
+from reducer.align.global_fit import Limits, align_exposures
 from reducer.align.moving import follow_target, one_kind
-from reducer.align.together import Limits, align_exposures
 from reducer.align.wcs import is_stack, rotation_error
 from reducer.errors import CannotAlign
 from reducer.frame import Context, Files, FrameRef

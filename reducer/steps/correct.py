@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from reducer import dq
 from reducer.align.wcs import descriptors_of, positions
-from reducer.detector import NO_RESPONSE, Exposure, Response, correct
+from reducer.detector import NO_RESPONSE, ArrayReadout, Response, correct
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.targets import link
@@ -22,8 +22,8 @@ from reducer.masks import Calibrations, Place, known_bits, read_counts, read_res
 from reducer.products import OFF_TARGET, PROCESSED_BPM, PROCESSED_DARK, PROCESSED_FLAT
 from reducer.provenance import plan_product
 from reducer.sky.blind import STEP, WHOLE, Cells, cells_of, find_blind, hide_cells
-from reducer.sky.channels import border_means
 from reducer.sky.objects import Bool
+from reducer.sky.readout_offsets import mean_reference_pixels
 from reducer.step import Step, step
 from reducer.steps.prepare import accept, like_dark
 from reducer.types import F32, F64, U16, Header, Table
@@ -40,7 +40,7 @@ FAINT = 0.3
 
 
 @dataclass(frozen=True)
-class Glow:
+class SaturatedBefore:
     """The pixels an exposure saturated, and when it ended (seconds).
 
     ``pixels``: array number -> places on the full array, y * STRIDE + x.
@@ -51,12 +51,12 @@ class Glow:
     pixels: Mapping[int, Pixels]
 
     @staticmethod
-    def of(frame: FrameRef, pixels: Mapping[int, Pixels]) -> Glow:
+    def of(frame: FrameRef, pixels: Mapping[int, Pixels]) -> SaturatedBefore:
         """The glow that a frame leaves."""
         described = descriptors_of(frame)
         when = described.ut_datetime
         start = when.timestamp() if when else 0.0
-        return Glow(start, start + (described.exposure_time or 0.0) * described.coadds, pixels)
+        return SaturatedBefore(start, start + (described.exposure_time or 0.0) * described.coadds, pixels)
 
 
 def saturated_pixels(raw: F32, bits: U16, region: Region, saturation: float) -> Pixels:
@@ -68,8 +68,8 @@ def saturated_pixels(raw: F32, bits: U16, region: Region, saturation: float) -> 
 
 
 def earlier_glows(
-    frame: FrameRef, frames: Sequence[FrameRef], glows: Sequence[Glow], window: float
-) -> tuple[Glow, ...]:
+    frame: FrameRef, frames: Sequence[FrameRef], glows: Sequence[SaturatedBefore], window: float
+) -> tuple[SaturatedBefore, ...]:
     """The glows of exposures that ended at most ``window`` seconds before a frame began."""
     own = next(glow for other, glow in zip(frames, glows, strict=True) if other is frame)
     return tuple(
@@ -79,7 +79,7 @@ def earlier_glows(
     )
 
 
-def glowing_pixels(look: Look, glows: Sequence[Glow], array: int, region: Region) -> Pixels:
+def glowing_pixels(look: Look, glows: Sequence[SaturatedBefore], array: int, region: Region) -> Pixels:
     """Flat indexes, in the region, of pixels of earlier saturation that stand out above their surroundings.
 
     ``look``: gives electrons and mask bits at an index of the array. Each earlier exposure is judged by the
@@ -117,7 +117,7 @@ Pixels = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Correction:
+class CorrectedOnRead:
     """Makes a frame's corrected pixels from its raw ones whenever they are read: quicker than a file.
 
     ``raw``: path of the raw file. By array number: ``readings``, ``glowing`` (flat indexes, in the frame's
@@ -136,7 +136,7 @@ class Correction:
         """Data, variance and mask of one array of the frame, or of some of its rows."""
         array = int(frame.chips[index]["EXTVER"])
         raw = self.calibrations.disk.read_planes(self.raw, array, rows, variance=False, mask=False)[0]
-        data, noise, mask = View.of(self.calibrations, self.readings[array], rows, variance).correct(raw)
+        data, noise, mask = ArrayView.of(self.calibrations, self.readings[array], rows, variance).correct(raw)
         first = (rows.start if rows else 0) * raw.shape[1]
         glowing = self.glowing.get(array, np.empty(0, np.int32)) - first
         mask.reshape(-1)[glowing[(glowing >= 0) & (glowing < mask.size)]] |= dq.BAD
@@ -262,7 +262,7 @@ def _correct_sky(parts: Sequence[Step], frames: Sequence[FrameRef], context: Con
     blind = _judge_blind(frames, surveys, context)
     seen = {frame.path: survey for frame, survey in zip(frames, surveys, strict=True)}
     left = accept(frames, context, lambda frame: _refuse_empty(frame, seen[frame.path], blind[frame.path]))
-    left = [frame.with_(border=seen[frame.path].border) for frame in left]
+    left = [frame.with_(reference_pixels=seen[frame.path].reference_pixels) for frame in left]
     glows = [seen[frame.path].glow for frame in left]
     return corrected(left, context, passes, glows, blind)
 
@@ -283,7 +283,7 @@ def corrected(
     frames: Sequence[FrameRef],
     context: Context,
     passes: Mapping[Step, Pass],
-    glows: Sequence[Glow],
+    glows: Sequence[SaturatedBefore],
     blind: Mapping[Path, Mapping[int, Bool]],
 ) -> list[FrameRef]:
     """The frames after the last part of a pass; what is asked for after others is written."""
@@ -304,7 +304,7 @@ def _corrected(
     context: Context,
     do: Pass,
     suffix: str,
-    glows: Sequence[Glow],
+    glows: Sequence[SaturatedBefore],
     blind: Mapping[Path, Mapping[int, Bool]],
 ) -> list[FrameRef]:
     """The frames as they are after a pass, under a suffix."""
@@ -329,7 +329,9 @@ def _corrected(
         readings = {
             int(chip["EXTVER"]): Reading.of(frame, index, do) for index, chip in enumerate(frame.chips)
         }
-        source = Correction(do.calibrations, frame.path, readings, glowing, blind[frame.path], target.tables)
+        source = CorrectedOnRead(
+            do.calibrations, frame.path, readings, glowing, blind[frame.path], target.tables
+        )
         chips = tuple(_described(frame, index, do) for index in range(len(frame.chips)))
         made.append(frame.with_(path=target.path, header=target.header, chips=chips, source=source))
     return made
@@ -370,7 +372,7 @@ class Reading:
     """How and where an array of a frame was read."""
 
     place: Place
-    exposure: Exposure
+    exposure: ArrayReadout
 
     @staticmethod
     def of(frame: FrameRef, index: int, do: Pass) -> Reading:
@@ -378,7 +380,7 @@ class Reading:
         place = Place.of(frame, index)
         levels = frame.instrument.levels(frame.header, place.array.number)
         coadds = descriptors_of(frame).coadds
-        return Reading(place, Exposure(levels, coadds, do.mask, do.linearize, do.electrons, do.variance))
+        return Reading(place, ArrayReadout(levels, coadds, do.mask, do.linearize, do.electrons, do.variance))
 
     @property
     def noise(self) -> float:
@@ -388,10 +390,10 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class View:
+class ArrayView:
     """What turns the raw counts of one array, or of some places in it, into electrons."""
 
-    exposure: Exposure
+    exposure: ArrayReadout
     static: U16 | None
     dark: Response
     response: Response
@@ -399,7 +401,7 @@ class View:
     @staticmethod
     def of(
         calibrations: Calibrations, reading: Reading, rows: slice | None = None, variance: bool = True
-    ) -> View:
+    ) -> ArrayView:
         """The view of an array, or of some of its rows."""
         exposure = replace(reading.exposure, variance=reading.exposure.variance and variance)
         static = known_bits(calibrations, reading.place)[rows or slice(None)] if exposure.mask else None
@@ -409,9 +411,9 @@ class View:
                 return NO_RESPONSE
             return read_response(calibrations.disk, path, reading.place, rows, exposure.variance)
 
-        return View(exposure, static, read(calibrations.dark), read(calibrations.flat))
+        return ArrayView(exposure, static, read(calibrations.dark), read(calibrations.flat))
 
-    def at(self, where: Any) -> View:
+    def at(self, where: Any) -> ArrayView:
         """The view of places without variance: one row, at these indexes."""
 
         def there(plane: Any) -> Any:
@@ -419,16 +421,16 @@ class View:
 
         static = None if self.static is None else there(self.static)
         masters = (Response(there(m.data), m.variance, there(m.mask)) for m in (self.dark, self.response))
-        return View(self.exposure, static, *masters)
+        return ArrayView(self.exposure, static, *masters)
 
-    def thinned(self) -> View:
+    def thinned(self) -> ArrayView:
         """The view of every fourth pixel of every fourth row."""
 
         def thin(plane: Any) -> Any:
             return np.ascontiguousarray(plane[::STEP, ::STEP])
 
         masters = (Response(*map(thin, (m.data, m.variance, m.mask))) for m in (self.dark, self.response))
-        return View(self.exposure, None if self.static is None else thin(self.static), *masters)
+        return ArrayView(self.exposure, None if self.static is None else thin(self.static), *masters)
 
     def correct(self, raw: F32) -> tuple[F32, F32, U16]:
         """Data, variance and mask of the raw counts that are viewed, in two dimensions."""
@@ -436,20 +438,20 @@ class View:
 
 
 @dataclass(frozen=True)
-class Survey:
+class RawSurvey:
     """What a look at the raw pixels shows: by array number how many are no numbers, what its cells show, and
     the reference rows; and the saturated ones."""
 
     lost: Mapping[int, int]
     cells: Mapping[int, Cells]
-    border: Mapping[int, F64]
-    glow: Glow
+    reference_pixels: Mapping[int, F64]
+    glow: SaturatedBefore
 
 
-def _survey(task: tuple[Pass, FrameRef]) -> Survey:
+def _survey(task: tuple[Pass, FrameRef]) -> RawSurvey:
     do, frame = task
     calibrations = do.calibrations
-    lost, cells, border, saturated = {}, {}, {}, {}
+    lost, cells, reference_pixels, saturated = {}, {}, {}, {}
     for index in range(len(frame.chips)):
         reading = Reading.of(frame, index, do)
         place, levels = reading.place, reading.exposure.levels
@@ -457,19 +459,19 @@ def _survey(task: tuple[Pass, FrameRef]) -> Survey:
         raw = read_counts(calibrations.disk, frame, index)
         lost[array] = raw.size - int(np.count_nonzero(np.isfinite(raw)))
         thin = np.ascontiguousarray(raw[::STEP, ::STEP])
-        data, _, mask = View.of(calibrations, reading, variance=False).thinned().correct(thin)
+        data, _, mask = ArrayView.of(calibrations, reading, variance=False).thinned().correct(thin)
         cells[array] = cells_of(data, mask, thin, reading.noise, where.x1)
         bits = known_bits(calibrations, place)
         saturated[array] = saturated_pixels(raw, bits, where, levels.saturation)
-        border[array] = border_means(raw, where, place.array, levels)
-    return Survey(lost, cells, border, Glow.of(frame, saturated))
+        reference_pixels[array] = mean_reference_pixels(raw, where, place.array, levels)
+    return RawSurvey(lost, cells, reference_pixels, SaturatedBefore.of(frame, saturated))
 
 
 # --- what shows no sky -------------------------------------------------------------------------------
 
 
 def _judge_blind(
-    frames: Sequence[FrameRef], surveys: Sequence[Survey], context: Context
+    frames: Sequence[FrameRef], surveys: Sequence[RawSurvey], context: Context
 ) -> dict[Path, dict[int, Bool]]:
     """The blind cells of each frame's arrays, where there are any; those and lost pixels are told."""
     places = link(*positions(frames), PLACE)
@@ -503,7 +505,7 @@ def _judge_blind(
     }
 
 
-def _refuse_empty(frame: FrameRef, survey: Survey, blind: Mapping[int, Bool]) -> FrameRef:
+def _refuse_empty(frame: FrameRef, survey: RawSurvey, blind: Mapping[int, Bool]) -> FrameRef:
     """Refuse a frame of which no array has data."""
     parts = [
         survey.lost[array] / math.prod(region(chip).shape) > WHOLE
@@ -516,7 +518,7 @@ def _refuse_empty(frame: FrameRef, survey: Survey, blind: Mapping[int, Bool]) ->
 
 
 def _judge_glows(
-    task: tuple[Pass, FrameRef, Sequence[Glow]],
+    task: tuple[Pass, FrameRef, Sequence[SaturatedBefore]],
 ) -> dict[int, Pixels]:
     """By array, the pixels in which earlier exposures still show."""
     do, frame, glows = task
@@ -526,9 +528,9 @@ def _judge_glows(
         if any(glow.pixels[array].size for glow in glows if array in glow.pixels):
             raw = read_counts(do.calibrations.disk, frame, index)
             reading = Reading.of(frame, index, do)
-            view = View.of(do.calibrations, reading, variance=False)
+            view = ArrayView.of(do.calibrations, reading, variance=False)
 
-            def look(where: Any, raw: F32 = raw, view: View = view) -> tuple[F32, U16]:
+            def look(where: Any, raw: F32 = raw, view: ArrayView = view) -> tuple[F32, U16]:
                 data, _, mask = view.at(where).correct(np.ascontiguousarray(raw[where].reshape(1, -1)))
                 return data.reshape(-1), mask.reshape(-1)
 

@@ -17,7 +17,7 @@ from reducer.provenance import plan_product
 from reducer.step import step
 from reducer.steps.correct import (
     ADUToElectrons,
-    Glow,
+    SaturatedBefore,
     addDQ,
     addVAR,
     corrected,
@@ -32,7 +32,7 @@ from reducer.types import F32, U16
 def correctDarks(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     """Raw counts of darks to electrons with variance and mask; made when read, unless they are asked for."""
     passes = passes_of(correctDarks.parts, frames, context)
-    no_glow = [Glow.of(frame, {}) for frame in frames]
+    no_glow = [SaturatedBefore.of(frame, {}) for frame in frames]
     return corrected(frames, context, passes, no_glow, {frame.path: {} for frame in frames})
 
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from reducer import dq
 from reducer.align.wcs import descriptors_of
 from reducer.combine import median_of, median_of_seen
-from reducer.detector import Exposure, correct
+from reducer.detector import ArrayReadout, correct
 from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
 from reducer.keywords import region
 from reducer.masks import Calibrations, Place, known_bits, read_counts
-from reducer.sky.channels import SAMPLE, Columns, offsets_against
+from reducer.sky.readout_offsets import SAMPLE, Columns, offsets_against
 from reducer.types import F32, F64, U16
 
 #: Rows measured at a time: what is made of them stays in the processor's cache.
@@ -234,11 +234,11 @@ def _measure(task: tuple[Calibrations, FrameRef]) -> Measured:
     return Measured(tuple(levels), tuple(profiles), tuple(saturated), tuple(lost))
 
 
-def _electrons(raw: F32, bits: U16, exposure: Exposure) -> tuple[F32, F32, U16, int]:
+def _electrons(raw: F32, bits: U16, exposure: ArrayReadout) -> tuple[F32, F32, U16, int]:
     return correct(np.ascontiguousarray(raw), exposure, static=np.ascontiguousarray(bits))
 
 
-def exposure_of(frame: FrameRef, index: int, **switches: bool) -> Exposure:
+def exposure_of(frame: FrameRef, index: int, **switches: bool) -> ArrayReadout:
     """How an array of a frame was read."""
     levels = frame.instrument.levels(frame.header, int(frame.chips[index]["EXTVER"]))
-    return Exposure(levels, descriptors_of(frame).coadds, **switches)
+    return ArrayReadout(levels, descriptors_of(frame).coadds, **switches)

@@ -13,7 +13,7 @@ from reducer.align.wcs import commanded, descriptors_of, positions, seconds
 from reducer.astrometry import sky_to_plane
 from reducer.errors import MissingCalibration
 from reducer.frame import Context, FrameRef
-from reducer.headers.targets import SEPARATE, is_sky, link
+from reducer.headers.targets import SEPARATE, is_sky_name, link
 from reducer.products import exposure_name
 from reducer.sky.empty import Move, Objects, count_objects, find_in_pair, is_poor
 from reducer.sky.objects import BLOCK
@@ -83,7 +83,7 @@ def _by_pointing(frames: Sequence[FrameRef], fraction: float, context: Context) 
     east, north = positions(frames)
     apart = fraction * frames[0].instrument.field.side
     groups = link(east, north, apart)
-    named = np.array([is_sky(descriptors_of(frame).object or "") for frame in frames])
+    named = np.array([is_sky_name(descriptors_of(frame).object or "") for frame in frames])
     if groups.max() == 0:
         return ["both"] * len(frames), f"all exposures lie within {apart:.0f} arcsec"
     blank = {group for group in range(groups.max() + 1) if named[groups == group].all()}

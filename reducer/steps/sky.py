@@ -15,21 +15,21 @@ from reducer.frame import Context, FrameRef
 from reducer.headers.targets import link
 from reducer.products import OFF_TARGET, ON_TARGET
 from reducer.provenance import plan_product, product_name
-from reducer.sky.channels import (
+from reducer.sky.empty import find_fixed
+from reducer.sky.field import common_offsets, fit_field
+from reducer.sky.level import odd_skies
+from reducer.sky.objects import BLOCK, Bool, pack_mask, unpack_mask
+from reducer.sky.readout_offsets import (
     CELL_ROWS,
     STEP,
     Reference,
     channel_width,
     covered_channels,
     fit_exposure,
-    judge,
+    judge_reference_pixels,
     weigh_in,
 )
-from reducer.sky.empty import find_fixed
-from reducer.sky.field import common_offsets, fit_field
-from reducer.sky.level import odd_skies
-from reducer.sky.objects import BLOCK, Bool, pack, unpack
-from reducer.sky.rows import Ramp, find_ramps
+from reducer.sky.row_offsets import Ramp, find_ramps
 from reducer.step import Auto, step
 from reducer.steps.skyframes import (
     KeepTask,
@@ -48,11 +48,11 @@ from reducer.steps.skyframes import (
     without_ramps,
 )
 from reducer.steps.skylevel import (
-    Decision,
+    FrameSky,
+    LevelChoice,
     Leveling,
-    Seens,
     array_ratios,
-    decide,
+    choose_level,
     find_levels,
     frame_level,
     shift,
@@ -78,7 +78,7 @@ class Skies:
     frames: dict[str, FrameRef]
     factors: dict[str, float]
     blocks: dict[str, Path] = field(default_factory=dict)
-    seen: dict[str, Seens] = field(default_factory=dict)
+    seen: dict[str, FrameSky] = field(default_factory=dict)
     offsets: dict[str, dict[int, F32]] = field(default_factory=dict)
     ramps: dict[str, dict[int, Ramp]] = field(default_factory=dict)
     patterns: dict[frozenset[str], Pattern] = field(default_factory=dict)
@@ -240,10 +240,12 @@ def _find_fixed(skies: Skies, context: Context) -> dict[int, Bool]:
     return found
 
 
-def _with_fixed(seen: Seens, fixed: Mapping[int, Bool]) -> Seens:
+def _with_fixed(seen: FrameSky, fixed: Mapping[int, Bool]) -> FrameSky:
     """What a sky shows, with what is in all of them hidden as well."""
     return {
-        array: replace(part, packed=pack(unpack(part.packed) | fixed[array])) if array in fixed else part
+        array: replace(part, packed=pack_mask(unpack_mask(part.packed) | fixed[array]))
+        if array in fixed
+        else part
         for array, part in seen.items()
     }
 
@@ -304,7 +306,7 @@ def _write(
                 md5=frame.md5,
                 role=frame.role,
                 skies=frame.skies,
-                border=frame.border,
+                reference_pixels=frame.reference_pixels,
                 before=frame,
             )
     return made
@@ -320,7 +322,7 @@ def _is_wanted(product: str, context: Context) -> bool:
 def _correct_group(
     group: Sequence[FrameRef],
     skies: Skies,
-    seen: Mapping[str, Seens],
+    seen: Mapping[str, FrameSky],
     leveling: Leveling,
     channels: bool,
     context: Context,
@@ -329,7 +331,7 @@ def _correct_group(
     ramps = find_ramps([strips_in(seen_one) for seen_one in shown])
     shown = [without_ramps(*each) for each in zip(shown, ramps, strict=True)]
     ratios = array_ratios([skies.seen[name] for name in skies.kept()])
-    decided = decide(group, shown, ratios, leveling)
+    decided = choose_level(group, shown, ratios, leveling)
     decision = decided[0]
     names = tuple(frame.path.name for frame in group)
     context.notify("sky", frames=names, **what_is_done(decided, leveling))
@@ -416,10 +418,10 @@ def _sky_levels(group: Sequence[FrameRef], skies: Skies, ratios: Mapping[int, fl
 
 def _offsets(
     group: Sequence[FrameRef],
-    shown: Sequence[Seens],
+    shown: Sequence[FrameSky],
     levels: Sequence[Mapping[int, float]],
     skies: Skies,
-    decision: Decision,
+    decision: LevelChoice,
     context: Context,
 ) -> list[dict[int, F32]]:
     """Channel offsets of the frames of a field: each by itself where the field is blank, else together."""
@@ -443,10 +445,10 @@ def _offsets(
     reference = _reference(skies)
     if reference is None:
         return found
-    return weigh_in(found, [frame.border for frame in group], reference, skies.width)
+    return weigh_in(found, [frame.reference_pixels for frame in group], reference, skies.width)
 
 
-def _tell_covered(group: Sequence[FrameRef], shown: Sequence[Seens], width: int, context: Context) -> None:
+def _tell_covered(group: Sequence[FrameRef], shown: Sequence[FrameSky], width: int, context: Context) -> None:
     """Say in which arrays channels keep their offsets because objects cover them."""
     for frame, seen in zip(group, shown, strict=True):
         counts = {array: covered_channels(part.strips, width) for array, part in seen.items()}
@@ -459,9 +461,9 @@ def _tell_covered(group: Sequence[FrameRef], shown: Sequence[Seens], width: int,
 def _reference(skies: Skies) -> Reference | None:
     """What the skies show of the reference pixels; None where these do not follow the offsets."""
     names = skies.kept()
-    borders = [skies.frames[name].border for name in names]
+    all_reference_pixels = [skies.frames[name].reference_pixels for name in names]
     offsets = [_times(skies.offsets[name], 1.0 / skies.factors[name]) for name in names]
-    return judge(borders, offsets, skies.width)
+    return judge_reference_pixels(all_reference_pixels, offsets, skies.width)
 
 
 def _times(offsets: Mapping[int, F32], factor: float) -> dict[int, F32]:

@@ -16,7 +16,6 @@ from reducer.frame import Chip, Files, FrameRef
 from reducer.keywords import region
 from reducer.masks import Place, fill_masked, index_of, read_response
 from reducer.provenance import Target
-from reducer.sky.channels import Strips, strips_of
 from reducer.sky.objects import (
     BLOCK,
     CELL,
@@ -28,16 +27,17 @@ from reducer.sky.objects import (
     cell_map,
     find_objects,
     hide,
-    pack,
+    pack_mask,
     parts_of,
     read_blocks,
-    unpack,
     unpack_bits,
+    unpack_mask,
     unpack_rows,
     without_faint,
     write_blocks,
 )
-from reducer.sky.rows import Ramp, row_offsets
+from reducer.sky.readout_offsets import Strips, strips_of
+from reducer.sky.row_offsets import Ramp, row_offsets
 from reducer.types import F32, U16, Header
 
 #: The path of each array's pattern.
@@ -45,7 +45,7 @@ Pattern = Mapping[int, Path]
 
 
 @dataclass(frozen=True)
-class Seen:
+class ArraySky:
     """What one array of a frame shows once a pattern is subtracted.
 
     ``level``: median of the free sky, electrons. ``cells``: medians of cells of 64 pixels between the stars,
@@ -60,12 +60,12 @@ class Seen:
     packed: Packed
 
 
-def strips_in(seen: Mapping[int, Seen]) -> dict[int, Strips]:
+def strips_in(seen: Mapping[int, ArraySky]) -> dict[int, Strips]:
     """The cells of all arrays of a frame in which channel offsets are measured."""
     return {array: part.strips for array, part in seen.items()}
 
 
-def without_ramps(seen: Mapping[int, Seen], ramps: Mapping[int, Ramp]) -> dict[int, Seen]:
+def without_ramps(seen: Mapping[int, ArraySky], ramps: Mapping[int, Ramp]) -> dict[int, ArraySky]:
     """What a frame shows once the ramps that surely are in its arrays are taken off: they pull the median."""
     cleaned = dict(seen)
     for array, ramp in ramps.items():
@@ -105,7 +105,7 @@ class LookTask:
     factor: float = 1.0
 
 
-def look(task: LookTask) -> dict[int, Seen]:
+def look(task: LookTask) -> dict[int, ArraySky]:
     """Measure each array of a frame: level, background cells, channel offsets, objects."""
     seen, made = {}, {}
     for index, header in enumerate(task.frame.chips):
@@ -118,14 +118,14 @@ def look(task: LookTask) -> dict[int, Seen]:
         if task.pattern:
             blocks = blocks.less(read_blocks(task.disk, in_blocks(task.pattern[array]), array))
         known = task.frame.hidden.get(array)
-        hidden = unpack(known) if known else None
+        hidden = unpack_mask(known) if known else None
         seen[array] = see(blocks, task.frame, index, not task.pattern, hidden)
     if task.blocks and not task.pattern:
         write_blocks(task.disk, task.blocks, task.frame, made)
     return seen
 
 
-def see(blocks: Blocks, frame: FrameRef, index: int, local: bool, hidden: Bool | None = None) -> Seen:
+def see(blocks: Blocks, frame: FrameRef, index: int, local: bool, hidden: Bool | None = None) -> ArraySky:
     """Measure one array of a frame; ``local`` while the array's own pattern is still in it.
 
     ``hidden``: blocks that are known to hold objects.
@@ -138,12 +138,12 @@ def see(blocks: Blocks, frame: FrameRef, index: int, local: bool, hidden: Bool |
     stars = objects if local else find_objects(means, counts, local=True)
     cells = cell_map(means, known & ~stars)
     dark = free if local else without_faint(means, known & ~stars)
-    return Seen(
+    return ArraySky(
         level=median_of(means[free]) if free.any() else float("nan"),
         cells=cells,
         free=float(free.sum() / max(known.sum(), 1)),
         strips=strips_of(means, dark, region(frame.chips[index]), frame.array(index)),
-        packed=pack(objects if hidden is None else objects | hidden),
+        packed=pack_mask(objects if hidden is None else objects | hidden),
     )
 
 
@@ -161,7 +161,7 @@ class PatternTask:
     disk: Files
     frames: tuple[FrameRef, ...]
     blocks: tuple[Path, ...]
-    seen: tuple[Mapping[int, Seen], ...]
+    seen: tuple[Mapping[int, ArraySky], ...]
     offsets: tuple[Mapping[int, F32], ...]
     ramps: tuple[Mapping[int, Ramp], ...]
     factors: tuple[float, ...]
@@ -184,7 +184,7 @@ def combine_blocks(task: PatternTask) -> Strips:
     """Write the mean of skies in blocks, without levels and objects, and return its cells."""
     places, (frame, index) = task.places, task.first
     shape = region(frame.chips[index]).shape
-    masks = [unpack(task.seen[place][task.array].packed) for place in places]
+    masks = [unpack_mask(task.seen[place][task.array].packed) for place in places]
 
     def fill(layer: int, rows: slice, value: F32, noise: F32, mask: U16) -> None:
         place = places[layer]
@@ -347,7 +347,7 @@ def _level_rows(task: SubtractTask, array: int, made: tuple[F32, F32, U16], head
         ramp = task.ramps[array]
         np.subtract(made[0], ramp.over(len(made[0]))[:, None], out=made[0])
         header["RAMP" if ramp.sure else "RAMPLEFT"] = round(ramp.depth, 2)
-    rows = row_offsets(made[0], made[2], unpack(task.objects[array]))
+    rows = row_offsets(made[0], made[2], unpack_mask(task.objects[array]))
     header["ROWSFREE"] = len(made[0]) - rows.unknown
     if rows.offsets.any():
         np.subtract(made[0], rows.offsets[:, None], out=made[0])

@@ -16,17 +16,17 @@ from reducer.errors import BadInput
 from reducer.frame import Context, FrameRef
 from reducer.keywords import region
 from reducer.masks import index_of
-from reducer.sky.level import OFFSETS, Course, Own, background, differences, follow, weigh
+from reducer.sky.level import OFFSETS, LevelCurve, Own, background, follow, level_differences, weigh_levels
 from reducer.sky.objects import BLOCK, CELL
 from reducer.step import Auto
-from reducer.steps.skyframes import Seen
+from reducer.steps.skyframes import ArraySky
 from reducer.types import F64
 
-Seens = Mapping[int, Seen]
+FrameSky = Mapping[int, ArraySky]
 
 
 def common_field(
-    group: Sequence[FrameRef], shown: Sequence[Seens], ratios: Mapping[int, float]
+    group: Sequence[FrameRef], shown: Sequence[FrameSky], ratios: Mapping[int, float]
 ) -> tuple[list[F64], F64]:
     """The background cells of each frame, shifted to show the same sky, and their places in the field.
 
@@ -101,7 +101,7 @@ class Leveling:
 
 
 @dataclass(frozen=True)
-class Decision:
+class LevelChoice:
     """Where the level comes from, and why. ``blank``: the field holds hardly any light but stars. ``scale``:
     the pattern is scaled by the level."""
 
@@ -112,16 +112,16 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Levels:
+class SkyLevels:
     """Levels of the exposures of a field (mean array, electrons), and the keywords that tell of them."""
 
     values: list[float]
     keywords: dict[str, Any]
 
 
-def decide(
-    group: Sequence[FrameRef], shown: Sequence[Seens], ratios: Mapping[int, float], told: Leveling
-) -> tuple[Decision, Own]:
+def choose_level(
+    group: Sequence[FrameRef], shown: Sequence[FrameSky], ratios: Mapping[int, float], told: Leveling
+) -> tuple[LevelChoice, Own]:
     """Where the levels of exposures of a field come from: as told, else from what is known of it.
 
     What the exposures show themselves comes with it.
@@ -135,17 +135,17 @@ def decide(
     )
     blank = own.blank
     if told.scale is True:
-        return Decision(OWN, True, True, "scale_sky=True as asked"), own
+        return LevelChoice(OWN, True, True, "scale_sky=True as asked"), own
     if told.offset != "auto":
         source, reason = OWN if told.offset else SKIES, f"offset_sky={told.offset} as asked"
-        return Decision(source, bool(told.offset), False, reason), own
+        return LevelChoice(source, bool(told.offset), False, reason), own
     if any(frame.role == "both" for frame in group):
-        return Decision(OWN, True, False, f"no sky exposures; {evidence}"), own
+        return LevelChoice(OWN, True, False, f"no sky exposures; {evidence}"), own
     kind = "blank field" if blank else "the target fills the field"
-    return Decision(WEIGHED, blank, False, f"{kind}: {evidence}"), own
+    return LevelChoice(WEIGHED, blank, False, f"{kind}: {evidence}"), own
 
 
-def what_is_done(decided: tuple[Decision, Own], told: Leveling) -> dict[str, Any]:
+def what_is_done(decided: tuple[LevelChoice, Own], told: Leveling) -> dict[str, Any]:
     """The facts of a decision: which of DRAGONS' parameters comes nearest, and what differs from it."""
     decision, own = decided
     is_weighed = decision.source == WEIGHED and told.course == "follow"
@@ -160,7 +160,7 @@ def what_is_done(decided: tuple[Decision, Own], told: Leveling) -> dict[str, Any
     }
 
 
-def own_levels(group: Sequence[FrameRef], shown: Sequence[Seens], ratios: Mapping[int, float]) -> Own:
+def own_levels(group: Sequence[FrameRef], shown: Sequence[FrameSky], ratios: Mapping[int, float]) -> Own:
     """The medians of the free sky in exposures of a field, and how much light of objects they may hold."""
     levels = np.array([frame_level(seens, ratios) for seens in shown])
     lights, sigmas = [], []
@@ -174,7 +174,7 @@ def own_levels(group: Sequence[FrameRef], shown: Sequence[Seens], ratios: Mappin
     return Own(levels, float(np.median(lights)), float(np.median(sigmas)))
 
 
-def array_ratios(seen: Sequence[Seens]) -> dict[int, float]:
+def array_ratios(seen: Sequence[FrameSky]) -> dict[int, float]:
     """The sky's level in each array relative to the usual array, from the sky exposures.
 
     Each is judged against what the same exposure shows in all arrays; an odd one of few does not count.
@@ -190,16 +190,16 @@ def array_ratios(seen: Sequence[Seens]) -> dict[int, float]:
     return {array: float(ratio) for array, ratio in zip(arrays, ratios, strict=True)}
 
 
-def frame_level(seens: Seens, ratios: Mapping[int, float]) -> float:
+def frame_level(seens: FrameSky, ratios: Mapping[int, float]) -> float:
     """The level of a whole frame: the median of its arrays, each brought to the mean array."""
     levels = [part.level / ratios.get(array, 1.0) for array, part in seens.items()]
     return float(median_of_seen(np.array(levels)))
 
 
-def without_filled(seen: Mapping[str, Seens]) -> dict[str, Seens]:
+def without_filled(seen: Mapping[str, FrameSky]) -> dict[str, FrameSky]:
     """Sky exposures with the level of the others for arrays that objects fill: their own is too high."""
     ratios = array_ratios(list(seen.values()))
-    cleaned: dict[str, Seens] = {}
+    cleaned: dict[str, FrameSky] = {}
     for name, seens in seen.items():
         whole = frame_level(seens, ratios)
         usual = {array: whole * ratios[array] for array in seens}
@@ -214,13 +214,13 @@ def without_filled(seen: Mapping[str, Seens]) -> dict[str, Seens]:
 
 def find_levels(
     group: Sequence[FrameRef],
-    shown: Sequence[Seens],
+    shown: Sequence[FrameSky],
     skies: tuple[F64, F64],
     ratios: Mapping[int, float],
-    decided: tuple[Decision, Own],
+    decided: tuple[LevelChoice, Own],
     told: Leveling,
     context: Context,
-) -> Levels:
+) -> SkyLevels:
     """The level of each exposure of a field; ``skies``: times (seconds) and levels of its sky exposures."""
     decision, own = decided
     if decision.source == OWN:
@@ -229,14 +229,14 @@ def find_levels(
         # Light between the objects is never less than none: what is expected of it stays in the exposures.
         light = 0.0 if True in (told.offset, told.scale) else own.light
         values = [float(level) - light for level in own.levels]
-        return Levels(values, {"SKYLEVM": "own median", "SKYSIGMA": round(sigma, 2)})
+        return SkyLevels(values, {"SKYLEVM": "own median", "SKYSIGMA": round(sigma, 2)})
     times, levels = skies
     if told.course == "first":
-        return Levels([float(levels[0])] * len(group), {"SKYLEVM": "first sky"})
+        return SkyLevels([float(levels[0])] * len(group), {"SKYLEVM": "first sky"})
     at = np.array([seconds(frame) for frame in group])
     apart, fits = _differences(group, shown, own, ratios)
     course = follow(times, levels, at, apart, fits)
-    found = weigh(course, own) if decision.source == WEIGHED else course
+    found = weigh_levels(course, own) if decision.source == WEIGHED else course
     by_skies = decision.source == SKIES or own.light > course.sigma
     if by_skies:
         found = replace(found, sigma=float(np.hypot(found.sigma, SHARED)))
@@ -245,13 +245,13 @@ def find_levels(
         what=f"sky level {found.levels.min():.0f} to {found.levels.max():.0f} electrons",
         reason=_told(own, course, found, decision, len(levels)),
     )
-    return Levels(
+    return SkyLevels(
         [float(level) for level in found.levels],
         {"SKYLEVM": "follows time" if by_skies else "own median", "SKYSIGMA": round(found.sigma, 2)},
     )
 
 
-def _told(own: Own, course: Course, found: Course, decision: Decision, skies: int) -> str:
+def _told(own: Own, course: LevelCurve, found: LevelCurve, decision: LevelChoice, skies: int) -> str:
     followed = f"follows time between {skies} skies and {len(found.levels)} exposures of one field"
     if decision.source == SKIES:
         return f"{followed}; sure to {found.sigma:.1f} electrons"
@@ -273,7 +273,7 @@ def _refuse_covered(group: Sequence[FrameRef], levels: F64) -> None:
 
 
 def _differences(
-    group: Sequence[FrameRef], shown: Sequence[Seens], own: Own, ratios: Mapping[int, float]
+    group: Sequence[FrameRef], shown: Sequence[FrameSky], own: Own, ratios: Mapping[int, float]
 ) -> tuple[F64, NDArray[np.bool_]]:
     """Levels of exposures of a field but for a constant: from what they share and from their medians; and
     which of them show the light of the others.
@@ -285,7 +285,7 @@ def _differences(
     if not all(np.isfinite(cells).any() for cells in maps):
         _refuse_covered(group, own.levels)
         return np.asarray(by_median, float), np.ones(len(group), bool)
-    shared, fits = differences(maps, places)
+    shared, fits = level_differences(maps, places)
     shared -= float(np.nan_to_num(median_of_seen(shared - by_median)))
     trust = SHARED**2 / (SHARED**2 + own.sigma**2 + (CHANGE * own.light) ** 2)
     both = trust * by_median + (1 - trust) * shared

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from reducer.align.moving import on_target
+from reducer.align.moving import laid_on_target
 from reducer.align.resample import Planes, resample_chip
 from reducer.astrometry import Grid, common_grid
 from reducer.errors import BadParameter
@@ -18,8 +18,8 @@ from reducer.frame import Chip, Context, Files, FrameRef
 from reducer.keywords import region
 from reducer.products import STACK
 from reducer.provenance import Target, plan_product
-from reducer.sky.objects import BLOCK, Bool, Packed, block_means, find_objects, pack
-from reducer.stack.combine import Rejection
+from reducer.sky.objects import BLOCK, Bool, Packed, block_means, find_objects, pack_mask
+from reducer.stack.coadd import RejectionMethod
 from reducer.stack.exposures import (
     Exposure,
     StarImage,
@@ -29,7 +29,7 @@ from reducer.stack.exposures import (
     prepare_exposures,
 )
 from reducer.stack.parts import Parts, Share, write_part
-from reducer.stack.product import Stack, find_sources, levels_of, stack_header, write_stack
+from reducer.stack.product import StackedImage, find_sources, levels_of, stack_header, write_stack
 from reducer.stack.quality import leave_out_spoilt, residual_table
 from reducer.step import step
 from reducer.steps.alignment import adjustWCSToReference, detectSources
@@ -61,13 +61,13 @@ def resampleToCommonFrame(
     asked = resampleToCommonFrame.is_asked("write_outputs", context)
     if not asked and not stackFrames.is_asked("skip_primitive", context):
         return list(frames)
-    written = write_aligned(on_target(frames), grid, context)
+    written = write_aligned(laid_on_target(frames), grid, context)
     return [frame.with_(aligned=path) for frame, path in zip(frames, written, strict=True)]
 
 
 def output_grid(frames: Sequence[FrameRef], pixel_scale: float | None = None, pa: float = 0.0) -> Grid:
     """The stack's pixels for aligned frames: their size in arcsec, and their position angle in degrees."""
-    geometries = [frame.placed for frame in on_target(frames)]
+    geometries = [frame.placed for frame in laid_on_target(frames)]
     return common_grid(geometries, pixel_scale or geometries[0].pixel, pa)
 
 
@@ -89,13 +89,13 @@ def stackFrames(
     frames, images = leave_out_spoilt(frames, measure_images(frames, context), context)
     frames, images = keep_sharp(frames, images, reject_fwhm, context)
     grid = output_grid(frames, **resampleToCommonFrame.chosen(frames, context))
-    exposures = prepare_exposures(on_target(frames), images, grid, KERNEL, context)
+    exposures = prepare_exposures(laid_on_target(frames), images, grid, KERNEL, context)
     if operation != "wtmean":
         exposures = tuple(replace(each, weights=np.sign(each.weights)) for each in exposures)
     widths, blurred = [exposure.width for exposure in exposures], frames[0].instrument.widths.blurred
     sharpness, is_blurred = sharpness_of(widths, blurred), max(widths) > blurred
     method = "noise" if reject_method == "sigclip" else reject_method
-    rejection = Rejection(method, lsigma, hsigma, sharpness, is_blurred, nlow, nhigh)
+    rejection = RejectionMethod(method, lsigma, hsigma, sharpness, is_blurred, nlow, nhigh)
     how = "median" if operation == "median" else "mean"
     stack = combine_exposures(exposures, grid, rejection, how, context)
     catalog = measureZeropoint.chosen(frames, context)["catalog"]
@@ -125,8 +125,8 @@ def keep_sharp(
 
 
 def combine_exposures(
-    exposures: tuple[Exposure, ...], grid: Grid, rejection: Rejection, operation: str, context: Context
-) -> Stack:
+    exposures: tuple[Exposure, ...], grid: Grid, rejection: RejectionMethod, operation: str, context: Context
+) -> StackedImage:
     """Make all rows, in worker processes where there are any, and find the sources."""
     first_rows = range(0, grid.height, SHARE)
     shares = [
@@ -154,7 +154,7 @@ def sharpness_of(widths: Sequence[float], blurred: float) -> float:
     """
     ratio = max(widths) / min(widths)
     wing = 4 if max(widths) > blurred else 2
-    return max(Rejection.sharpness, (ratio**wing - 1.0) / 3.0)
+    return max(RejectionMethod.sharpness, (ratio**wing - 1.0) / 3.0)
 
 
 # --- single exposures on a stack's pixels ------------------------------------------------------------------
@@ -222,7 +222,7 @@ def _masks(frame: FrameRef, grid: Grid, light: Bool) -> dict[int, Packed]:
         across, up = grid.to_pixel(*frame.geometry.evaluate(x.ravel(), y.ravel(), place))
         row = np.clip((up // BLOCK).astype(int), 0, light.shape[0] - 1)
         column = np.clip((across // BLOCK).astype(int), 0, light.shape[1] - 1)
-        masks[int(chip["EXTVER"])] = pack(light[row, column].reshape(rows, columns))
+        masks[int(chip["EXTVER"])] = pack_mask(light[row, column].reshape(rows, columns))
     return masks
 
 

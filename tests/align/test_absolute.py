@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reducer.align.absolute import fit_tie, tie_priors
+from reducer.align.catalogue_fit import fit_tie, tie_priors
 from reducer.align.wcs import nominal_geometry
 from reducer.astrometry import plane_to_sky
 from reducer.errors import BadFile

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from goafetch.api import disco, disco_pars
+from reducer.align.global_fit import Limits, align_exposures
 from reducer.align.identify import StarList, find_offset
-from reducer.align.together import Limits, align_exposures
 from reducer.frame import Context, tell_nobody
 from reducer.recipes import parse
-from reducer.steps import alignment as absolute_astrometry
-from reducer.steps import relative_alignment
+from reducer.steps import alignment
 from reducer.steps.alignment import adjustWCSToReference, determineAstrometricSolution
 
 MatchInfo = namedtuple("MatchInfo", ["offset_radius", "match_radius", "min_matches", "degree"])
@@ -36,8 +35,8 @@ def test_each_field_of_either_match_changes_the_limits(field, tmp_path, monkeypa
     seen = []
     found = align_exposures(frames := field(3, 60, 5)[0], tell_nobody)
     for module, name, made in (
-        (relative_alignment, "align_exposures", found),
-        (absolute_astrometry, "tie_to", None),
+        (alignment, "align_exposures", found),
+        (alignment, "tie_to", None),
     ):
         monkeypatch.setattr(module, name, lambda *given, made=made: seen.append(given) or made)
     given = disco.stack_parameters(MatchInfo(2.0, 0.05, 9, 1), MatchInfo(4.0, 0.3, 7, 2), None, {})

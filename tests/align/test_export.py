@@ -9,7 +9,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from drawn_standard import Pixels, draw_standard
 
-from reducer.align.together import align_exposures
+from reducer.align.global_fit import align_exposures
 from reducer.align.wcs import is_stack, write_sip
 from reducer.astrometry import common_grid, plane_to_sky
 from reducer.fitsio import Disk, open_frame, read_chip

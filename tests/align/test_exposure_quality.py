@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reducer.align.together import align_exposures
+from reducer.align.global_fit import align_exposures
 from reducer.align.wcs import nominal_geometry
 from reducer.errors import BadParameter
 from reducer.frame import Context, FrameRef, tell_nobody
-from reducer.photometry.objects import half_width
+from reducer.photometry.catalogue import half_width
 from reducer.stack.exposures import StarImage, _strehl_of, peak_of_perfect_image, sharpness
 from reducer.stack.quality import EXPOSURE, outliers
 from reducer.steps.stacking import keep_sharp

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from reducer.align.identify import Group, StarList
-from reducer.align.together import align_exposures
+from reducer.align.global_fit import align_exposures
+from reducer.align.identify import LinkedExposures, StarList
 from reducer.frame import tell_nobody
 from reducer.instruments import KNOWN
 
@@ -95,7 +95,7 @@ def test_groups_of_unlike_size_are_told_apart():
     groups = []
     for count in (2, 5):
         stars = StarList(np.zeros(count), np.zeros(count), np.zeros(count))
-        groups.append(Group(stars, np.ones(count, bool), {count: np.arange(count)}, []))
+        groups.append(LinkedExposures(stars, np.ones(count, bool), {count: np.arange(count)}, []))
     groups.remove(groups[1])
     assert len(groups) == 1 and len(groups[0].strong) == 2
 

@@ -4,8 +4,8 @@ it is said."""
 import numpy as np
 import pytest
 
+from reducer.align.global_fit import MODELS, Limits, align_exposures, departure
 from reducer.align.solve import Observations, fit_to_stars, predicted_rms, prior_sizes
-from reducer.align.together import MODELS, Limits, align_exposures, departure
 from tests.align.test_together import FIELD, misplacements, relative_rms
 
 #: The exposure that something is wrong with.

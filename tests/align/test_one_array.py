@@ -8,8 +8,8 @@ from astropy.io import fits
 from paper import PAPER, SCALE, STACK_SCALE
 
 from reducer import instruments
+from reducer.align.global_fit import align_exposures
 from reducer.align.solve import DEGREE, mixing, prior_sizes
-from reducer.align.together import align_exposures
 from reducer.align.wcs import nominal_geometry
 from reducer.astrometry import common_grid, read_wcs, sky_to_plane, term_count
 from reducer.frame import FrameRef, tell_nobody

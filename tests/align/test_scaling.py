@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import kn
 from true_night import make_night, name_of
 
-from reducer.align.together import align_exposures
+from reducer.align.global_fit import align_exposures
 from reducer.frame import Chip, Context, tell_nobody
 from reducer.photometry.lightmap import SPACING, LightMap, fill_bad, map_light, sky_lattice
 from reducer.photometry.transparency import (

@@ -8,8 +8,8 @@ from reducer.align.resample import KERNELS, STEPS, TAPS, Planes, kernel_table, r
 from reducer.align.wcs import nominal_geometry
 from reducer.astrometry import Inverse, common_grid
 from reducer.frame import Chip
-from reducer.stack.combine import Rejection, Samples, combine
-from reducer.stack.exposures import weigh
+from reducer.stack.coadd import RejectionMethod, Samples, combine
+from reducer.stack.exposures import weights_of
 from reducer.stack.levels import Level, Survey
 from reducer.stack.noise import (
     Contribution,
@@ -132,7 +132,7 @@ def test_cosmic_rays_are_rejected_and_stars_are_not():
     frames = frames + rng.normal(0, 10, frames.shape)
     frames[4, 10, 12] += 3000
     frames[2, 50, 40:44] += 800
-    made = combine(samples_of(frames), np.ones((9, 5)), np.full(9, 60.0), Rejection())
+    made = combine(samples_of(frames), np.ones((9, 5)), np.full(9, 60.0), RejectionMethod())
     assert np.abs((made.data - truth)[truth < 20]).max() < 6 * 10 / 3
     assert made.exposure[10, 12] == 480
     assert made.exposure[29:32, 29:32].min() == 540
@@ -148,7 +148,7 @@ def test_a_star_in_changing_seeing_keeps_its_light():
         frames.append(2 * 1e7 / (np.pi * alpha**2) * (1 + (gx**2 + gy**2) / alpha**2) ** -3)
     data = np.stack(frames) + np.random.default_rng(2).normal(0, 40, (4, 240, 240))
     data[1, 40, 40] += 5000
-    rejection = Rejection(sharpness=sharpness_of([50.0, 40.0, 36.0, 25.0], 11.0), blurred=True)
+    rejection = RejectionMethod(sharpness=sharpness_of([50.0, 40.0, 36.0, 25.0], 11.0), blurred=True)
     made = combine(samples_of(data, 1600.0 + data), np.ones((4, 5)), np.ones(4), rejection)
     data[1, 40, 40] -= 5000
     assert made.data.sum() == pytest.approx(data.mean(axis=0).sum(), rel=2e-3)
@@ -165,14 +165,14 @@ def test_of_two_samples_noise_rejects_none():
 def test_of_two_samples_the_ray_is_the_higher():
     values = np.zeros((2, 3, 3))
     values[1, 1, 1] = 500
-    made = combine(samples_of(values), np.ones((2, 5)), np.ones(2), Rejection(sharpness=0.0))
+    made = combine(samples_of(values), np.ones((2, 5)), np.ones(2), RejectionMethod(sharpness=0.0))
     assert made.data[1, 1] == 0
 
 
 def test_weights_variance_and_exposure_add_up():
     values = np.stack([np.full((4, 4), v) for v in (1.0, 2.0, 4.0)])
     weights = np.array([[0, 1.0, 0, 0, 0], [0, 2.0, 0, 0, 0], [0, 1.0, 0, 0, 0]])
-    made = combine(samples_of(values), weights, np.array([10.0, 20.0, 30.0]), Rejection("none"))
+    made = combine(samples_of(values), weights, np.array([10.0, 20.0, 30.0]), RejectionMethod("none"))
     assert np.allclose(made.data, 2.25)
     assert np.allclose(made.variance, 100 * 6 / 16)
     assert np.allclose(made.exposure, 60)
@@ -183,15 +183,17 @@ def test_saturated_samples_count_only_where_there_are_no_others():
     mask = np.zeros(values.shape, np.uint16)
     mask[0] = dq.SATURATED
     mask[1, 0, 0] = dq.SATURATED
-    made = combine(samples_of(values, mask=mask), np.ones((2, 5)), np.ones(2), Rejection("none"))
+    made = combine(samples_of(values, mask=mask), np.ones((2, 5)), np.ones(2), RejectionMethod("none"))
     assert made.data[1, 1] == 10 and made.mask[1, 1] == 0
     assert made.data[0, 0] == 30 and made.mask[0, 0] == dq.SATURATED
 
 
 def test_median_and_extremes():
     values = np.stack([np.full((2, 2), v) for v in (1.0, 2.0, 3.0, 100.0, -50.0)])
-    median = combine(samples_of(values), np.ones((5, 5)), np.ones(5), Rejection("none"), "median")
-    trimmed = combine(samples_of(values), np.ones((5, 5)), np.ones(5), Rejection("minmax", nlow=1, nhigh=1))
+    median = combine(samples_of(values), np.ones((5, 5)), np.ones(5), RejectionMethod("none"), "median")
+    trimmed = combine(
+        samples_of(values), np.ones((5, 5)), np.ones(5), RejectionMethod("minmax", nlow=1, nhigh=1)
+    )
     assert np.allclose(median.data, 2.0) and np.allclose(trimmed.data, 2.0)
 
 
@@ -201,7 +203,7 @@ def test_the_variance_of_a_median_is_its_scatter(count):
     rng = np.random.default_rng(count)
     values = rng.normal(0.0, 10.0, (count, 200, 200))
     weights = np.ones((count, 5))
-    made = combine(samples_of(values, 100.0), weights, np.ones(count), Rejection("none"), "median")
+    made = combine(samples_of(values, 100.0), weights, np.ones(count), RejectionMethod("none"), "median")
     assert np.var(made.data) / np.mean(made.variance) == pytest.approx(1.0, abs=0.15)
 
 
@@ -209,7 +211,7 @@ def test_weights_give_stars_the_best_signal_to_noise():
     """A scaled exposure has its star's light back and its noise scaled: no other weights do better."""
     scales, sky, light = np.array([1.0, 1.6, 2.5]), 40.0, 500.0
     survey = Survey(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.uint8), np.array([sky]))
-    weights = np.array([weigh(survey, scale, 1.0)[0] for scale in scales])
+    weights = np.array([weights_of(survey, scale, 1.0)[0] for scale in scales])
 
     def signal_to_noise(weights):
         return weights.sum() * light / np.sqrt(np.sum(weights**2 * scales**2 * sky))

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reducer.align.global_fit import align_exposures
 from reducer.align.identify import StarList, is_beyond_chance, pair_up
-from reducer.align.together import align_exposures
 from reducer.frame import tell_nobody
 from reducer.sources import SOURCE
 

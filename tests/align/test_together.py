@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from reducer.align.global_fit import align_exposures, departure, least_departure
 from reducer.align.solve import DEGREE, displacements, to_coefficients
-from reducer.align.together import align_exposures, departure, least_departure
 from reducer.astrometry import sky_to_plane
 from reducer.frame import tell_nobody
 from reducer.instruments import KNOWN

@@ -10,11 +10,11 @@ import pytest
 from quick_archive import QUICK
 
 from calstore.associate import LAMP_OFF, LAMP_ON, STANDARD
-from goafetch.archive.associate import associate
+from goafetch.archive.calibrations import associate
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.query import Criteria
 from goafetch.archive.records import Record
-from goafetch.archive.search import search
+from goafetch.archive.search import search_archive
 from goafetch.errors import BadAnswer
 from goafetch.practice.server import Fault, PracticeArchive, serve
 from reducer import instruments
@@ -25,7 +25,7 @@ BPM = "bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"
 
 @pytest.fixture
 def science(client: ArchiveClient) -> list[Record]:
-    return search(client, Criteria(program="GS-2017A-Q-29")).records
+    return search_archive(client, Criteria(program="GS-2017A-Q-29")).records
 
 
 def test_the_tutorials_calibrations(client: ArchiveClient, science: list[Record]) -> None:
@@ -152,6 +152,6 @@ def test_flats_of_one_filter_do_not_hide_that_those_of_another_are_lost(tiny_fol
         for holding in science[10:]:
             holding.row["filter_name"] = "J"
         client = ArchiveClient(archive.url, policy=QUICK)
-        found = associate(client, search(client, Criteria(program="GS-2017A-Q-29")).records)
+        found = associate(client, search_archive(client, Criteria(program="GS-2017A-Q-29")).records)
     names = sorted(holding.name for holding in science[10:])
     assert found.lost == dict.fromkeys((LAMP_ON, LAMP_OFF, STANDARD), names)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from calstore.associate import LAMP_OFF, LAMP_ON, STANDARD
-from goafetch.archive.associate import (
+from goafetch.archive.calibrations import (
     CalibrationSet,
     ScienceGroup,
     choose_flats,

@@ -15,14 +15,14 @@ from quick_archive import QUICK, Threads, wrong_files
 from told import Told
 
 from goafetch.archive import download
-from goafetch.archive.associate import associate
+from goafetch.archive.calibrations import associate
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.download import FetchReport, Options, fetch
+from goafetch.archive.download import FetchReport, Options, fetch_files
 from goafetch.archive.job import fetch_criteria, fetch_locked
 from goafetch.archive.lock import Lock
 from goafetch.archive.query import Criteria
 from goafetch.archive.records import Record
-from goafetch.archive.search import search
+from goafetch.archive.search import search_archive
 from goafetch.archive.unpack import partial_files
 from goafetch.errors import Blocked, Elsewhere, GoafetchError, WorkspaceError
 from goafetch.events import Progressed, StageBegun, StageEnded, words
@@ -37,7 +37,7 @@ NAMES = (
 
 @pytest.fixture
 def records(client: ArchiveClient) -> list[Record]:
-    return search(client, Criteria(program="GS-2017A-Q-29")).records[:6]
+    return search_archive(client, Criteria(program="GS-2017A-Q-29")).records[:6]
 
 
 def delivered(archive: PracticeArchive) -> list[str]:
@@ -50,7 +50,7 @@ def test_files_arrive_verified_and_unpacked(
     client: ArchiveClient, records: list[Record], pool: Threads, tmp_path: Path, truth: dict[str, str]
 ) -> None:
     folder, seen = tmp_path / "playdata", []
-    report = fetch(client, records, folder, Options(pool=pool, on_file=seen.append))
+    report = fetch_files(client, records, folder, Options(pool=pool, on_file=seen.append))
     assert sorted(name for name, _ in report.done) == [r.name for r in records]
     assert sorted(p.name for p in folder.iterdir()) == [r.name for r in records]
     assert wrong_files(folder, truth) == [] and report.exit_code == 0
@@ -61,9 +61,9 @@ def test_files_arrive_verified_and_unpacked(
 def test_a_repetition_moves_nothing(
     archive: PracticeArchive, client: ArchiveClient, records: list[Record], pool: Threads, tmp_path: Path
 ) -> None:
-    fetch(client, records, tmp_path / "playdata", Options(pool=pool))
+    fetch_files(client, records, tmp_path / "playdata", Options(pool=pool))
     archive.requests.clear()
-    report = fetch(client, records, tmp_path / "playdata", Options(pool=pool))
+    report = fetch_files(client, records, tmp_path / "playdata", Options(pool=pool))
     assert len(report.present) == 6 and report.bytes == 0 and archive.requests == []
 
 
@@ -71,7 +71,7 @@ def test_only_what_is_missing_or_damaged_is_fetched(
     archive: PracticeArchive, client: ArchiveClient, records: list[Record], pool: Threads, tmp_path: Path
 ) -> None:
     folder = tmp_path / "playdata"
-    fetch(client, records, folder, Options(pool=pool))
+    fetch_files(client, records, folder, Options(pool=pool))
     (folder / records[0].name).unlink()
     damaged = folder / records[1].name
     content = bytearray(damaged.read_bytes())
@@ -79,7 +79,7 @@ def test_only_what_is_missing_or_damaged_is_fetched(
     damaged.write_bytes(content)
     (folder / records[2].name).write_bytes(b"SIMPLE  =")
     archive.requests.clear()
-    report = fetch(client, records, folder, Options(pool=pool))
+    report = fetch_files(client, records, folder, Options(pool=pool))
     assert sorted(delivered(archive)) == [r.filename for r in records[:3]]
     assert len(report.done) == 3 and len(report.present) == 3
     assert "md5 is not the archive's" in dict(report.done)[records[1].name]
@@ -89,7 +89,7 @@ def test_a_dry_run_tells_and_touches_nothing(
     archive: PracticeArchive, client: ArchiveClient, records: list[Record], tmp_path: Path
 ) -> None:
     archive.requests.clear()
-    report = fetch(client, records, tmp_path / "playdata", Options(dry_run=True))
+    report = fetch_files(client, records, tmp_path / "playdata", Options(dry_run=True))
     assert [d.word for d in report.planned] == ["fetch"] * 6
     assert report.bytes == sum(r.file_size for r in records)
     assert report.needed == sum(r.data_size or 0 for r in records)
@@ -105,9 +105,9 @@ def test_another_version_in_the_archive_is_left_there_until_updated(
     (folder / one.name).write_bytes(old.ljust(one.data_size or 0))
     version = download.Verified(tmp_path / "v.json").md5(folder / one.name)
     locked = {one.name: version}
-    report = fetch(client, [one], folder, Options(pool=pool), locked=locked)
+    report = fetch_files(client, [one], folder, Options(pool=pool), locked=locked)
     assert dict(report.changed) and "--update" in report.changed[0][1]
-    report = fetch(client, [one], folder, Options(pool=pool, update=True), locked=locked)
+    report = fetch_files(client, [one], folder, Options(pool=pool, update=True), locked=locked)
     assert report.done == [(one.name, "changed in the archive")]
 
 
@@ -115,11 +115,11 @@ def test_as_stored_and_unpacked_later_without_fetching_again(
     archive: PracticeArchive, client: ArchiveClient, records: list[Record], pool: Threads, tmp_path: Path
 ) -> None:
     folder = tmp_path / "playdata"
-    fetch(client, records, folder, Options(pool=pool, unpack=False))
+    fetch_files(client, records, folder, Options(pool=pool, unpack=False))
     assert sorted(p.name for p in folder.iterdir()) == [r.filename for r in records]
     archive.requests.clear()
-    assert len(fetch(client, records, folder, Options(pool=pool, unpack=False)).present) == 6
-    report = fetch(client, records, folder, Options(pool=pool))
+    assert len(fetch_files(client, records, folder, Options(pool=pool, unpack=False)).present) == 6
+    report = fetch_files(client, records, folder, Options(pool=pool))
     assert len(report.done) == 6 and archive.requests == []
     assert sorted(p.name for p in folder.iterdir()) == [r.name for r in records]
 
@@ -127,10 +127,10 @@ def test_as_stored_and_unpacked_later_without_fetching_again(
 def test_a_file_stored_plain(
     client: ArchiveClient, pool: Threads, tmp_path: Path, truth: dict[str, str]
 ) -> None:
-    found = search(client, Criteria(date="20170601-20170630", qa="AnyQA")).records
+    found = search_archive(client, Criteria(date="20170601-20170630", qa="AnyQA")).records
     plain = [r for r in found if not r.compressed]
     assert plain
-    report = fetch(client, plain, tmp_path / "playdata", Options(pool=pool))
+    report = fetch_files(client, plain, tmp_path / "playdata", Options(pool=pool))
     assert len(report.done) == len(plain) and wrong_files(tmp_path / "playdata", truth) == []
 
 
@@ -138,16 +138,16 @@ def test_two_files_of_one_name_cannot_both_be_had(
     client: ArchiveClient, records: list[Record], pool: Threads, tmp_path: Path
 ) -> None:
     twin = replace(records[0], path="elsewhere")
-    report = fetch(client, [records[0], twin], tmp_path / "playdata", Options(pool=pool))
+    report = fetch_files(client, [records[0], twin], tmp_path / "playdata", Options(pool=pool))
     assert len(report.done) == 1 and "another file of this name" in report.failed[0][1]
 
 
 def test_withheld_files_are_named_with_their_release(
     client: ArchiveClient, archive: PracticeArchive, pool: Threads, tmp_path: Path
 ) -> None:
-    found = search(client, Criteria(program="GS-2026A-Q-77")).records
+    found = search_archive(client, Criteria(program="GS-2026A-Q-77")).records
     archive.requests.clear()
-    report = fetch(client, found, tmp_path / "playdata", Options(pool=pool))
+    report = fetch_files(client, found, tmp_path / "playdata", Options(pool=pool))
     assert [name for name, _ in report.withheld] == ["S20260410S0003.fits", "S20260410S0004.fits"]
     assert "2099-01-01" in report.withheld[0][1] and "goafetch login" in report.withheld[0][1]
     assert len(archive.requests) == 2 and report.exit_code == 1
@@ -159,8 +159,8 @@ def test_a_token_opens_what_it_may_and_a_bad_one_is_exposed(
     with serve(tiny_folder, token="good-token-123") as archive:
         for token, done in (("good-token-123", 4), ("not-a-token-at-all", 2)):
             client = ArchiveClient(archive.url, token, policy=QUICK)
-            found = search(client, Criteria(program="GS-2026A-Q-77")).records
-            report = fetch(client, found, tmp_path / token, Options(pool=pool))
+            found = search_archive(client, Criteria(program="GS-2026A-Q-77")).records
+            report = fetch_files(client, found, tmp_path / token, Options(pool=pool))
             assert len(report.done) == done
         assert "does not accept the token" in report.withheld[0][1]
         assert token not in str(report)
@@ -169,9 +169,9 @@ def test_a_token_opens_what_it_may_and_a_bad_one_is_exposed(
 def _run(archive: PracticeArchive, folder: Path, pool: Threads) -> FetchReport | GoafetchError:
     client = ArchiveClient(archive.url, policy=QUICK)
     try:
-        found = search(client, Criteria(program="GS-2017A-Q-29")).records
+        found = search_archive(client, Criteria(program="GS-2017A-Q-29")).records
         calibrations = associate(client, found).files
-        return fetch(client, [*calibrations, *found], folder, Options(pool=pool))
+        return fetch_files(client, [*calibrations, *found], folder, Options(pool=pool))
     except GoafetchError as error:
         return error
 
@@ -212,8 +212,8 @@ def test_a_file_replaced_during_the_fetch_is_taken_anew_and_said(
     told: list[str] = []
     with serve(tiny_folder, faults=["re-ingest"]) as archive:
         client = ArchiveClient(archive.url, policy=QUICK)
-        found = search(client, Criteria(program="GS-2017A-Q-29")).records
-        report = fetch(
+        found = search_archive(client, Criteria(program="GS-2017A-Q-29")).records
+        report = fetch_files(
             client,
             found,
             tmp_path / "playdata",
@@ -325,7 +325,7 @@ def test_a_network_that_wants_a_login_in_the_middle_ends_the_fetch(
     with serve(tiny_folder, faults=["captive-portal"]) as archive:
         client = ArchiveClient(archive.url, policy=QUICK)
         with pytest.raises(Elsewhere, match="please sign in"):
-            fetch(client, records, tmp_path / "playdata", Options(connections=1, pool=pool))
+            fetch_files(client, records, tmp_path / "playdata", Options(connections=1, pool=pool))
         assert len(archive.requests) <= 2
 
 
@@ -345,7 +345,7 @@ def test_the_robot_page_in_the_middle_ends_the_fetch_at_once(
 ) -> None:
     with serve(tiny_folder, faults=["robot-page"]) as archive:
         with pytest.raises(Blocked):
-            fetch(
+            fetch_files(
                 ArchiveClient(archive.url, policy=QUICK),
                 records,
                 tmp_path / "playdata",
@@ -357,9 +357,9 @@ def test_the_robot_page_in_the_middle_ends_the_fetch_at_once(
 def test_an_archive_that_cannot_be_reached_is_given_up(
     client: ArchiveClient, pool: Threads, tmp_path: Path
 ) -> None:
-    found = search(client, Criteria(date="20170504-20170505")).records
+    found = search_archive(client, Criteria(date="20170504-20170505")).records
     nobody = ArchiveClient("http://127.0.0.1:9", policy=replace(QUICK, attempts=2))
-    report = fetch(nobody, found, tmp_path / "playdata", Options(pool=pool))
+    report = fetch_files(nobody, found, tmp_path / "playdata", Options(pool=pool))
     assert report.exit_code == 4 and len(report.failed) == len(found) and report.done == []
     assert any("not tried" in reason for _, reason in report.failed)
 
@@ -419,7 +419,7 @@ def test_what_was_moved_before_a_break_is_not_moved_again(
     (place / wrong.filename).write_bytes(bz2.compress(b"no") + content[len(bz2.compress(b"no")) :])
     (place / f"{half.name}.unpacked").write_bytes(b"half")
     archive.requests.clear()
-    report = fetch(client, records[:3], tmp_path / "playdata", Options(pool=pool))
+    report = fetch_files(client, records[:3], tmp_path / "playdata", Options(pool=pool))
     assert len(report.done) == 3
     assert sorted(delivered(archive)) == sorted([half.filename, wrong.filename])
     assert not place.exists()
@@ -435,7 +435,7 @@ def test_too_little_disk_is_said_before_a_byte_is_moved(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     archive.requests.clear()
     with pytest.raises(WorkspaceError, match="free disk"):
-        fetch(client, records, tmp_path / "playdata")
+        fetch_files(client, records, tmp_path / "playdata")
     assert archive.requests == []
 
 
@@ -443,14 +443,14 @@ def test_two_fetches_into_one_folder_are_kept_apart(
     client: ArchiveClient, records: list[Record], pool: Threads, tmp_path: Path
 ) -> None:
     with partial_files(tmp_path / "playdata"), pytest.raises(WorkspaceError, match="another process"):
-        fetch(client, records, tmp_path / "playdata", Options(pool=pool))
+        fetch_files(client, records, tmp_path / "playdata", Options(pool=pool))
 
 
 def test_progress_is_told(
     client: ArchiveClient, records: list[Record], pool: Threads, tmp_path: Path
 ) -> None:
     told = Told()
-    fetch(
+    fetch_files(
         client,
         records,
         tmp_path / "playdata",

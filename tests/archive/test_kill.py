@@ -14,9 +14,9 @@ import pytest
 from quick_archive import QUICK, Threads, wrong_files
 
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.download import Options, fetch
+from goafetch.archive.download import Options, fetch_files
 from goafetch.archive.query import Criteria
-from goafetch.archive.search import search
+from goafetch.archive.search import search_archive
 from goafetch.practice.server import Fault, PracticeArchive, serve
 
 FETCH = """
@@ -91,8 +91,8 @@ def prove(
         time.sleep(1.0)  # by then the workers of the killed process have ended too
         before = len(archive.requests)
         client = ArchiveClient(archive.url, policy=QUICK)
-        records = search(client, Criteria(date="20170504-20170505")).records
-        report = fetch(client, records, folder, Options(pool=pool))
+        records = search_archive(client, Criteria(date="20170504-20170505")).records
+        report = fetch_files(client, records, folder, Options(pool=pool))
         assert report.exit_code == 0 and len(report.done) + len(report.present) == 50
         assert wrong_files(folder, truth) == []
         assert {path.name for path in folder.iterdir()} == {record.name for record in records}

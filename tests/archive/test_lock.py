@@ -13,9 +13,9 @@ from goafetch.archive import download, job
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.download import Options
 from goafetch.archive.job import fetch_criteria, fetch_locked
-from goafetch.archive.lock import Lock, LockedFile, differences
+from goafetch.archive.lock import Lock, LockedFile, lock_differences
 from goafetch.archive.query import Cone, Criteria
-from goafetch.archive.search import search
+from goafetch.archive.search import search_archive
 from goafetch.errors import NothingFound, UsageError, WorkspaceError
 from goafetch.practice.server import PracticeArchive
 from goafetch.workspace import Workspace
@@ -26,7 +26,7 @@ PROGRAM = Criteria(program="GS-2017A-Q-29")
 @pytest.fixture(autouse=True)
 def _threads(pool: Threads, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fetches of a job unpack in threads here."""
-    original = download.fetch
+    original = download.fetch_files
 
     def in_threads(client, records, folder, options, *args, **named):
         return original(client, records, folder, replace(options, pool=pool), *args, **named)
@@ -136,13 +136,14 @@ def test_damaged_locks_are_named(tmp_path: Path) -> None:
 
 def test_criteria_survive(client: ArchiveClient, tmp_path: Path) -> None:
     criteria = Criteria(program="GS-2017A-Q-29", near=Cone(201.3, -43.0, 0.1), qa="Pass")
-    record = search(client, PROGRAM).records[0]
+    record = search_archive(client, PROGRAM).records[0]
     lock = Lock(client.base_url, criteria, {record.name: LockedFile.of(record, "search")})
     lock.write(tmp_path / "lock")
     read = Lock.read(tmp_path / "lock")
     assert read is not None and (read.criteria, read.files) == (criteria, lock.files)
     newer = replace(record, qa_state="Fail", data_md5="1" * 32)
     assert (
-        "QA state" in differences(lock, [newer])[0][1] and "new content" in differences(lock, [newer])[0][1]
+        "QA state" in lock_differences(lock, [newer])[0][1]
+        and "new content" in lock_differences(lock, [newer])[0][1]
     )
-    assert differences(lock, []) == [(record.name, "no longer found")]
+    assert lock_differences(lock, []) == [(record.name, "no longer found")]

@@ -11,7 +11,7 @@ from goafetch.archive.query import (
     Cone,
     Criteria,
     build_query,
-    encode,
+    encode_path,
     observation_of,
     read_cone,
     read_dates,
@@ -162,7 +162,7 @@ def test_malformed_input_gives_a_sentence(bad: dict[str, object], says: str) -> 
     ],
 )
 def test_objects_are_sent_as_the_archive_reads_them(typed: str, sent: str) -> None:
-    assert sent in encode(words(object=typed)).split("/")
+    assert sent in encode_path(words(object=typed)).split("/")
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.query import Cone, Criteria, build_query
-from goafetch.archive.records import COLUMNS, Record, answers, mismatch, read_record
-from goafetch.archive.search import search
+from goafetch.archive.records import COLUMNS, Record, is_sought, mismatch, read_record
+from goafetch.archive.search import search_archive
 from goafetch.errors import BadAnswer
 from goafetch.practice.server import PracticeArchive
 
@@ -153,13 +153,13 @@ def test_a_row_that_was_asked_for_passes(record: Record) -> None:
 
 def test_the_archives_looser_comparison_is_sifted_not_blamed(record: Record) -> None:
     query = build_query(Criteria(object="NGC51_8"))
-    assert mismatch(record, query) is None and not answers(record, query)
+    assert mismatch(record, query) is None and not is_sought(record, query)
 
 
 def test_a_box_is_cut_to_the_circle(record: Record) -> None:
     assert record.ra is not None and record.dec is not None
     corner = build_query(Criteria(near=Cone(record.ra - 0.009 / 0.731, record.dec - 0.009, 0.01)))
-    assert mismatch(record, corner) is None and not answers(record, corner)
+    assert mismatch(record, corner) is None and not is_sought(record, corner)
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def theirs(archive: PracticeArchive):
 
 
 def test_columns_and_values_agree_with_astroquery(theirs, client: ArchiveClient) -> None:
-    ours = search(client, Criteria(program="GS-2017A-Q-29", date="20170504-20170505")).to_table()
+    ours = search_archive(client, Criteria(program="GS-2017A-Q-29", date="20170504-20170505")).to_table()
     assert ours.colnames == theirs.colnames == list(COLUMNS)
     assert len(ours) == len(theirs) == 16
     for name in COLUMNS:
@@ -185,7 +185,7 @@ def test_columns_and_values_agree_with_astroquery(theirs, client: ArchiveClient)
 
 
 def test_types_of_columns_are_true(client: ArchiveClient) -> None:
-    table = search(client, Criteria(program="GS-2017A-Q-29")).to_table()
+    table = search_archive(client, Criteria(program="GS-2017A-Q-29")).to_table()
     kinds = {name: table[name].dtype.kind for name in COLUMNS}
     assert kinds["exposure_time"] == kinds["ra"] == "f"
     assert kinds["file_size"] == kinds["raw_iq"] == "i"
@@ -197,7 +197,9 @@ def test_types_of_columns_are_true(client: ArchiveClient) -> None:
 
 
 def test_an_empty_result_is_an_empty_table(client: ArchiveClient) -> None:
-    assert search(client, Criteria(program="GS-2017A-Q-29", filter="H")).to_table().colnames == list(COLUMNS)
+    assert search_archive(client, Criteria(program="GS-2017A-Q-29", filter="H")).to_table().colnames == list(
+        COLUMNS
+    )
 
 
 def _as_text(name: str, value: object) -> str:

@@ -16,8 +16,8 @@ from tiny_archive import build_tiny_archive
 
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.query import Cone, Criteria, Interval, Query, all_time, build_query, night_interval
-from goafetch.archive.records import answers, mismatch
-from goafetch.archive.search import SHORTEST, find, nothing_found, search
+from goafetch.archive.records import is_sought, mismatch
+from goafetch.archive.search import SHORTEST, find_records_of, nothing_found, search_archive
 from goafetch.errors import BadAnswer, Gone, NothingFound
 from goafetch.practice.goa.dates import day_period, range_period
 from goafetch.practice.goa.words import parse
@@ -25,7 +25,7 @@ from goafetch.practice.server import Limits, PracticeArchive, serve
 
 
 def names(client: ArchiveClient, **criteria: object) -> list[str]:
-    return [record.name for record in search(client, Criteria(**criteria)).records]
+    return [record.name for record in search_archive(client, Criteria(**criteria)).records]
 
 
 def test_the_tutorial_program(client: ArchiveClient) -> None:
@@ -48,7 +48,7 @@ def test_an_object_that_is_not_there_is_answered_with_those_that_are(client: Arc
 
 
 def test_lower_case_is_put_right_and_said(client: ArchiveClient) -> None:
-    found = search(client, Criteria(program="gs-2017a-q-29"))
+    found = search_archive(client, Criteria(program="gs-2017a-q-29"))
     assert len(found.records) == 16 and "was read as GS-2017A-Q-29" in found.warnings[0]
 
 
@@ -69,12 +69,14 @@ def test_the_other_criteria(client: ArchiveClient) -> None:
 
 
 def test_superseded_and_failed_files_do_not_come(client: ArchiveClient) -> None:
-    states = {record.qa_state for record in search(client, Criteria(date="20170601-20170630")).records}
+    states = {
+        record.qa_state for record in search_archive(client, Criteria(date="20170601-20170630")).records
+    }
     assert "Fail" not in states
 
 
 def test_proprietary_rows_are_shown_as_such(client: ArchiveClient) -> None:
-    rows = search(client, Criteria(program="GS-2026A-Q-77")).records
+    rows = search_archive(client, Criteria(program="GS-2026A-Q-77")).records
     assert [row.proprietary() for row in rows] == [False, False, True, True]
 
 
@@ -101,7 +103,7 @@ def test_a_widened_answer_is_an_error(archive: PracticeArchive, drops: str, crit
     client = Widened(archive.url, policy=QUICK)
     client.drops = drops
     with pytest.raises(BadAnswer, match="widened"):
-        search(client, Criteria(**criteria))
+        search_archive(client, Criteria(**criteria))
 
 
 @pytest.fixture
@@ -197,7 +199,7 @@ def test_failed_and_engineering_frames_are_rightly_missing(
     tiny_folder: Path, kind: type[ArchiveClient], limits: Limits
 ) -> None:
     with serve(tiny_folder, limits=limits) as archive:
-        found = search(kind(archive.url, policy=QUICK), Criteria(program="GS-2017A-Q-30"))
+        found = search_archive(kind(archive.url, policy=QUICK), Criteria(program="GS-2017A-Q-30"))
     assert len(found.records) == 4 and found.unseen == []
 
 
@@ -209,7 +211,7 @@ def test_what_the_archive_counts_and_does_not_list_is_named(archive: PracticeArc
             rows = super().rows(feature, words)
             return [row for row in rows if feature == "jsonqastate" or row["name"] != hidden]
 
-    found = search(Forgetful(archive.url, policy=QUICK), Criteria(program="GS-2017A-Q-29"))
+    found = search_archive(Forgetful(archive.url, policy=QUICK), Criteria(program="GS-2017A-Q-29"))
     assert len(found.records) == 15 and found.unseen == [hidden]
     assert hidden in found.warnings[-1]
 
@@ -229,7 +231,7 @@ def test_an_answer_that_cannot_be_shown_to_be_whole_is_an_error(tiny_folder: Pat
 
     client = Endless("http://127.0.0.1:9")
     with pytest.raises(BadAnswer, match="cannot be shown"):
-        find(client, build_query(Criteria(program="GS-2017A-Q-29", date="20170501-20170531")))
+        find_records_of(client, build_query(Criteria(program="GS-2017A-Q-29", date="20170501-20170531")))
     assert client.asked < 50
 
 
@@ -240,7 +242,9 @@ def test_of_two_versions_that_older_archives_do_not_mark_the_later_one_is_taken(
         stale = {**older.row, "file_md5": "0" * 32, "lastmod": "2016-01-01 00:00:00+00:00"}
         archive.holdings[:0] = [replace(older, row=stale)]
         archive.holdings.append(replace(older, row=stale))
-        found = search(ArchiveClient(archive.url, policy=QUICK), Criteria(program="GS-2017A-Q-29")).records
+        found = search_archive(
+            ArchiveClient(archive.url, policy=QUICK), Criteria(program="GS-2017A-Q-29")
+        ).records
     assert len(found) == 16 and found[3].file_md5 == older.row["file_md5"]
     assert found[3].present is None and found[3].canonical is None
 
@@ -300,12 +304,12 @@ def test_intervals_divide_without_gap_or_overlap() -> None:
 
 
 def test_a_row_beyond_a_parts_end_is_sifted_not_blamed(client: ArchiveClient) -> None:
-    [record] = search(client, Criteria(filename="S20170505S0095.fits")).records
+    [record] = search_archive(client, Criteria(filename="S20170505S0095.fits")).records
     query = replace(
         build_query(Criteria()), interval=Interval(datetime(2017, 5, 4, 18), datetime(2017, 5, 5))
     )
     late = replace(record, ut_datetime=datetime(2017, 5, 5))
-    assert mismatch(late, query) is None and not answers(late, query)
+    assert mismatch(late, query) is None and not is_sought(late, query)
     assert mismatch(record, query) is not None
 
 

@@ -10,8 +10,7 @@ from raw_exposure import WIDTHS
 
 from reducer.astrometry import Grid
 from reducer.frame import Context, FrameRef
-from reducer.photometry.growth import sum_rings
-from reducer.photometry.objects import (
+from reducer.photometry.catalogue import (
     add_magnitudes,
     by_neighbours,
     catalogue,
@@ -19,6 +18,7 @@ from reducer.photometry.objects import (
     measure_objects,
     noise_ratio,
 )
+from reducer.photometry.growth import sum_rings
 from reducer.photometry.zeropoint import Zeropoint, find_zeropoint, write_zeropoint
 from reducer.sources import detect_sources
 

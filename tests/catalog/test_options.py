@@ -8,9 +8,9 @@ import pytest
 
 from goafetch.errors import UsageError
 from goafetch.events import silent
-from goafetch.pipeline.catalogues import Choices, References
+from goafetch.pipeline.catalogues import CatalogueSearch, Choices
 from goafetch.pipeline.run import run
-from goafetch.plan.model import Setup
+from goafetch.plan.plan import Setup
 from goafetch.workspace import Workspace
 from reducer.errors import BadFile
 
@@ -43,7 +43,7 @@ def references(tmp_path, monkeypatch):
     workspace.make()
 
     def make(*stacks, **choices):
-        found = References(Choices(**choices), workspace, NOWHERE)
+        found = CatalogueSearch(Choices(**choices), workspace, NOWHERE)
         found.begin(stacks)
         return found
 

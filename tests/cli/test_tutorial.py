@@ -17,7 +17,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from goafetch.report.products import read_provenance
+from goafetch.report.stack_file import read_provenance
 from reducer.recipes import STEPS
 
 CHAPTER = Path(__file__).parents[2] / "docs" / "python_chapter.py"

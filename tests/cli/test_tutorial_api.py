@@ -10,12 +10,12 @@ import pytest
 
 from goafetch.api import Reduce, cal_service, dataselect, disco, disco_pars, logutils
 from goafetch.api.dataselect import expand, read_list, write_list
-from goafetch.api.reduce import on_target, parse_user_calibrations
+from goafetch.api.reduce import on_target_products, parse_user_calibrations
 from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Decided, Noted, Warned
 from goafetch.pipeline.find_recipe import find_recipe
 from goafetch.text import parse_parameters
-from reducer import recipes as parameters
+from reducer import recipes
 from reducer.headers.descriptors import Descriptors
 from reducer.recipes import RECIPES
 
@@ -35,7 +35,7 @@ MASK = "../playdata/bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"
     ],
 )
 def test_parameters_as_every_version_of_the_tutorial_writes_them(given: object) -> None:
-    parsed = parameters.parse(parse_parameters(given))
+    parsed = recipes.parse(parse_parameters(given))
     assert parsed == {"skyCorrect": {"offset_sky": False}, "prepare": {"bad_wcs": "new"}}
 
 
@@ -60,15 +60,15 @@ def test_calibrations_of_the_users_own(given: object) -> None:
 
 def test_only_exposures_on_target_go_into_the_stack() -> None:
     products = [Path("a_skyCorrected.fits"), Path("b_flatCorrected.fits")]
-    assert on_target(products) == products[:1]
-    assert on_target(products[1:]) == products[1:]
+    assert on_target_products(products) == products[:1]
+    assert on_target_products(products[1:]) == products[1:]
 
 
 def test_match_info_reaches_the_steps() -> None:
     info = namedtuple("MatchInfo", ["offset_radius", "match_radius", "min_matches", "degree"])
     objects, reference = info(4.0, 0.3, None, 2), info(9.0, 0.4, 7, 1)
     pairs = disco.stack_parameters(objects, reference, disco_pars.PIXEL_SCALE, {})
-    assert parameters.parse(pairs) == {
+    assert recipes.parse(pairs) == {
         "adjustWCSToReference": {"first_pass": 4.0, "final": 0.3, "order": 2},
         "determineAstrometricSolution": {"first_pass": 9.0, "final": 0.4, "min_matches": 7, "order": 1},
         "resampleToCommonFrame": {"pixel_scale": 0.02},
@@ -81,13 +81,13 @@ def test_parameters_are_set_as_in_a_dictionary_and_appended_as_pairs() -> None:
     reduction.uparms.append(("prepare:bad_wcs", "new"))
     reduction.uparms.extend([("stackFrames:nlow", 1)])
     reduction.uparms += {"stackFrames:nhigh": 2}
-    parsed = parameters.parse(parse_parameters(reduction.uparms))
+    parsed = recipes.parse(parse_parameters(reduction.uparms))
     assert parsed["skyCorrect"] == {"offset_sky": False}
     assert parsed["prepare"] == {"bad_wcs": "new"}
     assert parsed["stackFrames"] == {"nlow": 1, "nhigh": 2}
     reduction.uparms = [("addDQ:time", 60)]
     reduction.uparms["addDQ:latency"] = False
-    assert parameters.parse(parse_parameters(reduction.uparms)) == {"addDQ": {"time": 60.0, "latency": False}}
+    assert recipes.parse(parse_parameters(reduction.uparms)) == {"addDQ": {"time": 60.0, "latency": False}}
 
 
 def test_a_data_package_with_folders_in_playdata_is_planned_and_not_touched(
@@ -191,9 +191,9 @@ def test_without_a_store_the_files_of_its_folder_serve(playground: Path) -> None
     from calstore.associate import Match, NoMatch
     from calstore.store import CalStore
     from goafetch.plan.translate import need_of
-    from reducer.select import facts_of
+    from reducer.select import describe_file
 
-    need = need_of(facts_of(Path("../playdata/S20170505S0095.fits")), "processed_bpm")
+    need = need_of(describe_file(Path("../playdata/S20170505S0095.fits")), "processed_bpm")
     answer = cal_service.answers(CalStore(Path("../playdata/calstore.json")))(need)
     assert isinstance(answer, Match) and answer.calibration.name == Path(MASK).name
     assert isinstance(cal_service.answers(CalStore(Path("nowhere/calstore.json")))(need), NoMatch)

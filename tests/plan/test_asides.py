@@ -10,7 +10,7 @@ import pytest
 from frames_on_paper import SCIENCE, frame, planned, tutorial
 
 from goafetch.events import words
-from goafetch.plan.model import Plan
+from goafetch.plan.plan import Plan
 from goafetch.plan.sort import Wanted
 from reducer import instruments
 from reducer.headers.descriptors import Descriptors

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from goafetch.pipeline.cache import Cache, Facts, facts_of, product_key, what_changed
+from goafetch.pipeline.cache import Cache, Facts, key_facts, product_key, what_changed
 from goafetch.pipeline.catalogues import Given
 from goafetch.pipeline.resources import InThisProcess
 from goafetch.pipeline.stages import USUAL, Tools, master_key, stack_key, visit_key
@@ -23,7 +23,7 @@ def key(recipe: str = "reduce_nostack", **changes: object) -> str:
 
 
 def facts(recipe: str = "reduce_nostack", **changes: object) -> Facts:
-    return facts_of(recipe, **(BASE | changes))  # type: ignore[arg-type]
+    return key_facts(recipe, **(BASE | changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 from frames_on_paper import SCIENCE, frame, planned, reasons, tutorial
 
 from goafetch.events import words
-from goafetch.plan.model import Plan
+from goafetch.plan.plan import Plan
 from goafetch.plan.sort import Wanted
 from reducer.headers.descriptors import Descriptors
-from reducer.headers.targets import is_sky, target_of
+from reducer.headers.targets import is_sky_name, target_of
 
 RA, DEC = 201.37, -43.02
 HERE: dict[str, Any] = SCIENCE | {"RA": RA, "DEC": DEC, "PA": 0.0, "POFFSET": 0.0, "QOFFSET": 0.0}
@@ -86,5 +86,5 @@ def test_skies_come_with_an_object_that_is_asked_for() -> None:
 
 def test_words_for_empty_sky() -> None:
     skies = {"Sky": "", "blank sky 2": "", "SKY_1": "", "NGC5128 sky": "NGC5128", "M83 off-sky": "M83"}
-    assert {name: target_of(name) for name in skies if is_sky(name)} == skies
-    assert not any(is_sky(name) for name in ("Whisky", "skydisk", "NGC 5128", "Blanco 1"))
+    assert {name: target_of(name) for name in skies if is_sky_name(name)} == skies
+    assert not any(is_sky_name(name) for name in ("Whisky", "skydisk", "NGC 5128", "Blanco 1"))

@@ -20,10 +20,10 @@ from reducer.sky.objects import (
     free_means,
     hide,
     median_around,
-    pack,
+    pack_mask,
     read_blocks,
-    unpack,
     unpack_bits,
+    unpack_mask,
     unpack_rows,
     within,
     write_blocks,
@@ -111,8 +111,8 @@ def test_a_block_is_known_where_frame_and_pattern_are() -> None:
 
 def test_objects_are_hidden_by_rows_as_they_were_packed() -> None:
     objects = np.random.default_rng(3).random((9, 13)) < 0.3
-    packed = pack(objects)
-    assert np.array_equal(unpack(packed), objects)
+    packed = pack_mask(objects)
+    assert np.array_equal(unpack_mask(packed), objects)
     mask = np.ones((14, 55), np.uint16)  # two rows and three columns beyond the last whole blocks
     hide(unpack_rows(unpack_bits(packed), 13, slice(6, 9)), mask)
     hidden = np.zeros(mask.shape, bool)

@@ -18,7 +18,7 @@ from goafetch.config import Settings
 from goafetch.events import words
 from goafetch.pipeline.run import Request, run_job, survey
 from goafetch.plan.decide import make_plan
-from goafetch.plan.model import Plan
+from goafetch.plan.plan import Plan
 from goafetch.plan.sort import Wanted
 from reducer import instruments
 from reducer.fitsio import Disk, open_frame, read_chip

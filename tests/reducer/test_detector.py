@@ -10,7 +10,7 @@ from paper import PAPER
 from raw_exposure import ARRAYS, NUMBERS, READS, counts, expose, levels
 
 from reducer import dq
-from reducer.detector import Exposure, Response, correct, flag_border
+from reducer.detector import ArrayReadout, Response, correct, flag_reference_pixels
 from reducer.instruments import KNOWN
 from reducer.keywords import Region
 
@@ -28,7 +28,7 @@ def test_electrons_come_back_within_a_thousandth_up_to_saturation(array: int) ->
     full = 0.9 * numbers["well_adu"] * numbers["gain_e_per_adu"]
     true = np.geomspace(100.0, full, 400)[None, :]
     raw = counts(true, array).astype(np.float32)
-    data, _, _, _ = correct(raw, Exposure(levels(array), 1))
+    data, _, _, _ = correct(raw, ArrayReadout(levels(array), 1))
     assert np.all(np.abs(data - true) < np.maximum(1e-3 * true, 0.5))
 
 
@@ -37,7 +37,7 @@ def test_the_variance_is_the_scatter(level: float, coadds: int, mode: int) -> No
     rng = np.random.default_rng(level + coadds)
     true = np.full((300, 300), float(level))
     raw = expose(true, 3, rng, coadds, MODES[mode])
-    data, variance, _, _ = correct(raw, Exposure(levels(3, MODES[mode]), coadds))
+    data, variance, _, _ = correct(raw, ArrayReadout(levels(3, MODES[mode]), coadds))
     assert variance.min() > 0
     assert mad((data - true) / np.sqrt(variance)) == pytest.approx(1.0, abs=0.02 if level == 10 else 0.012)
     assert np.mean(data - true) == pytest.approx(0.0, abs=max(1e-3 * level, 0.5))
@@ -49,7 +49,7 @@ def test_read_noise_grows_where_the_response_is_steeper() -> None:
     noisy = replace(levels(3), read_noise=400.0, linearity=(1.0, 4e-6, 0.0))
     read = np.full((300, 300), 40000.0)
     raw = ((read + rng.normal(0.0, 400.0, read.shape)) / noisy.gain).astype(np.float32)
-    data, variance, _, _ = correct(raw, Exposure(noisy, 1))
+    data, variance, _, _ = correct(raw, ArrayReadout(noisy, 1))
     photons = np.median(data)
     assert np.var(data) + photons == pytest.approx(np.mean(variance), rel=0.02)
 
@@ -58,7 +58,7 @@ def test_saturated_and_non_linear_pixels_are_flagged_and_no_others() -> None:
     numbers = NUMBERS[ARRAYS[1]]
     well, limit = numbers["well_adu"], numbers["well_adu"] * numbers["linear_limit_fraction_of_well"]
     raw = np.array([[well, 0.949 * well, 1.01 * limit, 0.99 * limit, 10.0]], np.float32)
-    _, _, mask, _ = correct(raw, Exposure(levels(2), 1))
+    _, _, mask, _ = correct(raw, ArrayReadout(levels(2), 1))
     assert mask.tolist() == [[dq.SATURATED, dq.NON_LINEAR, dq.NON_LINEAR, 0, 0]]
 
 
@@ -67,8 +67,8 @@ def test_the_flat_divides_and_its_noise_and_mask_go_along() -> None:
     flat = np.array([[1.0, 0.5, 0.0]], np.float32).repeat(2, axis=0)
     raw = raw.repeat(2, axis=0)
     response = Response(flat, np.full_like(flat, 1e-4), np.zeros(flat.shape, np.uint16))
-    plain, noise, _, _ = correct(raw, Exposure(levels(1), 1))
-    data, variance, mask, _ = correct(raw, Exposure(levels(1), 1), response=response)
+    plain, noise, _, _ = correct(raw, ArrayReadout(levels(1), 1))
+    data, variance, mask, _ = correct(raw, ArrayReadout(levels(1), 1), response=response)
     assert data[0, :2] == pytest.approx([plain[0, 0], 2 * plain[0, 1]], rel=1e-6)
     assert variance[0, 1] == pytest.approx((noise[0, 1] + data[0, 1] ** 2 * 1e-4) / 0.25, rel=1e-5)
     assert mask[0].tolist() == [0, 0, dq.BAD]
@@ -77,7 +77,7 @@ def test_the_flat_divides_and_its_noise_and_mask_go_along() -> None:
 def test_each_switch_turns_its_correction_off() -> None:
     raw = counts(np.full((4, 4), 50000.0), 4).astype(np.float32)
     in_adu, variance, mask, _ = correct(
-        raw, Exposure(levels(4), 1, mask=False, linearize=False, electrons=False, variance=False)
+        raw, ArrayReadout(levels(4), 1, mask=False, linearize=False, electrons=False, variance=False)
     )
     assert in_adu == pytest.approx(raw, rel=1e-6)
     assert not variance.any()
@@ -88,18 +88,26 @@ def test_pixels_that_are_not_numbers_are_counted_and_channel_offsets_go_off() ->
     raw = np.full((8, 8), 100.0, np.float32)
     raw[2, 3] = np.nan
     offsets = np.arange(8, dtype=np.float32)
-    plain = correct(raw, Exposure(levels(1), 1))[0]
-    data, _, mask, lost = correct(raw, Exposure(levels(1), 1), offsets=offsets)
+    plain = correct(raw, ArrayReadout(levels(1), 1))[0]
+    data, _, mask, lost = correct(raw, ArrayReadout(levels(1), 1), offsets=offsets)
     assert lost == 1
     assert mask[2, 3] == dq.NO_DATA
     assert (plain - data)[0] == pytest.approx(offsets, abs=1e-3)
 
 
 def test_the_border_is_that_of_the_full_array() -> None:
-    whole = flag_border(np.zeros((2048, 2048), np.uint16), Region(0, 2048, 0, 2048), GSAOI.arrays[0])
+    whole = flag_reference_pixels(
+        np.zeros((2048, 2048), np.uint16), Region(0, 2048, 0, 2048), GSAOI.arrays[0]
+    )
     assert (whole == 0).sum() == 2040**2
-    middle = flag_border(np.zeros((1024, 1024), np.uint16), Region(512, 1536, 513, 1537), GSAOI.arrays[0])
+    middle = flag_reference_pixels(
+        np.zeros((1024, 1024), np.uint16), Region(512, 1536, 513, 1537), GSAOI.arrays[0]
+    )
     assert not middle.any()
-    corner = flag_border(np.zeros((100, 100), np.uint16), Region(0, 100, 1948, 2048), GSAOI.arrays[0])
+    corner = flag_reference_pixels(
+        np.zeros((100, 100), np.uint16), Region(0, 100, 1948, 2048), GSAOI.arrays[0]
+    )
     assert (corner == 0).sum() == 96 * 96
-    assert not flag_border(np.zeros((96, 128), np.uint16), Region(0, 128, 0, 96), PAPER.arrays[0]).any()
+    assert not flag_reference_pixels(
+        np.zeros((96, 128), np.uint16), Region(0, 128, 0, 96), PAPER.arrays[0]
+    ).any()

@@ -15,7 +15,7 @@ from reducer.errors import BadFile
 from reducer.fitsio import is_whole, open_frame, read_chip, read_table, write_frame
 from reducer.fitsio.writing import COLUMNS
 from reducer.frame import Chip
-from reducer.photometry.objects import OBJECT
+from reducer.photometry.catalogue import OBJECT
 from reducer.run import open_frames
 from reducer.stack.noise import NOISE, SHARE
 from reducer.stack.quality import EXPOSURE, RESIDUAL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reducer.stack.combine import Rejection, Samples, combine
+from reducer.stack.coadd import RejectionMethod, Samples, combine
 
 SIGMA = 60.0
 
@@ -17,7 +17,7 @@ def combined(frames: np.ndarray) -> np.ndarray:
         np.zeros(shape, np.uint16),
         np.ones(shape, np.uint8),
     )
-    return combine(samples, np.ones((shape[0], 5)), np.full(shape[0], 60.0), Rejection()).exposure
+    return combine(samples, np.ones((shape[0], 5)), np.full(shape[0], 60.0), RejectionMethod()).exposure
 
 
 def test_what_a_strong_hit_leaks_into_its_neighbours_is_left_out_with_it() -> None:

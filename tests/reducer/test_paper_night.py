@@ -16,8 +16,8 @@ from shell import Shell
 from goafetch.config import Settings
 from goafetch.pipeline.run import Request, run_job
 from reducer import instruments
+from reducer.align.global_fit import departure
 from reducer.align.solve import prior_sizes
-from reducer.align.together import departure
 from reducer.astrometry import sky_to_plane
 from reducer.fitsio import Disk, open_frame
 from reducer.sources import TOO_SHARP, detect_sources

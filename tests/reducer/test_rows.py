@@ -17,9 +17,9 @@ from reducer import recipes
 from reducer.fitsio import read_chip
 from reducer.instruments import KNOWN
 from reducer.keywords import Region
-from reducer.sky.channels import strips_of
-from reducer.sky.rows import Ramp, find_ramps, row_offsets
-from reducer.steps.skyframes import Seen, without_ramps
+from reducer.sky.readout_offsets import strips_of
+from reducer.sky.row_offsets import Ramp, find_ramps, row_offsets
+from reducer.steps.skyframes import ArraySky, without_ramps
 
 SIZE, NOISE = 512, 50.0
 Y, X = np.mgrid[:SIZE, :SIZE].astype(float)
@@ -190,7 +190,7 @@ def test_a_ramp_that_is_taken_off_does_not_pull_the_level(sure: bool, level: flo
     rows = np.full(512, 3000.0) + Ramp(150.0, 150.0).over(512)
     cells = np.repeat(rows.reshape(8, 64).mean(axis=1)[:, None], 8, axis=1).astype(np.float32)
     cells[2, 3] = np.nan
-    seen = Seen(2960.0, cells, 1.0, None, None)  # type: ignore[arg-type]
+    seen = ArraySky(2960.0, cells, 1.0, None, None)  # type: ignore[arg-type]
     other = replace(seen, level=3001.0)
     found = without_ramps({1: seen, 2: other}, {1: ramp})
     assert found[1].level == pytest.approx(level, abs=0.5) and found[2] is other

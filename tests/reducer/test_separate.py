@@ -14,7 +14,7 @@ from reducer.align.wcs import positions, seconds
 from reducer.errors import MissingCalibration
 from reducer.frame import Context, FrameRef
 from reducer.sky.empty import Objects
-from reducer.steps import separate as pointings
+from reducer.steps import separate
 from reducer.steps.separate import associateSky, separateSky
 
 
@@ -150,7 +150,7 @@ TWO = [(0, 0), (5, 0), (0, 5), (0, 240), (5, 240), (0, 245)]
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Objects]:
     """What the target's pointing ('here') and the others ('there') show, instead of what pixels do."""
     shown = {"here": Objects(40, 0.02), "there": Objects(30, 0.02)}
-    monkeypatch.setattr(pointings, "compare", lambda *_: (shown["here"], shown["there"]))
+    monkeypatch.setattr(separate, "compare", lambda *_: (shown["here"], shown["there"]))
     return shown
 
 

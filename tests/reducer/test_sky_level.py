@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from reducer.frame import FrameRef
-from reducer.sky.level import Course, Own, background, differences, follow, odd_skies, weigh
+from reducer.sky.level import LevelCurve, Own, background, follow, level_differences, odd_skies, weigh_levels
 from reducer.step import Auto
-from reducer.steps.skylevel import OWN, Decision, Leveling, cell_places, find_levels
+from reducer.steps.skylevel import OWN, LevelChoice, Leveling, cell_places, find_levels
 
 STEP = 62.6
 INTERLEAVED = np.array([0, 3, 5, 8, 10, 13, 15]) * STEP
@@ -73,7 +73,7 @@ def test_cells_that_one_exposure_alone_shows_do_not_hold_its_level() -> None:
     hidden = galaxy & (rng.random((7, 256)) < 0.35) | (np.arange(256) % 4 == 0)
     hidden[0] = ~galaxy & (rng.random(256) < 0.1)
     maps[hidden] = np.nan
-    found, _ = differences(list(maps), np.stack([x.ravel(), y.ravel()], axis=1))
+    found, _ = level_differences(list(maps), np.stack([x.ravel(), y.ravel()], axis=1))
     assert np.abs(found - np.median(found)).max() < 4.0
 
 
@@ -103,7 +103,7 @@ def test_differences_ignore_galaxy_transparency_and_gradient(slope: float) -> No
         seen = (light + level + 2 * rng.standard_normal(x.shape)).ravel()
         seen[rng.random(seen.size) < 0.1] = np.nan
         maps.append(seen)
-    found, fits = differences(maps, places)
+    found, fits = level_differences(maps, places)
     assert fits.all()
     assert np.std(found - levels) < 1.5
 
@@ -115,7 +115,7 @@ def test_exposures_without_the_galaxy_of_the_others_do_not_tell_how_it_adds_to_t
     sky = 1425.0 - 0.06 * np.arange(1, 7) * STEP
     shares = np.array([0.0, 0.0, 1.0, 1.02, 0.98, 1.0])
     maps = [(a * galaxy + b + rng.normal(0, 2, x.shape)).ravel() for a, b in zip(shares, sky, strict=True)]
-    apart, fits = differences(maps, np.stack([x.ravel(), y.ravel()], axis=1))
+    apart, fits = level_differences(maps, np.stack([x.ravel(), y.ravel()], axis=1))
     assert fits.tolist() == [False, False, True, True, True, True]
     times = np.arange(7) * STEP
     skies = 1425.0 - 0.06 * times[[0, 3, 6]]
@@ -154,7 +154,7 @@ def random_nights(number: int) -> np.ndarray:
         expected = 10 ** rng.uniform(0, 2.7)
         own = objects + rng.exponential(expected) + rng.normal(0, 1, count)
         by_skies = follow(times[1], seen, times[0], objects - objects.mean())
-        course = weigh(by_skies, Own(own, expected, max(4e-4 * size, 1)))
+        course = weigh_levels(by_skies, Own(own, expected, max(4e-4 * size, 1)))
         found.append((np.mean(course.levels - objects), course.sigma))
     return np.array(found)
 
@@ -169,7 +169,7 @@ def test_the_level_is_within_three_sigma_on_random_nights() -> None:
 def test_the_level_changes_smoothly_with_the_evidence() -> None:
     levels = np.array([3262.0])
     found = [
-        weigh(Course(levels + 95.0, 40.0), Own(levels, light, 1.3)).levels[0]
+        weigh_levels(LevelCurve(levels + 95.0, 40.0), Own(levels, light, 1.3)).levels[0]
         for light in np.geomspace(1.0, 1000.0, 200)
     ]
     assert np.abs(np.diff(found)).max() < 2.0
@@ -177,13 +177,13 @@ def test_the_level_changes_smoothly_with_the_evidence() -> None:
 
 
 def test_light_that_fills_the_field_is_not_taken_for_sky() -> None:
-    course = weigh(Course(np.array([3300.0]), 15.0), Own(np.array([3900.0]), 400.0, 1.3))
+    course = weigh_levels(LevelCurve(np.array([3300.0]), 15.0), Own(np.array([3900.0]), 400.0, 1.3))
     assert course.levels[0] == pytest.approx(3300, abs=3)
     assert course.sigma == pytest.approx(15, rel=0.4)
 
 
 def test_skies_that_are_wrong_do_not_take_more_than_there_is() -> None:
-    course = weigh(Course(np.array([3995.0]), 95.0), Own(np.array([3459.0]), 300.0, 1.3))
+    course = weigh_levels(LevelCurve(np.array([3995.0]), 95.0), Own(np.array([3459.0]), 300.0, 1.3))
     assert course.levels[0] < 3462
     assert course.sigma > 30
 
@@ -206,7 +206,7 @@ def test_light_expected_between_the_stars_stays_unless_the_median_is_asked_for(
     own = Own(np.array([1000.0]), light=20.0, sigma=1.0)
     told = Leveling(asked, False, "follow")
     none = (np.empty(0), np.empty(0))
-    found = find_levels([None], [{}], none, {}, (Decision(OWN, False, False, ""), own), told, None)  # type: ignore[list-item,arg-type]
+    found = find_levels([None], [{}], none, {}, (LevelChoice(OWN, False, False, ""), own), told, None)  # type: ignore[list-item,arg-type]
     assert found.values == [taken]
     assert found.keywords["SKYSIGMA"] == pytest.approx(np.hypot(20.0, 1.0), abs=0.01)
 

@@ -21,7 +21,7 @@ from reducer.frame import Context, FrameRef
 from reducer.recipes import RECIPES, STEPS, parse, recipes_of, reduce
 from reducer.run import run_recipe
 from reducer.stack.exposures import StarImage
-from reducer.step import read, step, steps_of
+from reducer.step import read_value, step, steps_of
 from reducer.steps import stacking
 from reducer.steps.correct import addDQ
 from reducer.steps.stacking import resampleToCommonFrame, stackFrames
@@ -40,7 +40,7 @@ def test_every_parameter_that_a_step_declares_is_read(name: str) -> None:
     """`makeFlat:lsigma`, `determineAstrometricSolution:order` and others were set and had no effect."""
     assert not unread(STEPS[name].function)
     for parameter in STEPS[name].parameters.values():
-        assert parameter.meaning and read(parameter.kind, parameter.default) == pytest.approx(
+        assert parameter.meaning and read_value(parameter.kind, parameter.default) == pytest.approx(
             parameter.default, nan_ok=True
         )
 

@@ -9,8 +9,8 @@ from astropy.wcs import WCS
 from chromium import browser, find_chromium
 from small_workspace import SIZE, STAR, stack_pixels, story, wcs_header, write_stack, write_workspace
 
-from goafetch.report.model import write_summary
 from goafetch.report.page import make_report
+from goafetch.report.run_summary import write_summary
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium here: the page is not tried")
 

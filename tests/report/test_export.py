@@ -18,7 +18,7 @@ from goafetch.cli import app
 from goafetch.errors import WorkspaceError
 from goafetch.events import CalibrationChoice, SkyChoice, event_of, what
 from goafetch.report.export import as_typed, export, list_steps
-from goafetch.report.model import Product, write_summary
+from goafetch.report.run_summary import Product, write_summary
 from goafetch.text import file_name
 
 FLAT = "S20170505S0030_flat.fits"

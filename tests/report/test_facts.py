@@ -13,8 +13,8 @@ import goafetch
 from goafetch import events
 from goafetch.events import TYPES, Event, Separation, SkyChoice, as_document, event_of
 from goafetch.report.export import list_steps
-from goafetch.report.model import Product, read_summary, write_summary
 from goafetch.report.page import make_report
+from goafetch.report.run_summary import Product, read_summary, write_summary
 
 ROOMS = ("pipeline", "report", "console")
 #: They read no facts: the drawings' own SVG, and the options of commands in remedies.

@@ -6,7 +6,7 @@ import pytest
 
 from goafetch.errors import WorkspaceError
 from goafetch.events import CalibrationChoice, Decided, Separation, SkyChoice, Warned
-from goafetch.report.model import Product, RunSummary, Timing, read_summary, write_summary
+from goafetch.report.run_summary import Product, RunSummary, Timing, read_summary, write_summary
 
 FACTS = (
     Decided("offset the sky", "the level drifts by 8 %"),

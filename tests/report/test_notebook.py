@@ -16,9 +16,9 @@ from goafetch.archive.query import Criteria, build_query
 from goafetch.archive.search import SearchResult
 from goafetch.console.terminal import Cell, Terminal
 from goafetch.events import CalibrationChoice, Decided, Made, Progressed, Refusal, StageBegun, StageEnded
-from goafetch.plan.model import Group, LeftOut, Plan, Setup
+from goafetch.plan.plan import Group, LeftOut, Plan, Setup
 from goafetch.report.pictures import _plot_mosaic, view
-from goafetch.report.products import Mosaic
+from goafetch.report.stack_file import Mosaic
 from goafetch.text import MOST_ROWS, table_html
 from reducer import instruments
 from reducer.errors import BadFile

@@ -12,9 +12,9 @@ from astropy.io import fits
 from small_workspace import SIZE, stack_in_memory, stack_pixels, wcs_header, write_stack
 
 from goafetch.report.draw import centre_and_spread
-from goafetch.report.products import average, read_stack, shrink
-from goafetch.report.quality import BAD, GOOD, LOOK, UNKNOWN, judge, measure, tell_made
-from goafetch.report.tiles import SIDE, choose_code, cut_tiles, pack, tell_facts
+from goafetch.report.stack_file import block_means_without_nan, read_stack, shrink
+from goafetch.report.tiles import SIDE, choose_code, cut_tiles, encode_tile, tell_facts
+from goafetch.report.verdicts import BAD, GOOD, LOOK, UNKNOWN, judge_stack, measure, tell_made
 from reducer.headers.descriptors import describe
 from reducer.photometry.zeropoint import nominal_zeropoint
 
@@ -73,7 +73,7 @@ def test_noise_is_told_from_stars_and_gradients(stack):
 
 def lights(stack, **more):
     told = {"corrected": True, "warnings": (), "left_out": 0} | more
-    return {verdict.name: verdict for verdict in judge(measure(stack), **told)}
+    return {verdict.name: verdict for verdict in judge_stack(measure(stack), **told)}
 
 
 def test_a_good_stack_has_green_lights():
@@ -115,7 +115,7 @@ def test_a_flat_that_lost_an_array_is_not_good():
 def test_a_picture_of_which_little_has_data_is_not_good_where_something_was_lost(warnings, light):
     """Where only windows of the arrays were read nothing is lost, and no step warns."""
     quality = dataclasses.replace(measure(flat_stack(noise=10, variance=100)), covered=0.05)
-    found = {v.name: v for v in judge(quality, corrected=True, warnings=warnings, left_out=0)}
+    found = {v.name: v for v in judge_stack(quality, corrected=True, warnings=warnings, left_out=0)}
     assert found["Exposure"].light == light
 
 
@@ -208,7 +208,7 @@ def unpack(text, shape):
 
 def test_tiles_hold_every_code():
     codes = np.random.default_rng(2).integers(0, 65536, (70, 130)).astype(np.uint16)
-    np.testing.assert_array_equal(unpack(pack(codes), codes.shape), codes)
+    np.testing.assert_array_equal(unpack(encode_tile(codes), codes.shape), codes)
 
 
 def test_codes_are_finer_than_the_noise_and_never_confuse_no_data():
@@ -254,7 +254,7 @@ def test_a_stack_read_by_bands_is_the_stack(shape):
     )  # fmt: skip
     np.testing.assert_array_equal(stack.thin.data, data[::2, ::2])
     np.testing.assert_array_equal(stack.thin.mask, mask[::2, ::2])
-    np.testing.assert_array_equal(stack.half, average(data, 2))
+    np.testing.assert_array_equal(stack.half, block_means_without_nan(data, 2))
     assert stack.ends == (np.nanmin(data), np.nanmax(data))
     code, sides = choose_code(stack), [-(-side // SIDE) for side in shape]
     tiles = cut_tiles(stack, code)

@@ -7,8 +7,8 @@ import pytest
 from small_workspace import stack_in_memory, stack_pixels, write_stack
 
 from goafetch.report.figures import draw_growth, draw_residuals, measure_growth
-from goafetch.report.products import read_stack
-from goafetch.report.quality import list_bits, list_exposures
+from goafetch.report.stack_file import read_stack
+from goafetch.report.verdicts import list_bits, list_exposures
 
 SIGMA, LIGHT = 3.0, 5e6
 

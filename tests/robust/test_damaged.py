@@ -19,7 +19,7 @@ from goafetch.pipeline.run import Request, run_job
 from goafetch.plan.sort import sort_frames, unreadable
 from goafetch.workspace import Workspace
 from reducer.fitsio import key_of
-from reducer.select import facts_of
+from reducer.select import describe_file
 
 SIZES = (0, *[SIDE * SIDE * 4] * 4)
 
@@ -86,7 +86,7 @@ def test_a_keyword_without_which_nothing_can_be_decided_is_named(
     content = (tiny_night / name_of(ON_TARGET[0])).read_bytes()
     file = tmp_path / "a.fits"
     file.write_bytes(changed_headers(content, SIZES, [Change(0, key, None)]))
-    facts = facts_of(file)
+    facts = describe_file(file)
     assert key in unreadable(facts)
     [left] = sort_frames([(file, facts)])[1]
     assert left.failed

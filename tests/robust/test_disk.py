@@ -16,7 +16,7 @@ from caged import Here
 from same_products import differences, leftovers
 
 from goafetch.config import Settings
-from goafetch.errors import WorkspaceError, describe
+from goafetch.errors import WorkspaceError, as_failure
 from goafetch.pipeline.run import Request, run_job
 from goafetch.workspace import Workspace
 
@@ -54,7 +54,7 @@ def fill_and_finish(raw: Path, whole: Path, disk: Path, size: int) -> None:
     try:
         assert run(raw, workspace) == 1
     except OSError as error:
-        failure = describe(error)
+        failure = as_failure(error)
         assert failure is not None
         assert "No space left" in failure.found
     for product in workspace.rglob("*.fits"):
@@ -111,7 +111,7 @@ def test_a_workspace_whose_products_may_not_be_written(tiny_night: Path, tmp_pat
     workspace.playground.chmod(0o555)
     with as_nobody(), pytest.raises(OSError, match="Permission denied") as caught:
         run(tiny_night, workspace.root)
-    failure = describe(caught.value)
+    failure = as_failure(caught.value)
     assert failure is not None
     assert "Permission denied" in failure.found
     workspace.playground.chmod(0o755)

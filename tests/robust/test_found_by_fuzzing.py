@@ -13,7 +13,7 @@ from tiny_program import LAMPS_ON, ON_TARGET, SIDE, name_of
 from goafetch.plan.decide import make_plan
 from reducer import dq
 from reducer.combine import median_of_seen
-from reducer.detector import Exposure, correct
+from reducer.detector import ArrayReadout, correct
 from reducer.errors import BadFile, BadInput
 from reducer.fitsio import Disk, open_frame, read_chip, read_headers, units_of
 from reducer.frame import Context
@@ -21,9 +21,9 @@ from reducer.headers.descriptors import Descriptors
 from reducer.headers.repairs import has_wcs, repair, why_stopped
 from reducer.recipes import makeProcessedFlat
 from reducer.run import open_frames, run_recipe
-from reducer.select import facts_of
-from reducer.sky.channels import offsets_against
-from reducer.sky.level import differences
+from reducer.select import describe_file
+from reducer.sky.level import level_differences
+from reducer.sky.readout_offsets import offsets_against
 from reducer.sources import detect_sources
 from reducer.steps.lamps import measure_lamps
 from reducer.steps.prepare import prepare
@@ -134,7 +134,7 @@ def test_counts_that_no_read_out_reaches_are_no_data(count: float) -> None:
     """Linearised they would be infinite, some of them in pixels that count as good."""
     raw = np.full((4, 4), 9000.0, np.float32)
     raw[1, 2] = count
-    data, variance, mask, lost = correct(raw, Exposure(levels(1, "Faint Objects"), 1))
+    data, variance, mask, lost = correct(raw, ArrayReadout(levels(1, "Faint Objects"), 1))
     assert lost == 1
     assert mask[1, 2] == dq.NO_DATA
     assert np.isfinite(data).all()
@@ -161,7 +161,7 @@ def test_a_file_cut_behind_the_pixels_of_an_array_is_refused(tiny_night: Path, t
 def test_control_characters_in_a_header_are_as_if_missing(tiny_night: Path, tmp_path: Path) -> None:
     file = tmp_path / "a.fits"
     file.write_bytes((tiny_night / name_of(11)).read_bytes().replace(b"'GSAOI   '", b"'\x07SAOI   '"))
-    assert "GSAOI" not in facts_of(file).tags
+    assert "GSAOI" not in describe_file(file).tags
 
 
 @pytest.mark.filterwarnings("error")
@@ -185,7 +185,7 @@ def test_a_field_of_which_nothing_is_seen_has_no_level_and_gives_no_warning() ->
     unseen = np.full((2, 6), np.nan)
     assert np.isnan(median_of_seen(unseen)) and np.isnan(median_of_seen(unseen, axis=0)).all()
     assert median_of_seen(np.array([[1.0, np.nan], [3.0, np.nan]]), axis=0)[0] == 2.0
-    assert (differences([*unseen], np.zeros((6, 2)))[0] == 0).all()
+    assert (level_differences([*unseen], np.zeros((6, 2)))[0] == 0).all()
 
 
 @pytest.mark.parametrize(("key", "value"), [("BPMASK", "'A,'"), ("OBSTYPE", "'BPM'")])
@@ -194,7 +194,7 @@ def test_an_exposure_that_calls_itself_a_mask_is_refused_and_masks_nothing(
 ) -> None:
     bad = changed(tiny_night / name_of(5), tmp_path / name_of(5), Change(0, key, value))
     sound = [path for path in sorted(tiny_night.iterdir()) if path.name != bad.name]
-    plan = make_plan([(path, facts_of(path)) for path in (*sound, bad)], tmp_path)
+    plan = make_plan([(path, describe_file(path)) for path in (*sound, bad)], tmp_path)
     assert [(left.path, left.failed) for left in plan.left_out] == [(bad, True)]
     assert all(group.bpm is None for group in plan.groups())
     assert {path for group in plan.groups() for path in group.frames} == set(sound)

@@ -18,7 +18,7 @@ from shell import Shell
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.connection import RetryPolicy
 from goafetch.archive.query import Criteria
-from goafetch.archive.search import search
+from goafetch.archive.search import search_archive
 from goafetch.archive.unpack import unpack
 from goafetch.errors import GoafetchError
 
@@ -127,7 +127,7 @@ def answers(draw: st.DrawFn, rows: list[dict[str, Any]]) -> tuple[int, dict[str,
 def ask(url: str, asked: Criteria) -> None:
     """Search; what comes back must answer the query, errors must be ours."""
     try:
-        found = search(ArchiveClient(url, policy=AT_ONCE), asked)
+        found = search_archive(ArchiveClient(url, policy=AT_ONCE), asked)
     except GoafetchError:
         return
     for record in found.records:

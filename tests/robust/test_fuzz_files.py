@@ -19,11 +19,11 @@ from mutants import changed_headers, damaged_files, header_changes
 from tiny_program import LAMPS_OFF, LAMPS_ON, ON_SKY, ON_TARGET, SIDE, name_of
 
 from goafetch.pipeline.cache import Cache
-from goafetch.pipeline.catalogues import Choices, References
+from goafetch.pipeline.catalogues import CatalogueSearch, Choices
 from goafetch.pipeline.execute import execute
 from goafetch.pipeline.run import RawFrames, plan_files, survey
 from goafetch.pipeline.stages import Tools
-from goafetch.plan.model import Plan
+from goafetch.plan.plan import Plan
 from goafetch.plan.sort import Wanted
 from goafetch.workspace import Workspace
 
@@ -50,7 +50,7 @@ def reduce_with(raw: Path, changed: dict[str, bytes], folder: Path, reduced: boo
         if reduced:
             pool = Here()
             tools = Tools(workspace, pool, Cache(workspace, pool), {})
-            references = References(Choices("none", "none"), workspace)
+            references = CatalogueSearch(Choices("none", "none"), workspace)
             frames = Plan(plan.flats, plan.visits, (), plan.left_out, plan.warnings)
             execute(frames, tools, references, refuse_faults)
     return plan

@@ -23,10 +23,10 @@ from goafetch.config import load_settings
 from goafetch.errors import BadAnswer, Damaged, Elsewhere, UsageError
 from goafetch.events import Warned
 from goafetch.plan.sort import sort_frames
-from goafetch.report.model import Exclusion, RunSummary, write_summary
+from goafetch.report.run_summary import Exclusion, RunSummary, write_summary
 from reducer.errors import BadParameter
 from reducer.fitsio import read_table
-from reducer.select import expr_parser, facts_of
+from reducer.select import describe_file, expr_parser
 
 PEM = Path(__file__).resolve().parents[1] / "support" / "self_signed.pem"
 TOKEN = "abcdefgh12345678"
@@ -159,5 +159,5 @@ def test_a_recipe_of_the_users_own_stands_in_the_provenance(tiny_night: Path, tm
 
 def test_a_recipe_file_in_the_folder_is_not_run_by_itself(tiny_night: Path, tmp_path: Path) -> None:
     (tmp_path / "recipes.py").write_text("raise SystemExit('executed')\n")
-    frames = [(path, facts_of(path)) for path in sorted(tiny_night.iterdir())]
+    frames = [(path, describe_file(path)) for path in sorted(tiny_night.iterdir())]
     assert len(sort_frames(frames)[0]) == len(frames)

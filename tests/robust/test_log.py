@@ -15,7 +15,7 @@ from shell import Shell
 
 from goafetch.config import Settings
 from goafetch.console.output import DEBUG
-from goafetch.errors import Failure, describe
+from goafetch.errors import Failure, as_failure
 from goafetch.events import (
     CalibrationChoice,
     Decided,
@@ -28,7 +28,7 @@ from goafetch.events import (
     silent,
 )
 from goafetch.pipeline.run import Request, run_job
-from goafetch.report.model import read_summary
+from goafetch.report.run_summary import read_summary
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO   |WARNING|ERROR  ) \S.*")
 
@@ -107,7 +107,7 @@ def test_every_command_can_show_the_traceback(tmp_path: Path, monkeypatch: pytes
     ],
 )
 def test_refusals_of_the_system_are_nobodys_bug(error: Exception, word: str) -> None:
-    failure = describe(error)
+    failure = as_failure(error)
     assert isinstance(failure, Failure)
     assert word in failure.found
     assert "run the same command again" in failure.remedy

@@ -12,7 +12,7 @@ from reducer.astrometry import Inverse
 from reducer.errors import BadInput
 from reducer.fitsio import Disk, is_whole
 from reducer.frame import Chip, FrameRef
-from reducer.stack.combine import Rejection
+from reducer.stack.coadd import RejectionMethod
 from reducer.stack.exposures import Exposure, StarImage
 from reducer.stack.levels import Level
 from reducer.stack.noise import Sampling
@@ -61,7 +61,7 @@ def share():
                      (Level(0.5 * k, 0.0, 0.001),), 1.0 + 0.01 * k, np.ones(5), 100.0, 60.0,
                      4.0, StarImage(4.0, 0.0, 0.3), (Sampling(1.0), Sampling(1.0)), 1.0)
         )  # fmt: skip
-    return Share(Shelf(chips), tuple(exposures), 240, 0, 240, Rejection(), "mean", "keys6", 300_000_000)
+    return Share(Shelf(chips), tuple(exposures), 240, 0, 240, RejectionMethod(), "mean", "keys6", 300_000_000)
 
 
 def test_memory_changes_no_bit(share):

@@ -12,7 +12,7 @@ from drawn_standard import REFERENCE, TARGET, Pixels, moffat
 from reducer.astrometry import ChipRegion, Geometry, common_grid
 from reducer.frame import Chip, Context, FrameRef
 from reducer.instruments import KNOWN
-from reducer.stack.combine import Rejection
+from reducer.stack.coadd import RejectionMethod
 from reducer.stack.exposures import StarImage, prepare_exposures
 from reducer.stack.parts import Share, make_share
 
@@ -62,7 +62,7 @@ def stack(tmp_path_factory):
     context = Context(tmp_path_factory.mktemp("stack"), files=files)
     grid = common_grid([frame.geometry for frame in frames], 0.02)
     exposures = prepare_exposures(frames, [StarImage(4.3, 0.0, 0.3)] * 9, grid, "keys6", context)
-    rejection = Rejection(high=5.0)
+    rejection = RejectionMethod(high=5.0)
     share = Share(files, exposures, grid.width, 0, grid.height, rejection, "mean", "keys6", 10**9)
     part = make_share(share)
     return part, np.rint(part.exposure / 60.0).astype(int), grid

@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 from true_night import make_night
 
 from reducer import dq
+from reducer.photometry.catalogue import ApertureCorrection, over_near_sky
 from reducer.photometry.hidden import (
     NEED,
     SPARSE,
@@ -16,7 +17,6 @@ from reducer.photometry.hidden import (
     completeness_table,
     write_completeness,
 )
-from reducer.photometry.objects import Correction, over_near_sky
 from reducer.sources import BLENDED, SOURCE, detect_sources
 
 SIZE, FWHM, CORE, NOISE = 700, 4.0, 0.5, 20.0
@@ -146,7 +146,7 @@ def test_bad_pixels_make_no_stars():
 def test_completeness_is_what_stars_put_in_have(crowd):
     """A depth of 23.2 mag was claimed where a crowd hid stars of 20 mag."""
     sources, needed = find(image_of(crowd))
-    plain = Correction(0, np.zeros(1), np.zeros((1, 1)), np.zeros(2), 1.0, 0.0, 9)
+    plain = ApertureCorrection(0, np.zeros(1), np.zeros((1, 1)), np.zeros(2), 1.0, 0.0, 9)
     table = completeness_table(needed, sources, plain)
     assert (np.diff(table["FRACTION"]) >= 0).all() and table["FRACTION"][-1] > 0.95
     assert len(needed) > 0.9 * (SIZE / SPARSE) ** 2
@@ -183,7 +183,7 @@ def test_completeness_is_that_of_stars_where_they_are():
     sources["x"], sources["y"] = rng.uniform(0, 1000, (2, 2000))
     sources["x"][::2], sources["y"][::2] = rng.uniform(740, 1000, (2, 1000))
     sources["flux"][:, 0] = 1000.0
-    plain = Correction(0, np.zeros(1), np.zeros((1, 1)), np.zeros(2), 1.0, 0.0, 9)
+    plain = ApertureCorrection(0, np.zeros(1), np.zeros((1, 1)), np.zeros(2), 1.0, 0.0, 9)
     table = completeness_table(needed, sources, plain)
     stated = np.interp(200.0, table["FLUX"], table["FRACTION"])
     assert stated == pytest.approx(0.47, abs=0.04)
@@ -200,7 +200,9 @@ def test_completeness_takes_the_image_at_each_place():
     assert pattern.light_at(near)[:, 0] == pytest.approx(65.0)
     many = Pattern(np.ones(3), np.repeat(pattern.places, 5, axis=0), np.repeat(pattern.light, 5, axis=0))
     assert many.light_at(near[[0, 1, 3, 4]])[:, 0] == pytest.approx([50.0, 50.0, 80.0, 80.0])
-    wider = Correction(1, np.array([0.0, 0.0, -0.5]), np.zeros((3, 3)), np.full(2, 500.0), 500.0, 0.0, 9)
+    wider = ApertureCorrection(
+        1, np.array([0.0, 0.0, -0.5]), np.zeros((3, 3)), np.full(2, 500.0), 500.0, 0.0, 9
+    )
     table = completeness_table(at_places(lambda x, y: 0 * x + 100.0), np.zeros(0, SOURCE), wider)
     least, most = 100 * 10**-0.2, 100 * 10**0.2
     assert table["FLUX"][0] == pytest.approx(least, rel=0.02) and table["FRACTION"][0] < 0.05

@@ -14,7 +14,7 @@ from reducer.astrometry import ChipRegion, Geometry, common_grid
 from reducer.frame import Chip, Context, FrameRef
 from reducer.instruments import KNOWN
 from reducer.sources import detect_sources
-from reducer.stack.combine import Rejection
+from reducer.stack.coadd import RejectionMethod
 from reducer.stack.exposures import StarImage, prepare_exposures
 from reducer.stack.parts import Share, make_share
 from reducer.stack.snowballs import find_snowballs, hide_snowballs, radius_of
@@ -75,7 +75,7 @@ def stack_of(folder, ball, rejected=True):
     context = Context(folder, files=Files({frame.path.name: chip for frame, chip in made}))
     grid = common_grid([frame.geometry for frame in frames], 0.02)
     exposures = prepare_exposures(frames, [StarImage(4.3, 0.0, 0.3)] * 5, grid, "keys6", context)
-    rejection = Rejection(high=5.0)
+    rejection = RejectionMethod(high=5.0)
     share = Share(context.files, exposures, grid.width, 0, grid.height, rejection, "mean", "keys6", 10**9)
     found = find_snowballs(frames, [frame.geometry for frame in frames], context)
     return make_share(share), grid, found, frames[0].geometry

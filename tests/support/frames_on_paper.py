@@ -8,7 +8,7 @@ from typing import Any
 from astropy.io import fits
 
 from goafetch.plan.decide import make_plan
-from goafetch.plan.model import Plan
+from goafetch.plan.plan import Plan
 from goafetch.plan.sort import Wanted
 from reducer.headers.descriptors import Descriptors, describe
 

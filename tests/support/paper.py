@@ -1,5 +1,4 @@
-"""An instrument that exists on paper alone: one small array without a name, no border, no filters known, and
-no distortion."""
+"""An instrument on paper alone: one small array, no name, reference pixels, known filters or distortion."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ SCALE, STACK_SCALE = 0.1, 0.08
 PAPER = replace(
     KNOWN["GSAOI"],
     name="PAPER",
-    arrays=(Array(1, "", (96, 128), (0, 0), (-0.5, -0.5), border=0),),
+    arrays=(Array(1, "", (96, 128), (0, 0), (-0.5, -0.5), reference_pixels=0),),
     field=Field(
         maps=(StaticMap(np.array([[-6.0], [SCALE]]), np.array([[-4.5, SCALE]]), (96, 128)),),
         centre=(0.45, 0.35),

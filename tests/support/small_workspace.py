@@ -8,15 +8,15 @@ import numpy as np
 from astropy.io import fits
 
 from goafetch.events import CalibrationChoice, Decided, Warned
-from goafetch.report.model import (
+from goafetch.report.run_summary import (
     Exclusion,
-    Exposure,
+    ExposureRow,
     Product,
     RunSummary,
     Timing,
     write_summary,
 )
-from goafetch.report.products import Planes, make_stack
+from goafetch.report.stack_file import StackPixels, make_stack_file
 from reducer.fitsio import write_frame
 from reducer.frame import Chip
 
@@ -101,8 +101,8 @@ def write_stack(path, **more):
 
 def stack_in_memory(data, variance, mask, **about):
     """A stack as it is read from a file, of planes that are given."""
-    return make_stack(
-        data.shape, lambda part, _: Planes(data[part].copy(), variance[part], mask[part]), **about
+    return make_stack_file(
+        data.shape, lambda part, _: StackPixels(data[part].copy(), variance[part], mask[part]), **about
     )
 
 
@@ -131,7 +131,7 @@ def story(*stacks):
         fetched=51,
         fetched_bytes=1_020_000_000,
         exposures=tuple(
-            Exposure(
+            ExposureRow(
                 n,
                 "on target" if i < 9 else "off target",
                 GROUP,

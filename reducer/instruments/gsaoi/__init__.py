@@ -76,7 +76,7 @@ MCAO = Departures(
 GSAOI = Instrument(
     name="GSAOI",
     arrays=tuple(
-        Array(number, name, (SIDE, SIDE), (x, y), (x / SIDE - 1, y / SIDE - 1), border=4)
+        Array(number, name, (SIDE, SIDE), (x, y), (x / SIDE - 1, y / SIDE - 1), reference_pixels=4)
         for number, (name, (x, y)) in enumerate(zip(ARRAYS, ORIGINS, strict=True), 1)
     ),
     field=Field(

@@ -176,7 +176,7 @@ MAG = 2.5 / np.log(10.0)
 
 
 @dataclass(frozen=True)
-class Correction:
+class ApertureCorrection:
     """From the light in the BASE aperture to a star's total, in mag, as a polynomial of the place.
 
     ``order``: of the polynomial, -1 without any star; ``centre`` and ``half`` scale pixels to -1..1;
@@ -209,7 +209,7 @@ def _terms(p: F64, q: F64, order: int) -> F64:
 Look = Callable[[Table, F64], Iterable[Rings]]
 
 
-def correct_apertures(sources: Table, shape: tuple[int, int], look: Look) -> Correction:
+def correct_apertures(sources: Table, shape: tuple[int, int], look: Look) -> ApertureCorrection:
     """The aperture correction that bright isolated stars of an image of a ``shape`` (ny, nx) tell.
 
     ``look``: gives the rings about them. Of order 2 from 18 stars, 1 from 9, else constant.
@@ -217,12 +217,12 @@ def correct_apertures(sources: Table, shape: tuple[int, int], look: Look) -> Cor
     centre, half = np.array([shape[1], shape[0]]) / 2.0, max(shape) / 2.0
     stars, crowded = _bright_isolated(sources)
     if not len(stars):
-        return Correction(-1, np.zeros(0), np.zeros((0, 0)), centre, half, np.nan, 0)
+        return ApertureCorrection(-1, np.zeros(0), np.zeros((0, 0)), centre, half, np.nan, 0)
     scale = scale_of(stars)
     total, noise, growth = compare_light(list(look(stars, ring_edges(scale))), scale)
     good = np.isfinite(total) & (noise < LEAST_CERTAIN * total)
     if not good.any():
-        return Correction(-1, np.zeros(0), np.zeros((0, 0)), centre, half, np.nan, 0)
+        return ApertureCorrection(-1, np.zeros(0), np.zeros((0, 0)), centre, half, np.nan, 0)
     stars, crowded, total, noise = stars[good], crowded[good], total[good], noise[good]
     size = -MAG * np.log(total / stars["flux"][:, BASE])
     error = np.hypot(MAG * noise / total, OWN_SCATTER)
@@ -230,7 +230,7 @@ def correct_apertures(sources: Table, shape: tuple[int, int], look: Look) -> Cor
     design = _terms((stars["x"] - centre[0]) / half, (stars["y"] - centre[1]) / half, order)
     coefficients, covariance = _fit(design, size, error)
     growth = float(np.hypot(MAG * growth, by_neighbours(size - design @ coefficients, crowded)))
-    return Correction(order, coefficients, covariance, centre, half, growth, len(stars))
+    return ApertureCorrection(order, coefficients, covariance, centre, half, growth, len(stars))
 
 
 def by_neighbours(left: F64, crowded: F64) -> float:
@@ -286,7 +286,7 @@ def measure_objects(sources: Table, data: F32, variance: F32, mask: U16) -> Tabl
     return table
 
 
-def catalogue(sources: Table, grid: Grid, noise: Table, correction: Correction) -> Table:
+def catalogue(sources: Table, grid: Grid, noise: Table, correction: ApertureCorrection) -> Table:
     """OBJCAT: 1-based pixels and degrees of the stack's sources, fluxes in electrons, errors in arcsec.
 
     ``sources``: of dtype ``MEASURED``; ``noise``: the stack's table NOISE, by which sums over apertures are

@@ -24,7 +24,7 @@ class Exclusion:
 
 
 @dataclass(frozen=True)
-class Exposure:
+class ExposureRow:
     """A raw file: its ``role`` ('on target', 'off target', 'standard', 'lamp on', 'lamp off', 'mask', ...).
 
     ``group`` is the name of the group that uses it, such as 'NGC5128 Kshort 60 s, visit 2', and ``stack``
@@ -87,7 +87,7 @@ class RunSummary:
     version: str = ""
     fetched: int = 0
     fetched_bytes: int = 0
-    exposures: tuple[Exposure, ...] = ()
+    exposures: tuple[ExposureRow, ...] = ()
     decisions: tuple[Event, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
     products: tuple[Product, ...] = ()
@@ -107,7 +107,7 @@ class RunSummary:
 
 _EVENTS = ("decisions", "warnings")
 _LISTS: Mapping[str, type[Any]] = {
-    "exposures": Exposure,
+    "exposures": ExposureRow,
     "exclusions": Exclusion,
     "products": Product,
     "timings": Timing,

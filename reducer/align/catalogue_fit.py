@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from reducer.align.global_fit import Limits
 from reducer.align.identify import (
     COARSE,
     SURE,
@@ -19,7 +20,6 @@ from reducer.align.identify import (
     pair_up,
 )
 from reducer.align.solve import DEGREE, FIXED, displacements, prior_sizes
-from reducer.align.together import Limits
 from reducer.astrometry import Field, Position, degrees, sky_to_plane, term_count
 from reducer.frame import Context, FrameRef
 from reducer.references import References

@@ -22,7 +22,7 @@ BAND = 512
 
 
 @dataclass(frozen=True)
-class Planes:
+class StackPixels:
     """Pixels of a stack: ``data`` in electrons, NaN where nothing was measured; ``variance``; ``mask``."""
 
     data: F32
@@ -31,11 +31,11 @@ class Planes:
 
 
 #: Gives some rows of a stack's planes; the variance only where it is asked for, else zero.
-Rows = Callable[[slice, bool], Planes]
+Rows = Callable[[slice, bool], StackPixels]
 
 
 @dataclass(frozen=True)
-class Stack:
+class StackFile:
     """A stack, most of which stays on the disk.
 
     ``header`` is the primary header, ``science`` that of the pixels; ``tables`` by extension name. ``shape``
@@ -50,7 +50,7 @@ class Stack:
     tables: Mapping[str, Table]
     shape: tuple[int, int]
     rows: Rows
-    thin: Planes
+    thin: StackPixels
     seconds: F32 | None
     half: F32
     ends: tuple[float, float]
@@ -90,19 +90,19 @@ class Mosaic:
     masked: float
 
 
-def read_stack(path: Path) -> Stack:
+def read_stack(path: Path) -> StackFile:
     """Read a stack once, by bands of rows; raises reducer.errors.BadFile."""
     frame = fitsio.open_frame(path)
     science = frame.chips[0]
 
-    def rows(part: slice, variance: bool) -> Planes:
+    def rows(part: slice, variance: bool) -> StackPixels:
         chip = fitsio.read_chip(frame, 0, part, variance)
         chip.data[(chip.mask & dq.NO_DATA) != 0] = np.nan
-        return Planes(chip.data, chip.variance, chip.mask)
+        return StackPixels(chip.data, chip.variance, chip.mask)
 
     shape = int(science["NAXIS2"]), int(science["NAXIS1"])
     about = {"path": path, "header": frame.header, "science": science, "tables": read_tables(path)}
-    return make_stack(shape, rows, seconds=_read_seconds(path, shape[0]), **about)
+    return make_stack_file(shape, rows, seconds=_read_seconds(path, shape[0]), **about)
 
 
 def _read_seconds(path: Path, height: int) -> F32 | None:
@@ -116,19 +116,19 @@ def _read_seconds(path: Path, height: int) -> F32 | None:
     return np.concatenate(thin)
 
 
-def make_stack(shape: tuple[int, int], rows: Rows, **about: Any) -> Stack:
+def make_stack_file(shape: tuple[int, int], rows: Rows, **about: Any) -> StackFile:
     """A stack of (ny, nx) pixels from its rows; ``about``: the fields that do not follow from them."""
     size = tuple(-(-side // 2) for side in shape)
-    thin = Planes(np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.uint16))
+    thin = StackPixels(np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.uint16))
     half, low, high = np.empty(size, np.float32), [], []
     for part in bands(shape[0]):
         read, place = rows(part, True), slice(part.start // 2, -(-part.stop // 2))
         thin.data[place], thin.variance[place] = read.data[::2, ::2], read.variance[::2, ::2]
-        thin.mask[place], half[place] = read.mask[::2, ::2], average(read.data, 2)
+        thin.mask[place], half[place] = read.mask[::2, ::2], block_means_without_nan(read.data, 2)
         low.append(np.fmin.reduce(read.data, axis=None))
         high.append(np.fmax.reduce(read.data, axis=None))
     ends = float(np.fmin.reduce(low)), float(np.fmax.reduce(high))
-    return Stack(shape=shape, rows=rows, thin=thin, half=half, ends=ends, **about)
+    return StackFile(shape=shape, rows=rows, thin=thin, half=half, ends=ends, **about)
 
 
 def bands(height: int) -> Iterator[slice]:
@@ -180,10 +180,10 @@ def shrink(image: F32, most: int) -> tuple[F32, int]:
     Returns the smaller image and the side of a block.
     """
     factor = max(1, -(-max(image.shape) // most))
-    return (image, 1) if factor == 1 else (average(image, factor), factor)
+    return (image, 1) if factor == 1 else (block_means_without_nan(image, factor), factor)
 
 
-def average(image: F32, side: int) -> F32:
+def block_means_without_nan(image: F32, side: int) -> F32:
     """Means of ``side`` x ``side`` pixels, NaN left out; what is left over at an edge is a block too."""
     lack = [(0, -length % side) for length in image.shape]
     padded = np.pad(image, lack, constant_values=np.nan) if any(more for _, more in lack) else image

@@ -33,7 +33,7 @@ from goafetch.archive.query import (
     read_identifier,
 )
 from goafetch.archive.records import Readout, Record, parse_fullheader
-from goafetch.archive.search import find
+from goafetch.archive.search import find_records_of
 from goafetch.errors import BadAnswer, Gone, Refused
 from goafetch.events import Noted
 from goafetch.needs import need
@@ -120,7 +120,7 @@ def find_nearest(client: ArchiveClient, records: Sequence[Record], rule: Calibra
         instrument=records[0].instrument,
         reduction="RAW",
     )
-    found = [record for record in find(client, query).records if record.ut_datetime]
+    found = [record for record in find_records_of(client, query).records if record.ut_datetime]
     return sorted(found, key=lambda r: abs((r.ut_datetime or middle) - middle))[:count]
 
 
@@ -139,7 +139,7 @@ def find_records(client: ArchiveClient, labels: Mapping[str, str]) -> dict[str, 
 def find_masks(client: ArchiveClient, instrument: str) -> list[Record]:
     """All bad-pixel masks of an instrument, searched for by type."""
     query = Query(instrument=instrument, observation_type="BPM", qa="AnyQA")
-    return [record for record in find(client, query).records if record.qa_state != "Fail"]
+    return [record for record in find_records_of(client, query).records if record.qa_state != "Fail"]
 
 
 def find_readouts(client: ArchiveClient, records: Sequence[Record]) -> dict[str, Readout]:
@@ -161,7 +161,7 @@ def _search_all(
     client: ArchiveClient, queries: Sequence[Query], wanted: Mapping[str, Any]
 ) -> dict[str, Record]:
     with ThreadPoolExecutor(CONNECTIONS) as threads:
-        answers = list(threads.map(lambda query: find(client, query).records, queries))
+        answers = list(threads.map(lambda query: find_records_of(client, query).records, queries))
     return {record.name: record for answer in answers for record in answer if record.name in wanted}
 
 

@@ -20,7 +20,7 @@ CHUNK = 512
 
 
 @dataclass(frozen=True)
-class Rejection:
+class RejectionMethod:
     """How samples are rejected: ``method`` noise, minmax or none.
 
     noise: beyond ``low`` or ``high`` sigmas of the noise model from the samples' median; ``sharpness``: by
@@ -89,7 +89,7 @@ class Combined:
 
 
 def combine(
-    samples: Samples, weights: F64, seconds: F64, rejection: Rejection, operation: str = "mean"
+    samples: Samples, weights: F64, seconds: F64, rejection: RejectionMethod, operation: str = "mean"
 ) -> Combined:
     """The weighted mean or the median of the samples that can be trusted.
 
@@ -107,7 +107,7 @@ def combine(
         reject_neighbours(samples.data, samples.variance, state, middle, factor, blur)
     elif rejection.method == "minmax":
         reject_extremes(samples.data, state, rejection.nlow, rejection.nhigh)
-    made = average(samples.data, samples.variance, samples.mask, samples.array, state, weights, seconds)
+    made = weighted_mean(samples.data, samples.variance, samples.mask, samples.array, state, weights, seconds)
     if operation == "median":
         replace_by_median(samples.data, state, made[0], made[1])
     return Combined(*made)
@@ -241,7 +241,7 @@ def reject_extremes(data, state, nlow, nhigh):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def average(data, variance, mask, array, state, weights, seconds):  # type: ignore[no-untyped-def]
+def weighted_mean(data, variance, mask, array, state, weights, seconds):  # type: ignore[no-untyped-def]
     """Weighted mean of the used samples, its variance, mask and exposure: four planes (ny, nx)."""
     count, height, width = data.shape
     out, spread = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)

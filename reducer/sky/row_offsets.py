@@ -10,9 +10,9 @@ from numba import njit
 
 from reducer import dq
 from reducer.combine import median_of_seen
-from reducer.sky.channels import CELL_ROWS, LEAST, Strips
 from reducer.sky.field import Band, smooth_light
 from reducer.sky.objects import BLOCK, Bool, scatter
+from reducer.sky.readout_offsets import CELL_ROWS, LEAST, Strips
 from reducer.types import F32, F64, U16
 
 #: Free pixels that each half of a row needs for its offset to be measured, and rows that an array needs.
@@ -34,7 +34,7 @@ FEWEST_EXPOSURES = 3
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowOffsets:
     """Offsets of an array's rows, electrons, (ny,), zero where there are none or they are not known; and
     how many rows have too few free pixels to tell."""
 
@@ -42,7 +42,7 @@ class Rows:
     unknown: int
 
 
-def row_offsets(data: F32, mask: U16, objects: Bool) -> Rows:
+def row_offsets(data: F32, mask: U16, objects: Bool) -> RowOffsets:
     """What each row of a sky-subtracted array lies above its neighbours.
 
     ``objects``: in blocks of 4x4 pixels. Zero unless the left and the right halves of rows go together, by
@@ -52,13 +52,13 @@ def row_offsets(data: F32, mask: U16, objects: Bool) -> Rows:
     part = np.s_[: BLOCK * objects.shape[0] : BLOCK, : BLOCK * objects.shape[1] : BLOCK]
     values = data[part][(mask[part] & dq.UNUSABLE == 0) & ~objects]
     if values.size < FEWEST:
-        return Rows(nothing, data.shape[0])
+        return RowOffsets(nothing, data.shape[0])
     sigma = scatter(values)
     centre = np.full(data.shape[0], np.median(values), np.float32)
     means, counts = _half_means(data, mask, objects, centre, np.float32(WIDE * sigma))
     known = counts.min(axis=0) >= FEWEST
     if _shared(means, counts, known) == 0.0:
-        return Rows(nothing, int((~known).sum()))
+        return RowOffsets(nothing, int((~known).sum()))
     centre[known] = np.average(means, axis=0, weights=np.maximum(counts, 1))[known]
     means, counts = _half_means(data, mask, objects, centre, np.float32(CLIP * sigma))
     shared = _shared(means, counts, known)
@@ -69,8 +69,8 @@ def row_offsets(data: F32, mask: U16, objects: Bool) -> Rows:
         band = Band(rows, weights, weights, 1.0, (reach / (2.0 * np.pi)) ** 4)
         away = np.where(known, rows - smooth_light(band, rows[:, None])[0][:, 0], 0.0)
         if scatter(away[known]) <= EXCESS * noise:
-            return Rows((shared * away).astype(np.float32), int((~known).sum()))
-    return Rows(nothing, data.shape[0])
+            return RowOffsets((shared * away).astype(np.float32), int((~known).sum()))
+    return RowOffsets(nothing, data.shape[0])
 
 
 def _shared(means: F64, counts: F64, known: Bool) -> float:

@@ -8,7 +8,8 @@ import pytest
 from reducer import dq
 from reducer.instruments import KNOWN
 from reducer.keywords import Region
-from reducer.sky.channels import (
+from reducer.sky.field import Band, common_offsets, fit_field, smooth_light
+from reducer.sky.readout_offsets import (
     SAMPLE,
     Columns,
     channel_width,
@@ -18,7 +19,6 @@ from reducer.sky.channels import (
     offsets_against,
     strips_of,
 )
-from reducer.sky.field import Band, common_offsets, fit_field, smooth_light
 
 ARRAYS, FULL = KNOWN["GSAOI"].arrays, Region(0, 2048, 0, 2048)
 BLOCKS = 512

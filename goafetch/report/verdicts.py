@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from goafetch.report.products import Stack, column
+from goafetch.report.stack_file import StackFile, column
 from reducer import dq
-from reducer.align.absolute import CENTRE, FAR
+from reducer.align.catalogue_fit import CENTRE, FAR
 from reducer.headers.descriptors import describe
 from reducer.photometry.zeropoint import nominal_zeropoint
 from reducer.types import F32
@@ -87,7 +87,7 @@ class Quality:
         return np.asarray(limit - 2.5 * np.log10(noise / np.float32(self.noise)), np.float32)
 
 
-def measure(stack: Stack) -> Quality:
+def measure(stack: StackFile) -> Quality:
     """Read or compute every number of a stack's quality."""
     scale = pixel_scale(stack)
     catalogue = stack.tables.get("OBJCAT")
@@ -134,7 +134,7 @@ def measure(stack: Stack) -> Quality:
     )
 
 
-def pixel_scale(stack: Stack) -> float | None:
+def pixel_scale(stack: StackFile) -> float | None:
     """Arcsec per pixel by the area of a pixel on the sky."""
     matrix = [stack.value(key) for key in ("CD1_1", "CD1_2", "CD2_1", "CD2_2")]
     if matrix[0] is None or matrix[3] is None:
@@ -143,7 +143,7 @@ def pixel_scale(stack: Stack) -> float | None:
     return float(abs(area) ** 0.5 * 3600) or None
 
 
-def _good_stars(stack: Stack) -> np.ndarray:
+def _good_stars(stack: StackFile) -> np.ndarray:
     """Which rows of OBJCAT are unflagged, well exposed, and as sharp as stars."""
     catalogue = stack.tables.get("OBJCAT")
     widths, flags = column(catalogue, "FWHM_IMAGE"), column(catalogue, "FLAGS")
@@ -164,21 +164,21 @@ def _percentiles(widths: np.ndarray, scale: float) -> tuple[float | None, float 
     return float(low), float(middle), float(high)
 
 
-def typical_noise(stack: Stack) -> float | None:
+def typical_noise(stack: StackFile) -> float | None:
     """The median noise of a usable pixel in electrons."""
     variance, mask = stack.thin.variance[::2, ::2], stack.thin.mask[::2, ::2]
     known = variance[(variance > 0) & ((mask & dq.UNUSABLE) == 0)]
     return float(np.sqrt(np.median(known))) if known.size else None
 
 
-def _depth(stack: Stack, noise: float | None, width: float | None) -> float | None:
+def _depth(stack: StackFile, noise: float | None, width: float | None) -> float | None:
     """Five times the noise of an aperture of one FWHM in radius, which holds most of a star's core."""
     if noise is None or width is None:
         return None
     return 5 * noise * float(np.sqrt(np.pi) * width) * (stack.value("NOISCORR") or 1.0)
 
 
-def _noise_ratio(stack: Stack) -> float | None:
+def _noise_ratio(stack: StackFile) -> float | None:
     """Scatter of pixels over sqrt(VAR), the larger one of that along rows and along columns.
 
     What differs from row to row, as the noise of reading rows does, shows along columns alone.
@@ -210,7 +210,7 @@ def _scatter_along_rows(data: F32, variance: F32) -> float | None:
     return float((high - low) / 2)
 
 
-def _alignment(stack: Stack) -> tuple[float | None, float | None]:
+def _alignment(stack: StackFile) -> tuple[float | None, float | None]:
     """Median and largest residual, mas. One or two stars fit any shift and rotation: theirs say nothing."""
     table = stack.tables.get("EXPOSURES")
     residuals, matches = column(table, "rms"), column(table, "matches")
@@ -220,17 +220,17 @@ def _alignment(stack: Stack) -> tuple[float | None, float | None]:
     return (float(np.median(known)), float(known.max())) if len(known) else (None, None)
 
 
-def _strangeness(stack: Stack) -> float | None:
+def _strangeness(stack: StackFile) -> float | None:
     found, usual = stack.value("PHOTZP0"), nominal_zeropoint(describe(stack.header, ()))
     return None if found is None or usual is None else found - usual
 
 
-def _unaligned(stack: Stack) -> int:
+def _unaligned(stack: StackFile) -> int:
     matches = column(stack.tables.get("EXPOSURES"), "matches")
     return int((matches == 0).sum()) if matches is not None and len(matches) > 1 else 0
 
 
-def _evenness(stack: Stack) -> float | None:
+def _evenness(stack: StackFile) -> float | None:
     if stack.seconds is None:
         return None
     seen = stack.seconds[stack.seconds > 0]
@@ -265,7 +265,7 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 )
 
 
-def list_exposures(stack: Stack) -> Listing:
+def list_exposures(stack: StackFile) -> Listing:
     """What each exposure of the stack was like."""
     table = stack.tables.get("EXPOSURES")
     shown = [(title, write, column(table, name)) for name, title, write in COLUMNS]
@@ -277,7 +277,7 @@ def list_exposures(stack: Stack) -> Listing:
     return Listing([title for title, _, _ in known], rows)
 
 
-def list_bits(stack: Stack) -> Listing:
+def list_bits(stack: StackFile) -> Listing:
     """The part of the picture that each bit of the mask flags, of every other pixel along x and y."""
     mask = stack.thin.mask
     parts = {
@@ -288,7 +288,7 @@ def list_bits(stack: Stack) -> Listing:
     )
 
 
-def tell_made(stack: Stack) -> list[str]:
+def tell_made(stack: StackFile) -> list[str]:
     """What the stack is, in a few words each: exposures and dates, size, sources."""
     height, width = stack.shape
     told = [f"{width} × {height} pixels" + _of_scale(pixel_scale(stack))]
@@ -298,7 +298,7 @@ def tell_made(stack: Stack) -> list[str]:
     return [*told, f"{len(catalogue)} sources"] if catalogue is not None else told
 
 
-def _times(stack: Stack) -> str:
+def _times(stack: StackFile) -> str:
     """Exposures, coadds and seconds where they make up the total; else their number and the total."""
     count, seconds, total = (stack.value(key) for key in ("NCOMBINE", "EXPTIME", "TEXPTIME"))
     if not count or not seconds:
@@ -316,7 +316,7 @@ def _of_scale(scale: float | None) -> str:
     return f" of {scale * 1000:.2f} mas" if scale else ""
 
 
-def _dates(stack: Stack) -> str:
+def _dates(stack: StackFile) -> str:
     """The first and the last UT date of the exposures."""
     times = column(stack.tables.get("EXPOSURES"), "ut")
     if times is None or not len(times):
@@ -355,7 +355,9 @@ class Verdict:
     remedy: str = ""
 
 
-def judge(quality: Quality, *, corrected: bool, warnings: Sequence[object], left_out: int) -> list[Verdict]:
+def judge_stack(
+    quality: Quality, *, corrected: bool, warnings: Sequence[object], left_out: int
+) -> list[Verdict]:
     """All judgements of a stack; ``corrected`` says that adaptive optics is expected to have worked."""
     return [
         _judge_exposure(quality, left_out, bool(warnings)),

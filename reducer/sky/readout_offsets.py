@@ -339,17 +339,17 @@ BORDER_CLIP = 4.0
 FEWEST_SKIES, AGREEMENT = 3, 0.6
 
 Offsets = Mapping[int, F32]
-Borders = Mapping[int, F64]
+ReferencePixels = Mapping[int, F64]
 
 
-def border_means(raw: F32, region: Region, array: Array, levels: Levels) -> F64:
+def mean_reference_pixels(raw: F32, region: Region, array: Array, levels: Levels) -> F64:
     """The clipped mean of the reference rows for each 64 columns, electrons.
 
     Empty unless all columns and some of those rows were read, and are numbers.
     """
     row = np.arange(region.y1, region.y1 + raw.shape[0])
     height, width = array.shape
-    rows = raw[(row < array.border) | (row >= height - array.border)]
+    rows = raw[(row < array.reference_pixels) | (row >= height - array.reference_pixels)]
     if not rows.shape[0] or raw.shape[1] != width or not np.isfinite(rows).all():
         return np.empty(0)
     groups = rows.reshape(rows.shape[0], -1, GROUP).swapaxes(0, 1).reshape(-1, rows.shape[0] * GROUP)
@@ -374,15 +374,17 @@ class Reference:
     doubt: float
 
 
-def judge(borders: Sequence[Borders], offsets: Sequence[Offsets], width: int) -> Reference | None:
+def judge_reference_pixels(
+    all_reference_pixels: Sequence[ReferencePixels], offsets: Sequence[Offsets], width: int
+) -> Reference | None:
     """Compare reference pixels with the offsets found in sky exposures; None where they do not follow them.
 
-    ``borders``: of ``border_means`` by array; ``offsets``: electrons for each column.
+    ``all_reference_pixels``: of ``mean_reference_pixels`` by array; ``offsets``: electrons for each column.
     """
-    arrays = [array for array in offsets[0] if all(_known(each, array) for each in borders)]
-    if len(borders) < FEWEST_SKIES or not arrays:
+    arrays = [array for array in offsets[0] if all(_known(each, array) for each in all_reference_pixels)]
+    if len(all_reference_pixels) < FEWEST_SKIES or not arrays:
         return None
-    away = {array: _above(borders, offsets, array) for array in arrays}
+    away = {array: _above(all_reference_pixels, offsets, array) for array in arrays}
     fixed = {array: each.mean(axis=0) for array, each in away.items()}
     left = {array: each - fixed[array] for array, each in away.items()}
     own = [np.array([_channel_means(each[array], width) for each in offsets]) for array in arrays]
@@ -390,19 +392,21 @@ def judge(borders: Sequence[Borders], offsets: Sequence[Offsets], width: int) ->
     size = _rms([each - each.mean(axis=0) for each in own])
     if noise > AGREEMENT * size:
         return None
-    unsure = _rms(list(left.values())) / np.sqrt(len(borders) - 1)
+    unsure = _rms(list(left.values())) / np.sqrt(len(all_reference_pixels) - 1)
     believed, part = _believe(fixed, unsure)
     return Reference(
-        believed, max(noise * np.sqrt(len(borders) / (len(borders) - 1)), 1e-3), part / len(borders)
+        believed,
+        max(noise * np.sqrt(len(all_reference_pixels) / (len(all_reference_pixels) - 1)), 1e-3),
+        part / len(all_reference_pixels),
     )
 
 
-def _above(borders: Sequence[Borders], offsets: Sequence[Offsets], array: int) -> F64:
+def _above(all_reference_pixels: Sequence[ReferencePixels], offsets: Sequence[Offsets], array: int) -> F64:
     """What the reference pixels of each exposure have above its offsets, but for a constant."""
     away = np.array(
         [
-            border[array] - _channel_means(each[array], GROUP)
-            for border, each in zip(borders, offsets, strict=True)
+            reference_pixels[array] - _channel_means(each[array], GROUP)
+            for reference_pixels, each in zip(all_reference_pixels, offsets, strict=True)
         ]
     )
     return np.asarray(away - np.median(away, axis=1, keepdims=True), float)
@@ -420,7 +424,10 @@ def _believe(fixed: Mapping[int, F64], unsure: float) -> tuple[dict[int, F64], f
 
 
 def weigh_in(
-    offsets: Sequence[Offsets], borders: Sequence[Borders], reference: Reference, width: int
+    offsets: Sequence[Offsets],
+    all_reference_pixels: Sequence[ReferencePixels],
+    reference: Reference,
+    width: int,
 ) -> list[dict[int, F32]]:
     """Offsets of exposures of a field, drawn to what their reference pixels show as far as these know better.
 
@@ -430,7 +437,7 @@ def weigh_in(
     arrays = [
         array
         for array in reference.fixed
-        if all(_known(each, array) for each in borders) and array in offsets[0]
+        if all(_known(each, array) for each in all_reference_pixels) and array in offsets[0]
     ]
     made = [dict(each) for each in offsets]
     if len(offsets) < FEWEST_SKIES or not arrays:
@@ -438,8 +445,9 @@ def weigh_in(
     away = {
         array: np.array(
             [
-                _grouped(border[array] - reference.fixed[array], width) - _channel_means(each[array], width)
-                for border, each in zip(borders, offsets, strict=True)
+                _grouped(reference_pixels[array] - reference.fixed[array], width)
+                - _channel_means(each[array], width)
+                for reference_pixels, each in zip(all_reference_pixels, offsets, strict=True)
             ]
         )
         for array in arrays
@@ -467,13 +475,13 @@ def _part(departures: F64, noise2: float) -> float:
     return max(variance - noise2, 0.0) / max(variance, 1e-9)
 
 
-def _known(borders: Borders, array: int) -> bool:
-    return array in borders and borders[array].size > 0
+def _known(all_reference_pixels: ReferencePixels, array: int) -> bool:
+    return array in all_reference_pixels and all_reference_pixels[array].size > 0
 
 
-def _grouped(border: F64, width: int) -> F64:
+def _grouped(reference_pixels: F64, width: int) -> F64:
     """Means of groups as those of channels, with zero mean."""
-    means: F64 = border.reshape(*border.shape[:-1], -1, width // GROUP).mean(axis=-1)
+    means: F64 = reference_pixels.reshape(*reference_pixels.shape[:-1], -1, width // GROUP).mean(axis=-1)
     return np.asarray(means - means.mean(axis=-1, keepdims=True), float)
 
 
