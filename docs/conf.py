@@ -2,7 +2,10 @@
 
 project = "goafetch"
 author = "The goafetch developers"
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+autosummary_generate = False  # the docstrings stand on the same page
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
 exclude_patterns = ["_build", "performance-table.md"]
 myst_heading_anchors = 3
 html_theme = "alabaster"

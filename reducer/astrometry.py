@@ -34,7 +34,10 @@ def sky_to_plane(ra: F64, dec: F64, centre: Position) -> tuple[F64, F64]:
 
 
 def plane_to_sky(xi: F64, eta: F64, centre: Position) -> tuple[F64, F64]:
-    """The inverse of ``sky_to_plane``: arcsec in the plane to (ra in 0..360, dec) in degrees."""
+    """The inverse of ``sky_to_plane``: arcsec in the plane to (ra in 0..360, dec) in degrees.
+
+    ``xi``, ``eta``: (n,).
+    """
     x, y = np.asarray(xi, float) * ARCSEC, np.asarray(eta, float) * ARCSEC
     sin0, cos0 = np.sin(np.radians(centre[1])), np.cos(np.radians(centre[1]))
     ra = centre[0] + np.degrees(np.arctan2(x, cos0 - y * sin0))

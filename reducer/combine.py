@@ -22,14 +22,20 @@ CLIP = (5.0, 5.0)
 
 
 def median_of_seen(values: F32 | F64, axis: int | None = None) -> F64:
-    """The median of what is finite, of all or along an axis; NaN where nothing is."""
+    """The median of what is finite, of all or along an axis; NaN where nothing is.
+
+    ``values``: (...,) of any shape and unit.
+    """
     blind = ~np.isfinite(values).any(axis=axis, keepdims=True)
     found = np.nanmedian(np.where(blind, 0.0, values), axis=axis, keepdims=True)
     return np.asarray(np.where(blind, np.nan, found).squeeze(axis), float)
 
 
 def median_of(values: F32 | F64) -> float:
-    """The median of all values, at least one, none of them NaN: NumPy's, in a tenth of its time."""
+    """The median of all values, at least one, none of them NaN: NumPy's, in a tenth of its time.
+
+    ``values``: (...,) of any shape and unit.
+    """
     flat = values.reshape(-1)
     ordered = np.partition(flat, flat.size // 2)
     upper = float(ordered[flat.size // 2])

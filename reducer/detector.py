@@ -176,7 +176,10 @@ def _divide_noise(data: F32, variance: F32, flat: F32, flat_variance: F32) -> No
 
 
 def flag_reference_pixels(mask: U16, region: Region, array: Array) -> U16:
-    """Flag, in place, the reference pixels on the edge of the full array that a region holds."""
+    """Flag, in place, the reference pixels on the edge of the full array that a region holds.
+
+    ``mask``: (ny, nx) of the region.
+    """
     depth, (height, width) = array.reference_pixels, array.shape
     first_x, first_y = depth - region.x1, depth - region.y1
     last_x, last_y = width - depth - region.x1, height - depth - region.y1

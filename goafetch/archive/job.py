@@ -12,7 +12,7 @@ from goafetch.archive.client import ArchiveClient, find_token
 from goafetch.archive.download import DEFAULTS, FetchReport, Options, Selection
 from goafetch.archive.download import fetch_files as download
 from goafetch.archive.lock import Lock, LockedFile, lock_differences, renewed
-from goafetch.archive.query import Criteria, dated, read_cone
+from goafetch.archive.query import Cone, Criteria, dated, read_cone
 from goafetch.archive.records import Record
 from goafetch.archive.search import SearchResult, nothing_found
 from goafetch.archive.search import search_archive as ask
@@ -37,22 +37,50 @@ class FetchResult:
 def search(
     program: str | None = None,
     *,
+    date: str | None = None,
+    night: str | None = None,
+    object: str | None = None,
+    filter: str | None = None,
+    observation_class: str | None = None,
+    observation_type: str | None = None,
+    instrument: str | None = None,
+    qa: str | None = None,
+    near: Cone | tuple[str, str] | None = None,
     archive: str | None = None,
     token: str | None = None,
     notify: Notify = silent,
-    **criteria: Any,
 ) -> SearchResult:
-    """Search the archive; ``criteria`` are the fields of ``Criteria``, ``near`` also as ('RA DEC', radius).
+    """Search the archive, by what ``Criteria`` tells of; ``near`` also as ('RA DEC', radius).
 
     >>> search("GS-2017A-Q-29", date="20170504-20170505", filter="Kshort").to_table()  # doctest: +SKIP
     """
     client = connect(load_settings(archive=archive, token=token), notify)
+    criteria = {
+        "date": date,
+        "night": night,
+        "object": object,
+        "filter": filter,
+        "observation_class": observation_class,
+        "observation_type": observation_type,
+        "instrument": instrument,
+        "qa": qa,
+        "near": near,
+    }
     return ask(client, make_criteria(program, **criteria))
 
 
 def fetch(
     program: str | None = None,
     *,
+    date: str | None = None,
+    night: str | None = None,
+    object: str | None = None,
+    filter: str | None = None,
+    observation_class: str | None = None,
+    observation_type: str | None = None,
+    instrument: str | None = None,
+    qa: str | None = None,
+    near: Cone | tuple[str, str] | None = None,
     into: Path | str | None = None,
     locked: bool = False,
     archive: str | None = None,
@@ -61,13 +89,23 @@ def fetch(
     workers: int | None = None,
     options: Options | None = None,
     notify: Notify = silent,
-    **criteria: Any,
 ) -> FetchResult:
     """Fetch what a search finds, with calibrations, into the workspace ``into`` (default: its name).
 
     Without anything to search for, the query of the workspace's lock is asked again; with ``locked`` its
-    versions are fetched. ``options`` says how; ``criteria`` as for ``search``.
+    versions are fetched. ``options`` says how; what is sought is said as for ``search``.
     """
+    criteria = {
+        "date": date,
+        "night": night,
+        "object": object,
+        "filter": filter,
+        "observation_class": observation_class,
+        "observation_type": observation_type,
+        "instrument": instrument,
+        "qa": qa,
+        "near": near,
+    }
     workspace = Workspace(Path(into or (program or "").strip().upper() or "."))
     lock = None if _asks(program, criteria) else Lock.read(workspace.lock_file)
     place = archive or (lock.archive if lock else None)

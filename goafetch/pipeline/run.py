@@ -103,13 +103,25 @@ class Request:
 def run(
     target: str | Path,
     *,
+    date: str | None = None,
+    night: str | None = None,
+    object: str | None = None,
+    filter: str | None = None,
     into: str | Path | None = None,
+    parameters: Iterable[str] | Mapping[str, Any] = (),
+    keep: Iterable[str] = (),
+    recipe: str | Sequence[str] = (),
+    catalog: str | Path = "auto",
+    phot_catalog: str | Path = "auto",
+    standards: str | Path | None = None,
+    dry_run: bool = False,
+    verify: bool = False,
     archive: str | None = None,
     workers: int | None = None,
     memory: str | int | None = None,
     cluster: str | None = None,
     notify: Notify = silent,
-    **choices: Any,
+    command: str = "",
 ) -> RunReport:
     """Reduce a program (fetched from the archive) or a folder of raw files to stacked images.
 
@@ -122,11 +134,28 @@ def run(
     a script of your own, below ``if __name__ == "__main__":``).
     ``catalog``: what positions are tied to, 'auto' (Gaia, else 2MASS), 'gaia', '2mass', 'none' or a file;
     ``phot_catalog``: magnitudes of stars in the field, 'auto', '2mass', 'none' or a file; ``standards``: a
-    file with magnitudes of standard stars. ``notify`` is given events (see ``goafetch.events``).
+    file with magnitudes of standard stars. ``notify`` is given events (see ``goafetch.events``). ``command``:
+    what was typed, for the report.
     Raises GoafetchError (or an error of the reducer or store) where nothing could be done; what was
     refused is in the report.
     """
-    request = make_request(target, into=into, **choices)
+    request = make_request(
+        target,
+        into=into,
+        parameters=parameters,
+        keep=keep,
+        recipe=recipe,
+        date=date,
+        night=night,
+        object=object,
+        filter=filter,
+        dry_run=dry_run,
+        verify=verify,
+        command=command,
+        catalog=catalog,
+        phot_catalog=phot_catalog,
+        standards=standards,
+    )
     size = parse_size(memory) if isinstance(memory, str) else memory
     root = request.workspace.root
     settings = load_settings(root, archive=archive, workers=workers, memory=size, cluster=cluster)

@@ -220,7 +220,10 @@ def _guard(
 
 
 def departure(parameters: F64, field: Field) -> str:
-    """Why an exposure's parameters cannot be believed, or nothing."""
+    """Why an exposure's parameters cannot be believed, or nothing.
+
+    ``parameters``: (parameters,), arcsec.
+    """
     lever, limits = field.half_width, field.departures
     rotation, stretch = parameters[2] / lever, np.abs(parameters[3:6]).max() / lever
     if abs(rotation) > limits.most_rotation:

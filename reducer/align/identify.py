@@ -141,7 +141,7 @@ def _by_brightest(reference: StarList, stars: StarList, radius: float, apart: fl
 def pair_up(u: F64, v: F64, stars: StarList, tolerance: float) -> NDArray[np.intp]:
     """For each position the index of its star within ``tolerance`` arcsec, -1 for none.
 
-    A pair counts only if each is the other's nearest.
+    A pair counts only if each is the other's nearest. ``u``, ``v``: (n,) arcsec; returns (n,).
     """
     if not len(stars.u) or not len(u):
         return np.full(len(u), -1, np.intp)
@@ -164,7 +164,10 @@ def is_beyond_chance(pairs: int, expected: float, radius: float, tolerance: floa
 
 def chance_pairs(u: F64, v: F64, stars: StarList, tolerance: float, area: float) -> float:
     """How many of some positions have a star within ``tolerance`` arcsec by chance: by the density of stars
-    about each, its own counterpart not counted; at least by that of all over ``area``, square arcsec."""
+    about each, its own counterpart not counted; at least by that of all over ``area``, square arcsec.
+
+    ``u``, ``v``: (n,) arcsec.
+    """
     if not len(u) or not len(stars.u):
         return 0.0
     tree, places = cKDTree(np.stack([stars.u, stars.v], axis=1)), np.stack([u, v], axis=1)

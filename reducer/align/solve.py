@@ -152,6 +152,7 @@ def fitted_parameters(own: Observations, weights: F64, priors: F64) -> float:
     """How many parameters the stars of one exposure determine: less than there are where priors hold them.
 
     The trace of the matrix that takes observations to their fitted values.
+    ``weights``: (n,), of each star, per arcsec squared; ``priors``: (parameters,), arcsec.
     """
     moves = displacements(own.xs, own.ys, own.array, own.field).reshape(2 * len(own.u), -1)
     normal = (moves * np.repeat(weights, 2)[:, None]).T @ moves

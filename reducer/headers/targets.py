@@ -49,7 +49,10 @@ SEPARATE = 0.9
 
 
 def link(east: NDArray[np.float64], north: NDArray[np.float64], distance: float) -> NDArray[np.integer[Any]]:
-    """Number the groups in which each pointing is within a distance of another one, from 0."""
+    """Number the groups in which each pointing is within a distance of another one, from 0.
+
+    ``east``, ``north``: (n,), of one unit with ``distance``; returns (n,).
+    """
     groups = np.arange(east.size)
     near = np.hypot(east[:, None] - east, north[:, None] - north) < distance
     for _ in range(east.size):

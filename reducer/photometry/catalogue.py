@@ -69,7 +69,7 @@ def fill_widths(widths: F64, windows: F64) -> F64:
     """FWHM of all sources from those measured on pixels and the widths of the windows that centred them.
 
     A window's width counts a source's wings too: that of faint ones is taken in the proportion that the
-    strong ones show.
+    strong ones show. Both (n,), pixels, as is what is returned.
     """
     told = np.isfinite(widths)
     share = np.median(widths[told] / windows[told]) if told.any() else 1.0
@@ -77,7 +77,10 @@ def fill_widths(widths: F64, windows: F64) -> F64:
 
 
 def width_of(source: Table, data: F32, usable: NDArray[np.bool_]) -> tuple[float, float]:
-    """FWHM in pixels and peak of a source of an image, as ``half_width`` gives them."""
+    """FWHM in pixels and peak of a source of an image, as ``half_width`` gives them.
+
+    ``data``, ``usable``: (ny, nx), electrons.
+    """
     guess = float(source["fwhm"])
     reach, x, y = int(0.8 * guess) + 2, round(float(source["x"])), round(float(source["y"]))
     left, low = max(x - reach, 0), max(y - reach, 0)

@@ -70,7 +70,7 @@ def measure_light(image: F32, variance: F32, usable: F32, star: Table, others: T
     ``usable``: False where a pixel is bad; ``others``: the sources beside the star, whose pixels are left
     out. The light within the aperture is summed over the fitted sky; beyond it, that of a Moffat profile
     (Moffat 1969, A&A 3, 455) fitted to the rings from the wing outwards. BadInput if too few rings are seen,
-    or no sky beyond them.
+    or no sky beyond them. ``image``, ``variance``, ``usable``: (ny, nx), electrons.
     """
     scale = max(float(star["fwhm"]), LEAST_SCALE)
     rings = sum_rings(image, variance, usable, star, others, ring_edges(scale))
@@ -149,6 +149,7 @@ def sum_rings(image: F32, variance: F32, usable: F32, star: Table, others: Table
     """Means over the pixels whose centres lie in each ring.
 
     What is not usable, of another source, or off the image, is not seen.
+    ``image``, ``variance``, ``usable``: (ny, nx), electrons; ``edges``: (rings + 1,) pixels.
     """
     reach = int(edges[-1]) + 1
     column, row = round(float(star["x"])), round(float(star["y"]))

@@ -138,7 +138,10 @@ def _astray(sources: Table, peaks: F64, fwhm: float) -> NDArray[np.bool_]:
 
 
 def typical_width(sources: Table, data: F32, mask: U16) -> float:
-    """The median FWHM in pixels of the strongest good stars of an image."""
+    """The median FWHM in pixels of the strongest good stars of an image.
+
+    ``data``, ``mask``: (ny, nx), electrons.
+    """
     good = sources[(sources["flags"] & (NO_POSITION | BLENDED)) == 0][:60]
     widths = measure_widths(good, data, (mask & dq.UNUSABLE) == 0)
     known = widths[np.isfinite(widths)]
@@ -149,7 +152,7 @@ def look_closely(data: F32, variance: F32, bad: NDArray[np.bool_], fwhm: float) 
     """Take off the light that is smooth on WIDER times a star's width, and filter what is left by its core.
 
     The noise is that of the pixels, as much larger as their correlation makes it, and a part of the light
-    that is taken off, since no halo is quite smooth.
+    that is taken off, since no halo is quite smooth. ``data``, ``variance``, ``bad``: (ny, nx), electrons.
     """
     narrow = fwhm / _GAUSSIAN
     wide = WIDER * narrow

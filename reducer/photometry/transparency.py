@@ -231,7 +231,10 @@ def _own_scatter(pairs: NDArray[np.intp], powers: F64, count: int) -> F64:
 
 def with_prior(logs: F64, covariance: F64) -> tuple[F64, F64]:
     """Logs and their covariance together with what is usual: 0 within USUAL_CHANGE, with the long tails of a
-    Cauchy distribution, so that clouds are believed where they are seen well."""
+    Cauchy distribution, so that clouds are believed where they are seen well.
+
+    ``logs``: (n,), without unit; ``covariance``: (n, n).
+    """
     found, gain, usual = np.zeros(len(logs)), np.eye(len(logs)), np.eye(len(logs))
     for _ in range(50):
         usual = np.diag(USUAL_CHANGE**2 + found**2)

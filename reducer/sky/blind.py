@@ -61,6 +61,7 @@ def cells_of(data: F32, mask: U16, raw: F32, noise: float, first_column: int) ->
     """The cells of an array of which every fourth pixel of every fourth row is given.
 
     ``data``, ``mask``: electrons as corrected; ``raw``: counts; ``noise``: of reading them, counts.
+    All (ny, nx).
     """
     size = CELL // STEP
     usable = mask & dq.UNUSABLE == 0
@@ -72,7 +73,10 @@ def cells_of(data: F32, mask: U16, raw: F32, noise: float, first_column: int) ->
 
 
 def cell_means(values: Bool, known: Bool, size: int) -> F64:
-    """The mean of the known values in cells of ``size``; 0 where none is."""
+    """The mean of the known values in cells of ``size``; 0 where none is.
+
+    Both (ny, nx); returns (ny / size, nx / size), parts of one.
+    """
     height, width = (extent // size for extent in values.shape)
     shape = (height, size, width, size)
 
@@ -188,7 +192,7 @@ def _darkest(frame: Mapping[int, Cells], blind: Mapping[int, Bool], array: int) 
 def hide_cells(blind: Bool, mask: U16, first_row: int) -> None:
     """Add, in place, NO_DATA to the pixels of blind cells; ``mask``: from some row of the array on.
 
-    A rest at the edges is as the last cell is.
+    A rest at the edges is as the last cell is. ``blind``: (rows, columns) of cells; ``mask``: (ny, nx).
     """
     rows = np.minimum((first_row + np.arange(mask.shape[0])) // CELL, blind.shape[0] - 1)
     columns = np.minimum(np.arange(mask.shape[1]) // CELL, blind.shape[1] - 1)

@@ -67,7 +67,7 @@ def follow(
     to exposure; over how slow, how far and how much the mean is taken by likelihood. ``differences`` are
     levels of the objects but for a common constant, which the course joins to the skies; those out of line
     with the others, by a cloud or another field, do not tell it, nor those that do not show it (``fits``).
-    Times in seconds, levels in electrons.
+    Times in seconds, levels in electrons. Of skies (n,), of objects (m,).
     """
     size = float(np.median(sky_levels))
     scale = max(abs(size), 1.0)
@@ -122,7 +122,7 @@ def background(cells: F64, places: F64, level: float, free: float) -> Background
     ``cells``: between the stars, electrons, NaN where hidden; ``places``: theirs in the field, as in
     ``level_differences``; ``free``: fraction of the field that no object covers. The more a background
     departs from a plane, or slopes more than the sky does, and the more of the field objects cover, the more
-    light.
+    light. ``cells``: (n,); ``places``: (n, 2).
     """
     known, level = np.isfinite(cells), float(np.nan_to_num(level))
     noise = float(np.hypot(OFFSETS, 1.25 * np.sqrt(max(level, 0.0) + READ_NOISE2) / CELL_SIDE))
@@ -174,7 +174,7 @@ def weigh_levels(course: LevelCurve, own: Own) -> LevelCurve:
 def odd_skies(times: F64, levels: F64) -> NDArray[np.bool_]:
     """Which sky exposures have a level that the others' course in time cannot explain.
 
-    Times in seconds, levels in electrons.
+    Times in seconds, levels in electrons. Both (n,), as is what is returned.
     """
     middle = abs(float(np.median(levels[np.isfinite(levels)]))) if np.isfinite(levels).any() else 0.0
     return _off_line(times, levels, middle, max(ODD * middle, ODD_ELECTRONS))

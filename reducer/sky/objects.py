@@ -38,7 +38,10 @@ FREE = 0.05
 
 
 def scatter(values: NDArray[np.floating[Any]]) -> float:
-    """Standard deviation from the quartiles (of a sample of the values where there are very many)."""
+    """Standard deviation from the quartiles (of a sample of the values where there are very many).
+
+    ``values``: (...,) of any shape and unit.
+    """
     if not values.size:
         return 0.0
     ordered = np.sort(values[:: max(values.size // 30_000, 1)])  # a third of the time of np.percentile
@@ -52,6 +55,7 @@ def find_objects(means: F32, counts: U16, local: bool) -> Bool:
 
     ``means``, ``counts``: of ``blocks.block_means``. ``local``: judge against the surroundings (where the
     array's own pattern is still in), else against a plane, so that wide objects are found as well.
+    ``means``: (ny, nx) electrons; returns (ny, nx).
     """
     known = counts >= BLOCK
     if known.sum() < 100:
@@ -69,7 +73,7 @@ def find_objects(means: F32, counts: U16, local: bool) -> Bool:
 def free_means(image: F32, free: Bool, size: int) -> tuple[F32, F32]:
     """Means over squares of ``size`` (odd) blocks of what is free, and which part of each is.
 
-    Beyond the edges the blocks there go on.
+    Beyond the edges the blocks there go on. ``image``: (ny, nx) electrons, ``free`` as well.
     """
     if size == 1:
         return image, free.astype(np.float32)
@@ -111,7 +115,10 @@ def _add_row(image: F32, free: Bool, row: int, sign: float, light: F64, number: 
 
 
 def without_faint(means: F32, free: Bool) -> Bool:
-    """The free blocks that no faint light seems to be in, judged against their surroundings."""
+    """The free blocks that no faint light seems to be in, judged against their surroundings.
+
+    ``means``: (ny, nx) electrons, ``free`` as well.
+    """
     if free.sum() < 100:
         return free
     residual = means - local_background(means, free)
@@ -123,7 +130,10 @@ def without_faint(means: F32, free: Bool) -> Bool:
 
 
 def grow(found: Bool, known: Bool) -> Bool:
-    """Grow each object by a fraction of its radius and one block; less if too little would stay free."""
+    """Grow each object by a fraction of its radius and one block; less if too little would stay free.
+
+    Both (ny, nx) blocks.
+    """
     labels, number = ndimage.label(found)
     if not number:
         return found
@@ -136,7 +146,10 @@ def grow(found: Bool, known: Bool) -> Bool:
 
 
 def within(labels: NDArray[np.int32], reach: F32) -> Bool:
-    """Which blocks are within the reach of a label: no farther than that from a block that has it."""
+    """Which blocks are within the reach of a label: no farther than that from a block that has it.
+
+    ``labels``: (ny, nx) blocks; ``reach``: (labels + 1,), blocks.
+    """
     near = np.zeros(labels.shape, bool)
     _within(labels, reach, near)
     return near
@@ -167,26 +180,38 @@ def _within(labels: NDArray[np.int32], reach: F32, near: Bool) -> None:
 
 
 def local_background(means: F32, known: Bool) -> F32:
-    """The median around each block: of cells of 8 blocks, then of 5x5 cells."""
+    """The median around each block: of cells of 8 blocks, then of 5x5 cells.
+
+    ``means``: (ny, nx) electrons, ``known`` as well.
+    """
     return spread(median_around(cell_medians(means, known, 8)), means.shape, 8)
 
 
 def median_around(cells: F32) -> F32:
-    """The median of 5x5 cells around each; beyond the edges the cells there go on."""
+    """The median of 5x5 cells around each; beyond the edges the cells there go on.
+
+    ``cells``: (ny, nx) electrons.
+    """
     around = sliding_window_view(np.pad(cells, 2, mode="edge"), (5, 5)).reshape(*cells.shape, 25)
     middle: F32 = np.partition(around, 12, axis=2)[:, :, 12]
     return middle
 
 
 def cell_medians(means: F32, known: Bool, size: int = CELL) -> F32:
-    """The median of the known blocks in cells of ``size`` blocks; where none are known, that of all."""
+    """The median of the known blocks in cells of ``size`` blocks; where none are known, that of all.
+
+    ``means``: (ny, nx) electrons, ``known`` as well; returns a value for each cell.
+    """
     cells = cell_map(means, known, size)
     everywhere = np.nanmedian(cells) if np.isfinite(cells).any() else 0.0
     return np.where(np.isfinite(cells), cells, everywhere).astype(np.float32)
 
 
 def cell_map(means: F32, known: Bool, size: int = CELL) -> F32:
-    """Like ``cell_medians``, with NaN where less than a tenth of a cell is known."""
+    """Like ``cell_medians``, with NaN where less than a tenth of a cell is known.
+
+    ``means``: (ny, nx) electrons, ``known`` as well; returns a value for each cell.
+    """
     height, width = means.shape[0] // size, means.shape[1] // size
     values = np.where(known, means, np.nan)[: height * size, : width * size]
     cells = values.reshape(height, size, width, size).swapaxes(1, 2).reshape(height, width, size * size)
@@ -197,7 +222,10 @@ def cell_map(means: F32, known: Bool, size: int = CELL) -> F32:
 
 
 def spread(cells: F32, shape: tuple[int, ...], size: int) -> F32:
-    """Bilinear interpolation between the centres of cells of ``size`` blocks (or pixels) onto a shape."""
+    """Bilinear interpolation between the centres of cells of ``size`` blocks (or pixels) onto a shape.
+
+    ``cells``: (rows, columns) of any unit.
+    """
     rows = (np.arange(shape[0]) + 0.5) / size - 0.5
     columns = (np.arange(shape[1]) + 0.5) / size - 0.5
     return _between(_between(cells, rows).T, columns).T
@@ -213,7 +241,10 @@ def _between(values: F32, places: F64) -> F32:
 
 
 def plane(means: F32, known: Bool) -> F32:
-    """A plane through the lower envelope of the cells: fitted three times, without what stands above it."""
+    """A plane through the lower envelope of the cells: fitted three times, without what stands above it.
+
+    ``means``: (ny, nx) electrons, ``known`` as well.
+    """
     cells = cell_map(means, known)
     y, x = np.mgrid[0 : cells.shape[0], 0 : cells.shape[1]]
     design = np.stack([np.ones(cells.size), x.ravel(), y.ravel()], axis=1)
@@ -269,7 +300,10 @@ class Blocks:
 
 
 def block_means(data: F32, mask: U16) -> tuple[F32, U16]:
-    """Means of the usable pixels in blocks of 4x4, and their number; a rest at the edges is dropped."""
+    """Means of the usable pixels in blocks of 4x4, and their number; a rest at the edges is dropped.
+
+    ``data``: (ny, nx) electrons; returns (ny / 4, nx / 4).
+    """
     shape = (data.shape[0] // BLOCK, data.shape[1] // BLOCK)
     means, counts = np.empty(shape, np.float32), np.empty(shape, np.uint16)
     _fill_blocks(data, _NOTHING, mask, dq.UNUSABLE, means, _NOTHING, counts)
@@ -340,7 +374,7 @@ def read_blocks(disk: Files, path: Path, array: int, rows: slice | None = None) 
 
 
 def pack_mask(mask: Bool) -> Packed:
-    """A mask in few bytes, to go between processes and stay in memory for many frames."""
+    """A mask in few bytes, to go between processes and stay in memory for many frames. ``mask``: (ny, nx)."""
     return zlib.compress(np.packbits(mask, axis=1).tobytes(), 1), (mask.shape[0], mask.shape[1])
 
 
@@ -356,7 +390,7 @@ def unpack_bits(packed: Packed) -> NDArray[np.uint8]:
 
 
 def unpack_rows(bits: NDArray[np.uint8], width: int, rows: slice) -> Bool:
-    """Some rows of a mask of so many columns."""
+    """Some rows of a mask of so many columns. ``bits``: (bytes,); returns (rows, width)."""
     mask: Any = np.unpackbits(bits[rows], axis=1, count=width).view(bool)
     return np.asarray(mask, bool)
 
@@ -366,6 +400,7 @@ def hide(objects: Bool, mask: U16) -> None:
     """Add, in place, NO_DATA to the bits of the pixels of blocks that hold objects.
 
     Rows and columns beyond the last whole block are left as they are.
+    ``objects``: (ny / 4, nx / 4); ``mask``: (ny, nx).
     """
     for y in range(min(mask.shape[0], 4 * objects.shape[0])):
         row = objects[y // 4]

@@ -97,7 +97,7 @@ def offsets_against(profile: F32 | F64, reference: F32 | F64, first_column: int 
 def find_width(difference: F32 | F64, first_column: int = 0, step: int = 1) -> int:
     """Columns per channel: 64 if blocks of 64 differ within those of 512 by more than columns scatter.
 
-    ``step``: columns between the entries of ``difference``.
+    ``step``: columns between the entries of ``difference``. ``difference``: (n,) electrons.
     """
     place = np.arange(difference.size) * step + first_column
     fine, coarse = (_channel_values(difference, place // width) for width in WIDTHS)
@@ -161,7 +161,10 @@ class Fit:
 
 
 def strips_of(means: F32, free: Bool, where: Region, array: Array) -> Strips:
-    """Cells from blocks of 4x4 pixels and which of them are free."""
+    """Cells from blocks of 4x4 pixels and which of them are free.
+
+    ``means``: (ny, nx) electrons, ``free`` as well.
+    """
     shape = (means.shape[0] // CELL_ROWS, means.shape[1] // CELL_COLUMNS)
     values, weights = np.zeros(shape), np.zeros(shape)
     _fill_cells(means, free, values, weights)
@@ -212,6 +215,7 @@ def fit_exposure(exposure: Mapping[int, Strips], width: int, light: Sequence[Map
     offsets) and a level for each array. ``light``, maps cell by cell, may each be in the exposure in any
     amount: what a change of transparency or an error of the pointing makes of the field. Offsets are
     expected to be of the size ``TYPICAL``; a channel with too few free pixels gets zero.
+    ``light``: by array (rows, columns) of cells, electrons.
     """
     columns = [_planes(exposure)]
     for maps in light:
@@ -284,7 +288,10 @@ def _channel_at(column: NDArray[Any], strips: Strips, width: int) -> NDArray[Any
 
 
 def over_columns(found: F64, first: int, strips: Strips, width: int) -> F32:
-    """The offset of each pixel column, with zero mean, from those of channels that begin at ``first``."""
+    """The offset of each pixel column, with zero mean, from those of channels that begin at ``first``.
+
+    ``found``: (channels,); returns (nx,), electrons.
+    """
     last_cell = strips.values.shape[1] * STEP - 1
     channel = _channel_at(np.minimum(np.arange(strips.where.shape[1]), last_cell), strips, width)
     offsets = found[first + channel]
@@ -293,7 +300,10 @@ def over_columns(found: F64, first: int, strips: Strips, width: int) -> F32:
 
 
 def in_cells(offsets: F32, strips: Strips) -> F64:
-    """Offsets of pixel columns as those of columns of cells."""
+    """Offsets of pixel columns as those of columns of cells.
+
+    ``offsets``: (nx,); returns (columns,), electrons.
+    """
     cells: F64 = offsets[: strips.values.shape[1] * STEP].reshape(-1, STEP).mean(axis=1, dtype=float)
     return cells
 
@@ -346,6 +356,7 @@ def mean_reference_pixels(raw: F32, region: Region, array: Array, levels: Levels
     """The clipped mean of the reference rows for each 64 columns, electrons.
 
     Empty unless all columns and some of those rows were read, and are numbers.
+    ``raw``: (ny, nx) counts; returns (nx / 64,).
     """
     row = np.arange(region.y1, region.y1 + raw.shape[0])
     height, width = array.shape

@@ -47,6 +47,7 @@ def row_offsets(data: F32, mask: U16, objects: Bool) -> RowOffsets:
 
     ``objects``: in blocks of 4x4 pixels. Zero unless the left and the right halves of rows go together, by
     more than half of the scatter of rows: so no photon noise is added, and no star's light is taken.
+    ``data``, ``mask``: (ny, nx) electrons; ``objects``: (ny / 4, nx / 4).
     """
     nothing = np.zeros(data.shape[0], np.float32)
     part = np.s_[: BLOCK * objects.shape[0] : BLOCK, : BLOCK * objects.shape[1] : BLOCK]

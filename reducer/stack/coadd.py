@@ -136,7 +136,7 @@ def usable(mask, array):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def middle_of(data, state):  # type: ignore[no-untyped-def]
     """Median of the samples, of two the lower (a cosmic ray only adds); and by what a sample's variance is
-    multiplied to give that of its distance from it."""
+    multiplied to give that of its distance from it. Planes (n, ny, nx) of exposures, electrons."""
     count, height, width = data.shape
     middle, factor = np.zeros((height, width), np.float32), np.ones((height, width), np.float32)
     rows, found = np.empty((count, CHUNK), np.float32), np.zeros(CHUNK, np.int32)
@@ -177,7 +177,10 @@ def local_contrast(middle):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def reject_noise(data, variance, state, middle, factor, blur, low, high):  # type: ignore[no-untyped-def]
-    """Mark with 2 the samples beyond the noise model: their variance and the change of images, ``blur``."""
+    """Mark with 2 the samples beyond the noise model: their variance and the change of images, ``blur``.
+
+    Planes (n, ny, nx) of exposures, electrons.
+    """
     count, height, width = data.shape
     for n in range(count):
         for j in range(height):
@@ -194,6 +197,7 @@ def reject_neighbours(data, variance, state, middle, factor, blur):  # type: ign
     """Mark with 3 the samples beside rejected ones that the same event seems to disturb, all if it is strong.
 
     A particle's track is long, its charge couples to the pixels around, and interpolation spreads both.
+    Planes (n, ny, nx) of exposures, electrons.
     """
     count, height, width = data.shape
     for n in range(count):
@@ -225,7 +229,10 @@ def _reject_around(data, variance, state, middle, factor, blur, j, i):  # type: 
 
 @njit(cache=True, nogil=True)
 def reject_extremes(data, state, nlow, nhigh):  # type: ignore[no-untyped-def]
-    """Mark with 2 the lowest and highest samples of each pixel that has more samples than are rejected."""
+    """Mark with 2 the lowest and highest samples of each pixel that has more samples than are rejected.
+
+    Planes (n, ny, nx) of exposures, electrons.
+    """
     count, height, width = data.shape
     rows, found = np.empty((count, CHUNK), np.float32), np.zeros(CHUNK, np.int32)
     for j in range(height):
@@ -273,7 +280,10 @@ def weighted_mean(data, variance, mask, array, state, weights, seconds):  # type
 
 @njit(cache=True, nogil=True)
 def replace_by_median(data, state, mean, variance):  # type: ignore[no-untyped-def]
-    """Put medians in the place of means, in place."""
+    """Put medians in the place of means, in place.
+
+    ``data``, ``state``: (n, ny, nx), electrons; ``mean``, ``variance``: (ny, nx).
+    """
     count, height, width = data.shape
     rows, found = np.empty((count, CHUNK), np.float32), np.zeros(CHUNK, np.int32)
     for j in range(height):

@@ -144,7 +144,7 @@ def is_fuzzy(cores: F64, widths: F64) -> NDArray[np.bool_]:
 
 
 def median_of_known(values: F64) -> float:
-    """The median of what is finite, NaN where nothing is."""
+    """The median of what is finite, NaN where nothing is. ``values``: (n,) of any unit."""
     known = values[np.isfinite(values)]
     return float(np.median(known)) if len(known) else np.nan
 

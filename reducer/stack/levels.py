@@ -86,7 +86,10 @@ def survey_exposure(task: tuple[Files, FrameRef, Grid]) -> Survey:
 
 @njit(cache=True, nogil=True)
 def mean_squares(data, mask, x, y):  # type: ignore[no-untyped-def]
-    """Means of SIDE x SIDE pixels around points, NaN where more than a quarter of them is masked."""
+    """Means of SIDE x SIDE pixels around points, NaN where more than a quarter of them is masked.
+
+    ``data``, ``mask``: (ny, nx), electrons; ``x``, ``y``: (n,) pixels; returns (n,).
+    """
     out = np.full(len(x), np.nan, np.float32)
     height, width = data.shape
     for n in range(len(x)):

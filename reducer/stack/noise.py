@@ -81,7 +81,7 @@ def correlate(kernel: str, sampling: Sampling) -> Correlation:
 
 def box_sum(correlation: Correlation, size: int, offset: F64) -> F64:
     """Sum over a row of ``size`` pixels of their correlation with the same row shifted by ``offset`` pixels,
-    over ``size``."""
+    over ``size``. ``offset``: (...,) of any shape."""
     d = np.arange(-(size - 1), size)
     tent = 1.0 - np.abs(d) / size
     return correlation.at(d - np.asarray(offset)[..., None]) @ tent

@@ -181,7 +181,10 @@ def ring_profile(files: Files, frame: FrameRef, chip: int, x: float, y: float) -
 
 
 def radius_of(own: F64, others: Sequence[F64], sigma: float) -> float:
-    """How far, pixels, an exposure's profile lies above the others'; 0 where it has no heart of its own."""
+    """How far, pixels, an exposure's profile lies above the others'; 0 where it has no heart of its own.
+
+    ``own`` and each of ``others``: (n,) electrons by distance; ``sigma``: of their noise.
+    """
     usual = np.nanmedian(np.stack(others), axis=0)
     sky = np.nanmedian((own - usual)[-SKY:])
     above = own - usual - sky
@@ -199,7 +202,10 @@ def _light(profile: F64) -> float:
 
 
 def hide_snowballs(mask: U16, ball: F64, first_row: int) -> None:
-    """Flag, in place, a snowball as a cosmic ray in some rows of a chip's mask; none of radius 0."""
+    """Flag, in place, a snowball as a cosmic ray in some rows of a chip's mask; none of radius 0.
+
+    ``mask``: (ny, nx); ``ball``: (3,), column, row and radius in pixels.
+    """
     x, y, radius = ball
     if not radius:
         return

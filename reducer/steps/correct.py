@@ -60,7 +60,10 @@ class SaturatedBefore:
 
 
 def saturated_pixels(raw: F32, bits: U16, region: Region, saturation: float) -> Pixels:
-    """Places, on the full array, of the pixels that saturated and are not bad anyway."""
+    """Places, on the full array, of the pixels that saturated and are not bad anyway.
+
+    ``raw``: (ny, nx) counts, ``bits`` as well; returns (n,), flat indexes.
+    """
     bright = np.flatnonzero(raw >= np.float32(saturation))
     y, x = np.divmod(bright[bits.reshape(-1)[bright] & dq.UNUSABLE == 0], raw.shape[1])
     pixels: Pixels = ((y + region.y1) * STRIDE + x + region.x1).astype(np.int32)
@@ -286,7 +289,10 @@ def corrected(
     glows: Sequence[SaturatedBefore],
     blind: Mapping[Path, Mapping[int, Bool]],
 ) -> list[FrameRef]:
-    """The frames after the last part of a pass; what is asked for after others is written."""
+    """The frames after the last part of a pass; what is asked for after others is written.
+
+    ``blind``: by array (rows, columns) of cells.
+    """
     made, last = list(frames), list(passes)[-1]
     for part, do in passes.items():
         is_asked = part.is_asked("write_outputs", context)

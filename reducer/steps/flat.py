@@ -269,6 +269,7 @@ def odd_response(response: F32, mask: U16, limits: tuple[float, float] = LOCAL_L
 
     The surroundings are the median over 25 blocks of 32 pixels, so that a low patch as large as the
     Christmas tree of array 2 (400 by 580 pixels) stands out against what is around it.
+    ``response``: (ny, nx), 1 in the median, ``mask`` as well.
     """
     surroundings = _smooth(response, mask & dq.UNUSABLE == 0)
     low, high = limits

@@ -372,7 +372,7 @@ def rebuild_wcs(frame: FrameRef, found: Pointing, excess: F64, turn: float) -> F
     """The frame with a WCS by the static model at target plus offset.
 
     ``excess`` (arcsec on the static plane) and ``turn`` (degrees): what the good frames of the set usually
-    have against their keywords.
+    have against their keywords. ``excess``: (2,).
     """
     angle = np.radians(found.angle + turn)
     cosine, sine = np.cos(angle), np.sin(angle)

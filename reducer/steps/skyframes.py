@@ -128,7 +128,7 @@ def look(task: LookTask) -> dict[int, ArraySky]:
 def see(blocks: Blocks, frame: FrameRef, index: int, local: bool, hidden: Bool | None = None) -> ArraySky:
     """Measure one array of a frame; ``local`` while the array's own pattern is still in it.
 
-    ``hidden``: blocks that are known to hold objects.
+    ``hidden``: blocks that are known to hold objects. ``hidden``: (ny / 4, nx / 4).
     """
     means = blocks.means
     counts = blocks.counts if hidden is None else np.where(hidden, np.uint16(0), blocks.counts)

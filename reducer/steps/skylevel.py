@@ -221,7 +221,10 @@ def find_levels(
     told: Leveling,
     context: Context,
 ) -> SkyLevels:
-    """The level of each exposure of a field; ``skies``: times (seconds) and levels of its sky exposures."""
+    """The level of each exposure of a field; ``skies``: times (seconds) and levels of its sky exposures.
+
+    ``skies``: each (n,).
+    """
     decision, own = decided
     if decision.source == OWN:
         _refuse_covered(group, own.levels)

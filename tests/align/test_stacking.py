@@ -158,7 +158,7 @@ def test_a_star_in_changing_seeing_keeps_its_light():
 def test_of_two_samples_noise_rejects_none():
     """They differ by the noise of both: root two times that of one."""
     values = np.random.default_rng(3).normal(1000.0, 10.0, (2, 400, 400))
-    made = combine(samples_of(values), np.ones((2, 5)), np.ones(2), Rejection())
+    made = combine(samples_of(values), np.ones((2, 5)), np.ones(2), RejectionMethod())
     assert (made.exposure < 2).sum() <= 3
 
 

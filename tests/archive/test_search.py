@@ -34,15 +34,15 @@ def test_the_tutorial_program(client: ArchiveClient) -> None:
 
 
 def test_an_object_is_found_with_and_without_the_blank_in_its_name(client: ArchiveClient) -> None:
-    alone = search(client, Criteria(object="NGC5128", program="GS-2017A-Q-29"))
-    found = search(client, Criteria(object="NGC 5128", program="GS-2017A-Q-29"))
+    alone = search_archive(client, Criteria(object="NGC5128", program="GS-2017A-Q-29"))
+    found = search_archive(client, Criteria(object="NGC 5128", program="GS-2017A-Q-29"))
     assert [r.name for r in found.records] == [r.name for r in alone.records] and alone.records
     assert found.warnings == [*alone.warnings, "no object is called 'NGC 5128': these are of 'NGC5128'"]
-    assert not search(client, Criteria(object="NGC 5129", program="GS-2017A-Q-29")).warnings
+    assert not search_archive(client, Criteria(object="NGC 5129", program="GS-2017A-Q-29")).warnings
 
 
 def test_an_object_that_is_not_there_is_answered_with_those_that_are(client: ArchiveClient) -> None:
-    nothing = search(client, Criteria(object="NGC1851", program="GS-2017A-Q-29"))
+    nothing = search_archive(client, Criteria(object="NGC1851", program="GS-2017A-Q-29"))
     assert "objects " in str(nothing_found(client, nothing.query).remedy)
     assert "NGC5128" in str(nothing_found(client, nothing.query).remedy)
 

@@ -1,5 +1,6 @@
 """What the project's own files say of it agrees: versions, Pythons, and what a wheel holds."""
 
+import inspect
 import re
 import tomllib
 from pathlib import Path
@@ -31,5 +32,10 @@ def test_a_wheel_holds_the_three_packages_alone():
     assert all(re.fullmatch(r"\w+(\.\*)?", name) for name in packages), "no folder beside them"
 
 
-def test_what_a_user_calls_is_listed():
-    assert {"run", "search", "fetch", "view", "watch"} <= set(dir(goafetch))
+def test_what_a_user_calls_is_listed_with_all_that_it_takes():
+    """`goafetch.run` took **choices, of which neither help nor completion told."""
+    assert {"run", "search", "fetch", "view", "watch"} == set(dir(goafetch)) - {"__version__"}
+    for name in set(dir(goafetch)) - {"__version__"}:
+        taken = inspect.signature(getattr(goafetch, name)).parameters.values()
+        assert not any(each.kind is each.VAR_KEYWORD for each in taken), name
+    assert "date" in inspect.signature(goafetch.run).parameters
