@@ -88,13 +88,6 @@ def find_stars(
     return found
 
 
-def find_positions(
-    wanted: str, ra: float, dec: float, folder: Path, notify: Notify, server: str = SERVER
-) -> Path | None:
-    """The file with reference stars that ``--catalog`` means, as ``find_stars`` has it."""
-    return find_stars(POSITIONS, wanted, ra, dec, folder, notify, server)
-
-
 def cached_stars(names: tuple[str, ...], ra: float, dec: float, folder: Path) -> Path | None:
     """The stars about a position in degrees that the first of some services gave before, None for none."""
     paths = (cache_file(name, ra, dec, folder) for name in names)
@@ -121,11 +114,6 @@ def fetch_stars(
 def cache_file(name: str, ra: float, dec: float, folder: Path) -> Path:
     """Where the stars of a service about a position are kept."""
     return folder / f"{name}_{ra:.4f}{dec:+.4f}.ecsv"
-
-
-def is_reachable(server: str) -> bool:
-    """Whether a server answers, by way of the proxy that is set, as ``why_not_reachable`` has it."""
-    return not why_not_reachable(server)
 
 
 def why_not_reachable(server: str) -> str:

@@ -7,9 +7,12 @@ import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from goafetch.errors import UsageError
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -85,3 +88,14 @@ def table_html(rows: Sequence[Mapping[str, Any]], caption: str) -> str:
     )
     more = f"<p>and {len(rows) - MOST_ROWS} more</p>" if len(rows) > MOST_ROWS else ""
     return f"<table><caption>{html.escape(caption)}</caption><tr>{head}</tr>{body}</table>{more}"
+
+
+#: An option of a command in a sentence.
+OPTION = re.compile(r"--[a-z]+(-[a-z]+)*( FILE)?")
+
+
+def mark_options(text: str) -> Markup:
+    """Text as HTML in which options of commands, with the file they take, are never broken."""
+    from markupsafe import Markup, escape
+
+    return Markup(OPTION.sub(r'<code class="option">\g<0></code>', str(escape(text))))  # noqa: S704 - escaped

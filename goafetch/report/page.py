@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from goafetch.report.verdicts import (
     tell_made,
 )
 from goafetch.system import trim_memory
+from goafetch.text import mark_options
 from goafetch.workspace import write_atomically
 from reducer.errors import BadFile
 from reducer.instruments import instrument_of
@@ -38,7 +38,6 @@ from reducer.products import STACK
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 
 @dataclass(frozen=True)
@@ -308,21 +307,10 @@ def make_index(folder: Path, entries: Sequence[ProgramEntry]) -> Path:
     return page
 
 
-#: An option of a command in a sentence.
-OPTION = re.compile(r"--[a-z]+(-[a-z]+)*( FILE)?")
-
-
 def render(template: str, **facts: Any) -> str:
     """A page of HTML from its template; names of files that are no text are told in escapes."""
     page = _environment().get_template(template).render(**facts)
     return page.encode("utf-8", "backslashreplace").decode()
-
-
-def mark_options(text: str) -> Markup:
-    """Text as HTML in which options of commands, with the file they take, are never broken."""
-    from markupsafe import Markup, escape
-
-    return Markup(OPTION.sub(r'<code class="option">\g<0></code>', str(escape(text))))  # noqa: S704 - escaped
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ from astropy.io.votable import from_table, writeto
 from astropy.table import Table
 
 from goafetch import catalog, network
-from goafetch.catalog import find_positions, is_reachable, why_not_reachable
+from goafetch.catalog import POSITIONS, find_stars, why_not_reachable
 from reducer.references import read_references, read_standards
 
 FIELD = (201.32, -43.0)
@@ -70,7 +70,7 @@ def silent(*_, **__):
 
 def test_gaia_stars_come_with_epoch_and_proper_motion(service, tmp_path):
     address, _, asked = service
-    path = find_positions("auto", *FIELD, tmp_path, silent, address)
+    path = find_stars(POSITIONS, "auto", *FIELD, tmp_path, silent, address)
     stars = read_references(path, 2026.0)
     assert stars.name == "Gaia DR3"
     assert len(stars.ra) == 5
@@ -82,7 +82,7 @@ def test_gaia_stars_come_with_epoch_and_proper_motion(service, tmp_path):
 def test_where_gaia_has_nothing_2mass_serves_with_its_errors(service, tmp_path):
     address, has, asked = service
     del has["I/355/gaiadr3"]
-    stars = read_references(find_positions("auto", *FIELD, tmp_path, silent, address), 2017.0)
+    stars = read_references(find_stars(POSITIONS, "auto", *FIELD, tmp_path, silent, address), 2017.0)
     assert stars.name == "2MASS"
     assert stars.error == pytest.approx(0.08)
     assert asked == ["I/355/gaiadr3", "II/246/out"]
@@ -90,8 +90,8 @@ def test_where_gaia_has_nothing_2mass_serves_with_its_errors(service, tmp_path):
 
 def test_what_was_fetched_is_not_asked_for_again(service, tmp_path):
     address, _, asked = service
-    first = find_positions("gaia", *FIELD, tmp_path, silent, address)
-    assert find_positions("auto", *FIELD, tmp_path, silent, address) == first
+    first = find_stars(POSITIONS, "gaia", *FIELD, tmp_path, silent, address)
+    assert find_stars(POSITIONS, "auto", *FIELD, tmp_path, silent, address) == first
     assert len(asked) == 1
 
 
@@ -106,7 +106,8 @@ def test_magnitudes_of_2mass_have_their_bands(service, tmp_path):
 
 def test_without_a_network_auto_gives_up_and_says_so(tmp_path):
     said = []
-    path = find_positions(
+    path = find_stars(
+        POSITIONS,
         "auto",
         10.0,
         -10.0,
@@ -130,8 +131,8 @@ def test_a_name_server_that_does_not_answer_is_given_up_in_two_seconds(monkeypat
 
 
 def test_a_file_is_taken_as_it_is_and_none_means_none(tmp_path):
-    assert find_positions("none", 0, 0, tmp_path, print) is None
-    assert find_positions(str(tmp_path / "x.csv"), 0, 0, tmp_path, print) == tmp_path / "x.csv"
+    assert find_stars(POSITIONS, "none", 0, 0, tmp_path, print) is None
+    assert find_stars(POSITIONS, str(tmp_path / "x.csv"), 0, 0, tmp_path, print) == tmp_path / "x.csv"
 
 
 class Listener:
@@ -173,7 +174,7 @@ def test_the_proxy_of_the_environment_leads_to_the_catalogue(bare, tmp_path, nam
     """It was looked for in another way than the archive's: no Gaia where the archive was reached."""
     proxy = Listener(answer("503 none"))
     bare.setenv(name, f"{scheme}{proxy.place}")
-    assert find_positions("gaia", *FIELD, tmp_path, silent) is None
+    assert find_stars(POSITIONS, "gaia", *FIELD, tmp_path, silent) is None
     assert "CONNECT vizier.cds.unistra.fr:443 HTTP/1.1" in [
         line.replace("1.0", "1.1") for line in proxy.heard
     ]
@@ -186,7 +187,7 @@ def test_an_excepted_host_is_reached_without_the_proxy(bare):
         f"https://{direct.place}"
     )
     bare.setenv("NO_PROXY", "127.0.0.1")
-    assert is_reachable(f"https://{direct.place}")
+    assert not why_not_reachable(f"https://{direct.place}")
 
 
 @pytest.mark.parametrize(
@@ -195,14 +196,14 @@ def test_an_excepted_host_is_reached_without_the_proxy(bare):
 def test_what_cannot_lead_to_a_catalogue_is_named(bare, tmp_path, name, value):
     said = []
     bare.setenv(name, value)
-    assert find_positions("auto", *FIELD, tmp_path, lambda event: said.append(event.text)) is None
+    assert find_stars(POSITIONS, "auto", *FIELD, tmp_path, lambda event: said.append(event.text)) is None
     assert said[0].startswith(f"{name} names {value}")
 
 
 def test_a_networks_page_in_the_place_of_a_catalogue_is_named(bare, tmp_path):
     said = []
     portal = Listener(answer("200 OK", b"<html><title>Guest WiFi</title><body>sign in</body></html>"))
-    found = find_positions(
-        "gaia", *FIELD, tmp_path, lambda event: said.append(event.text), f"http://{portal.place}"
+    found = find_stars(
+        POSITIONS, "gaia", *FIELD, tmp_path, lambda event: said.append(event.text), f"http://{portal.place}"
     )
     assert found is None and "a web page came instead of Gaia DR3: 'Guest WiFi'" in said

@@ -17,8 +17,8 @@ from goafetch.report.page import make_report
 from goafetch.report.run_summary import Product, read_summary, write_summary
 
 ROOMS = ("pipeline", "report", "console")
-#: They read no facts: the drawings' own SVG, and the options of commands in remedies.
-OF_MARKUP = {"draw.py", "html.py"}
+#: It reads no facts: the drawings' own SVG.
+OF_MARKUP = {"draw.py"}
 #: Fields that hold sentences, and what would read them.
 TOLD = {"what", "text", "reason", "words"}
 READING = {"startswith", "endswith", "split", "partition", "rpartition", "removeprefix", "removesuffix"}

@@ -8,8 +8,9 @@ from matplotlib import rc_context, rcParams
 from small_workspace import story, write_stack, write_workspace
 
 from goafetch.engine.pool import Pool
-from goafetch.report.page import begin_parts, make_report, mark_options
+from goafetch.report.page import begin_parts, make_report
 from goafetch.report.run_summary import Product, write_summary
+from goafetch.text import mark_options
 
 
 @pytest.fixture(scope="module")
