@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from goafetch import system as folders
+from goafetch import system
 from goafetch.errors import UsageError
 from goafetch.text import read_text
 
@@ -84,7 +84,7 @@ def origins(
             "a cluster that you name yourself",
             "use --cluster, GOAFETCH_CLUSTER or your own configuration",
         )
-    store = _dragons_store(home or folders.home())
+    store = _dragons_store(home or system.home())
     found = {name: Origin(value, "default") for name, value in asdict(Settings()).items()}
     found |= {"store": Origin(store, "DRAGONS' configuration")} if store else {}
     found |= {name: Origin(value, str(mine)) for name, value in user.items()}
@@ -103,7 +103,7 @@ def _settings(found: Mapping[str, Origin]) -> Settings:
 
 def user_file() -> Path | None:
     """The file of the user's own settings, there or not; None without a home."""
-    folder = folders.configuration()
+    folder = system.configuration()
     return folder / FILE if folder else None
 
 
@@ -135,7 +135,7 @@ def parse_size(text: str) -> int:
 
 
 def _read_toml(path: Path | None) -> dict[str, Any]:
-    if path is None or not folders.is_file(path):
+    if path is None or not system.is_file(path):
         return {}
     try:
         values = tomllib.loads(read_text(path))
@@ -187,7 +187,7 @@ def _dragons_store(home: Path | None) -> Path | None:
         (home / ".dragons/dragonsrc", "databases"),
         (home / ".geminidr/rsys.cfg", "database_dir"),
     ):
-        if not folders.is_file(path):
+        if not system.is_file(path):
             continue
         parser = configparser.ConfigParser(interpolation=None)
         try:

@@ -19,8 +19,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 import urllib3
 
-from goafetch import network
-from goafetch import system as folders
+from goafetch import network, system
 from goafetch.archive.connection import (
     RetryLater,
     RetryPolicy,
@@ -369,7 +368,7 @@ def _is_local(url: str) -> bool:
 
 def token_file() -> Path | None:
     """Where tokens are kept: a JSON object of token by archive; None without a home."""
-    folder = folders.configuration()
+    folder = system.configuration()
     return folder / "token.json" if folder else None
 
 
@@ -414,7 +413,7 @@ def _host(archive: str) -> str:
 
 def _read_tokens(path: Path | None) -> dict[str, str]:
     """Stored tokens. A file that others can read is refused: the token must be thought known to them."""
-    if path is None or not folders.is_file(path):
+    if path is None or not system.is_file(path):
         return {}
     if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise WorkspaceError(
