@@ -135,7 +135,7 @@ def night_of(when: dt.datetime) -> dt.date:
 
 
 def valid_from(name: str, taken: dt.datetime | None) -> dt.datetime | None:
-    """From when a mask is valid: the date in its name (bpm_20121104_...), else when its data were taken."""
+    """From when a mask is valid: the date in its name (``bpm_20121104_``), else when its data were taken."""
     named = re.search(r"(?:^|_)(20\d{6})(?=_|\.)", name)
     try:
         return dt.datetime.strptime(named[1], "%Y%m%d") if named else taken

@@ -38,11 +38,29 @@ class Cache:
         self._under_way: dict[Path, Future[str]] = {}
         self._lock = threading.Lock()
 
-    def enter(self, facts: Facts) -> str:
-        """Note what products depend on; returns their key."""
-        key = product_key(facts)
+    def enter(
+        self,
+        recipe: str,
+        inputs: Mapping[str, str],
+        calibrations: Mapping[str, str],
+        parameters: Mapping[str, Mapping[str, Any]],
+    ) -> str:
+        """Note all that products depend on; returns their key, a short hash of it.
+
+        ``inputs`` and ``calibrations`` map names to an md5 or to the key of a product; ``parameters``: the
+        user's, of the recipe's steps.
+        """
+        facts = {
+            "recipe": recipe,
+            "inputs": dict(inputs),
+            "calibrations": dict(calibrations),
+            "parameters": {step: dict(chosen) for step, chosen in parameters.items() if chosen},
+            "code": code_version(),
+        }
+        text = json.dumps(facts, sort_keys=True, default=str)
+        key = hashlib.sha256(text.encode()).hexdigest()[:32]
         with self._lock:
-            self._entries.setdefault(key, dict(facts))
+            self._entries.setdefault(key, facts)
         return key
 
     def facts(self, key: str | None) -> Facts | None:
@@ -156,32 +174,6 @@ LIBRARIES = ("numpy", "scipy", "numba", "sep")
 
 
 Facts = Mapping[str, Any]
-
-
-def key_facts(
-    recipe: str,
-    inputs: Mapping[str, str],
-    calibrations: Mapping[str, str],
-    parameters: Mapping[str, Mapping[str, Any]],
-) -> Facts:
-    """All that a product depends on.
-
-    ``inputs`` and ``calibrations`` map names to an md5 or to the key of a product; ``parameters``: the
-    user's, of the recipe's steps.
-    """
-    return {
-        "recipe": recipe,
-        "inputs": dict(inputs),
-        "calibrations": dict(calibrations),
-        "parameters": {step: dict(chosen) for step, chosen in parameters.items() if chosen},
-        "code": code_version(),
-    }
-
-
-def product_key(facts: Facts) -> str:
-    """A short hash of all that a product depends on."""
-    text = json.dumps(facts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def what_changed(before: Facts, now: Facts) -> str:

@@ -24,9 +24,6 @@ from goafetch.pipeline.stages import (
     REUSED,
     Outcome,
     Tools,
-    foresee_master,
-    foresee_stack,
-    foresee_visit,
     make_master,
     make_stack,
     reduce_visit,
@@ -55,17 +52,7 @@ def execute(
     ``stored``: calibrations that flats may be compared with; ``ahead``: flats that were made already.
     """
 
-    def act(item: Group | Stack, before: Mapping[Group | Stack, Outcome], tell: Notify) -> Outcome:
-        if isinstance(item, Stack):
-            visits, find = _for_stack(item, before, tools, references, tell)
-            outcome = make_stack(item, tools, tell, visits, find)
-            return _drawn(outcome, tools) if item in plan.stacks[:DRAWN_AHEAD] else outcome
-        masters = _by_path(before, tools)
-        if item.kind in MASTERS:
-            early = ahead.get(tools.workspace.playground / item.product)
-            return make_master(item, tools, tell, masters, stored, early)
-        return reduce_visit(item, tools, tell, masters)
-
+    act = partial(_act, plan, tools, references, stored, ahead)
     running: dict[Group | Stack, Future[Outcome]] = {}
     is_new = tools.cache.read_ahead(frame for group in plan.visits for frame in group.frames)
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
@@ -84,16 +71,34 @@ def execute(
 
 
 def foresee(plan: Plan, tools: Tools, references: CatalogueSearch, notify: Notify) -> list[Outcome]:
-    """An outcome for each stage of a plan, as it would be: what is missing or changed, with the reason."""
+    """An outcome for each stage of a plan in a rehearsal: what is missing or changed, with the reason."""
     found: dict[Group | Stack, Outcome] = {}
     for item in in_turn(plan):
         before = {each: found[each] for each in needs(item, plan, tools, references)}
-        if isinstance(item, Stack):
-            found[item] = foresee_stack(item, tools, *_for_stack(item, before, tools, references, notify))
-        else:
-            foretell = foresee_master if item.kind in MASTERS else foresee_visit
-            found[item] = foretell(item, tools, _by_path(before, tools))
+        found[item] = _act(plan, tools, references, (), {}, item, before, notify)
     return [found[item] for item in plan.items()]
+
+
+def _act(
+    plan: Plan,
+    tools: Tools,
+    references: CatalogueSearch,
+    stored: Sequence[Calibration],
+    ahead: Mapping[Path, Outcome],
+    item: Group | Stack,
+    before: Mapping[Group | Stack, Outcome],
+    tell: Notify,
+) -> Outcome:
+    """Make a group or stack of a plan from what became of those that it needs."""
+    if isinstance(item, Stack):
+        visits, find = _for_stack(item, before, tools, references, tell)
+        outcome = make_stack(item, tools, tell, visits, find)
+        return _drawn(outcome, tools) if item in plan.stacks[:DRAWN_AHEAD] else outcome
+    masters = _by_path(before, tools)
+    if item.kind in MASTERS:
+        early = ahead.get(tools.workspace.playground / item.product)
+        return make_master(item, tools, tell, masters, stored, early)
+    return reduce_visit(item, tools, tell, masters)
 
 
 def in_turn(plan: Plan) -> list[Group | Stack]:

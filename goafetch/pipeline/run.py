@@ -236,7 +236,8 @@ class Begun:
     def tools(self, pool: WorkspacePool, memory: int = TASK_MEMORY) -> Tools:
         """What its stages work with."""
         cache = Cache(self.workspace, pool)
-        return Tools(self.workspace, pool, cache, self.request.parameters, memory, self.request.recipes)
+        asked = self.request
+        return Tools(self.workspace, pool, cache, asked.parameters, memory, asked.recipes, asked.dry_run)
 
     def report(
         self, plan: Plan, outcomes: Sequence[Outcome], fetched: RawFiles | None, seconds: float = 0.0

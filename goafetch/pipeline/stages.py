@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from calstore.associate import Calibration
 from goafetch.errors import GoafetchError
 from goafetch.events import Decided, Event, Made, Notify, Refusal, Reused, event_of
-from goafetch.pipeline.cache import Cache, keep_as_calibration, key_facts, of_frame, what_changed
+from goafetch.pipeline.cache import Cache, keep_as_calibration, of_frame, what_changed
 from goafetch.pipeline.catalogues import Given
 from goafetch.plan.decide import promise
 from goafetch.plan.plan import DARK, FLAT, MASTERS, Group, Stack
@@ -72,7 +72,7 @@ STAGE_OF: Mapping[str, str] = {DARK: DARKS, FLAT: FLATS}
 @dataclass(frozen=True)
 class Tools:
     """What every stage of a run works with: folders, workers, what is known of products, the user's
-    parameters, bytes for the pixels of one task, and the stages' recipes."""
+    parameters, bytes for the pixels of one task, and the stages' recipes; in a ``rehearsal`` none is made."""
 
     workspace: Workspace
     pool: WorkspacePool
@@ -80,6 +80,7 @@ class Tools:
     parameters: Parameters
     memory: int = TASK_MEMORY
     recipes: Mapping[str, StageRecipe] = field(default_factory=lambda: USUAL)
+    rehearsal: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,10 @@ def make_master(
     that it may be compared with; ``ahead``: what became of it while files were fetched.
     """
     _check(masters)
-    key, product = master_key(group, masters, tools), tools.workspace.playground / group.product
+    key, product = group_key(group, masters, tools), tools.workspace.playground / group.product
     is_current = tools.cache.is_current(product, key)
+    if tools.rehearsal:
+        return _foreseen(group, key, (product,), "" if is_current else _why(product, key, tools))
     if is_current and ahead is not None and ahead.key == key:
         notify(Made(product))
         return ahead
@@ -158,8 +161,11 @@ def reduce_visit(group: Group, tools: Tools, notify: Notify, masters: Mapping[Pa
     ``masters``: what became of its master flat and dark, by path, where this run makes them.
     """
     _check(masters)
-    key = visit_key(group, masters, tools)
+    key = group_key(group, masters, tools)
     todo = _missing(group, key, tools)
+    if tools.rehearsal:
+        why, done = _why_missing(group, todo, key, tools), () if todo else _done(group, key, tools)
+        return _foreseen(group, key, done, why, redone=len(todo))
     if todo:
         wanted = frozenset(name.name for frame in todo for name in of_frame(frame, tools.workspace))
         calibrations = {"dark": group.dark, "flat": group.flat, "bpm": group.bpm, "wanted": wanted}
@@ -178,14 +184,23 @@ def make_stack(
 ) -> Outcome:
     """One image from the sky-subtracted frames of all visits, with the files that it finds."""
     frames = [path for visit in visits for path in visit.on_target]
+    if tools.rehearsal and any(visit.status == TO_BE_MADE for visit in visits):
+        return _foreseen(stack, "", (), "its frames are to be made")
     if not frames and is_empty_sky(stack, visits):
-        notify(Decided("no stack of these exposures", ONLY_SKY))
-        return Outcome(stack.name, stack.kind, SKY, reason=ONLY_SKY)
+        if not tools.rehearsal:
+            notify(Decided("no stack of these exposures", ONLY_SKY))
+        return Outcome(stack.name, stack.kind, CURRENT if tools.rehearsal else SKY, reason=ONLY_SKY)
+    if not frames and tools.rehearsal:
+        return _foreseen(stack, "", (), "none of its frames could be reduced before")
     if not frames:
         raise GoafetchError("none of its frames could be reduced", remedy="see the reasons above")
     given = find()
     key = stack_key(stack, visits, given, tools)
-    current = next((name for name in _stack_names(frames, tools) if tools.cache.is_current(name, key)), None)
+    names = _stack_names(frames, tools)
+    current = next((name for name in names if tools.cache.is_current(name, key)), None)
+    if tools.rehearsal:
+        there = current or next((name for name in names if name.exists()), names[0])
+        return _foreseen(stack, key, (there,), "" if current else _why(there, key, tools))
     if current:
         notify(Reused(current))
         return Outcome(stack.name, stack.kind, REUSED, (current,), key=key)
@@ -194,49 +209,25 @@ def make_stack(
     return Outcome(stack.name, stack.kind, MADE, tuple(made), redone=len(made), key=key)
 
 
-# --- what a run would make anew, and why: the stages by their keys alone ------------------------------
+# --- what a run would make anew, and why, by keys alone -----------------------------------------------
 
 
-def foresee_master(group: Group, tools: Tools, masters: Mapping[Path, Outcome]) -> Outcome:
-    """What would become of a master flat or dark."""
-    key, product = master_key(group, masters, tools), tools.workspace.playground / group.product
-    if tools.cache.is_current(product, key):
-        return Outcome(group.name, group.kind, CURRENT, (product,), key=key)
-    return Outcome(group.name, group.kind, TO_BE_MADE, (product,), _why(product, key, tools), key=key)
+def _foreseen(
+    item: Group | Stack, key: str, products: tuple[Path, ...], reason: str, redone: int = 0
+) -> Outcome:
+    """What would become of a group or stack: it is current, unless there is a reason to make it."""
+    status = TO_BE_MADE if reason else CURRENT
+    return Outcome(item.name, item.kind, status, products, reason, redone, key=key)
 
 
-def foresee_visit(group: Group, tools: Tools, masters: Mapping[Path, Outcome]) -> Outcome:
-    """What would become of the frames of a visit."""
-    key = visit_key(group, masters, tools)
-    done, todo = _done(group, key, tools), _missing(group, key, tools)
-    if not todo:
-        return Outcome(group.name, group.kind, CURRENT, done, key=key)
+def _why_missing(group: Group, todo: Sequence[Path], key: str, tools: Tools) -> str:
+    """Why some products of a visit's frames are to be made; '' where none is."""
     there = [place for frame in todo for place in of_frame(frame, tools.workspace) if place.exists()]
     reasons = dict.fromkeys(_why(place, key, tools) for place in there)
     missing = len(todo) - len({exposure_name(place) for place in there})
     if missing:
         reasons[f"{missing} of {len(group.frames)} are not there"] = None
-    return Outcome(group.name, group.kind, TO_BE_MADE, (), "; ".join(reasons), redone=len(todo), key=key)
-
-
-def foresee_stack(
-    stack: Stack, tools: Tools, visits: Sequence[Outcome], find: Callable[[], Given]
-) -> Outcome:
-    """What would become of a stack."""
-    frames = [path for visit in visits for path in visit.on_target]
-    if any(visit.status == TO_BE_MADE for visit in visits):
-        return Outcome(stack.name, stack.kind, TO_BE_MADE, reason="its frames are to be made")
-    if not frames and is_empty_sky(stack, visits):
-        return Outcome(stack.name, stack.kind, CURRENT, reason=ONLY_SKY)
-    if not frames:
-        reason = "none of its frames could be reduced before"
-        return Outcome(stack.name, stack.kind, TO_BE_MADE, reason=reason)
-    key, names = stack_key(stack, visits, find(), tools), _stack_names(frames, tools)
-    made = tuple(name for name in names if tools.cache.is_current(name, key))
-    if made:
-        return Outcome(stack.name, stack.kind, CURRENT, made, key=key)
-    there = next((name for name in names if name.exists()), names[0])
-    return Outcome(stack.name, stack.kind, TO_BE_MADE, (there,), _why(there, key, tools), key=key)
+    return "; ".join(reasons)
 
 
 def _why(product: Path, key: str, tools: Tools) -> str:
@@ -271,34 +262,26 @@ def _check(masters: Mapping[Path, Outcome]) -> None:
             raise GoafetchError(f"its {made.kind} {path.name} could not be made", remedy=made.reason)
 
 
-def master_key(group: Group, masters: Mapping[Path, Outcome], tools: Tools) -> str:
-    """The key of a master flat or dark, by its frames and calibrations."""
-    return _group_key(STAGE_OF[group.kind], group, masters, tools)
-
-
-def visit_key(group: Group, masters: Mapping[Path, Outcome], tools: Tools) -> str:
-    """The key of what is made of a visit, by its frames and calibrations."""
-    return _group_key(FRAMES, group, masters, tools)
-
-
-def _group_key(stage: str, group: Group, masters: Mapping[Path, Outcome], tools: Tools) -> str:
-    """By the keys of calibrations that this run makes and the content of others."""
+def group_key(group: Group, masters: Mapping[Path, Outcome], tools: Tools) -> str:
+    """The key of what is made of a group: by its frames, the keys of what this run makes for it, and the
+    content of other calibrations."""
+    stage = STAGE_OF.get(group.kind, FRAMES)
     used = {"dark": group.dark, "flat": group.flat, "bpm": group.bpm}
     calibrations = {
         role: masters[path].key if path in masters else tools.cache.verified.md5(path)
         for role, path in used.items()
         if path is not None
     }
-    return _enter(stage, group.setup.instrument, tools.cache.md5s(group.inputs), calibrations, tools)
+    return _key(stage, group.setup.instrument, tools.cache.md5s(group.inputs), calibrations, tools)
 
 
 def stack_key(stack: Stack, visits: Sequence[Outcome], given: Given, tools: Tools) -> str:
     """The key of a stack, by those of its frames and the content of catalogues."""
     inputs = {path.name: visit.key for visit in visits for path in visit.on_target}
-    return _enter(STACKS, stack.setup.instrument, inputs, given.contents, tools)
+    return _key(STACKS, stack.setup.instrument, inputs, given.contents, tools)
 
 
-def _enter(
+def _key(
     stage: str, instrument: str, inputs: Mapping[str, str], calibrations: Mapping[str, str], tools: Tools
 ) -> str:
     """The key of what a stage makes of inputs; of the user's parameters those of its steps concern it."""
@@ -308,7 +291,7 @@ def _enter(
 
         concerning = {name: tools.parameters.get(name, {}) for name in steps_of(recipe.steps(instrument))}
     files = {"recipe" if file == recipe.file else file.name: md5_of(file) for file in recipe.files}
-    return tools.cache.enter(key_facts(recipe.name, inputs, {**calibrations, **files}, concerning))
+    return tools.cache.enter(recipe.name, inputs, {**calibrations, **files}, concerning)
 
 
 def _stack_names(frames: Sequence[Path], tools: Tools) -> list[Path]:

@@ -25,7 +25,7 @@ def test_a_flat_made_early_takes_no_file_from_the_count_of_those_fetched(monkeyp
         notify(Made("S1_flat.fits"))
         notify(Warned("it is faint"))
         return Outcome(
-            "flat Kshort 15 s", "flat", MADE, key=tools.cache.enter({"recipe": "makeProcessedFlat"})
+            "flat Kshort 15 s", "flat", MADE, key=tools.cache.enter("makeProcessedFlat", {}, {}, {})
         )
 
     monkeypatch.setattr(raw_files, "make_master", make_master)

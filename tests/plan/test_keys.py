@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from goafetch.pipeline.cache import Cache, Facts, key_facts, product_key, what_changed
+from goafetch.pipeline.cache import Cache, Facts, what_changed
 from goafetch.pipeline.catalogues import Given
 from goafetch.pipeline.resources import InThisProcess
-from goafetch.pipeline.stages import USUAL, Tools, master_key, stack_key, visit_key
+from goafetch.pipeline.stages import USUAL, Tools, group_key, stack_key
 from goafetch.workspace import Workspace
 from reducer.recipes import STEPS
 from reducer.step import steps_of
@@ -19,11 +19,18 @@ BASE = {"inputs": {"a.fits": "1"}, "calibrations": {"flat": "2"}, "parameters": 
 
 
 def key(recipe: str = "reduce_nostack", **changes: object) -> str:
-    return product_key(facts(recipe, **changes))
+    return cache().enter(recipe, **(BASE | changes))  # type: ignore[arg-type]
 
 
 def facts(recipe: str = "reduce_nostack", **changes: object) -> Facts:
-    return key_facts(recipe, **(BASE | changes))  # type: ignore[arg-type]
+    known = cache()
+    found = known.facts(known.enter(recipe, **(BASE | changes)))  # type: ignore[arg-type]
+    assert found is not None
+    return found
+
+
+def cache() -> Cache:
+    return Cache(Workspace(Path("nowhere")), InThisProcess())
 
 
 @pytest.mark.parametrize(
@@ -43,13 +50,16 @@ def test_a_key_follows_everything_that_a_product_is_made_from(changes: dict[str,
 def test_parameters_of_other_steps_do_not_concern_a_product(tmp_path: Path) -> None:
     workspace, pool = Workspace(tmp_path), InThisProcess()
     setup = SimpleNamespace(instrument="GSAOI")
-    group = SimpleNamespace(kind="flat", inputs=(), bpm=None, dark=None, flat=None, setup=setup)
+    flat, visit = (
+        SimpleNamespace(kind=kind, inputs=(), bpm=None, dark=None, flat=None, setup=setup)
+        for kind in ("flat", "science")
+    )
 
     def keys(**chosen: object) -> list[str]:
         parameters = {step: {"x": value} for step, value in chosen.items()}
         tools = Tools(workspace, pool, Cache(workspace, pool), parameters)
-        of_stack = stack_key(group, (), Given({}, {}), tools)
-        return [master_key(group, {}, tools), visit_key(group, {}, tools), of_stack]
+        of_stack = stack_key(visit, (), Given({}, {}), tools)
+        return [group_key(flat, {}, tools), group_key(visit, {}, tools), of_stack]
 
     usual = keys()
     assert [a == b for a, b in zip(usual, keys(stackFrames=1), strict=True)] == [True, True, False]
