@@ -50,7 +50,7 @@ class Cache:
         ``inputs`` and ``calibrations`` map names to an md5 or to the key of a product; ``parameters``: the
         user's, of the recipe's steps.
         """
-        facts = {
+        facts: dict[str, object] = {
             "recipe": recipe,
             "inputs": dict(inputs),
             "calibrations": dict(calibrations),

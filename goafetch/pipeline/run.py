@@ -271,7 +271,8 @@ def perform(run: Begun, pool: Pool, fetching: AbstractContextManager[Any]) -> Ru
     pool.start()  # they import what they need beside the planning
     with fetching:
         raw = _raw_frames(run, tools, stored)
-    plan = plan_files(raw, workspace, stored, run.request.wanted, run.note)
+    plan = make_plan(raw.facts, workspace.playground, run.request.wanted, stored, raw.missing)
+    tell_plan(plan, raw.missing, run.note)
     references = CatalogueSearch(run.request.choices, workspace)
     references.begin(plan.stacks)
     outcomes = execute(plan, tools, references, run.tell, stored, raw.flats)
@@ -294,7 +295,8 @@ def rehearse(run: Begun) -> RunReport:
     tools = run.tools(InThisProcess())
     stored = stored_calibrations(store_of(run.workspace, run.settings))
     raw = _raw_frames(run, tools, stored)
-    plan = plan_files(raw, run.workspace, stored, run.request.wanted, run.note)
+    plan = make_plan(raw.facts, run.workspace.playground, run.request.wanted, stored, raw.missing)
+    tell_plan(plan, raw.missing, run.note)
     references = CatalogueSearch(run.request.choices, run.workspace)
     references.begin(plan.stacks, seek=False)
     outcomes = foresee(plan, tools, references, run.tell)
@@ -317,15 +319,8 @@ class RawFrames:
     flats: Mapping[Path, Outcome] = field(default_factory=dict)
 
 
-def plan_files(
-    raw: RawFrames, workspace: Workspace, stored: Sequence[Calibration], wanted: Wanted, notify: Notify
-) -> Plan:
-    """The plan for raw files with their descriptors, told choice by choice.
-
-    ``stored``: calibrations that are at hand. What could not be had or read is told already.
-    """
-    plan = make_plan(raw.facts, workspace.playground, wanted, stored)
-    plan = replace(plan, left_out=(*raw.missing, *plan.left_out))
+def tell_plan(plan: Plan, missing: Sequence[LeftOut], notify: Notify) -> None:
+    """Tell a plan choice by choice; what is ``missing`` is told already."""
     notify(Planned(plan.table()))
     for group in plan.groups():
         for reason in group.reasons:
@@ -334,13 +329,12 @@ def plan_files(
     for left in plan.left_out:
         if not left.failed:
             spare.setdefault(left.reason, []).append(left.path.name)
-        elif left not in raw.missing:
+        elif left not in missing:
             notify(Refusal(left.path.name, left.reason))
     for why, names in spare.items():
         notify(Decided(f"left out {', '.join(names)}", why))
     for text in plan.warnings:
         notify(Warned(text))
-    return plan
 
 
 def survey(

@@ -34,11 +34,13 @@ def make_plan(
     playground: Path,
     wanted: Wanted | None = None,
     processed: Sequence[Calibration] = (),
+    missing: Sequence[LeftOut] = (),
 ) -> Plan:
     """Decide what is reduced with what.
 
     ``frames``: raw files and masks with their descriptors. ``playground``: where products will stand.
-    ``processed``: finished calibrations that are at hand besides (the store's).
+    ``processed``: finished calibrations that are at hand besides (the store's). ``missing``: what could not
+    be had or read.
     """
     wanted = wanted or Wanted()
     sorted_frames, left_out = sort_frames(frames, wanted)
@@ -62,7 +64,7 @@ def make_plan(
         tuple(flats),
         tuple(groups),
         tuple(stacks(groups)),
-        tuple([*left_out, *blank, *no_flats, *refused]),
+        (*missing, *left_out, *blank, *no_flats, *refused),
         (
             *sorted({NO_MASK for group in groups if group.bpm is None}),
             *two_names(of_role(sorted_frames, SCIENCE)),

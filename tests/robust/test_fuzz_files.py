@@ -21,8 +21,9 @@ from tiny_program import LAMPS_OFF, LAMPS_ON, ON_SKY, ON_TARGET, SIDE, name_of
 from goafetch.pipeline.cache import Cache
 from goafetch.pipeline.catalogues import CatalogueSearch, Choices
 from goafetch.pipeline.execute import execute
-from goafetch.pipeline.run import RawFrames, plan_files, survey
+from goafetch.pipeline.run import survey, tell_plan
 from goafetch.pipeline.stages import Tools
+from goafetch.plan.decide import make_plan
 from goafetch.plan.plan import Plan
 from goafetch.plan.sort import Wanted
 from goafetch.workspace import Workspace
@@ -45,8 +46,8 @@ def reduce_with(raw: Path, changed: dict[str, bytes], folder: Path, reduced: boo
     files = sorted(workspace.playdata.iterdir())
     with time_limit():
         facts, unreadable = survey(files)
-        raw = RawFrames(facts, unreadable)
-        plan = plan_files(raw, workspace, (), Wanted(), refuse_faults)
+        plan = make_plan(facts, workspace.playground, Wanted(), (), unreadable)
+        tell_plan(plan, unreadable, refuse_faults)
         if reduced:
             pool = Here()
             tools = Tools(workspace, pool, Cache(workspace, pool), {})
