@@ -2,9 +2,8 @@
 
 project = "goafetch"
 author = "The goafetch developers"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
 autosummary_generate = False  # the docstrings stand on the same page
-autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 exclude_patterns = ["_build", "performance-table.md"]
 myst_heading_anchors = 3

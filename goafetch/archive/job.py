@@ -50,8 +50,39 @@ def search(
     token: str | None = None,
     notify: Notify = silent,
 ) -> SearchResult:
-    """Search the archive, by what ``Criteria`` tells of; ``near`` also as ('RA DEC', radius).
+    """Search the archive.
 
+    Parameters
+    ----------
+    program : str, optional
+        A program, observation or data label.
+    date, night : str, optional
+        UTC 'YYYYMMDD' or 'YYYYMMDD-YYYYMMDD'; the date in file names.
+    object, filter : str, optional
+        ``*`` at either end of an object's name stands for anything.
+    observation_class, observation_type, instrument, qa : str, optional
+        The archive's words: 'science', 'OBJECT', 'GSAOI', 'NotFail'.
+    near : Cone or (str, str), optional
+        A circle on the sky, also as ('RA DEC', radius): degrees or sexagesimal, arcsec or '3m'.
+    archive, token : str, optional
+        The archive's address; the token of a session there.
+    notify : callable
+        Is given events (see ``goafetch.events``).
+
+    Returns
+    -------
+    SearchResult
+        Records, and what is to be said of them.
+
+    Raises
+    ------
+    UsageError
+        For a word that is not understood, before anything is sent.
+    ArchiveError
+        Where the archive cannot be reached, or refuses.
+
+    Examples
+    --------
     >>> search("GS-2017A-Q-29", date="20170504-20170505", filter="Kshort").to_table()  # doctest: +SKIP
     """
     client = connect(load_settings(archive=archive, token=token), notify)
@@ -90,10 +121,36 @@ def fetch(
     options: Options | None = None,
     notify: Notify = silent,
 ) -> FetchResult:
-    """Fetch what a search finds, with calibrations, into the workspace ``into`` (default: its name).
+    """Fetch what a search finds, with calibrations.
 
-    Without anything to search for, the query of the workspace's lock is asked again; with ``locked`` its
-    versions are fetched. ``options`` says how; what is sought is said as for ``search``.
+    Without anything to search for, the query of the workspace's lock is asked again.
+
+    Parameters
+    ----------
+    program, date, night, object, filter, observation_class, observation_type, instrument, qa, near
+        What is sought, as for ``search``.
+    into : Path or str, optional
+        The workspace; by default the program's name.
+    locked : bool
+        Fetch the versions of the workspace's lock.
+    archive, token : str, optional
+        The archive's address; the token of a session there.
+    connections, workers : int, optional
+        Files fetched at a time; processes that unpack.
+    options : Options, optional
+        Whether calibrations come too, files are unpacked, and more.
+    notify : callable
+        Is given events (see ``goafetch.events``).
+
+    Returns
+    -------
+    FetchResult
+        What was done with each file, what was selected and why.
+
+    Raises
+    ------
+    UsageError, NothingFound, ArchiveError
+        For what cannot be meant, is not there, or cannot be had.
     """
     criteria = {
         "date": date,

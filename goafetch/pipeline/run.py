@@ -125,19 +125,51 @@ def run(
 ) -> RunReport:
     """Reduce a program (fetched from the archive) or a folder of raw files to stacked images.
 
-    ``date``: UTC 'YYYYMMDD' or 'YYYYMMDD-YYYYMMDD'; ``night``: the date in file names; ``object``,
-    ``filter``: only these. ``parameters``: 'step:name=value' texts, or a mapping of 'step:name' to values.
-    ``keep``: steps whose frames stay. ``recipe``: a name or 'FILE.py:NAME', or several, each for the
-    stages (flats, frames, stacks) that make what its steps do. ``dry_run``: only say what would be done;
-    ``verify``: hash every file again.
-    ``memory``: bytes, or a text such as '1500M'. ``cluster``: address of a dask scheduler, or 'local' (from
-    a script of your own, below ``if __name__ == "__main__":``).
-    ``catalog``: what positions are tied to, 'auto' (Gaia, else 2MASS), 'gaia', '2mass', 'none' or a file;
-    ``phot_catalog``: magnitudes of stars in the field, 'auto', '2mass', 'none' or a file; ``standards``: a
-    file with magnitudes of standard stars. ``notify`` is given events (see ``goafetch.events``). ``command``:
-    what was typed, for the report.
-    Raises GoafetchError (or an error of the reducer or store) where nothing could be done; what was
-    refused is in the report.
+    Parameters
+    ----------
+    target : str or Path
+        A program's ID, or a folder.
+    date, night : str, optional
+        UTC 'YYYYMMDD' or 'YYYYMMDD-YYYYMMDD'; the date in file names.
+    object, filter : str, optional
+        Only these, by the names that people use.
+    into : str or Path, optional
+        The workspace; by default the program's name.
+    parameters : iterable of str or mapping, optional
+        'step:name=value' texts, or a mapping of 'step:name' to values.
+    keep : iterable of str, optional
+        Steps whose frames stay.
+    recipe : str or sequence of str, optional
+        A name or 'FILE.py:NAME', or several, each for the stages (flats, frames, stacks) that make what its
+        steps do.
+    catalog, phot_catalog : str or Path, optional
+        What positions are tied to, 'auto' (Gaia, else 2MASS), 'gaia', '2mass', 'none' or a file; magnitudes
+        of stars in the field, 'auto', '2mass', 'none' or a file.
+    standards : str or Path, optional
+        A file with magnitudes of standard stars.
+    dry_run, verify : bool
+        Only say what would be done; hash every file again.
+    archive : str, optional
+        The archive's address.
+    workers, memory : int or str, optional
+        Processes; bytes, or a text such as '1500M'.
+    cluster : str, optional
+        Address of a dask scheduler, or 'local' (from a script of your own, below
+        ``if __name__ == "__main__":``).
+    notify : callable
+        Is given events (see ``goafetch.events``).
+    command : str
+        What was typed, for the report.
+
+    Returns
+    -------
+    RunReport
+        What became of each part; what was refused is in it, by name.
+
+    Raises
+    ------
+    GoafetchError
+        Or an error of the reducer or store, where nothing could be done.
     """
     request = make_request(
         target,
