@@ -1,9 +1,10 @@
-"""Write the pages of reference/ that follow from the code: commands, parameters, errors."""
+"""Write the pages of reference/ that follow from the code: commands, parameters, errors, facts."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,11 +105,43 @@ def _kinds(name: str) -> list[type[Exception]]:
     return [m for m in members if inspect.isclass(m) and issubclass(m, Exception) and m.__module__ == name]
 
 
+def facts() -> str:
+    """Every fact and reason that steps tell, with its fields, their units and its words."""
+    from goafetch.words import FACTS, REASONS
+
+    parts = [
+        "# Facts that steps tell",
+        "In `playground/events.jsonl` and, of what lasts, in `run.json` and `--json`: a `decision`, `warning` "
+        "or `info` whose `fact` and numbers stand here, with the unit where it has one; what is told in % is a "
+        "fraction. A reason stands as `reason`, with its numbers, beside the fact or the file that was left "
+        "out. Words are made where they are shown and may change; names and numbers stay.",
+    ]
+    rows = [
+        f"| `{name}` | {level} | {_fields(': '.join(texts))} | {_cell(': '.join(texts))} |"
+        for name, (level, *texts) in FACTS.items()
+    ]
+    parts.append("\n".join(["| fact | told as | fields | words |", "|---|---|---|---|", *rows]))
+    rows = [f"| `{name}` | {_fields(text)} | {_cell(text)} |" for name, text in REASONS.items()]
+    parts += ["## Reasons", "\n".join(["| reason | fields | words |", "|---|---|---|", *rows])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _fields(template: str) -> str:
+    """The fields of a template with their units: a format's own, or the arcsec sign after it."""
+    found = list(string.Formatter().parse(template))
+    told = []
+    for (_, name, form, _), (text, *_) in zip(found, [*found[1:], ("", None, None, None)], strict=True):
+        unit = "arcsec" if text.startswith('"') else (form or "").partition(" ")[2]
+        is_unit = unit and not (form or "").startswith("#")
+        told += [f"`{name}` ({unit})" if is_unit else f"`{name}`"] if name else []
+    return ", ".join(dict.fromkeys(told))
+
+
 def _cell(text: str | None) -> str:
     return " ".join((text or "").split()).replace("|", "\\|").replace("``", "`")
 
 
-PAGES = {"commands.md": commands, "parameters.md": parameters, "errors.md": errors}
+PAGES = {"commands.md": commands, "parameters.md": parameters, "errors.md": errors, "facts.md": facts}
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What happens while the program works: facts, the words for them, and the log and record of a run."""
+"""What happens while the program works: facts, and the log and record of a run."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
+from goafetch.words import FACTS, say, say_reason, say_why
+
 
 @dataclass(frozen=True)
 class Event:
     """A fact, in which ``program``, and about which ``group`` of its plan: stages work side by side.
 
-    ``kind`` names the type where facts are stored.
+    ``kind`` names the type where facts are stored. What a step tells has the name of a ``fact`` or a reason
+    of ``goafetch.words``, and the ``fields`` that the words for it need.
     """
 
     kind: ClassVar[str] = ""
     program: str = field(default="", kw_only=True)
     group: str = field(default="", kw_only=True)
+    fact: str = field(default="", kw_only=True)
+    fields: Mapping[str, Any] = field(default_factory=dict, kw_only=True, hash=False)
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Decided(Event):
     """Something was decided."""
 
     kind = "decision"
-    what: str
+    what: str = ""
     reason: str = ""
 
 
@@ -85,7 +90,7 @@ class Separation(Event):
     kind = "separation"
     on_target: int
     off_target: int
-    reason: str = ""
+    reason: str | tuple[str, ...] = ""
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ class Warned(Event):
     """Something that the user should know of."""
 
     kind = "warning"
-    text: str
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ class Noted(Event):
     """Something for those who want to know everything."""
 
     kind = "info"
-    text: str
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -224,20 +229,34 @@ def listener(notify: Notify) -> Callable[..., None]:
 
 
 def event_of(kind: str, facts: Mapping[str, Any]) -> Event:
-    """An event from its name and facts, as they were told or stored; ``Other`` for a name of the user's."""
+    """An event from its name, or that of a fact, as told or stored; ``Other`` for a name of the user's."""
+    if kind in FACTS:
+        kind, facts = FACTS[kind][0], {"fact": kind, **facts}
     known: Callable[..., Event] | None = TYPES.get(kind)
     if known is None:
         return Other(kind, facts)
-    return known(**{key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()})
+    own = {each.name for each in fields(Event if "fact" in facts else TYPES[kind])}
+    told = {name: _plain(value) for name, value in facts.items()}
+    more = {name: told.pop(name) for name in [*told] if name not in own}
+    return known(**told, fields=more)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it and gives it back, but for lists, which are tuples here."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    return value.item() if hasattr(value, "item") else value
 
 
 def as_document(event: Event) -> dict[str, Any]:
     """An event as it is stored: its name as ``event``, and those of its facts that say something."""
     if isinstance(event, Other):
         return {"event": event.name, **event.facts}
-    facts = {each.name: getattr(event, each.name) for each in fields(event)}
+    facts = {each.name: getattr(event, each.name) for each in fields(event) if each.name != "fields"}
     known = {name: value for name, value in facts.items() if value is not None and value != ""}
-    return {"event": event.kind, **known}
+    return {"event": event.kind, **known, **event.fields}
 
 
 def from_document(document: Mapping[str, Any]) -> Event:
@@ -252,13 +271,17 @@ def about(event: Event) -> str:
 
 def what(event: Event) -> str:
     """An event in words, without the reason."""
-    say = _WORDS.get(type(event))
-    return say(event) if say else event.kind
+    if event.fact:
+        return say(event.fact, event.fields) if event.fact in FACTS else _as_told(event.fact, event.fields)
+    write = _WORDS.get(type(event))
+    return write(event) if write else event.kind
 
 
 def why(event: Event) -> str:
     """The reason of an event in words; '' where it has none."""
-    reason: str = getattr(event, "reason", "")
+    if event.fact in FACTS:
+        return say_why(event.fact, event.fields)
+    reason = say_reason({**event.fields, "reason": getattr(event, "reason", "")})
     return f"{_of_frames(event.frames)}: {reason}" if isinstance(event, SkyChoice) else reason
 
 
@@ -287,6 +310,11 @@ def _of_frames(frames: tuple[str, ...]) -> str:
     return names[0] if len(frames) == 1 else " to ".join(names)
 
 
+def _as_told(name: str, facts: Mapping[str, Any]) -> str:
+    """What has no words: a user's own fact, or one that another version told."""
+    return " ".join([name, *(f"{key}={value}" for key, value in facts.items())])
+
+
 _WORDS: Mapping[type[Event], Callable[[Any], str]] = {
     Planned: lambda e: "plan: " + "; ".join(f"{row['group']}, {row['frames']} frames" for row in e.groups),
     StageBegun: lambda e: f"begin {e.name}",
@@ -303,7 +331,7 @@ _WORDS: Mapping[type[Event], Callable[[Any], str]] = {
     Noted: lambda e: e.text,
     Retry: lambda e: f"attempt {e.attempt} of {e.path}",
     Fault: lambda e: e.trace,
-    Other: lambda e: " ".join([e.name, *(f"{key}={value}" for key, value in e.facts.items())]),
+    Other: lambda e: _as_told(e.name, e.facts),
 }
 
 

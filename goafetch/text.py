@@ -39,12 +39,6 @@ def write_names(names: Iterable[object], comments: Iterable[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
 
 
-def some(names: Sequence[str], shown: int = 5) -> str:
-    """Names in a sentence: of many the first ones, and how many follow."""
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return f"{', '.join(names[:shown])}{more}"
-
-
 def file_name(group: str) -> str:
     """A group's name as part of a file name: 'NGC5128_Kshort_60s'."""
     short = re.sub(r"(?<=\d) s\b", "s", group)

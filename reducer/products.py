@@ -7,6 +7,8 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reducer.types import Reason, because
+
 if TYPE_CHECKING:
     from reducer.headers.descriptors import Descriptors
 
@@ -28,14 +30,14 @@ def exposure_name(path: Path) -> str:
     return own.group() if own else SUFFIX.sub("", path.name.removesuffix(".fits"))
 
 
-def needless(files: Sequence[tuple[Path, Descriptors]]) -> dict[Path, tuple[str, bool]]:
+def needless(files: Sequence[tuple[Path, Descriptors]]) -> dict[Path, tuple[Reason, bool]]:
     """The files that cannot be used beside the others: path -> why, and whether something is lost by it.
 
     Copies, told by data label and time, whatever their names: the most complete file is used, then the one
     with a raw file's name, then that of the shortest. And exposures whose products would bear another one's
     name, which are lost until they are renamed.
     """
-    found: dict[Path, tuple[str, bool]] = {}
+    found: dict[Path, tuple[Reason, bool]] = {}
     first: dict[Hashable, Path] = {}
     names: dict[str, Path] = {}
     for path, facts in sorted(files, key=_preference):
@@ -44,9 +46,9 @@ def needless(files: Sequence[tuple[Path, Descriptors]]) -> dict[Path, tuple[str,
         if same is not path:
             other = same if same.name == path.name else same.name
             known = f"{facts.data_label or 'without data label'}, {facts.ut_datetime} UT"
-            found[path] = f"the same exposure as {other} ({known}), which is used", False
+            found[path] = because("copy", other=str(other), label=known), False
         elif names.setdefault(name, path) is not path:
-            found[path] = f"its products would have the names of those of {names[name].name}; rename it", True
+            found[path] = because("same_name", other=names[name].name), True
     return found
 
 

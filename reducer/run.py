@@ -136,7 +136,7 @@ def open_frames(paths: Iterable[Path], notify: Callable[..., None] = tell_nobody
         raise BadFile("; ".join(reasons), f"at least one whole frame of {' or '.join(KNOWN)}")
     doubled = needless([(f.path, describe(f.header, f.chips, f.path.name)) for f in frames])
     for path, (reason, _) in doubled.items():
-        notify("refused", name=path.name, reason=reason)
+        notify("refused", name=path.name, **reason)
     return [frame for frame in frames if frame.path not in doubled]
 
 
@@ -158,7 +158,7 @@ def run_recipe(
         for each in recipe:
             step = each if isinstance(each, Step) else Step(each)
             if step.is_asked("skip_primitive", context):
-                context.notify("decision", what=f"{step.name} left out", reason="skip_primitive=True")
+                context.notify("step_skipped", step=step.name)
                 continue
             done, begun = context.steps, now()
             records = [

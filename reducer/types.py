@@ -1,4 +1,4 @@
-"""What arrays, tables and headers are called, and a table of columns; imports nothing of ours."""
+"""What arrays, tables, headers and reasons are called, and a table of columns; imports nothing of ours."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ def table_of(columns: Mapping[str, NDArray[Any]]) -> Table:
     for name, column in columns.items():
         table[name] = column
     return table
+
+
+#: Why something is so: its name as ``reason``, and the numbers that belong to it; empty for no reason.
+Reason = Mapping[str, Any]
+
+
+def because(*reasons: str, **fields: Any) -> Reason:
+    """A reason by name, or several, with numbers; whoever shows it has the words (``goafetch.words``)."""
+    return {"reason": reasons[0] if len(reasons) == 1 else reasons, **fields}
 
 
 class Header(Protocol):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Notify, Refusal, silent
-from goafetch.text import read_names, some, write_names
+from goafetch.text import read_names, write_names
+from goafetch.words import some
 from goafetch.workspace import write_atomically
 from reducer.select import BadExpression, Node, expr_parser, select_data
 

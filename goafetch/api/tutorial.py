@@ -21,8 +21,6 @@ WRONG_WCS = ("S20170505S0105", "S20170505S0108", "S20170505S0109")
 #: Pixels of the published stack (x, y) at 0.02 arcsec, and by how many a field that is cut differently
 #: at its edges may differ: the dither of 0.4 arcsec each way, and the gaps' uncertainty.
 SHAPE, PUBLISHED_SCALE, EDGE = (4275, 4261), 0.02, 45
-#: What a repaired frame's history says.
-REBUILT = "WCS rebuilt"
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def check(workspace: Workspace) -> list[Fact]:
     stack = products.get(workspace.playground / STACK)
     return [
         *_of_raw_files(raw),
-        *_of_products(products),
+        *_of_products(products, dict(raw)),
         *_of_second_places(workspace),
         *(_of_stack(workspace.playground / STACK, stack, raw) if stack else ()),
     ]
@@ -63,17 +61,18 @@ def _of_raw_files(raw: Sequence[tuple[Path, Descriptors]]) -> list[Fact]:
     ]
 
 
-def _of_products(products: dict[Path, Descriptors]) -> list[Fact]:
+def _of_products(products: dict[Path, Descriptors], raw: dict[Path, Descriptors]) -> list[Fact]:
     science = {path: facts for path, facts in products.items() if facts.observation_class == "science"}
     on_target = [path for path in science if path.stem.endswith(ON_TARGET)]
     off_target = [path for path in science if path.stem.endswith(OFF_TARGET)]
-    frames = sorted([*on_target, *off_target])
-    repaired = [exposure_name(path) for path in frames if _was_rebuilt(science[path])]
+    before = {exposure_name(path): _pointing(facts) for path, facts in raw.items()}
+    after = {exposure_name(path): _pointing(science[path]) for path in sorted([*on_target, *off_target])}
+    rebuilt = [name for name, place in after.items() if before.get(name) != place]
     names = {path.name for path in products}
     return [
         _count("on target (_skyCorrected)", 9, on_target),
         _count("off target (_flatCorrected)", 7, off_target),
-        Fact("WCS repaired", _short(WRONG_WCS), _short(repaired), tuple(repaired) == WRONG_WCS),
+        Fact("WCS repaired", _short(WRONG_WCS), _short(rebuilt), tuple(rebuilt) == WRONG_WCS),
         Fact("master flat", FLAT, FLAT if FLAT in names else "none", FLAT in names),
         Fact("stack", STACK, STACK if STACK in names else "none", STACK in names),
     ]
@@ -112,9 +111,9 @@ def _shape(facts: Descriptors, raw: Iterable[tuple[Path, Descriptors]]) -> Fact:
     return Fact("size of the stack", published, found, near)
 
 
-def _was_rebuilt(facts: Descriptors) -> bool:
-    history: Any = facts.primary.get("HISTORY", "")
-    return REBUILT in str(history)
+def _pointing(facts: Descriptors) -> list[Any]:
+    """Where the WCS of each array puts its reference pixel: repairs of other things leave it."""
+    return [chip.get(key) for chip in facts.chips for key in ("CRVAL1", "CRVAL2")]
 
 
 def _count(what: str, published: int, found: Sequence[Any]) -> Fact:

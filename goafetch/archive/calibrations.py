@@ -37,7 +37,7 @@ from goafetch.archive.search import find_records_of
 from goafetch.errors import BadAnswer, Gone, Refused
 from goafetch.events import Noted
 from goafetch.needs import need
-from goafetch.text import some
+from goafetch.words import some
 
 if TYPE_CHECKING:
     from reducer.instruments.base import CalibrationRule

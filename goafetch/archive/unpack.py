@@ -21,6 +21,7 @@ from goafetch.archive.records import LARGEST_FILE
 from goafetch.engine.pool import Pool, WorkspacePool
 from goafetch.errors import DONE, FAILED, Damaged, NoTar, Unsafe, UsageError, WorkspaceError
 from goafetch.events import Decided, Made, Notify, Progressed, Refusal, StageBegun, StageEnded, Warned, silent
+from goafetch.words import say_reason
 from goafetch.workspace import Busy, Verified, Workspace, exclusive, fits_name, read_json, write_atomically
 from reducer.errors import BadFile
 from reducer.products import RAW_NAME, needless
@@ -491,10 +492,11 @@ def _remove_copies(folder: Path, report: UnpackReport, notify: Notify) -> None:
         return
     new = {folder / name for name, _ in report.done}
     described = [(path, facts) for path in here if (facts := _facts(path))]
-    for path, (reason, is_lost) in needless(described).items():
+    for path, (why, is_lost) in needless(described).items():
         if path in new and not is_lost:
             path.unlink()
             report.done = [one for one in report.done if one[0] != path.name]
+            reason = say_reason(why)
             report.copies.append((path.name, reason))
             notify(Decided(f"{path.name} is not kept", reason))
 

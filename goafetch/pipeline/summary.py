@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from goafetch import __version__
-from goafetch.events import Event, Refusal, Separation, Warned
+from goafetch.events import Event, Refusal, Separation, Warned, why
 from goafetch.pipeline.find_recipe import file_and_name
 from goafetch.pipeline.stages import REFUSED, REUSED, USUAL, Outcome, StageRecipe
 from goafetch.plan.plan import DARK, FLAT, SCIENCE, STANDARD, Group, Plan
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON
 from goafetch.report.run_summary import Exclusion, ExposureRow, Product, RunSummary, Timing
-from goafetch.text import some
+from goafetch.words import some
 from goafetch.workspace import Workspace
 from reducer import products
 from reducer.products import exposure_name
@@ -41,7 +41,7 @@ WHY = {
 def exposures(plan: Plan, outcomes: Sequence[Outcome]) -> tuple[ExposureRow, ...]:
     """Every raw file that the plan uses, with its role, and why it has this role."""
     off_target = {exposure_name(path) for outcome in outcomes for path in outcome.off_target}
-    told = {e.group: e.reason for outcome in outcomes for e in outcome.told if isinstance(e, Separation)}
+    told = {e.group: why(e) for outcome in outcomes for e in outcome.told if isinstance(e, Separation)}
     return tuple(
         _exposure(frame, group, _role(group, number, off_target), told.get(group.name, ""))
         for group in plan.groups()

@@ -11,6 +11,7 @@ from calstore.associate import DARK as DARK_KIND
 from calstore.associate import PROCESSED_DARK
 from goafetch.plan.plan import DARK, SCIENCE, STANDARD, LeftOut, Setup
 from goafetch.plan.translate import mask_start
+from goafetch.words import say_reason
 from reducer.headers.descriptors import Descriptors, Region
 from reducer.headers.targets import is_sky_name, target_of
 from reducer.instruments import KNOWN, find_instrument, instrument_of
@@ -86,7 +87,7 @@ def sort_frames(
     raw = [(path, facts) for path, facts in described if "RAW" in facts.tags and "BPM" not in facts.tags]
     doubled = needless(raw)
     sorted_frames = []
-    left_out = [LeftOut(path, why, failed=lost) for path, (why, lost) in doubled.items()]
+    left_out = [LeftOut(path, say_reason(why), failed=lost) for path, (why, lost) in doubled.items()]
     for path, facts in described:
         if path in doubled:
             continue

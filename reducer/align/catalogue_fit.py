@@ -80,12 +80,12 @@ def tie_to(
     u, v = sky_to_plane(references.ra, references.dec, tangent)
     stars = merge(frames)
     if not len(stars.u):
-        context.notify("info", text="no star is seen to be tied to a catalogue: the headers' pointing stands")
+        context.notify("no_star_to_tie")
         return None
     away = np.hypot(u - np.median(stars.u), v - np.median(stars.v))
     near = (away < REACH * field.half_width) & (_cosines(references.ra, references.dec, tangent) > 0)
     if not near.any():
-        context.notify("warning", text=_nothing_near(references, tangent, REACH * field.half_width))
+        _tell_nothing_near(references, tangent, REACH * field.half_width, context)
         return None
     listed, error = StarList(u[near], v[near], references.magnitude[near]), references.error[near]
     ties = (
@@ -94,9 +94,10 @@ def tie_to(
         for offset in recognise(listed, turned(stars, turn), limits.radius)
     )
     tie = next((found for found in ties if found is not None), None)
-    if tie is None or tie.stars < limits.fewest:
-        found = "no star was recognised" if tie is None else f"only {tie.stars} stars match"
-        context.notify("warning", text=f"{references.name}: {found}: the headers' pointing stands")
+    if tie is None:
+        context.notify("catalog_unmatched", catalog=references.name)
+    elif tie.stars < limits.fewest:
+        context.notify("catalog_too_few", catalog=references.name, stars=tie.stars, fewest=limits.fewest)
         return None
     return tie
 
@@ -161,17 +162,15 @@ def _cosines(ra: F64, dec: F64, tangent: Position) -> F64:
     return np.asarray(np.sin(d0) * np.sin(d) + np.cos(d0) * np.cos(d) * np.cos(a), float)
 
 
-def _nothing_near(references: References, tangent: Position, reach: float) -> str:
-    """What to say where no star of a catalogue lies within ``reach`` arcsec of the field's middle."""
+def _tell_nothing_near(references: References, tangent: Position, reach: float, context: Context) -> None:
+    """Say that no star of a catalogue lies within ``reach`` arcsec of the field's middle."""
 
     def distance(ra: F64) -> float:
         return float(np.degrees(np.arccos(np.clip(_cosines(ra, references.dec, tangent), -1.0, 1.0)).min()))
 
-    text = f"no star of {references.name} lies in this field: the nearest is {distance(references.ra):.2g}"
-    if distance(references.ra * 15.0) < reach / 3600.0:
-        text += " degree away, but near it if right ascension is in hours: say so by the column's unit"
-        return f"{text}, hourangle; the headers' pointing stands"
-    return f"{text} degree away; the headers' pointing stands"
+    in_hours = distance(references.ra * 15.0) < reach / 3600.0
+    fact = "catalog_in_hours" if in_hours else "catalog_elsewhere"
+    context.notify(fact, catalog=references.name, angle=distance(references.ra))
 
 
 def fit_tie(u: F64, v: F64, gap: F64, error: F64, field: Field, order: int = HIGHEST) -> Tie:

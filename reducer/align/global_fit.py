@@ -26,7 +26,7 @@ from reducer.astrometry import Field, Geometry, mean_position
 from reducer.errors import CannotAlign
 from reducer.frame import FrameRef
 from reducer.sources import well_measured
-from reducer.types import F64
+from reducer.types import F64, Reason, because
 
 #: Models from the fullest to the simplest; the header's offsets alone come last.
 MODELS = ("full", "shift+rotation", "shift", "header offsets")
@@ -64,7 +64,7 @@ class Alignment:
     """What came out: a geometry for each exposure or None, and each one's matches per exposure."""
 
     geometries: tuple[Geometry | None, ...]
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
 
 
 def align_exposures(frames: Sequence[FrameRef], notify: Notify, limits: Limits = DEFAULT) -> Alignment:
@@ -76,8 +76,8 @@ def align_exposures(frames: Sequence[FrameRef], notify: Notify, limits: Limits =
     tangent = mean_position([geometry.pointing for geometry in nominal])
     nominal = [replace(geometry, tangent=tangent) for geometry in nominal]
     if len(frames) == 1:
-        notify("info", text=f"{frames[0].path.name} is alone: placed by its header's pointing")
-        return Alignment(tuple(nominal), ("",))
+        notify("single_exposure", file=frames[0].path.name)
+        return Alignment(tuple(nominal), ({},))
     _tell_orientations(frames, nominal, notify)
     observations = _observe(frames, nominal)
     names = [frame.path.name for frame in frames]
@@ -95,7 +95,7 @@ def align_exposures(frames: Sequence[FrameRef], notify: Notify, limits: Limits =
     shared = np.bincount(star)[star]
     geometries = _geometries(nominal, observations, shared, solution, models, reasons, limits)
     if all(reasons):
-        return _by_headers(frames, nominal, [""] * len(frames), notify)
+        return _by_headers(frames, nominal, [{}] * len(frames), notify)
     for frame, geometry, reason in zip(frames, geometries, reasons, strict=True):
         _tell(frame, geometry, reason, notify)
     return Alignment(tuple(geometries), tuple(reasons))
@@ -202,24 +202,24 @@ def _guard(
         wrong = []
         for n, model in enumerate(models):
             rows = observations.frame == n
-            fault = departure(solution.parameters[n], field) if rows.any() else ""
+            fault = departure(solution.parameters[n], field) if rows.any() else {}
             if not fault or model == "header offsets":
                 continue
             left = predicted_rms(observations.select(rows), solution.residuals[rows], solution.weights[rows],
                                  shared[rows], prior_sizes(field, model, limits.order))  # fmt: skip
             if left <= FORETOLD and not few[n]:
-                notify("info", text=f"{names[n]}: {fault}, as {matches[n]} stars confirm")
+                notify("departure_confirmed", file=names[n], stars=matches[n], **fault)
             else:
                 wrong.append(n)
                 models[n] = MODELS[MODELS.index(model) + 1]
-                notify("warning", text=f"{names[n]}: {fault}; the model is now {models[n]}")
+                notify("model_simplified", file=names[n], model=models[n], **fault)
         if not wrong:
             break
         solution = _solve(observations, star, models, limits)
     return solution, models
 
 
-def departure(parameters: F64, field: Field) -> str:
+def departure(parameters: F64, field: Field) -> Reason:
     """Why an exposure's parameters cannot be believed, or nothing.
 
     ``parameters``: (parameters,), arcsec.
@@ -227,15 +227,15 @@ def departure(parameters: F64, field: Field) -> str:
     lever, limits = field.half_width, field.departures
     rotation, stretch = parameters[2] / lever, np.abs(parameters[3:6]).max() / lever
     if abs(rotation) > limits.most_rotation:
-        return f"rotated by {np.degrees(rotation):.2f} degree against the header"
+        return because("departs_in_rotation", angle=np.degrees(rotation))
     if stretch > limits.most_stretch:
-        return f"scale or shear differs by {stretch:.1e} from the static model"
+        return because("departs_in_shear", shear=stretch)
     edge = np.linspace(-1.0, 1.0, 15) * lever * 0.98
     xs, ys = (grid.ravel() + c for grid, c in zip(np.meshgrid(edge, edge), field.centre, strict=True))
     moves = displacements(xs, ys, field.nearest(xs, ys), field)
     most = float(least_departure(moves @ parameters, moves[:, :, :3]))
     far = most > limits.most * field.reference_scale
-    return f"departs by {most * 1e3:.0f} mas from the static model" if far else ""
+    return because("departs", distance=most * 1e3) if far else {}
 
 
 def least_departure(moved: F64, rigid: F64) -> float:
@@ -261,7 +261,7 @@ def least_departure(moved: F64, rigid: F64) -> float:
 
 def _geometries(
     nominal: Sequence[Geometry], observations: Observations, shared: Index, solution: Solution,
-    models: Sequence[str], reasons: list[str], limits: Limits,
+    models: Sequence[str], reasons: list[Reason], limits: Limits,
 ) -> list[Geometry | None]:  # fmt: skip
     """The geometries, with the exposures' median pointing left where the headers put it.
 
@@ -273,7 +273,7 @@ def _geometries(
     for number, geometry in enumerate(nominal):
         rows = observations.frame == number
         if not reasons[number] and rows.sum() < limits.fewest:
-            reasons[number] = f"it shares only {rows.sum()} stars with the other exposures"
+            reasons[number] = because("few_stars", stars=rows.sum())
         if reasons[number]:
             found.append(None)
             continue
@@ -299,15 +299,14 @@ def _rms(residuals: F64, weights: F64, over: float) -> float:
 
 
 def _by_headers(
-    frames: Sequence[FrameRef], nominal: Sequence[Geometry], reasons: Sequence[str], notify: Notify
+    frames: Sequence[FrameRef], nominal: Sequence[Geometry], reasons: Sequence[Reason], notify: Notify
 ) -> Alignment:
     """All by their headers but those with a reason against them."""
-    text = "the exposures share no usable star: all are placed by their headers' pointing alone"
-    if reasons.count("") > 1:
-        notify("warning", text=text if not any(reasons) else text.replace("all", "those that are left"))
+    if reasons.count({}) > 1:
+        notify("by_headers")
     for frame, reason in zip(frames, reasons, strict=True):
         if reason:
-            notify("refused", name=frame.path.name, reason=reason)
+            notify("refused", name=frame.path.name, **reason)
     return Alignment(
         tuple(None if reason else geometry for geometry, reason in zip(nominal, reasons, strict=True)),
         tuple(reasons),
@@ -328,10 +327,7 @@ def _tell_orientations(frames: Sequence[FrameRef], nominal: Sequence[Geometry], 
     most = like[int(np.argmax(np.sum(like, axis=1)))]
     for frame, angle, same in zip(frames, angles, most, strict=True):
         if not same:
-            text = f"lies at position angle {angle % 360.0:.1f}, or mirrored, unlike most of the exposures"
-            notify(
-                "warning", text=f"{frame.path.name} {text}: its stars' shapes and distortion are turned too"
-            )
+            notify("oriented_otherwise", file=frame.path.name, angle=angle % 360.0)
 
 
 def _turned(geometry: Geometry, angle: float) -> Geometry:
@@ -340,11 +336,11 @@ def _turned(geometry: Geometry, angle: float) -> Geometry:
     return replace(geometry, linear=np.array([[c, -s], [s, c]]) @ geometry.linear)
 
 
-def _tell(frame: FrameRef, geometry: Geometry | None, reason: str, notify: Notify) -> None:
+def _tell(frame: FrameRef, geometry: Geometry | None, reason: Reason, notify: Notify) -> None:
+    name = frame.path.name
     if geometry is None:
-        notify("refused", name=frame.path.name, reason=reason)
-        return
-    known = np.isfinite(geometry.rms)
-    left = f"residuals {geometry.rms * 1e3:.2f} mas per axis" if known else "too few to leave residuals"
-    text = f"{geometry.matches} matches, {left}, {geometry.model}"
-    notify("info", text=f"{frame.path.name}: {text}")
+        notify("refused", name=name, **reason)
+    elif np.isfinite(geometry.rms):
+        notify("aligned", file=name, stars=geometry.matches, rms=geometry.rms * 1e3, model=geometry.model)
+    else:
+        notify("aligned_exactly", file=name, stars=geometry.matches, model=geometry.model)

@@ -12,7 +12,7 @@ from scipy.special import pdtrc
 
 from reducer.align.solve import Index, Observations, displacements, fit_to_stars, prior_sizes
 from reducer.astrometry import Geometry
-from reducer.types import F64
+from reducer.types import F64, Reason, because
 
 # --- two lists of stars ----------------------------------------------------------------------------
 
@@ -66,7 +66,7 @@ class Offset:
     du: float
     dv: float
     votes: int
-    reason: str
+    reason: Reason
 
 
 def find_offset(reference: StarList, stars: StarList, radius: float = SEARCH_RADIUS) -> Offset | None:
@@ -121,7 +121,7 @@ def _vote(reference: StarList, stars: StarList, radius: float, voters: int, apar
         if votes >= 2 and chance < CHANCE:
             inside = tree.query_ball_point(tree.data[best], CELL)
             middle = float(np.median(du[inside])), float(np.median(dv[inside]))
-            return Offset(*middle, votes, f"{votes} stars agree")
+            return Offset(*middle, votes, because("votes", stars=votes))
     return None
 
 
@@ -135,7 +135,7 @@ def _by_brightest(reference: StarList, stars: StarList, radius: float, apart: fl
     same = abs(first.magnitude[0] - second.magnitude[0]) < apart
     if not (alone and same and np.hypot(du, dv) < radius):
         return None
-    return Offset(du, dv, 1, "the one bright star agrees")
+    return Offset(du, dv, 1, because("one_star"))
 
 
 def pair_up(u: F64, v: F64, stars: StarList, tolerance: float) -> NDArray[np.intp]:
@@ -192,7 +192,7 @@ LEVEL = np.radians(0.1)
 #: Pairs from which such a rotation is believed.
 FOR_TURN = 12
 #: Where the first exposure of a group lies in it.
-FOUNDER = Offset(0.0, 0.0, 3, "its stars are those of the others")
+FOUNDER = Offset(0.0, 0.0, 3, because("shared_stars"))
 #: Rotation is parameter 2 of ``displacements``: arcsec at the field's edge.
 ROTATION = 2
 
@@ -260,11 +260,11 @@ class LinkedExposures:
 @dataclass(frozen=True)
 class Identified:
     """Which star each observation is of (-1: none), how far each exposure is turned against its header
-    (radians), and why an exposure is not among those that agree ("": it is)."""
+    (radians), and why an exposure is not among those that agree (empty: it is)."""
 
     star: Index
     turns: F64
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
 
 
 def identify(
@@ -284,7 +284,7 @@ def identify(
     footprints = [Footprint.of(geometry) for geometry in nominal]
     groups = _gather(owns, footprints, radius)
     star, turns = np.full(len(observations.frame), -1, np.intp), np.zeros(count)
-    reasons = [""] * count
+    reasons: list[Reason] = [{}] * count
     if not groups:
         return Identified(star, turns, tuple(reasons))
     best = max(groups, key=lambda group: (len(group.star), -min(group.star)))
@@ -454,19 +454,18 @@ def _can_be_told(
 
 def _why_not(
     own: Observations, footprint: Footprint, best: LinkedExposures, radius: float, rivals: bool
-) -> str:
+) -> Reason:
     told = _can_be_told(own, own.u, own.v, best, footprint, radius)
     if not len(own.u):
-        return f"it shows none of the stars of {len(best.star)} other exposures" if told else ""
+        return because("no_shared_stars", exposures=len(best.star)) if told else {}
     if not told:
-        return "none of its stars could be found in the other exposures"
-    text = f"it shows another field: its stars are not those of {len(best.star)} other exposures"
-    return f"{text}; as many show it, and which is the target cannot be told" if rivals else text
+        return because("unmatched")
+    return because("other_field_of_two" if rivals else "other_field", exposures=len(best.star))
 
 
 def _strangers(
     owns: Sequence[Observations], footprints: Sequence[Footprint], names: Sequence[str], radius: float
-) -> list[str]:
+) -> list[Reason]:
     """Reasons to leave out exposures of which no two show the same stars, until none that are left differ.
 
     Two differ where one has bright stars that the other must show; those with fewer stars may well agree.
@@ -477,14 +476,12 @@ def _strangers(
         for m in range(n):
             other = LinkedExposures.begin(m, owns[m], footprints[m])
             differ[n, m] = differ[m, n] = _can_be_told(own, own.u, own.v, other, footprints[n], radius)
-    found = [""] * count
+    found: list[Reason] = [{}] * count
     while differ.any():
         # The later of two that differ from as many.
         odd = count - 1 - int(np.argmax(differ.sum(axis=1)[::-1]))
-        others = np.flatnonzero(differ[odd])
-        found[odd] = f"it shows another field than {names[others[0]]}"
-        if len(others) > 1:
-            found[odd] += f" and {len(others) - 1} more"
+        others = [name for name, other in zip(names, differ[odd], strict=True) if other]
+        found[odd] = because("unlike", files=others)
         differ[odd] = differ[:, odd] = False
     return found
 
@@ -497,8 +494,6 @@ def _tell_places(group: LinkedExposures, names: Sequence[str], turns: F64, notif
         offset, _ = group.placed.get(number, (FOUNDER, 0.0))
         du, dv = offset.du - middle[0], offset.dv - middle[1]
         if np.hypot(du, dv) > 1.0 or offset.votes < 3:
-            text = f"{du:+.2f}, {dv:+.2f} arcsec from the header's pointing"
-            notify("decision", what=f"{names[number]} lies {text}", reason=offset.reason)
+            notify("shifted", file=names[number], east=du, north=dv, **offset.reason)
         if turns[number]:
-            text = f"turned by {np.degrees(turns[number]):+.2f} degree against its header"
-            notify("warning", text=f"{names[number]} is {text}: so its stars say")
+            notify("rotated", file=names[number], angle=np.degrees(turns[number]))

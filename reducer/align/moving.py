@@ -13,7 +13,7 @@ from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.headers.targets import Motion, are_tracked, target_motion
 from reducer.sources import NO_POSITION, well_measured
-from reducer.types import F64
+from reducer.types import F64, because
 
 #: Signal to noise of a source that may be the target, arcsec within which it lies about its path, by how many
 #: magnitudes it changes, and in what part of the exposures it has to be seen.
@@ -30,14 +30,13 @@ def one_kind(frames: Sequence[FrameRef], method: str, context: Context) -> list[
     if len(set(told)) < 2 or method == "sources":
         return list(frames)
     usual = sum(told) * 2 > len(told) or (sum(told) * 2 == len(told) and bool(told[0]))
-    kinds = {True: "follows a moving target", False: "is tracked on the stars"}
+    odd = because("on_the_stars" if usual else "on_moving_target")
     kept = []
     for frame, is_tracked in zip(frames, tracked, strict=True):
         if is_tracked in (None, usual):
             kept.append(frame)
         else:
-            reason = f"it {kinds[not usual]}, most others do not: RATRACK, DECTRACK"
-            context.notify("refused", name=frame.path.name, reason=reason)
+            context.notify("refused", name=frame.path.name, **odd)
     return kept
 
 
@@ -53,35 +52,39 @@ def follow_target(frames: Sequence[FrameRef], method: str, context: Context) -> 
     motion = target_motion([_facts(frame) for frame in frames], _fwhm(frames))
     if motion.moves is False:
         return list(frames)
+    ways = {"by_rates": motion.by_rates, "by_positions": motion.by_positions}
     if method == "sources":
-        text = f"stacked on the stars, as method=sources asks: the target is smeared ({motion.reason})"
-        context.notify("warning", text=text)
+        context.notify("on_stars_as_asked", **ways)
         return list(frames)
     if motion.moves is None and method == "auto":
         if not motion.rated and _stands_still(frames, np.array(motion.path)):
-            why = f"{motion.reason}, but by the stars the telescope did not"
-            context.notify("decision", what="stacked on the stars", reason=why)
+            context.notify("on_stars", by_positions=motion.by_positions)
             return list(frames)
         raise CannotAlign(
-            f"nobody can tell how the target moves: {motion.reason}",
+            f"the target's motion is ambiguous: {_told(motion)}",
             "rates and positions of one motion",
             f"{REMEDY}, or method=target to follow the {'rates' if motion.rated else 'positions'}",
         )
     _refuse_unaligned(frames, motion)
-    path, said = np.array(motion.path), "it is not seen in single exposures"
+    path = np.array(motion.path)
     found = find_target(frames, path)
-    if found is not None:
+    if found is None:
+        context.notify("on_target", **ways)
+    else:
         seen = np.isfinite(found[:, 0])
         away = found[seen] - path[seen] - np.median(found[seen] - path[seen], axis=0)
         path[seen] += away
-        said = (
-            f"seen in {seen.sum()} of {len(seen)}, up to {np.hypot(*away.T).max():.2f} arcsec off that path"
-        )
-    context.notify("decision", what="stacked on the moving target", reason=f"{motion.reason}; {said}")
+        most = float(np.hypot(*away.T).max())
+        context.notify("on_target_seen", **ways, seen=seen.sum(), exposures=len(seen), distance=most)
     return [
         frame.with_(drift=(float(east), float(north)))
         for frame, (east, north) in zip(frames, path, strict=True)
     ]
+
+
+def _told(motion: Motion) -> str:
+    """How far a target moves, for errors."""
+    return f'{motion.by_rates:.2f}" from RATRACK and DECTRACK, {motion.by_positions:.2f}" from RA and DEC'
 
 
 def _stands_still(frames: Sequence[FrameRef], path: F64) -> bool:
@@ -176,7 +179,7 @@ def _refuse_unaligned(frames: Sequence[FrameRef], motion: Motion) -> None:
     lost = [f.path.name for f in frames if f.geometry is not None and f.geometry.model == "header offsets"]
     if lost:
         raise CannotAlign(
-            f"the target moves ({motion.reason}), and no stars tell how {', '.join(lost)} lie",
+            f"the target moves ({_told(motion)}), and no stars tell how {', '.join(lost)} lie",
             "stars that the exposures share: pointings by headers are too coarse for it",
             "leave these exposures out",
         )

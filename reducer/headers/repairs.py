@@ -12,7 +12,7 @@ from reducer.frame import FrameRef
 from reducer.headers.descriptors import Descriptors
 from reducer.instruments import instrument_of
 from reducer.keywords import read
-from reducer.types import Header
+from reducer.types import Header, Reason, because
 
 #: Keywords of a WCS, and the largest absolute value that each can have.
 WCS_KEYS = {
@@ -106,23 +106,23 @@ ENDED = ("STOP", "ABORT")
 DAY = 86400.0
 
 
-def why_stopped(header: Header) -> str:
-    """What the primary header says of an exposure that was stopped or aborted, '' of a whole one.
+def why_stopped(header: Header) -> Reason:
+    """What the primary header says of an exposure that was stopped or aborted, nothing of a whole one.
 
     ELAPSED is the time of one coadd, UTEND - UTSTART that of all, in seconds.
     """
     word = str(header.get("INTEGRIT") or "").strip().upper()
     if word.startswith(ENDED):
-        return f"it was not finished: INTEGRIT is {word}"
+        return because("unfinished", card=word)
     wanted, coadds = read(header, "EXPTIME", float) or 0.0, read(header, "COADDS", int) or 1
     elapsed = read(header, "ELAPSED", float) or 0.0
     if 0 < elapsed < WHOLE * wanted:
-        return f"it was stopped: it lasted {elapsed:g} of {wanted:g} s, by ELAPSED"
+        return because("stopped", seconds=elapsed, wanted=wanted, card="ELAPSED")
     begin, end = (_seconds(header.get(key)) for key in ("UTSTART", "UTEND"))
     if begin is not None and end is not None and 0 < (end - begin) % DAY < WHOLE * wanted * coadds:
         lasted = (end - begin) % DAY
-        return f"it was stopped: it lasted {lasted:.1f} of {wanted * coadds:g} s, by UTSTART and UTEND"
-    return ""
+        return because("stopped", seconds=lasted, wanted=wanted * coadds, card="UTSTART, UTEND")
+    return {}
 
 
 def _seconds(text: object) -> float | None:

@@ -83,12 +83,14 @@ class Motion:
 
     ``path``: arcsec (east, north) at the middle of each exposure, since the middle of the first; by its
     positions where these agree with its rates, else by the rates. ``moves``: whether it did; None where
-    rates and positions contradict each other. ``reason``: what both say. ``rated``: whether rates tell of it.
+    rates and positions contradict each other. ``by_rates``, ``by_positions``: how far by each, arcsec.
+    ``rated``: whether rates tell of it.
     """
 
     path: tuple[Place, ...]
     moves: bool | None
-    reason: str
+    by_rates: float
+    by_positions: float
     rated: bool = True
 
 
@@ -125,17 +127,13 @@ def target_motion(frames: Sequence[Descriptors], fwhm: float) -> Motion:
     rated, placed = _length(by_rates), _length(by_positions)
     if rated <= LEAST_MOTION * fwhm:
         if placed > LEAST_MOTION * fwhm and _is_steady(frames, by_positions):
-            missing = all(rate is None for rate in map(tracking_rate, frames))
-            rates = "are missing" if missing else "are zero"
-            said = f"RATRACK and DECTRACK {rates}, RA and DEC move steadily by {placed:.2f} arcsec"
-            return Motion(by_positions, None, said, rated=False)
-        return Motion(by_rates, False, "its tracking rates are zero, or too small to matter")
-    said = f"RATRACK and DECTRACK move it by {rated:.2f} arcsec, RA and DEC by {placed:.2f}"
+            return Motion(by_positions, None, rated, placed, rated=False)
+        return Motion(by_rates, False, rated, placed)
     ways = zip(by_rates, by_positions, strict=False)
     apart = max((math.dist(rate, place) for rate, place in ways), default=math.inf)
     if apart <= max(AGREEMENT * rated, LEAST_MOTION * fwhm):
-        return Motion(by_positions, True, said)
-    return Motion(by_rates, None, said)
+        return Motion(by_positions, True, rated, placed)
+    return Motion(by_rates, None, rated, placed)
 
 
 def _is_steady(frames: Sequence[Descriptors], path: Sequence[Place]) -> bool:

@@ -147,11 +147,19 @@ def warn_if_strange(at_zero: float, facts: Descriptors, notify: Callable[..., No
     """Warn about a zeropoint at airmass 0 that is far from the nominal one."""
     usual = nominal_zeropoint(facts)
     if usual is not None and abs(at_zero - usual) > SANE:
-        notify(
-            "warning",
-            text=f"the zeropoint at airmass 0, {at_zero:.2f} mag, is far from the nominal {usual:.2f}: "
-            "was it photometric, and are the stars the right ones?",
-        )
+        notify("zeropoint_odd", at_zero=at_zero, nominal=usual)
+
+
+def tell_zeropoint(found: Zeropoint, context: Context) -> None:
+    """Say what a zeropoint is, from which star, and of what its error is made."""
+    context.notify(
+        "zeropoint",
+        zeropoint=found.value,
+        zeropoint_error=found.error,
+        star=found.star,
+        source=found.source,
+        parts={name: size for name, size in found.parts.items() if size >= 5e-4},
+    )
 
 
 # --- stars of a catalogue in the field, and the transparency that they tell ------------------------
@@ -199,8 +207,7 @@ def find_zeropoint(
     """
     given = read_zeropoint(reference.header)
     if catalog and reference.drift is not None:
-        text = "the catalogue's stars give no zeropoint: they are spread out in a stack on a moving target"
-        context.notify("info", text=text)
+        context.notify("no_zeropoint_moving")
         return given
     # A standard's own stack has been measured on a star that is better known than its neighbours.
     if not catalog or not len(objects) or (given is not None and given.transparency is not None):
@@ -212,8 +219,7 @@ def find_zeropoint(
     mean, error, count = matched.mean() if len(matched.errors) else (0.0, 0.0, 0)
     source = stars[0].source if stars else Path(catalog).name
     if count < FEWEST:
-        text = f"{count} isolated, unsaturated stars of {source} in the field, {FEWEST} are needed to tie it"
-        context.notify("info", text=text)
+        context.notify("few_field_stars", stars=count, source=source, fewest=FEWEST)
         return given
     k, airmass = extinction(facts), facts.scale_airmass or float("nan")
     found = Zeropoint(
@@ -235,7 +241,7 @@ def find_zeropoint(
             found, transparency=(ratio, 0.921 * ratio * float(np.hypot(found.error, given.error)))
         )
     warn_if_strange(found.at_zero, facts, context.notify)
-    context.notify("decision", what=f"zeropoint {found.summary()}", reason=f"{found.star} in {source}")
+    tell_zeropoint(found, context)
     return found
 
 

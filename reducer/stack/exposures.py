@@ -222,8 +222,8 @@ def prepare_exposures(
             )
         )
         middles = zip(level, geometry.regions, strict=True)
-        taken = ", ".join(f"{one.at(part.width / 2, part.height / 2):+.1f}" for one, part in middles)
-        context.notify("info", text=f"{frame.path.name}: residual sky {taken} electrons")
+        taken = {part.array: one.at(part.width / 2, part.height / 2) for one, part in middles}
+        context.notify("residual_sky", file=frame.path.name, levels=taken)
     return tuple(exposures)
 
 

@@ -191,8 +191,8 @@ def calibrate(
 ) -> Table:
     """OBJCAT with total light, and magnitudes where there is a zeropoint, which goes into the headers."""
     objects = catalogue(stack.sources, grid, noise, correction)
-    said = f"aperture correction from {correction.stars} isolated stars, order {max(correction.order, 0)}"
-    context.notify("info", text=f"{said}, {correction.growth:.3f} mag uncertain for all alike")
+    order, stars, error = max(correction.order, 0), correction.stars, correction.growth
+    context.notify("aperture_correction", stars=stars, order=order, growth_error=error)
     zeropoint = find_zeropoint(objects, correction.growth, reference, catalog, context)
     if zeropoint is None:
         return objects

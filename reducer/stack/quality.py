@@ -14,7 +14,7 @@ from reducer.astrometry import Geometry, Grid
 from reducer.frame import Context, FrameRef
 from reducer.sources import IS_SATURATED, NOT_CENTRED, TOO_SHARP, well_measured
 from reducer.stack.exposures import CORRECTED, Exposure, StarImage, is_fuzzy, median_of_known
-from reducer.types import F64, Table
+from reducer.types import F64, Reason, Table, because
 
 # --- exposures in which the telescope jumped: every star twice, at one distance and in one ratio of light
 
@@ -42,36 +42,35 @@ def leave_out_doubled(frames: Sequence[FrameRef], notify: Callable[..., None]) -
     return [frames[number] for number in _kept(frames, [doubled(frame) for frame in frames], notify)]
 
 
-def _kept(frames: Sequence[FrameRef], reasons: Sequence[str], notify: Callable[..., None]) -> list[int]:
+def _kept(frames: Sequence[FrameRef], reasons: Sequence[Reason], notify: Callable[..., None]) -> list[int]:
     """The frames without a reason to leave them out, which is told of the others; all where half have one."""
     if 2 * sum(map(bool, reasons)) >= len(frames):
         return list(range(len(frames)))
     for frame, reason in zip(frames, reasons, strict=True):
         if reason:
-            notify("refused", name=frame.path.name, reason=reason)
+            notify("refused", name=frame.path.name, **reason)
     return [number for number, reason in enumerate(reasons) if not reason]
 
 
-def doubled(frame: FrameRef) -> str:
-    """Why a frame's stars are double, '' where they are not: most have a companion in one and the same
+def doubled(frame: FrameRef) -> Reason:
+    """Why a frame's stars are double, nothing where they are not: most have a companion in one and the same
     place with one and the same part of their light, and more do so than chance can bring about."""
     tables = [_strong(table) for table in frame.sources]
     signal = np.concatenate([np.zeros(0), *(_signal(table) for table in tables)])
     stars, gaps = _pairs(tables)
     if not len(gaps):
-        return ""
+        return {}
     scaled = gaps / [SAME_GAP, SAME_GAP, SAME_RATIO]
     alike = cKDTree(scaled).query_ball_point(scaled, 1.0, p=np.inf)
     best = max(alike, key=len)
     if _by_chance(len(best), len(scaled)) > BY_CHANCE:
-        return ""
+        return {}
     gap = np.median(gaps[best], axis=0)
     owed = signal > STRONG * np.exp(abs(gap[2]))
     shows = np.isin(np.arange(len(signal)), stars[best])
     if shows[owed].sum() < MOSTLY * owed.sum():
-        return ""
-    apart = float(np.hypot(*gap[:2]))
-    return f"its stars are double: {len(best)} pairs lie {apart:.1f} pixels apart in one direction"
+        return {}
+    return because("doubled", pairs=len(best), distance=np.hypot(*gap[:2]))
 
 
 def _strong(table: Table) -> Table:
@@ -195,12 +194,13 @@ def tell_outliers(table: Table, context: Context) -> None:
     if not median_of_known(table["fwhm"]) < CORRECTED:
         return
     for row in table[table["outlier"] != ""]:
-        worse = [
-            f"{name} {row[name]:.3g}, {median_of_known(table[name]):.3g}"
-            for name in row["outlier"].split(",")
-        ]
-        text = f"{row['filename']} stands out from the others, its value and their median: {'; '.join(worse)}"
-        context.notify("warning", text=text)
+        names = row["outlier"].split(",")
+        context.notify(
+            "outlier",
+            file=str(row["filename"]),
+            values={name: row[name] for name in names},
+            medians={name: median_of_known(table[name]) for name in names},
+        )
 
 
 def leave_out_spoilt(
@@ -210,16 +210,13 @@ def leave_out_spoilt(
 
     Where that is true of half of them or more, it is the field's, and all are kept.
     """
-    reasons = [""] * len(frames)
+    reasons: list[Reason] = [{}] * len(frames)
     if len(frames) >= FEWEST:
         widths, lengths = (np.array([getattr(i, key) for i in images]) for key in ("width", "ellipticity"))
         trailed = (widths > WIDE * median_of_known(widths)) & (lengths > median_of_known(lengths) + TRAILED)
         for number in np.flatnonzero(trailed):
             wide = widths[number] / median_of_known(widths)
-            long = f"ellipticity {lengths[number]:.2f}"
-            reasons[number] = (
-                f"its stars are trailed or doubled: {long}, {wide:.1f} times as wide as the median"
-            )
+            reasons[number] = because("trailed", ellipticity=lengths[number], ratio=wide)
     kept = _kept(frames, reasons, context.notify)
     scale = frames[kept[0]].scale
     return [frames[n].with_(scale=frames[n].scale / scale) for n in kept], [images[n] for n in kept]

@@ -88,12 +88,9 @@ def _in_both(one: F64, other: F64) -> F64:
 def _tell(frame: FrameRef, radii: F64, context: Context) -> None:
     masked, left = int(np.sum(radii > 0)), int(np.sum(radii == 0))
     if masked:
-        text = f"{frame.path.name}: {masked} heavy cosmic rays masked, out to {radii.max():.0f} pixels"
-        context.notify("info", text=text)
+        context.notify("snowballs_masked", file=frame.path.name, events=masked, radius=radii.max())
     if left:
-        text = f"{frame.path.name}: {left} bright wide sources without a star's halo stay"
-        reason = f"fewer than {FEWEST} other exposures see their places: perhaps heavy cosmic rays"
-        context.notify("warning", text=f"{text}: {reason}")
+        context.notify("snowballs_kept", file=frame.path.name, events=left, fewest=FEWEST)
 
 
 def _places(frame: FrameRef, geometry: Geometry) -> F64:

@@ -29,8 +29,8 @@ def detectSources(frames: Sequence[FrameRef], context: Context) -> list[FrameRef
     tables = context.map(measure_chip, tasks)
     found = [frame.with_(sources=tuple(next(tables) for _ in frame.chips)) for frame in frames]
     for frame in found:
-        counts = ", ".join(str(len(table)) for table in frame.sources)
-        context.notify("info", text=f"{frame.path.name}: {counts} sources on its arrays")
+        counts = {chip["EXTVER"]: len(table) for chip, table in zip(frame.chips, frame.sources, strict=True)}
+        context.notify("detected", file=frame.path.name, sources=counts)
     return found
 
 
@@ -68,7 +68,7 @@ def adjustWCSToReference(
         if geometry is not None
     ]
     if not aligned:
-        raise CannotAlign("; ".join(sorted(set(found.reasons))), "exposures that share stars")
+        raise CannotAlign("no exposure could be aligned", "exposures that share stars")
     return follow_target(aligned, method, context)
 
 
@@ -93,7 +93,7 @@ def tie_frames(
 ) -> list[FrameRef]:
     """The frames with their geometries laid on the catalogue; as they are if none is there or matches."""
     if not catalog or catalog.lower() == "none":
-        context.notify("info", text="no catalogue: the headers' pointing stands, good to some 0.3 arcsec")
+        context.notify("no_catalog")
         return _by_headers(frames, context)
     when = describe(frames[0].header, frames[0].chips).ut_datetime
     epoch = 2000.0 if when is None else when.year + (when.timetuple().tm_yday - 1) / 365.25
@@ -111,8 +111,7 @@ def _by_headers(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     if is_stack(frames[0]):
         return list(frames)
     errors = [rotation_error(frame) for frame in frames]
-    text = f"the rotation is that of the headers, good to some {np.median(errors):.2f} degree"
-    context.notify("info", text=text)
+    context.notify("header_rotation", angle=np.median(errors))
     headers = [frame.header.copy() for frame in frames]
     for header, error in zip(headers, errors, strict=True):
         header["ROTERR"] = round(error, 3)
@@ -120,14 +119,14 @@ def _by_headers(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
 
 
 def _tell(tie: Tie, name: str, context: Context) -> None:
-    said = f"{tie.stars} stars of {name}, rms {tie.rms * 1e3:.1f} mas per axis"
+    rms = tie.rms * 1e3
     if tie.turn:
-        said += f", turned by {np.degrees(tie.turn):+.2f} degree"
+        context.notify("tied_turned", catalog=name, angle=np.degrees(tie.turn))
     if tie.is_far:
-        text = f"far above its errors of {tie.error * 1e3:.1f} mas: positions are less sure than it says"
-        context.notify("warning", text=f"placed by {said}, {text}")
+        context.notify("tied_poorly", catalog=name, stars=tie.stars, rms=rms, expected=tie.error * 1e3)
+    elif tie.stars == 1:
+        context.notify("tied_by_one", catalog=name)
     elif tie.stars < FOR_ROTATION:
-        text = "nothing tells whether it is the right one" if tie.stars == 1 else "the shift alone is theirs"
-        context.notify("warning", text=f"placed by {tie.stars} of the stars of {name}: {text}")
+        context.notify("tied_by_shift", catalog=name, stars=tie.stars)
     else:
-        context.notify("decision", what=f"positions are those of {name}", reason=said)
+        context.notify("tied", catalog=name, stars=tie.stars, rms=rms)

@@ -207,7 +207,7 @@ def darkCorrect(
 ) -> Pass:
     """Subtract the dark, with its variance and mask."""
     if do_cal == "skip":
-        context.notify("warning", text="no dark is subtracted, as darkCorrect:do_cal=skip asks")
+        context.notify("no_dark_asked")
         return do
     found = Path(dark).absolute() if dark else context.dark
     if found is None and do.needs_dark:
@@ -228,7 +228,7 @@ def flatCorrect(
 ) -> Pass:
     """Divide by the flat, with its variance and mask."""
     if not do_flat:
-        context.notify("warning", text="no flat is applied, as flatCorrect:do_flat=False asks")
+        context.notify("no_flat_asked")
         return do
     if context.flat is None:
         raise MissingCalibration(
@@ -493,18 +493,14 @@ def _judge_blind(
             for frame, blind in zip(frames, found, strict=True)
             if array in blind and blind[array].any()
         }
-        for whole in (True, False):
-            named = [name for name, share in shares.items() if (share > WHOLE) == whole]
+        for whole, fact in ((True, "array_blind"), (False, "array_partly_blind")):
+            named = {name: share for name, share in shares.items() if (share > WHOLE) == whole}
             if named:
-                what = f"array {array}" if whole else f"{max(shares[n] for n in named):.0%} of array {array}"
-                names = ", ".join(named)
-                text = f"{what} of {names}: dead or out of line with a sky of {sky:.0f} electrons: no data"
-                context.notify("warning", text=text)
+                context.notify(fact, array=array, files=[*named], area=max(named.values()), level=sky)
     for frame, survey in zip(frames, surveys, strict=True):
         for array, number in survey.lost.items():
             if number:
-                text = f"{number} pixels of array {array} of {frame.path.name} are not numbers: no data there"
-                context.notify("warning", text=text)
+                context.notify("not_finite", file=frame.path.name, array=array, pixels=number)
     return {
         frame.path: {array: each for array, each in blind.items() if each.any()}
         for frame, blind in zip(frames, found, strict=True)

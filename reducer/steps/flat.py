@@ -61,9 +61,7 @@ def makeFlat(
                 "add them, or set makeFlat:lamp_on_only=True",
             )
         keywords["FLATKIND"] = "lamp on only"
-        usual = f", as is the custom in {descriptors_of(lit[0]).filter}" if by_custom else ""
-        text = f"the flat holds the thermal light of the dome: no lamp-off frames{usual}"
-        context.notify("warning", text=text)
+        context.notify("lamp_on_usual" if by_custom else "lamp_on_only", filter=descriptors_of(lit[0]).filter)
     needs_dark = not dark and lit[0].instrument.needs(PROCESSED_DARK, "flat")
     context = replace(context, dark=_dark_of(lit, context) if needs_dark else None)
     if context.dark is not None:
@@ -101,9 +99,10 @@ def _compare(made: FrameRef, previous: Path, context: Context) -> None:
         noise = (new.variance + old.variance)[::4, ::4][good]
         excess = max(scatter(ratio) ** 2 - float(np.median(noise)), 0.0) ** 0.5
         moved[int(header["EXTVER"])] = (float(np.median(ratio)) - 1.0, excess)
-    told = ", ".join(f"array {n}: {level:+.2%}, pixels {rms:.2%} rms" for n, (level, rms) in moved.items())
     large = any(abs(level) > MOVED or rms > MOVED for level, rms in moved.values())
-    context.notify("warning" if large else "info", text=f"against {previous.name} the flat moved: {told}")
+    levels, scatters = ({array: each[k] for array, each in moved.items()} for k in (0, 1))
+    fact = "flat_changed" if large else "flat_stable"
+    context.notify(fact, previous=previous.name, levels=levels, scatters=scatters)
 
 
 def split_lamps(frames: Sequence[FrameRef]) -> tuple[list[FrameRef], list[FrameRef]]:
@@ -156,12 +155,11 @@ def _tell_flagged(frame: FrameRef, responses: Sequence[Response], context: Conte
     if not most:
         return {}
     named = ", ".join(map(str, most))
-    told = f"the flat has no data in {min(flagged[array] for array in most):.0%} or more of array {named}"
+    area = min(flagged[array] for array in most)
     if 2 * len(most) > len(flagged):
-        raise BadInput(told, "good pixels in most arrays", "take other flats, or another exposure time")
-    context.notify(
-        "warning", text=f"{told}: saturated, dead or without light; what it divides has none there"
-    )
+        found = f"the flat has no data in {area:.0%} or more of array {named}"
+        raise BadInput(found, "good pixels in most arrays", "take other flats, or another exposure time")
+    context.notify("flat_lost", arrays=most, area=area)
     return {"FLATLOST": named}
 
 

@@ -25,6 +25,7 @@ from reducer.photometry.zeropoint import (
     extinction,
     read_zeropoint,
     remove_zeropoint,
+    tell_zeropoint,
     warn_if_strange,
     write_zeropoint,
 )
@@ -53,15 +54,12 @@ def scaleCountsToReference(frames: Sequence[FrameRef], context: Context) -> list
     ratios, errors = found.against(0)
     scaled = []
     for frame, own, ratio, error in zip(frames, seconds, ratios, errors, strict=True):
-        text = f"{frame.path.name}: transparency {ratio:.4f} +- {error:.4f} of the first"
-        context.notify("warning" if ratio < CLOUDY else "info", text=text)
+        fact = "clouds" if ratio < CLOUDY else "transparency"
+        context.notify(fact, file=frame.path.name, ratio=ratio, ratio_error=error)
         scaled.append(frame.with_(scale=float(seconds[0] / own / ratio), scale_error=float(error)))
     unknown = int((~found.told).sum())
     if unknown and len(frames) > 1:
-        text = (
-            f"too little light is shared to measure the transparency of {unknown} of {len(frames)} exposures"
-        )
-        context.notify("warning", text=f"{text}: taken to change by {USUAL_CHANGE:.0%}, as is usual")
+        context.notify("transparency_unmeasured", frames=unknown, exposures=len(frames), change=USUAL_CHANGE)
     return scaled
 
 
@@ -130,18 +128,14 @@ def measureZeropoint(
         _tell(found, facts, context)
     else:
         header["PHOTMISS"] = found or NOTHING
-        context.notify("decision", what="no zeropoint from a standard star", reason=header["PHOTMISS"])
+        context.notify("no_zeropoint", reason=header["PHOTMISS"])
     return [frames[0].with_(header=header), *frames[1:]]
 
 
 def _tell(found: Zeropoint, facts: Descriptors, context: Context) -> None:
-    text = f"{found.star}, magnitude by {found.source}; {found.summary()}"
-    context.notify("decision", what=f"zeropoint {found.value:.3f} +- {found.error:.3f} mag", reason=text)
+    tell_zeropoint(found, context)
     if found.transparency is None:
-        said = (
-            "the transparency between standard and target is not known, and not part of the zeropoint's error"
-        )
-        context.notify("info", text=said)
+        context.notify("transparency_unknown")
     warn_if_strange(found.at_zero, facts, context.notify)
 
 
@@ -162,13 +156,13 @@ def _from_star(
     picked = [_pick(frame, target) for frame in frames]
     for frame, choice in zip(frames, picked, strict=True):
         if isinstance(choice, str):
-            context.notify("warning", text=f"{frame.path.name}: not used for the zeropoint: {choice}")
+            context.notify("standard_unused", file=frame.path.name, reason=choice)
     usable = [(f, choice) for f, choice in zip(frames, picked, strict=True) if not isinstance(choice, str)]
     tasks = [(context.disk, f.with_(sources=()), *choice) for f, choice in usable]
     found = list(context.map(measure_star, tasks))
     for (frame, _), one in zip(usable, found, strict=True):
         if isinstance(one, str):
-            context.notify("warning", text=f"{frame.path.name}: not used for the zeropoint: {one}")
+            context.notify("standard_unused", file=frame.path.name, reason=one)
     measures = [one for one in found if not isinstance(one, str)]
     if not measures:
         return f"{magnitude.star} could not be measured in any exposure: see the warnings"
@@ -213,7 +207,7 @@ def _pick(frame: FrameRef, target: Position) -> tuple[int, Table, Table] | str:
             if best is None or real["flux"][k, -1] > best[1]["flux"][-1]:
                 best = (chip, real[k], np.delete(real, k))
     if best is None:
-        return "the standard is not on it"
+        return "the standard star is not in the field"
     _, star, others = best
     flaws = {IS_SATURATED: "saturated", AT_EDGE: "at the edge", ON_BAD_PIXEL: "on bad pixels"}
     flaw = next((word for bit, word in flaws.items() if star["flags"] & bit), None)

@@ -18,7 +18,7 @@ from reducer.frame import Context, FrameRef
 from reducer.keywords import region
 from reducer.masks import Calibrations, Place, known_bits, read_counts
 from reducer.sky.readout_offsets import SAMPLE, Columns, offsets_against
-from reducer.types import F32, F64, U16
+from reducer.types import F32, F64, U16, Reason, because
 
 #: Rows measured at a time: what is made of them stays in the processor's cache.
 ROWS = 64
@@ -73,7 +73,7 @@ def measure_lamps(lit: Sequence[FrameRef], dark: Sequence[FrameRef], context: Co
     reasons = _saturated(lit, found)
     levels = {path: each.level for path, each in found.items() if path not in reasons}
     if not dark:
-        reasons |= {path: f"{e:.0f} electrons: no light" for path, e in levels.items() if e < NO_LIGHT}
+        reasons |= {p: because("no_light", level=e) for p, e in levels.items() if e < NO_LIGHT}
     elif not any(_changes(frame) for frame in lit):
         reasons |= _mistaken([frame.path for frame in lit], [frame.path for frame in dark], levels)
     return [_agreeing(group, found, reasons, context) for group in (lit, dark) if group]
@@ -84,19 +84,18 @@ def _changes(frame: FrameRef) -> bool:
     return "TWILIGHT" in descriptors_of(frame).tags
 
 
-def _saturated(lit: Sequence[FrameRef], found: Mapping[Path, Measured]) -> dict[Path, str]:
+def _saturated(lit: Sequence[FrameRef], found: Mapping[Path, Measured]) -> dict[Path, Reason]:
     """The lamp-on frames most of whose arrays saturated."""
     reasons = {}
     for frame in lit:
         parts = dict(zip(arrays_of(frame), found[frame.path].saturated, strict=True))
         full = [array for array, part in parts.items() if part > MOST_SATURATED]
         if 2 * len(full) > len(parts):
-            named = ", ".join(map(str, full))
-            reasons[frame.path] = f"saturated in arrays {named}, {max(parts.values()):.0%} of the pixels"
+            reasons[frame.path] = because("saturated", arrays=full, area=max(parts.values()))
     return reasons
 
 
-def _mistaken(lit: Sequence[Path], dark: Sequence[Path], levels: Mapping[Path, float]) -> dict[Path, str]:
+def _mistaken(lit: Sequence[Path], dark: Sequence[Path], levels: Mapping[Path, float]) -> dict[Path, Reason]:
     """The frames whose level, electrons, is not that of their kind; BadInput where the kinds are not two.
 
     The two kinds are told apart at the widest gap between the levels of all frames.
@@ -112,15 +111,17 @@ def _mistaken(lit: Sequence[Path], dark: Sequence[Path], levels: Mapping[Path, f
     limit = float(np.sqrt(ordered[gaps.argmax()] * ordered[gaps.argmax() + 1]))
     if max(on) < limit < min(off):
         raise BadInput(told, "more light with the lamp on", "are OBJECT Domeflat and Domeflat OFF swapped?")
-    kinds = [(path, "off") for path in lit if levels.get(path, limit) < limit]
-    kinds += [(path, "on") for path in dark if levels.get(path, limit) > limit]
-    return {path: f"its level of {levels[path]:.0f} electrons is that of lamp {kind}" for path, kind in kinds}
+    unlit = [path for path in lit if levels.get(path, limit) < limit]
+    bright = [path for path in dark if levels.get(path, limit) > limit]
+    return {path: because("lamp_is_off", level=levels[path]) for path in unlit} | {
+        path: because("lamp_is_on", level=levels[path]) for path in bright
+    }
 
 
 def _agreeing(
     frames: Sequence[FrameRef],
     found: Mapping[Path, Measured],
-    reasons: Mapping[Path, str],
+    reasons: Mapping[Path, Reason],
     context: Context,
 ) -> Lamp:
     """The frames of one kind that agree, brought to a common level; the others are left out by name."""
@@ -130,14 +131,14 @@ def _agreeing(
     for frame in frames:
         reason = reasons.get(frame.path) or _why_not(found[frame.path], usual, frame)
         if missing := arrays - set(arrays_of(frame)):
-            reason = f"array {', '.join(map(str, sorted(missing)))} is missing"
+            reason = because("arrays_missing", arrays=sorted(missing))
         if reason:
-            context.notify("refused", name=frame.path.name, reason=reason)
-            refused.append(f"{frame.path.name}: {reason}")
+            context.notify("refused", name=frame.path.name, **reason)
+            refused.append(f"{frame.path.name} {reason['reason'].replace('_', ' ')}")
         else:
             kept.append((frame, found[frame.path]))
     if not kept:
-        raise BadInput(f"no lamp frame is usable: {'; '.join(refused)}", "frames of one level", "take others")
+        raise BadInput(f"no usable lamp frame: {', '.join(refused)}", "frames of one level", "take others")
     return _common_level(kept, context)
 
 
@@ -146,13 +147,13 @@ def arrays_of(frame: FrameRef) -> list[int]:
     return [int(chip["EXTVER"]) for chip in frame.chips]
 
 
-def _why_not(measured: Measured, usual: float, frame: FrameRef) -> str:
+def _why_not(measured: Measured, usual: float, frame: FrameRef) -> Reason:
     if min(measured.lost) > MOST_LOST:
-        return "its pixels are not numbers"
+        return because("pixels_not_finite")
     away = abs(measured.level - usual)
     if _changes(frame) or away <= max(LEVEL_LIMIT * usual, FAINT):
-        return ""
-    return f"its level of {measured.level:.0f} electrons is {away / max(usual, 1.0):.0%} from the others'"
+        return {}
+    return because("off_level", level=measured.level, difference=away / max(usual, 1.0))
 
 
 def _common_level(kept: Sequence[tuple[FrameRef, Measured]], context: Context) -> Lamp:
@@ -202,12 +203,10 @@ def _left_arrays(
     for frame, *row in zip(frames, full, lost, away, levels, expected, strict=True):
         for array, is_full, is_lost, is_away, level, wanted in zip(arrays_of(frame), *row, strict=True):
             if is_full or is_lost or is_away:
-                why = "saturated" if is_full else "dead" if is_lost else "out of line"
-                told = f"its {level:.0f} electrons are {why}" + (
-                    f", {wanted:.0f} expected" if is_away else ""
+                fact = (
+                    "lamp_array_saturated" if is_full else "lamp_array_dead" if is_lost else "lamp_array_odd"
                 )
-                text = f"array {array} of {frame.path.name} is left out of the flat: {told}"
-                context.notify("warning", text=text)
+                context.notify(fact, file=frame.path.name, array=array, level=level, usual=wanted)
     return np.asarray(full | lost | away)
 
 

@@ -30,7 +30,7 @@ from reducer.keywords import region, scale
 from reducer.products import PROCESSED_DARK
 from reducer.provenance import file_md5, steps_done
 from reducer.step import step
-from reducer.types import F64
+from reducer.types import F64, Reason, because
 
 #: Arcsec by which a WCS may be away from target plus offset (1.1 was seen).
 ABSOLUTE_LIMIT = 15.0
@@ -44,7 +44,7 @@ SCALE_LIMIT = 0.1
 ANGLE_LIMIT = 2.0
 #: What frames that are reduced together must share, and those of one place besides.
 EVERYWHERE, AT_ONE_PLACE = ("filter", "read mode", "region"), ("exposure time", "coadds")
-UNREADABLE = "its WCS cannot be read"
+UNREADABLE = because("wcs_unreadable")
 
 
 @step(suffix="_prepared", cannot_skip="every other step reads the headers that it puts right")
@@ -70,7 +70,7 @@ def checkPointings(frames: Sequence[FrameRef], context: Context) -> list[FrameRe
     repaired = accept(frames, context, lambda frame: right_windows(repair(frame)))
     reasons = what_is_wrong(repaired, [pointing(frame) for frame in repaired])
     for frame, reason in zip(repaired, reasons, strict=True):
-        context.notify("decision", what=frame.path.name, reason=reason or "the WCS agrees with the offsets")
+        context.notify("wcs_wrong" if reason else "wcs_agrees", file=frame.path.name, **reason)
     return list(frames)
 
 
@@ -82,13 +82,11 @@ def _whole(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
     if 2 * stopped >= len(frames):
         for frame, reason in zip(frames, reasons, strict=True):
             if reason:
-                context.notify(
-                    "warning", text=f"{frame.path.name}: {reason}; so say half of the frames: kept"
-                )
+                context.notify("stopped_kept", file=frame.path.name, **reason)
         return list(frames)
     for frame, reason in zip(frames, reasons, strict=True):
         if reason:
-            context.notify("refused", name=frame.path.name, reason=reason)
+            context.notify("refused", name=frame.path.name, **reason)
     return [frame for frame, reason in zip(frames, reasons, strict=True) if not reason]
 
 
@@ -154,7 +152,7 @@ def like_most(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
             int(c["EXTVER"]) for c in frame.chips
         }
         if missing:
-            context.notify("warning", text=f"{frame.path.name} has no array {missing}: reduced without")
+            context.notify("array_missing", file=frame.path.name, arrays=sorted(missing))
     return [frame for frame in frames if frame in kept]
 
 
@@ -168,8 +166,8 @@ def same_settings(frames: Sequence[FrameRef], names: Sequence[str], context: Con
     for frame, found in zip(frames, settings, strict=True):
         differing = [name for name in common if not _agrees(name, found[name], common[name])]
         if differing:
-            why = ", ".join(f"{name} {found[name]} where most have {common[name]}" for name in differing)
-            context.notify("refused", name=frame.path.name, reason=why)
+            own, usual = ({name: some[name] for name in differing} for some in (found, common))
+            context.notify("refused", name=frame.path.name, **because("settings", settings=own, usual=usual))
         else:
             kept.append(frame)
     return kept
@@ -296,7 +294,7 @@ def check_pointings(frames: list[FrameRef], context: Context, bad_wcs: str) -> l
     if bad_wcs == "ignore":
         wrong = {place: UNREADABLE for place, found in enumerate(pointings) if found and not found.layout}
     if bad_wcs == "new":
-        wrong = {place: "a new WCS was asked for" for place, found in enumerate(pointings) if found}
+        wrong = {place: because("wcs_new") for place, found in enumerate(pointings) if found}
     if wrong and bad_wcs == "exit":
         names = ", ".join(frames[place].path.name for place in wrong)
         raise BadInput(f"the WCS of {names} contradicts the offsets", "", "set prepare:bad_wcs=fix")
@@ -307,7 +305,7 @@ def check_pointings(frames: list[FrameRef], context: Context, bad_wcs: str) -> l
     for place, (frame, found) in enumerate(zip(frames, pointings, strict=True)):
         if found and place in wrong:
             frame = rebuild_wcs(frame, found, excess, turn)
-            context.notify("decision", what=f"WCS of {frame.path.name} rebuilt", reason=wrong[place])
+            context.notify("wcs_rebuilt", file=frame.path.name, **wrong[place])
         rebuilt.append(frame)
     return rebuilt
 
@@ -317,8 +315,8 @@ def _locatable(frame: FrameRef) -> FrameRef:
     return frame
 
 
-def what_is_wrong(frames: Sequence[FrameRef], pointings: Sequence[Pointing | None]) -> list[str]:
-    """For each frame, why its WCS cannot be right; '' where it can."""
+def what_is_wrong(frames: Sequence[FrameRef], pointings: Sequence[Pointing | None]) -> list[Reason]:
+    """For each frame, why its WCS cannot be right; nothing where it can."""
     known = [found for found in pointings if found and found.layout]
     excesses = np.array([found.excess() for found in known]).reshape(-1, 2)
     near = np.hypot(*excesses.T) < ABSOLUTE_LIMIT
@@ -327,25 +325,25 @@ def what_is_wrong(frames: Sequence[FrameRef], pointings: Sequence[Pointing | Non
     limit = RELATIVE_LIMIT if several else ABSOLUTE_LIMIT
     turn = _circular_median([found.turn() for found in known]) if known else 0.0
     return [
-        _why_wrong(frame, found, usual, limit, turn) if found else ""
+        _why_wrong(frame, found, usual, limit, turn) if found else {}
         for frame, found in zip(frames, pointings, strict=True)
     ]
 
 
-def _why_wrong(frame: FrameRef, found: Pointing, usual: F64, limit: float, turn: float) -> str:
+def _why_wrong(frame: FrameRef, found: Pointing, usual: F64, limit: float, turn: float) -> Reason:
     if not found.layout:
         return UNREADABLE
     away = _length(found.excess() - usual)
     if away > limit:
-        return f"it is {away:.1f} arcsec from target plus offset"
+        return because("wcs_offset", distance=away)
     if found.layout.misfit > LAYOUT_LIMIT:
-        return f"its arrays lie up to {found.layout.misfit:.0f} arcsec from their places in the focal plane"
+        return because("wcs_layout", distance=found.layout.misfit)
     for chip in frame.chips:
         found_scale = scale(chip)
         if found_scale is None or abs(found_scale / frame.instrument.field.reference_scale - 1) > SCALE_LIMIT:
-            return f"array {chip['EXTVER']} has a scale of {found_scale} arcsec per pixel"
+            return because("wcs_scale", array=chip["EXTVER"], scale=found_scale)
     turned = _circular(found.turn() - turn)
-    return f"it is turned by {turned:.1f} degrees against the others" if abs(turned) > ANGLE_LIMIT else ""
+    return because("wcs_rotation", angle=turned) if abs(turned) > ANGLE_LIMIT else {}
 
 
 def _usual_excess(pointings: Sequence[Pointing]) -> F64:

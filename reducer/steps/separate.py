@@ -20,7 +20,7 @@ from reducer.sky.objects import BLOCK
 from reducer.step import step
 from reducer.steps.prepare import same_settings
 from reducer.steps.skylevel import shift
-from reducer.types import F64
+from reducer.types import F64, because
 
 #: Exposures of the field itself that serve as sky for one of them, unless max_skies says otherwise.
 MOST_OF_FIELD = 20
@@ -39,14 +39,14 @@ def separateSky(
     names = [exposure_name(frame.path) for frame in frames]
     # Names tell of one group; another one of the same run is separated as ever.
     if any(_is(name, told) for name in names for told in (*ref_obj, *ref_sky)):
-        roles, reason = _as_told(frames, ref_obj, ref_sky), "as ref_obj and ref_sky say"
+        roles, reasons = _as_told(frames, ref_obj, ref_sky), ["asked"]
     else:
         if ref_obj or ref_sky:
-            reason = "ref_obj and ref_sky name none of its frames"
-            context.notify("decision", what="separated by pointing", reason=reason)
-        roles, reason = _by_pointing(frames, frac_FOV, context)
+            context.notify("separated_by_pointing")
+        roles, reasons = _by_pointing(frames, frac_FOV, context)
     off_target = roles.count("sky")
-    context.notify("separation", on_target=len(roles) - off_target, off_target=off_target, reason=reason)
+    why = because(*reasons, distance=frac_FOV * frames[0].instrument.field.side)
+    context.notify("separation", on_target=len(roles) - off_target, off_target=off_target, **why)
     separated = [frame.with_(role=role) for frame, role in zip(frames, roles, strict=True)]
     objects = [frame for frame in separated if frame.role != "sky"]
     # A sky of another exposure time is scaled; objects of several times are of several stacks.
@@ -79,49 +79,52 @@ def leaveOutSkies(frames: Sequence[FrameRef], context: Context) -> list[FrameRef
 # --- by pointing and guiding -------------------------------------------------------------------------
 
 
-def _by_pointing(frames: Sequence[FrameRef], fraction: float, context: Context) -> tuple[list[str], str]:
+def _by_pointing(
+    frames: Sequence[FrameRef], fraction: float, context: Context
+) -> tuple[list[str], list[str]]:
+    """The frames' roles, and the reasons for them."""
     east, north = positions(frames)
     apart = fraction * frames[0].instrument.field.side
     groups = link(east, north, apart)
     named = np.array([is_sky_name(descriptors_of(frame).object or "") for frame in frames])
     if groups.max() == 0:
-        return ["both"] * len(frames), f"all exposures lie within {apart:.0f} arcsec"
+        return ["both"] * len(frames), ["within"]
     blank = {group for group in range(groups.max() + 1) if named[groups == group].all()}
     left = [group for group in range(groups.max() + 1) if group not in blank]
-    on_target, reason = _on_target(frames, groups, left or sorted(blank), context)
+    on_target, reasons = _on_target(frames, groups, left or sorted(blank), context)
     if blank and left:
-        reason = f"{reason}; empty sky by name elsewhere"
+        reasons = [*reasons, "named_sky"]
     roles = ["object" if group in on_target else "sky" for group in groups]
     if "sky" not in roles:
-        return ["both"] * len(frames), f"every pointing is on a target: {reason}"
-    return roles, reason
+        return ["both"] * len(frames), ["all_on_target", *reasons]
+    return roles, reasons
 
 
 def _on_target(
     frames: Sequence[FrameRef], groups: NDArray[np.integer[Any]], left: Sequence[int], context: Context
-) -> tuple[list[int], str]:
+) -> tuple[list[int], list[str]]:
     """Those of some groups of pointings that are on target, and why.
 
     A pointing that was not guided is sky. Where all were, the target's is that nearest to it; another one is
     sky if it is poor in objects beside it, else a target too. Where none was, those away from it are sky.
     """
     if len(left) == 1:
-        return list(left), "one pointing is on target"
+        return list(left), ["one_pointing"]
     of_each = {group: [f for f, g in zip(frames, groups, strict=True) if g == group] for group in left}
     share = {group: _guided(of_each[group]) for group in left}
     guided = [group for group in left if share[group] >= 0.5]
-    reason = "the guided pointings are on target" if 0 < len(guided) < len(left) else ""
+    reasons = ["guided"] if 0 < len(guided) < len(left) else []
     if len(guided) == 1:
-        return guided, reason
+        return guided, reasons
     distance = {group: _from_target(of_each[group]) for group in guided or left}
     nearest = min(distance.values())
     half = frames[0].instrument.field.side / 2
     near = [group for group, away in distance.items() if away - nearest < half]
     others = {group: of_each[group] for group in guided if group not in near}
     if not others:
-        return near, reason or "the pointings nearest to the target are on target"
-    poor, counted = poor_pointings(of_each[near[0]], others, context)
-    return [group for group in guided if group not in poor], "; ".join(filter(None, (reason, counted)))
+        return near, reasons or ["nearest"]
+    poor = poor_pointings(of_each[near[0]], others, context)
+    return [group for group in guided if group not in poor], [*reasons, "objects_counted"]
 
 
 def _guided(frames: Sequence[FrameRef]) -> float:
@@ -213,11 +216,7 @@ def _usable(
     ]
     far = [other for other in skies if frames[other].role == "sky" or away[other] >= distance]
     if skies and not far:
-        context.notify(
-            "warning",
-            text=f"{frames[place].path.name}: no exposure of the field is {distance} arcsec away; "
-            "nearer ones serve as sky, light of extended objects is lost",
-        )
+        context.notify("sky_too_near", file=frames[place].path.name, distance=distance)
         return skies
     return far
 
@@ -228,20 +227,22 @@ COMPARED = 3
 
 def poor_pointings(
     target: Sequence[FrameRef], others: Mapping[int, Sequence[FrameRef]], context: Context
-) -> tuple[list[int], str]:
-    """The numbers of the pointings that are poor in objects beside the target's, and what was counted."""
-    poor, told = [], []
+) -> list[int]:
+    """The numbers of the pointings that are poor in objects beside the target's; what was counted is told."""
+    poor = []
     for number, frames in others.items():
         here, there = compare(target, frames, context)
         if is_poor(there, here):
             poor.append(number)
-        kind = "empty sky" if is_poor(there, here) else "a target too"
-        shown = f"{there.number} objects on {there.area:.1%} of the field"
-        told.append(
-            f"the pointing of {exposure_name(frames[0].path)} shows {shown}, the target's {here.number} on "
-            f"{here.area:.1%}: {kind}"
+        context.notify(
+            "pointing_is_sky" if number in poor else "pointing_is_target",
+            file=exposure_name(frames[0].path),
+            objects=there.number,
+            area=there.area,
+            target_objects=here.number,
+            target_area=here.area,
         )
-    return poor, "; ".join(told)
+    return poor
 
 
 def compare(

@@ -194,8 +194,8 @@ def _factors(
     wanted = descriptors_of(objects[0]).exposure_time or 1.0
     times = {name: descriptors_of(frame).exposure_time or wanted for name, frame in serving.items()}
     for time in sorted(set(times.values()) - {wanted}):
-        what = f"{list(times.values()).count(time)} sky exposures of {time:g} s scaled by {wanted / time:.3g}"
-        context.notify("decision", what=what, reason=f"the objects' exposure time is {wanted:g} s")
+        count = list(times.values()).count(time)
+        context.notify("sky_scaled", frames=count, seconds=time, factor=wanted / time, wanted=wanted)
     return {name: wanted / time for name, time in times.items()}
 
 
@@ -208,10 +208,7 @@ def _find_odd(skies: Skies, context: Context) -> frozenset[str]:
     is_odd = odd_skies(times, levels)
     for name, level in zip(np.array(names)[is_odd], levels[is_odd], strict=True):
         usual = float(np.median(levels[~is_odd]))
-        text = (
-            f"{name} is left out as sky: its level of {level:.0f} electrons is {level / usual - 1:+.0%} off"
-        )
-        context.notify("warning", text=f"{text} the other skies' {usual:.0f}")
+        context.notify("sky_odd", file=str(name), level=level, usual=usual)
     return frozenset(str(name) for name in np.array(names)[is_odd])
 
 
@@ -234,9 +231,7 @@ def _find_fixed(skies: Skies, context: Context) -> dict[int, Bool]:
     found = {task[1]: each for task, each in zip(tasks, context.map(find_fixed, tasks), strict=True)}
     shares = {array: float(each.mean()) for array, each in found.items() if each.any()}
     if max(shares.values(), default=0.0) > TOLD:
-        told = ", ".join(f"{share:.1%} of array {array}" for array, share in shares.items())
-        text = f"no clean sky in {told}: all {len(names)} sky exposures show objects there; no data there"
-        context.notify("warning", text=text)
+        context.notify("sky_covered", areas=shares, skies=len(names))
     return found
 
 
@@ -347,7 +342,7 @@ def _correct_group(
     for place, (frame, seen_one, level) in enumerate(zip(group, shown, levels.values, strict=True)):
         members = skies.members(frame)
         inputs = [frame, *(skies.frames[name] for name in sorted(members))]
-        facts: dict[str, Any] = {"SKYMODE": decision.reason, "SKYNUM": len(members), **levels.keywords}
+        facts: dict[str, Any] = {"SKYMODE": decision.mode, "SKYNUM": len(members), **levels.keywords}
         target = plan_product(context, frame, ON_TARGET, inputs, stamps=("SKYCORR",), keywords=facts)
         base = np.mean([frame_level(skies.seen[name], ratios) for name in members])
         factor = level / base if decision.scale else 1.0
@@ -378,20 +373,13 @@ def _tell_ramps(frame: FrameRef, context: Context) -> None:
     gone, left = (
         {chip["EXTVER"]: chip[key] for chip in frame.chips if key in chip} for key in ("RAMP", "RAMPLEFT")
     )
-    said = [
-        ", ".join(f"{depth:.0f} electrons in array {array}" for array, depth in ramps.items())
-        for ramps in (gone, left)
-    ]
     if gone:
-        reason = f"its first rows lie below the field's other exposures: {said[0]}"
-        context.notify("decision", what=f"reset ramp of {frame.path.name} removed", reason=reason)
+        context.notify("ramp_removed", file=frame.path.name, depths=gone)
     if left:
-        text = f"{frame.path.name}: its first rows lie low, {said[1]}: perhaps a reset ramp"
-        context.notify("warning", text=f"{text}; it stays, as it may be light")
-    hidden = [str(chip["EXTVER"]) for chip in frame.chips if chip["EXTVER"] not in gone | left]
+        context.notify("ramp_kept", file=frame.path.name, depths=left)
+    hidden = [chip["EXTVER"] for chip in frame.chips if chip["EXTVER"] not in gone | left]
     if gone and hidden:
-        text = f"{frame.path.name}: array {', '.join(hidden)} shows no reset ramp, as others do"
-        context.notify("warning", text=f"{text}: see whether its first rows lie low where light covers them")
+        context.notify("ramp_hidden", file=frame.path.name, arrays=hidden)
 
 
 def _tell_rows(frame: FrameRef, context: Context) -> None:
@@ -399,13 +387,11 @@ def _tell_rows(frame: FrameRef, context: Context) -> None:
     sizes = [chip["ROWRMS"] for chip in frame.chips if "ROWRMS" in chip]
     if not sizes:
         return
-    what = f"row offsets of {frame.path.name} removed: {np.mean(sizes):.1f} electrons rms"
-    context.notify("decision", what=what, reason="both halves of its rows show the same")
-    left = {chip["EXTVER"]: int(chip["NAXIS2"]) - chip["ROWSFREE"] for chip in frame.chips}
-    told = ", ".join(f"{count} of array {array}" for array, count in left.items() if count)
-    if told:
-        text = f"{frame.path.name}: rows keep their offsets where objects cover them: {told}"
-        context.notify("warning", text=text)
+    context.notify("rows_levelled", file=frame.path.name, offsets=np.mean(sizes))
+    counts = {chip["EXTVER"]: int(chip["NAXIS2"]) - chip["ROWSFREE"] for chip in frame.chips}
+    covered = {array: count for array, count in counts.items() if count}
+    if covered:
+        context.notify("rows_covered", file=frame.path.name, rows=covered)
 
 
 def _sky_levels(group: Sequence[FrameRef], skies: Skies, ratios: Mapping[int, float]) -> tuple[F64, F64]:
@@ -452,10 +438,9 @@ def _tell_covered(group: Sequence[FrameRef], shown: Sequence[FrameSky], width: i
     """Say in which arrays channels keep their offsets because objects cover them."""
     for frame, seen in zip(group, shown, strict=True):
         counts = {array: covered_channels(part.strips, width) for array, part in seen.items()}
-        told = ", ".join(f"{count} of array {array}" for array, count in counts.items() if count)
-        if told:
-            what = f"channel offsets of {frame.path.name} left: {told}"
-            context.notify("decision", what=what, reason="too few of their pixels are free of objects")
+        covered = {array: count for array, count in counts.items() if count}
+        if covered:
+            context.notify("channels_covered", file=frame.path.name, channels=covered)
 
 
 def _reference(skies: Skies) -> Reference | None:

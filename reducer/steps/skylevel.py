@@ -20,7 +20,7 @@ from reducer.sky.level import OFFSETS, LevelCurve, Own, background, follow, leve
 from reducer.sky.objects import BLOCK, CELL
 from reducer.step import Auto
 from reducer.steps.skyframes import ArraySky
-from reducer.types import F64
+from reducer.types import F64, Reason, because
 
 FrameSky = Mapping[int, ArraySky]
 
@@ -88,6 +88,12 @@ ROUNDS = 5
 SHARED, CHANGE = 3.0, 0.3
 #: Where a level may come from: the exposure's own median, the skies alone, or both as they are worth.
 OWN, SKIES, WEIGHED = "own", "skies", "weighed"
+#: What SKYMODE says of a field.
+FIELDS = {
+    "no_skies": "no sky exposures",
+    "blank_field": "sparse field",
+    "filled_field": "the target fills the field",
+}
 
 
 @dataclass(frozen=True)
@@ -102,13 +108,14 @@ class Leveling:
 
 @dataclass(frozen=True)
 class LevelChoice:
-    """Where the level comes from, and why. ``blank``: the field holds hardly any light but stars. ``scale``:
-    the pattern is scaled by the level."""
+    """Where the level comes from, and why, which SKYMODE tells as ``mode``. ``blank``: the field holds hardly
+    any light but stars. ``scale``: the pattern is scaled by the level."""
 
     source: str
     blank: bool
     scale: bool
-    reason: str
+    reason: Reason
+    mode: str
 
 
 @dataclass(frozen=True)
@@ -129,20 +136,19 @@ def choose_level(
     own = own_levels(group, shown, ratios)
     free = float(np.median([part.free for seens in shown for part in seens.values()]))
     level = float(median_of_seen(own.levels))
-    evidence = (
-        f"{free:.0%} of the field is free, its background of {level:.0f} electrons may hold {own.light:.0f} "
-        "of objects"
-    )
-    blank = own.blank
     if told.scale is True:
-        return LevelChoice(OWN, True, True, "scale_sky=True as asked"), own
+        return LevelChoice(OWN, True, True, because("asked_scale"), "scale_sky=True as asked"), own
     if told.offset != "auto":
-        source, reason = OWN if told.offset else SKIES, f"offset_sky={told.offset} as asked"
-        return LevelChoice(source, bool(told.offset), False, reason), own
-    if any(frame.role == "both" for frame in group):
-        return LevelChoice(OWN, True, False, f"no sky exposures; {evidence}"), own
-    kind = "blank field" if blank else "the target fills the field"
-    return LevelChoice(WEIGHED, blank, False, f"{kind}: {evidence}"), own
+        source, mode = OWN if told.offset else SKIES, f"offset_sky={told.offset} as asked"
+        return LevelChoice(source, bool(told.offset), False, because("asked_offset"), mode), own
+    alone = any(frame.role == "both" for frame in group)
+    kind = "no_skies" if alone else "blank_field" if own.blank else "filled_field"
+    mode = (
+        f"{FIELDS[kind]}; {100 * free:.0f} % of pixels are source-free; background {level:.0f} e-, up to "
+        f"{own.light:.0f} e- of it from objects"
+    )
+    reason = because(kind, free=free, level=level, in_objects=own.light)
+    return LevelChoice(OWN if alone else WEIGHED, alone or own.blank, False, reason, mode), own
 
 
 def what_is_done(decided: tuple[LevelChoice, Own], told: Leveling) -> dict[str, Any]:
@@ -153,7 +159,7 @@ def what_is_done(decided: tuple[LevelChoice, Own], told: Leveling) -> dict[str, 
     is_expected = is_weighed or (is_own and True not in (told.offset, told.scale))
     return {
         "offset_sky": is_own or (is_weighed and decision.blank),
-        "reason": decision.reason,
+        **decision.reason,
         "light": round(own.light, 1) if is_expected else 0.0,
         "weighed": is_weighed,
         "scale_sky": decision.scale,
@@ -243,25 +249,30 @@ def find_levels(
     by_skies = decision.source == SKIES or own.light > course.sigma
     if by_skies:
         found = replace(found, sigma=float(np.hypot(found.sigma, SHARED)))
-    context.notify(
-        "decision",
-        what=f"sky level {found.levels.min():.0f} to {found.levels.max():.0f} electrons",
-        reason=_told(own, course, found, decision, len(levels)),
-    )
+    _tell(own, course, found, decision, len(levels), context)
     return SkyLevels(
         [float(level) for level in found.levels],
         {"SKYLEVM": "follows time" if by_skies else "own median", "SKYSIGMA": round(found.sigma, 2)},
     )
 
 
-def _told(own: Own, course: LevelCurve, found: LevelCurve, decision: LevelChoice, skies: int) -> str:
-    followed = f"follows time between {skies} skies and {len(found.levels)} exposures of one field"
+def _tell(
+    own: Own, course: LevelCurve, found: LevelCurve, decision: LevelChoice, skies: int, context: Context
+) -> None:
+    least, most = found.levels.min(), found.levels.max()
     if decision.source == SKIES:
-        return f"{followed}; sure to {found.sigma:.1f} electrons"
-    middle = float(median_of_seen(own.levels))
-    return (
-        f"{followed}: {course.levels.mean():.0f} +- {course.sigma:.0f} by the skies alone, {middle:.0f} with "
-        f"{own.light:.0f} of objects by their own medians; sure to {found.sigma:.1f} electrons"
+        context.notify("sky_level", least=least, most=most, sigma=found.sigma, skies=skies)
+        return
+    context.notify(
+        "sky_level_weighed",
+        least=least,
+        most=most,
+        sigma=found.sigma,
+        skies=skies,
+        by_skies=course.levels.mean(),
+        skies_sigma=course.sigma,
+        by_medians=median_of_seen(own.levels),
+        light=own.light,
     )
 
 

@@ -34,6 +34,7 @@ from reducer.stack.quality import leave_out_spoilt, residual_table
 from reducer.step import step
 from reducer.steps.alignment import adjustWCSToReference, detectSources
 from reducer.steps.flux import measureZeropoint, scaleCountsToReference
+from reducer.types import because
 
 #: Rows of the stack that one task makes.
 SHARE = 256
@@ -56,8 +57,7 @@ def resampleToCommonFrame(
     frame on these pixels besides, as does stackFrames:skip_primitive, which ends with them.
     """
     grid = output_grid(frames, pixel_scale, pa)
-    size = f"{grid.width} x {grid.height} pixels of {grid.scale:g} arcsec, position angle {grid.angle:g}"
-    context.notify("decision", what=f"the stack has {size}", reason="it holds every exposure")
+    context.notify("grid", width=grid.width, height=grid.height, scale=grid.scale, angle=grid.angle)
     asked = resampleToCommonFrame.is_asked("write_outputs", context)
     if not asked and not stackFrames.is_asked("skip_primitive", context):
         return list(frames)
@@ -114,9 +114,8 @@ def keep_sharp(
     limit = np.inf if factor is None else factor * float(np.median(widths))
     kept = [number for number, width in enumerate(widths) if width <= limit]
     for number in sorted(set(range(len(frames))) - set(kept)):
-        times = widths[number] / np.median(widths)
-        reason = f"its stars are {times:.2f} times as wide as the median, reject_fwhm={factor:g}"
-        context.notify("refused", name=frames[number].path.name, reason=reason)
+        why = because("wide", ratio=widths[number] / np.median(widths), limit=factor)
+        context.notify("refused", name=frames[number].path.name, **why)
     if not kept:
         raise BadParameter(f"reject_fwhm={factor:g} leaves no exposure", "a factor above 1")
     scale = frames[kept[0]].scale
@@ -205,9 +204,7 @@ def maskFromStack(frames: Sequence[FrameRef], context: Context) -> list[FrameRef
     (stack,) = stackFrames(scaled, inner)
     image = context.disk.read_chip(stack, 0, variance=False)
     light = find_objects(*block_means(image.data, image.mask), local=True)
-    context.notify(
-        "decision", what="objects of the stack masked", reason=f"they cover {light.mean():.1%} of it"
-    )
+    context.notify("objects_masked", area=light.mean())
     masks = {frame.path.name: _masks(frame, grid, light) for frame in scaled}
     return [_before_sky(frame, masks.get(frame.path.name, {})) for frame in frames]
 

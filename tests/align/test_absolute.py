@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from told import warnings_of
 
 from reducer.align.catalogue_fit import fit_tie, tie_priors
 from reducer.align.wcs import nominal_geometry
@@ -161,7 +162,7 @@ def tie(frames, tmp_path, ra, dec, extra=""):
     told = []
     context = Context(tmp_path, given, notify=lambda event, **facts: told.append((event, facts)))
     tied = determineAstrometricSolution(adjustWCSToReference(frames, context), context)
-    return tied, [facts["text"] for event, facts in told if event == "warning"]
+    return tied, warnings_of(told)
 
 
 def sky_of(sky, dec=-30.0):
@@ -185,14 +186,14 @@ def test_a_catalogue_of_another_field_is_refused(field, tmp_path):
     _, _, other = field(1, 3000, 63)
     tied, warnings = tie(frames, tmp_path, *sky_of(other))
     assert "ASTRCAT" not in tied[0].header
-    assert any("no star was recognised: the headers' pointing stands" in text for text in warnings)
+    assert "catalog_unmatched" in warnings
 
 
 def test_residuals_far_above_the_catalogues_errors_are_said(field, tmp_path):
     frames, _, sky = field(4, 400, 64)
     ra, dec = sky_of(sky[:150] + np.random.default_rng(1).normal(0, 0.045, (150, 1)) * [1, -1, 0])
     tied, warnings = tie(frames, tmp_path, ra, dec)
-    assert any("far above its errors of 5.0 mas" in text for text in warnings)
+    assert "tied_poorly" in warnings
     assert tied[0].header["ASTRRMS"] > 5 * tied[0].header["ASTRERR"]
 
 
@@ -225,7 +226,7 @@ def test_one_star_is_said_to_be_one(field, tmp_path):
     ra, dec = plane_to_sky(*place.evaluate(x, y, 0), place.tangent)
     tied, warnings = tie(frames[:1], tmp_path, ra + 0.3 / 3600, dec)
     assert tied[0].header["ASTRNUM"] == 1
-    assert any("nothing tells whether it is the right one" in text for text in warnings)
+    assert "tied_by_one" in warnings
 
 
 def test_right_ascension_in_hours_is_seen(field, tmp_path):
@@ -233,4 +234,4 @@ def test_right_ascension_in_hours_is_seen(field, tmp_path):
     ra, dec = sky_of(sky)
     tied, warnings = tie(frames, tmp_path, ra / 15, dec)
     assert "ASTRCAT" not in tied[0].header
-    assert any("if right ascension is in hours" in text for text in warnings)
+    assert "catalog_in_hours" in warnings

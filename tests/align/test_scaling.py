@@ -8,6 +8,7 @@ import pytest
 from numpy.fft import fftfreq, irfft2, rfft2, rfftfreq
 from scipy.sparse.csgraph import connected_components
 from scipy.special import kn
+from told import warnings_of
 from true_night import make_night, name_of
 
 from reducer.align.global_fit import align_exposures
@@ -152,16 +153,15 @@ def test_what_light_does_not_tell_is_said(standard):
         for frame, geometry in zip(frames, geometries, strict=True)
     ]
     told = []
-    context = Context(
-        Path(), files=Drawn(), notify=lambda event, **facts: told.append((event, facts["text"]))
-    )
+    context = Context(Path(), files=Drawn(), notify=lambda event, **facts: told.append((event, facts)))
     scaled = scaleCountsToReference(dark, context)
     assert [frame.scale for frame in scaled] == pytest.approx([1.0, 1.0, 1.0])
     assert scaled[1].scale_error == pytest.approx(USUAL_CHANGE * np.sqrt(2), rel=0.01)
-    assert sum(event == "warning" and "3 of 3 exposures" in text for event, text in told) == 1
+    unmeasured = [(f["frames"], f["exposures"]) for event, f in told if event == "transparency_unmeasured"]
+    assert unmeasured == [(3, 3)]
     told.clear()
     assert scaleCountsToReference(dark[:1], context)[0].scale == 1.0
-    assert not any(event == "warning" for event, _ in told)
+    assert not warnings_of(told)
 
 
 def test_what_is_badly_measured_is_drawn_to_what_is_usual():

@@ -32,7 +32,7 @@ WHOLE = {"EXPTIME": 60.0, "COADDS": 1, "ELAPSED": 66.0, "UTSTART": "23:59:30.0",
     ],
 )
 def test_a_stopped_exposure_is_known_by_each_of_its_cards(changed):
-    assert why_stopped(WHOLE) == ""
+    assert not why_stopped(WHOLE)
     assert why_stopped(WHOLE | changed)
 
 
@@ -46,7 +46,7 @@ def test_a_stopped_exposure_is_known_by_each_of_its_cards(changed):
     ],
 )
 def test_real_headers_of_whole_exposures_are_whole(cards):
-    assert why_stopped(cards) == ""
+    assert not why_stopped(cards)
 
 
 def doubling(frame, share, ratio=1.0):
@@ -65,27 +65,27 @@ def doubling(frame, share, ratio=1.0):
 @pytest.mark.parametrize("stars", [20, 300, 8000])
 def test_double_stars_are_known_and_crowds_are_not(field, stars):
     frames, _, _ = field(1, stars, 71)
-    assert doubled(frames[0]) == ""
-    assert "20.1 pixels apart" in doubled(doubling(frames[0], 0.9))
+    assert not doubled(frames[0])
+    assert doubled(doubling(frames[0], 0.9))["distance"] == pytest.approx(20.1, abs=0.05)
 
 
 @pytest.mark.parametrize("stars", [6, 12])
 def test_a_jump_is_known_among_few_stars(field, stars):
     """Six pairs were asked for: a moving target among five bright stars had 12 % of light too much."""
     frame = field(1, stars, 75)[0][0]
-    assert doubled(frame) == ""
-    assert "20.1 pixels apart" in doubled(doubling(frame, 1.0))
+    assert not doubled(frame)
+    assert doubled(doubling(frame, 1.0))["distance"] == pytest.approx(20.1, abs=0.05)
 
 
 @pytest.mark.parametrize("ratio", [0.3, 3.0])
 def test_a_jump_early_or_late_is_known(field, ratio):
-    assert "20.1 pixels apart" in doubled(doubling(field(1, 300, 76)[0][0], 1.0, ratio))
+    assert doubled(doubling(field(1, 300, 76)[0][0], 1.0, ratio))["distance"] == pytest.approx(20.1, abs=0.05)
 
 
 def test_one_double_star_and_a_field_with_some_are_no_jump(field):
     frame = field(1, 40, 77)[0][0]
-    assert doubled(doubling(frame, 0.3)) == ""
-    assert doubled(doubling(frame.with_(sources=(frame.sources[0][:1],)), 1.0)) == ""
+    assert not doubled(doubling(frame, 0.3))
+    assert not doubled(doubling(frame.with_(sources=(frame.sources[0][:1],)), 1.0))
 
 
 def test_doubled_exposures_are_left_out_before_others_are_laid_on_them(field):
@@ -96,8 +96,8 @@ def test_doubled_exposures_are_left_out_before_others_are_laid_on_them(field):
     context = Context(Path(), notify=lambda event, **facts: told.append((event, facts)))
     aligned = adjustWCSToReference(frames, context)
     assert [frame.path.name for frame in aligned] == ["S0000.fits", "S0002.fits", "S0003.fits"]
-    refused = [(f["name"], f["reason"].split(":")[0]) for event, f in told if event == "refused"]
-    assert refused == [("S0001.fits", "its stars are double")]
+    refused = [(f["name"], f["reason"]) for event, f in told if event == "refused"]
+    assert refused == [("S0001.fits", "doubled")]
 
 
 def test_trailed_exposures_are_left_out_by_name(field):
@@ -111,7 +111,7 @@ def test_trailed_exposures_are_left_out_by_name(field):
     assert len(left) == 4
     ((_, facts),) = told
     assert facts["name"] == "S0003.fits"
-    assert facts["reason"].startswith("its stars are trailed or doubled")
+    assert facts["reason"] == "trailed"
 
 
 @pytest.mark.parametrize(("length", "kept"), [(0.144, 2), (0.013, 3)])
@@ -135,5 +135,7 @@ def test_a_loop_that_opened_is_named():
     table["outlier"] = outliers(table)
     table["filename"][2] = "S2.fits"
     told = []
-    tell_outliers(table, Context(Path(), notify=lambda event, **facts: told.append(facts["text"])))
-    assert told == ["S2.fits stands out from the others, its value and their median: core 0.315, 0.45"]
+    tell_outliers(table, Context(Path(), notify=lambda event, **facts: told.append(facts)))
+    (fact,) = told
+    assert (fact["file"], fact["medians"]) == ("S2.fits", {"core": 0.45})
+    assert fact["values"] == {"core": pytest.approx(0.315)}

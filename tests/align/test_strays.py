@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from told import warnings_of
 
 from reducer.align.global_fit import align_exposures
 from reducer.align.identify import StarList, is_beyond_chance, pair_up
@@ -22,7 +23,7 @@ def align(frames):
     told = []
     found = align_exposures(frames, lambda event, **facts: told.append((event, facts)))
     out = [facts["name"] for event, facts in told if event == "refused"]
-    return found, out, [facts["text"] for event, facts in told if event == "warning"]
+    return found, out, warnings_of(told)
 
 
 def test_a_star_has_one_counterpart_and_that_is_the_nearest():
@@ -46,7 +47,7 @@ def test_one_of_five_shows_another_field(field, stars, place):
     frames, _, _ = field(5, 250, 401)
     frames[place] = stray(field, stars, 402, "odd.fits")
     found, out, _ = align(frames)
-    assert out == ["odd.fits"] and "another field" in found.reasons[place]
+    assert out == ["odd.fits"] and found.reasons[place]["reason"] == "other_field"
     good = [geometry for n, geometry in enumerate(found.geometries) if n != place]
     assert all(geometry.model == "full" and geometry.rms < 1e-3 for geometry in good)
 
@@ -66,7 +67,7 @@ def test_of_two_exposures_of_different_fields_the_first_is_kept_and_the_doubt_sa
     frames, _, _ = field(2, 250, 407)
     frames[1] = stray(field, 4000, 408, "odd.fits")
     found, out, _ = align(frames)
-    assert out == ["odd.fits"] and "another field than S0000.fits" in found.reasons[1]
+    assert out == ["odd.fits"] and found.reasons[1] == {"reason": "unlike", "files": ["S0000.fits"]}
     assert found.geometries[0] is not None
 
 
@@ -76,7 +77,7 @@ def test_two_against_two_is_said(field):
     others = [frame.with_(path=Path(f"other{n}.fits")) for n, frame in enumerate(others)]
     found, out, _ = align([*frames, *others])
     assert out == ["other0.fits", "other1.fits"]
-    assert all("which is the target cannot be told" in reason for reason in found.reasons[2:])
+    assert all(reason["reason"] == "other_field_of_two" for reason in found.reasons[2:])
 
 
 def test_a_rich_stray_among_exposures_without_stars(field):
@@ -87,7 +88,7 @@ def test_a_rich_stray_among_exposures_without_stars(field):
     found, out, warnings = align(empty)
     assert out == ["odd.fits"]
     assert all(geometry.model == "header offsets" for geometry in found.geometries[1:])
-    assert any("placed by their headers" in text for text in warnings)
+    assert "by_headers" in warnings
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from paper import GLOW, GLOWING, PAPER
 from paper_night import EVEN, GAIN, IN_DOME, NOISE, SKY, UNEVEN, take
+from told import in_words
 
 from goafetch.api.reduce import Task, reduce_files
 from goafetch.errors import UsageError
@@ -79,10 +80,10 @@ def test_darks_of_any_filter_go_together_and_those_of_another_time_do_not(tmp_pa
     frames[0] = expose(tmp_path, 51, 0 * EVEN, OBSTYPE="DARK", OBJECT="Dark", FILTER="blank")
     frames[1] = expose(tmp_path, 52, 0 * EVEN, 30.0, OBSTYPE="DARK", OBJECT="Dark")
     told: list[str] = []
-    context = Context(tmp_path, notify=lambda event, **facts: told.append(f"{event} {facts}"))
+    context = Context(tmp_path, notify=lambda event, **facts: told.append(in_words(event, **facts)))
     made = run_recipe(makeProcessedDark, frames, context)[0]
     assert made.header["NCOMBINE"] == DARKS - 1
-    assert any("exposure time 30.0 where most have 60.0" in text for text in told)
+    assert any("exposure time 30.0 where most have exposure time 60.0" in text for text in told)
 
 
 def corrected(folder: Path, frames: Sequence[FrameRef], master: Path | None = None, **chosen: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from astropy.io.fits import Header
 from raw_exposure import SIDE, array_header, primary_header
+from told import in_words
 
 from reducer.align.wcs import positions, seconds
 from reducer.errors import MissingCalibration
@@ -101,11 +102,11 @@ def test_the_user_names_raw_files_whatever_they_have_become() -> None:
 def test_names_of_another_group_leave_this_one_to_its_pointings() -> None:
     told: list[str] = []
     context = Context(
-        Path(), {"separateSky": {"ref_sky": ("S7",)}}, notify=lambda event, **facts: told.append(str(facts))
+        Path(), {"separateSky": {"ref_sky": ("S7",)}}, notify=lambda event, **facts: told.append(event)
     )
     found = separateSky(frames_at((0, 0), (0.2, 0), (-300, 0)), context)
     assert [frame.role for frame in found] == ["object", "object", "sky"]
-    assert any("name none of its frames" in text for text in told)
+    assert "separated_by_pointing" in told
 
 
 def test_each_object_gets_the_skies_that_serve_it() -> None:
@@ -156,8 +157,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Objects]:
 
 def told_roles(frames: list[FrameRef]) -> tuple[list[str], str]:
     told: list[str] = []
-    context = Context(Path(), notify=lambda event, **facts: told.append(str(facts.get("reason"))))
-    return [frame.role for frame in separateSky(frames, context)], told[-1]
+    context = Context(Path(), notify=lambda event, **facts: told.append(in_words(event, **facts)))
+    return [frame.role for frame in separateSky(frames, context)], told[0]
 
 
 def test_a_guided_pointing_that_is_poor_in_objects_is_sky(counted: dict[str, Objects]) -> None:
@@ -165,13 +166,13 @@ def test_a_guided_pointing_that_is_poor_in_objects_is_sky(counted: dict[str, Obj
     counted["there"] = Objects(1, 0.001)
     found, reason = told_roles(frames_at(*TWO, guided=tuple(range(6))))
     assert found == ["object"] * 3 + ["sky"] * 3
-    assert "S3 shows 1 objects" in reason and "the target's 40" in reason and "empty sky" in reason
+    assert "S3 is empty sky: 1 object on" in reason and "40 on" in reason
 
 
 def test_guided_pointings_that_are_alike_are_both_targets(counted: dict[str, Objects]) -> None:
     found, reason = told_roles(frames_at(*TWO, guided=tuple(range(6))))
     assert found == ["both"] * 6
-    assert "a target too" in reason
+    assert "on a target too" in reason
 
 
 def test_a_target_poorer_than_what_is_beside_it_is_still_the_target(counted: dict[str, Objects]) -> None:

@@ -15,6 +15,7 @@ from goafetch.events import TYPES, Event, Separation, SkyChoice, as_document, ev
 from goafetch.report.export import list_steps
 from goafetch.report.page import make_report
 from goafetch.report.run_summary import Product, read_summary, write_summary
+from goafetch.words import FACTS
 
 ROOMS = ("pipeline", "report", "console")
 #: It reads no facts: the drawings' own SVG.
@@ -61,11 +62,16 @@ def test_every_event_is_stored_and_read_as_it_was() -> None:
 def test_other_words_change_no_fact_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_workspace(tmp_path / "night")
     told = story("playground/S20170505S0095_image.fits")
-    facts = (Separation(9, 7, "by pointing", group=GROUP), SkyChoice(True, ("S1.fits",), "free", group=GROUP))
+    facts = (
+        Separation(9, 7, "by pointing", group=GROUP),
+        SkyChoice(True, ("S1.fits",), "free", group=GROUP),
+        event_of("tied", {"catalog": "Gaia", "stars": 9, "rms": 2.5, "group": GROUP}),
+    )
     frame = Product("playground/S20170505S0095_skyCorrected.fits", "on target", f"{GROUP}, visit 2", GROUP)
     write_summary(root, replace(told, decisions=(*told.decisions, *facts), products=(*told.products, frame)))
     before = read_summary(root), list_steps(read_summary(root), root)
     assert before[1][-1].files.files and "offset_sky=True" in before[1][0].dragons
     monkeypatch.setattr(events, "_WORDS", dict.fromkeys(events._WORDS, lambda _: "said otherwise"))
+    monkeypatch.setitem(FACTS, "tied", ("decision", "said otherwise"))
     assert (read_summary(root), list_steps(read_summary(root), root)) == before
-    assert make_report(root).read_text(encoding="utf-8").count("said otherwise") == 6
+    assert make_report(root).read_text(encoding="utf-8").count("said otherwise") == 7

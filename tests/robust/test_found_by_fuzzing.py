@@ -98,7 +98,7 @@ def test_a_lamp_frame_without_one_array_is_refused_alone(tiny_night: Path, tmp_p
     context = Context(tmp_path, notify=lambda event, **facts: told.append((event, facts)))
     made = run_recipe(makeProcessedFlat, open_frames(files), context)
     assert made[0].path.exists()
-    assert [facts["reason"] for event, facts in told if event == "refused"] == ["array 4 is missing"]
+    assert [facts["arrays"] for event, facts in told if event == "refused"] == [[4]]
 
 
 def test_stars_whose_whole_ring_is_off_the_array_are_measured() -> None:
@@ -214,6 +214,6 @@ def test_coadds_and_times_that_are_no_numbers_do_not_say_that_an_exposure_was_st
     for key, value in (("COADDS", 'x9^Ct"'), ("EXPTIME", "15 s"), ("ELAPSED", "x"), ("COADDS", -9999)):
         header = frame.header.copy()
         header[key] = value
-        assert why_stopped(header) == "", key
+        assert not why_stopped(header), key
         other = frame.with_(header=header)
         assert other.exposure_time > 0 and other.coadds >= 1

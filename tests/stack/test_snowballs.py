@@ -128,7 +128,7 @@ def test_a_heavy_cosmic_ray_that_too_few_others_judge_is_named_and_stays(tmp_pat
     )
     found = find_snowballs(frames, [frame.geometry for frame in frames], context)
     assert [ball[2] for balls in found for ball in balls[0]] == [0.0] * count
-    assert [event for event, facts in told if "heavy cosmic rays" in facts["text"]] == ["warning"] * count
+    assert [event for event, facts in told if event == "snowballs_kept"] == ["snowballs_kept"] * count
     mask = np.zeros((SIZE, SIZE), np.uint16)
     for one in found[0][0]:
         hide_snowballs(mask, one, 0)
