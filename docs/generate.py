@@ -111,10 +111,11 @@ def facts() -> str:
 
     parts = [
         "# Facts that steps tell",
-        "In `playground/events.jsonl` and, of what lasts, in `run.json` and `--json`: a `decision`, `warning` "
-        "or `info` whose `fact` and numbers stand here, with the unit where it has one; what is told in % is a "
-        "fraction. A reason stands as `reason`, with its numbers, beside the fact or the file that was left "
-        "out. Words are made where they are shown and may change; names and numbers stay.",
+        "In `playground/events.jsonl` and, of what lasts, in `run.json` and `--json`: a `decision`, "
+        "`warning` or `info` whose `fact` and numbers stand here, with the unit where it has one; what is "
+        "told in % is a fraction. A reason stands as `reason`, with its numbers, beside the fact or the "
+        "file that was left out. Words are made where they are shown and may change; names and numbers "
+        "stay.",
     ]
     rows = [
         f"| `{name}` | {level} | {_fields(': '.join(texts))} | {_cell(': '.join(texts))} |"

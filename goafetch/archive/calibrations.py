@@ -306,7 +306,9 @@ def choose_flats(group: ScienceGroup, on: Sequence[CalibrationSet], off: Sequenc
     taken = next((i for i, partner in enumerate(partners) if partner), 0)
     off_set = partners[taken] if partners else None
     if not fitting:
-        choice.warnings.append(f"no lamp-on flats suit {group.name}")
+        names = some([record.name.partition(".")[0] for record in group.records])
+        known = (group.records[0].filter_name or "unknown").replace("Unknown", "unknown")
+        choice.warnings.append(f"{names}: filter {known}, no lamp-on flats selected")
     else:
         choice.take(fitting[taken], _why_taken(fitting[taken], group))
     if off_set is not None:

@@ -68,7 +68,7 @@ def search(
 ) -> int:
     """Search the archive. Dates are UTC; a night is the date in file names (from 18:00 UT of the day before).
 
-    Every word is checked before it is sent, every row when it comes back, and cut answers are made whole.
+    Queries and results are validated; truncated results are completed.
     """
     from goafetch.archive.calibrations import associate
     from goafetch.archive.job import connect, make_criteria

@@ -193,9 +193,8 @@ class Terminal:
         stage = self._end(_of(event.program, event.group), event.name)
         if stage is None:
             return
-        counts = "".join(f", {number} {word}" for word, number in stage.counts.items())
         mark, style = ("!", "yellow") if events.Refusal.kind in stage.counts else ("✓", "green")
-        self._line(mark, f"{stage.title}{counts}, {_duration(time.monotonic() - stage.started)}", style)
+        self._line(mark, _ended(stage, event.name, _duration(time.monotonic() - stage.started)), style)
 
     def _count(self, event: events.Event) -> None:
         """Add to the stage of that group; of what is about none, to the stage that began last."""
@@ -252,6 +251,23 @@ def sentence(event: events.Event) -> str:
     if not isinstance(event, events.Made | events.Reused | events.Refusal):
         text = _of(about(event), text)
     return f"warning: {text}" if isinstance(event, events.Warned) else text
+
+
+#: What was done with the files that a stage made, and what became of others.
+DONE = {"fetch": "fetched", "unpack": "unpacked"}
+COUNTED = {events.Made.kind: "made", events.Reused.kind: "unchanged", events.Refusal.kind: "left out"}
+
+
+def _ended(stage: _Stage, name: str, took: str) -> str:
+    """A stage that has ended: 'fetched 51 files in 3.9 s', 'frames of T: 9 made, 1 left out in 4.1 s'."""
+    counts = dict(stage.counts)
+    title = f"{stage.title}:"
+    if name in DONE:
+        made = counts.pop(events.Made.kind, 0)
+        title = stage.title.replace(name, f"{DONE[name]} {made} file{'' if made == 1 else 's'}")
+        title += "," if counts else ""
+    told = ", ".join(f"{number} {COUNTED[kind]}" for kind, number in counts.items())
+    return " ".join(filter(None, (title if told or name in DONE else stage.title, told, f"in {took}")))
 
 
 def _of(name: str, text: str) -> str:

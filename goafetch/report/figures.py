@@ -274,17 +274,16 @@ def draw_growth(stack: StackFile, scale: float | None) -> Figure | None:
     axes.fill_between(radii, part - error, part + error, color=COLOURS[0], alpha=0.25, linewidth=0)
     axes.plot(radii, part, color=COLOURS[0])
     axes.axhline(1, color=INK, linewidth=0.6, linestyle=":")
-    axes.set(xlabel=f"radius ({'arcsec' if scale else 'pixels'})", ylabel="part of the light", ylim=(0, 1.08))
+    unit = "arcsec" if scale else "pixels"
+    axes.set(xlabel=f"radius ({unit})", ylabel="enclosed flux fraction", ylim=(0, 1.08))
     axes.set_xlim(0, radii[-1])
     axes.grid(color=INK, alpha=0.15, linewidth=0.5)
     half = growth.holding(0.5) * (scale or 1.0)
-    alt = (
-        f"Growth curve of a star: half of its light lies within {half:.3g} {'arcsec' if scale else 'pixels'}."
-    )
+    alt = f"Growth curve of a star: half of its flux within {half:.3g} {unit}."
     within = f"{half:.3f} arcsec" if scale else f"{half:.1f} pixels"
     caption = (
-        f"Light within a radius of the brightest good star, at x {growth.x:.0f}, y {growth.y:.0f}: "
-        f"{growth.light[-1]:.4g} electrons an exposure in all, half of them within {within}."
+        f"Enclosed flux of the brightest good star, at x {growth.x:.0f}, y {growth.y:.0f}: "
+        f"{growth.light[-1]:.4g} e- per exposure in total, half of it within {within}."
     )
     return Figure(as_svg(figure, alt, "growth"), caption)
 

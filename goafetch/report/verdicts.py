@@ -399,20 +399,18 @@ def _judge_sharpness(quality: Quality, corrected: bool) -> Verdict:
         remedy = "Judge by the stars in the picture above, and by the widths of single exposures below."
         return Verdict("Sharpness", "not measured", UNKNOWN, sentence, remedy)
     sentence = (
-        f"Full width at half of the peak, the median of {quality.stars} stars; most lie between "
+        f"Median FWHM of {quality.stars} stars; 80 % lie between "
         f"{(quality.sharpest or 0) * 1000:.0f} and {(quality.widest or 0) * 1000:.0f} mas."
     )
     light, remedy = GOOD, ""
     if corrected and quality.fwhm > SEEING:
         light = BAD
-        remedy = (
-            "This is natural seeing: the loop was open, or the alignment failed. Look at single exposures."
-        )
+        remedy = "Natural seeing: the AO loop was open, or the alignment failed. Look at single exposures."
     elif corrected and quality.fwhm > SHARP:
         light = LOOK
         remedy = (
-            "Wider than a good correction gives. See the widths of single exposures; "
-            "a stack of the sharpest half may serve you better."
+            "Wider than a good AO correction gives. See the FWHM of single exposures; "
+            "a stack of the sharpest half may be better (stackFrames:reject_fwhm)."
         )
     return Verdict("Sharpness", f"{quality.fwhm * 1000:.0f} mas", light, sentence, remedy)
 
@@ -424,16 +422,16 @@ def _judge_depth(quality: Quality) -> Verdict:
     limit = quality.limit(quality.depth)
     value = f"{quality.depth:.0f} e-" if limit is None else f"{limit:.2f} mag"
     sentence = (
-        f"A point source of {quality.depth:.0f} electrons an exposure stands five sigma above the sky "
-        f"in an aperture of one FWHM in radius; the noise of a pixel is {quality.noise:.2f} electrons."
+        f"5 sigma for a point source of {quality.depth:.0f} e- per exposure "
+        f"in an aperture of one FWHM in radius; noise per pixel {quality.noise:.2f} e-."
     )
     if quality.complete is not None:
         found = quality.limit(quality.complete)
         light = f"{quality.complete:.0f} e-" if found is None else f"{found:.2f} mag"
         value = f"{value}, 90 % of stars to {light}"
         sentence += (
-            f" Of stars with {quality.complete:.0f} electrons of total light nine in ten are in the "
-            "catalogue; the table COMPLETENESS has the fraction at other brightnesses."
+            f" The catalogue is 90 % complete for stars of {quality.complete:.0f} e- total flux; "
+            "the table COMPLETENESS has the fraction at other magnitudes."
         )
     return Verdict("Depth (5 sigma)", value, GOOD, sentence)
 
@@ -444,49 +442,49 @@ def _judge_noise(quality: Quality) -> Verdict:
         sentence = "Too few pixels to compare the scatter with VAR."
         remedy = "Look why so little of the picture has data."
         return Verdict("Noise", "not measured", UNKNOWN, sentence, remedy)
-    sentence = f"Pixels scatter {ratio:.2f} times as much as the variance plane says (1 is perfect)."
+    sentence = f"Pixel-to-pixel scatter is {ratio:.2f} times that of the VAR plane (1: exact)."
     light, remedy = GOOD, ""
     if not 0.7 <= ratio <= 1.5:
         light = BAD
-        remedy = "Do not trust error bars from VAR before you know why: look at the sky's residuals below."
+        remedy = "Errors from VAR are wrong: look for sky residuals before using them."
     elif not 0.85 <= ratio <= 1.15:
         light = LOOK
-        remedy = "A crowded field does this, as stars count as scatter; else scale your error bars by it."
+        remedy = "Usual in a crowded field, where stars count as scatter; else scale errors by it."
     return Verdict("Noise", f"{ratio:.2f}", light, sentence, remedy)
 
 
 def _judge_sky(quality: Quality) -> Verdict:
     if quality.sky is None:
-        sentence = "The product does not say how sure the level of its sky is."
+        sentence = "The product does not state the uncertainty of its sky level."
         return Verdict("Sky", "not known", UNKNOWN, sentence, "Look at the background far from all objects.")
     value = f"± {quality.sky:.1f} e-"
-    sentence = f"The level of the sky that was subtracted is sure to {quality.sky:.1f} electrons (one sigma)."
+    sentence = f"Uncertainty of the subtracted sky level {quality.sky:.1f} e- (1 sigma)."
     if quality.sky <= LEVELLED:
         return Verdict("Sky", value, GOOD, sentence)
-    remedy = "Smooth light of so many electrons cannot be told from sky: do not trust surface brightness."
+    remedy = "Extended emission fainter than this is lost in the sky: do not use it for surface photometry."
     return Verdict("Sky", value, LOOK, sentence, remedy)
 
 
 def _judge_alignment(quality: Quality) -> Verdict:
     if quality.unaligned:
-        sentence = "So many exposures share no stars with the others and were laid where their headers say."
-        remedy = "Look at a star where they overlap: if it is double or long, stack without them."
+        sentence = "Exposures that share no stars with the others, placed by their headers."
+        remedy = "Check a star where they overlap: if it is double or elongated, stack without them."
         return Verdict("Alignment", f"{quality.unaligned} by header", LOOK, sentence, remedy)
     if quality.residual is None:
-        sentence = "A single exposure, or too few stars in common to tell how well they agree."
-        remedy = "Look whether stars are round and single in the picture above."
+        sentence = "A single exposure, or too few common stars to measure residuals."
+        remedy = "Check that stars are round and single in the picture above."
         return Verdict("Alignment", "not measured", UNKNOWN, sentence, remedy)
-    sentence = f"Stars of the exposures agree to {quality.residual:.2f} mas rms per axis, in the median."
+    sentence = f"Median residual of the exposures' stars {quality.residual:.2f} mas rms per axis."
     worst = quality.worst or quality.residual
     if worst > ALIGNED:
-        sentence += f" Those of the worst exposure agree to {worst:.1f} mas."
+        sentence += f" Worst exposure {worst:.1f} mas."
     light, remedy = GOOD, ""
     if quality.residual > SMEARED:
         light = BAD
-        remedy = "The stack is blurred by it: look at its stars, and stack the exposures that agree."
+        remedy = "The stack is blurred by it: check its stars, and stack the exposures that agree."
     elif quality.residual > ALIGNED or worst > SMEARED:
         light = LOOK
-        remedy = "Worse than the instrument allows: see the residual of each exposure below."
+        remedy = "Worse than the instrument allows: see the residuals of each exposure below."
     return Verdict("Alignment", f"{quality.residual:.2f} mas", light, sentence, remedy)
 
 
@@ -496,21 +494,21 @@ def _judge_positions(quality: Quality) -> Verdict:
         sentence, remedy = "The catalogue has too few good stars.", "See ERR_POS of single stars in OBJCAT."
         return Verdict("Positions", "not measured", UNKNOWN, sentence, remedy)
     of = f"{quality.stars} stars"
-    sentence = f"Typical random error of a good star's position relative to its neighbours, {of}."
+    sentence = f"Median random error of a star's position relative to its neighbours, {of}."
     return Verdict("Positions", f"{error:.2f} mas", GOOD, sentence)
 
 
 def _judge_coordinates(quality: Quality) -> Verdict:
-    turned = "" if quality.rotation is None else f" North is known to {quality.rotation:.2f} degree."
+    turned = "" if quality.rotation is None else f" Rotation uncertainty {quality.rotation:.2f} deg."
     if not quality.catalogue:
-        sentence = "RA and Dec rest on the telescope's pointing alone, which can be wrong by arcseconds."
+        sentence = "Absolute astrometry from the telescope pointing only, which can be off by arcseconds."
         remedy = "Repeat the run where Gaia can be reached, or give a table of positions with --catalog FILE."
         return Verdict("Coordinates", "by pointing", LOOK, sentence + turned, remedy)
     name, tie = quality.catalogue, quality.tie
     rms = f", {tie:.1f} mas rms" if tie is not None else ""
     sentence = f"Tied to {name} by {quality.tied} stars{rms}.{turned}"
     if quality.tied < TELLING or tie is None:
-        remedy = "So few stars cannot contradict each other: check one that you know in the picture above."
+        remedy = "Too few stars to check each other: compare one with known coordinates in the picture above."
         return Verdict("Coordinates", name, LOOK, sentence, remedy)
     if tie <= EXPLAINED * quality.explained:
         return Verdict("Coordinates", name, GOOD, sentence)
@@ -531,17 +529,17 @@ def _judge_zeropoint(quality: Quality) -> Verdict:
             "--phot-catalog FILE."
         )
         return Verdict("Zeropoint", "none", UNKNOWN, missing if quality.missing else plain, remedy)
-    sentence = "Vega magnitude of a star that gives one electron per second."
+    sentence = "Vega magnitude of 1 e-/s."
     error, light, remedy = quality.zeropoint_error, GOOD, ""
     if quality.strange is not None and abs(quality.strange) > POSSIBLE:
-        sentence += f" It lies {quality.strange:+.2f} mag from the instrument's nominal one."
+        sentence += f" {quality.strange:+.2f} mag from the instrument's nominal zeropoint."
         light = BAD
-        remedy = "No clear night gives that: see which stars it is from, and whether there were clouds."
+        remedy = "Too far for a clear night: check which stars it is from, and for clouds."
     elif error is None or error > CALIBRATED:
         light = LOOK
-        remedy = "Less certain than a good standard gives: see the decisions below for what limits it."
+        remedy = "Larger error than from a good standard: see the decisions below for what limits it."
     elif quality.carried:
-        sentence += " It is the standard's; how clear the sky was afterwards is not known, nor in its error."
+        sentence += " From the standard; the transparency since then is unknown and not in the error."
         light = LOOK
         remedy = (
             "Give magnitudes of stars in the field with --phot-catalog FILE, which tell the transparency."

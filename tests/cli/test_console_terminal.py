@@ -52,7 +52,7 @@ def test_off_a_terminal_the_story_is_plain_lines(capsys):
         "left out c.fits: filter Unknown",
         "warning: no catalogue",
     ]
-    assert lines[3].startswith("fetch, 1 made, 1 reused, 1 refused, ")
+    assert lines[3].startswith("fetched 1 file, 1 unchanged, 1 left out in ")
     assert len(lines) == 4
 
 
@@ -151,7 +151,7 @@ def test_a_terminal_gets_bars_that_fit_and_go_away(monkeypatch, width):
     screen = open_screen(monkeypatch, "stderr", width)
     tell(console.Terminal())
     text = "".join(screen.lines())
-    assert "0/2" in text and "! fetch, 1 made, 1 reused, 1 refused" in text and "→ sky from" in text
+    assert "0/2" in text and "! fetched 1 file, 1 unchanged, 1 left out" in text and "→ sky from" in text
     assert screen.getvalue().rstrip("\r").endswith("\x1b[?25h")  # the cursor is shown again
 
 

@@ -40,7 +40,7 @@ def test_a_flat_made_early_takes_no_file_from_the_count_of_those_fetched(monkeyp
     terminal(StageEnded("fetch"))
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "warning: flat Kshort 15 s: it is faint"
-    assert [line.rsplit(",", 1)[0] for line in lines[1:]] == ["fetch, 2 made"]
+    assert [line.partition(" in ")[0] for line in lines[1:]] == ["fetched 2 files"]
     (made,) = flats.made.values()
     assert set(flats.made) == {tmp_path / "playground/S1_flat.fits"}
     assert tools.cache.told(made.key) == (Warned("it is faint"),)

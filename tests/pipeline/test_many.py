@@ -116,13 +116,13 @@ def test_counts_of_programs_at_work_side_by_side_are_each_their_own(
     tell["b/raw"](Refusal("b/raw", "no FITS file"))
     for notify in tell.values():
         notify(StageEnded("frames of T", group="T"))
-    lines = [line.partition(", 0.")[0] for line in capsys.readouterr().err.splitlines()]
+    lines = [line.partition(" in 0.")[0] for line in capsys.readouterr().err.splitlines()]
     assert lines == [
         "left out a/raw: y.fits: it is damaged",
         "a/raw: T: flat f.fits",
         "warning: b/raw: T: no standard was observed",
         "left out b/raw: no FITS file",
-        "a/raw: frames of T, 1 made, 1 refused",
+        "a/raw: frames of T: 1 made, 1 left out",
         "b/raw: frames of T",
     ]
 
