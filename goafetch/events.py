@@ -285,6 +285,11 @@ def why(event: Event) -> str:
     return f"{_of_frames(event.frames)}: {reason}" if isinstance(event, SkyChoice) else reason
 
 
+def why_in_full(event: Event) -> str:
+    """The reason of an event in words, and what can be done."""
+    return "; ".join(filter(None, (why(event), event.fields.get("remedy", ""))))
+
+
 def words(event: Event) -> str:
     """An event in words, with the reason where there is one."""
     return ": ".join(filter(None, (what(event), why(event))))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from reducer.types import Reason
+
 
 class ReducerError(Exception):
     """The root of this package's errors.
@@ -18,6 +20,12 @@ class ReducerError(Exception):
     def __str__(self) -> str:
         parts = [self.found, f"needed: {self.needed}" if self.needed else "", self.remedy]
         return "; ".join(part for part in parts if part)
+
+    @property
+    def reason(self) -> Reason:
+        """Why a frame is left out for it, with the remedy apart: that of many frames is told once."""
+        found = "; ".join(filter(None, (self.found, self.needed and f"needed: {self.needed}")))
+        return {"reason": found, "remedy": self.remedy} if self.remedy else {"reason": found}
 
     def __reduce__(self) -> tuple[type[ReducerError], tuple[str, str, str]]:
         return type(self), (self.found, self.needed, self.remedy)

@@ -131,7 +131,7 @@ def open_frames(paths: Iterable[Path], notify: Callable[..., None] = tell_nobody
             frames.append(open_frame(path))
         except BadFile as error:
             reasons.append(str(error))
-            notify("refused", name=Path(path).name, reason=str(error))
+            notify("refused", name=Path(path).name, **error.reason)
     if reasons and not frames:
         raise BadFile("; ".join(reasons), f"at least one whole frame of {' or '.join(KNOWN)}")
     doubled = needless([(f.path, describe(f.header, f.chips, f.path.name)) for f in frames])

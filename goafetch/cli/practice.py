@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
+import sys
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,7 +44,7 @@ def demo(
             into=into,
             workers=workers,
             notify=terminal,
-            command=command,
+            command=shlex.join(["goafetch", *sys.argv[1:]]),
         )
     show([report], json=json, quiet=quiet)
     return report.exit_code
@@ -79,7 +81,7 @@ def tutorial(
             into=into,
             workers=workers,
             notify=terminal,
-            command=f"goafetch tutorial {folder or ''}".strip(),
+            command=shlex.join(["goafetch", *sys.argv[1:]]),
         )
     facts = check(report.workspace)
     agree = all(fact.agrees is not False for fact in facts)

@@ -11,7 +11,7 @@ import typer
 from goafetch import console
 from goafetch.cli.files import Files
 from goafetch.cli.run import Parameters, Workers
-from goafetch.events import Event, Notify, Refusal, silent, why
+from goafetch.events import Event, Notify, Refusal, silent, why_in_full
 from goafetch.text import parse_parameters
 
 #: A parameter among the file names: what follows the first one after -p, as DRAGONS allows.
@@ -125,7 +125,7 @@ def _mode(verbose: bool, quiet: bool) -> str:
 
 def _show(products: list[Path], refusals: list[Refusal], *, json: bool) -> int:
     """List the products; the exit code, by whether something was left out."""
-    left_out = {event.name: why(event) for event in refusals}
+    left_out = {event.name: why_in_full(event) for event in refusals}
     if json:
         named = [{"name": name, "reason": reason} for name, reason in left_out.items()]
         console.emit_json({"products": products, "left_out": named})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,7 +108,7 @@ def run(
         "catalog": catalog,
         "phot_catalog": phot_catalog,
         "standards": standards,
-        "command": " ".join(["goafetch", *sys.argv[1:]]),
+        "command": shlex.join(["goafetch", *sys.argv[1:]]),
     }
     reports: list[RunReport | Failed]
     with console.Terminal(verbose=verbose, quiet=quiet) as terminal:

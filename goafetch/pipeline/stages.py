@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from calstore.associate import Calibration
 from goafetch.errors import GoafetchError
-from goafetch.events import Decided, Event, Made, Notify, Refusal, Reused, event_of, why
+from goafetch.events import Decided, Event, Made, Notify, Refusal, Reused, event_of, why_in_full
 from goafetch.pipeline.cache import Cache, keep_as_calibration, of_frame, what_changed
 from goafetch.pipeline.catalogues import Given
 from goafetch.plan.decide import promise
@@ -106,7 +106,7 @@ class Outcome:
     @property
     def refused(self) -> dict[str, str]:
         """The frames that the recipe refused, and why."""
-        return {event.name: why(event) for event in self.told if isinstance(event, Refusal)}
+        return {event.name: why_in_full(event) for event in self.told if isinstance(event, Refusal)}
 
     @property
     def on_target(self) -> tuple[Path, ...]:
@@ -259,7 +259,7 @@ def _check(masters: Mapping[Path, Outcome]) -> None:
     """GoafetchError where a calibration that is needed could not be made."""
     for path, made in masters.items():
         if made.status == REFUSED:
-            raise GoafetchError(f"its {made.kind} {path.name} could not be made", remedy=made.reason)
+            raise GoafetchError(f"its {made.kind} {path.name} could not be made", remedy="see its reason")
 
 
 def group_key(group: Group, masters: Mapping[Path, Outcome], tools: Tools) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +109,27 @@ def summarise(
         ),
         timings=tuple(Timing(f"{o.kind} {o.name}", o.seconds, len(o.products)) for o in outcomes),
         warnings=tuple(event for event in lasting if isinstance(event, Warned)),
+        refusals=tuple(event for event in lasting if isinstance(event, Refusal)),
+        lost=count_lost(plan, outcomes),
         **about,
     )
+
+
+def count_lost(plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, tuple[int, int]]:
+    """By target and filter how many exposures are in no product though they were to be, and of how many."""
+    failed = {outcome.name for outcome in outcomes if outcome.status == REFUSED}
+    made = {o.name for o in outcomes if any(path.stem.endswith(products.STACK) for path in o.products)}
+    refused = {exposure_name(Path(name)) for outcome in outcomes for name in outcome.refused}
+    counts: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for stack in plan.stacks:
+        name = f"{stack.target} {stack.setup.filter}".strip()
+        is_lost = stack.name in failed - made
+        for group in stack.groups:
+            lost = [is_lost or group.name in failed or exposure_name(f) in refused for f in group.frames]
+            counts[name] += sum(lost)
+            total[name] += len(lost)
+    return {name: (count, total[name]) for name, count in counts.items() if count}
 
 
 def unusual_recipes(recipes: Mapping[str, StageRecipe]) -> dict[str, str]:
@@ -189,12 +209,15 @@ class RunReport:
         """What was done, and what could not be."""
         refused = dict.fromkeys(outcome.name for outcome in self.outcomes if outcome.status == REFUSED)
         if self.report is None:
-            return "nothing was written: this was a rehearsal"
-        if refused:
-            return f"{self.redone} products made; could not be done: {', '.join(refused)}"
+            return "Dry run: nothing written"
         if not self.outcomes:
             return "nothing was made: no frames here can be reduced, and the report says why of each"
-        return f"{self.redone} products made" if self.redone else "nothing to do: every product is current"
+        made = f"{self.redone} product{'' if self.redone == 1 else 's'} made"
+        if not self.redone:
+            made = "no product made anew" if self.shortcomings else "nothing to do: every product is current"
+        left_out = f"{self.summary.left_out} left out" if self.summary.lost else ""
+        failed = f"could not be done: {', '.join(refused)}" if refused else ""
+        return "; ".join(filter(None, (made, left_out, failed)))
 
     @property
     def missing(self) -> str:

@@ -147,8 +147,12 @@ def draw_exposures(stack: StackFile) -> Figure | None:
     table = stack.tables.get("EXPOSURES")
     if table is None or not len(table):
         return None
-    panels = [panel for panel in PANELS if column(table, panel[0]) is not None]
+    known = [(panel, column(table, panel[0])) for panel in PANELS]
+    panels = [panel for panel, values in known if values is not None and np.isfinite(values).any()]
+    if not panels:
+        return None
     places, label = _times(table)
+    edge = 0.05 * float(np.ptp(places)) or 0.5
     figure = new_figure(6.4, 0.5 + 1.3 * len(panels))
     figure.subplots_adjust(hspace=0.14)
     for row, (name, title, factor, colour) in enumerate(panels):
@@ -157,6 +161,7 @@ def draw_exposures(stack: StackFile) -> Figure | None:
         axes.set_ylabel(title)
         axes.yaxis.set_label_coords(-0.085, 0.5)
         axes.margins(y=0.15)
+        axes.set_xlim(places.min() - edge, places.max() + edge)  # of all, also where a value is not known
         axes.grid(color=INK, alpha=0.15, linewidth=0.5)
         axes.tick_params(labelbottom=row == len(panels) - 1)
     axes.set_xlabel(label)
@@ -200,6 +205,8 @@ def draw_noise(stack: StackFile) -> Figure | None:
     return Figure(as_svg(figure, alt, "boxes"), caption)
 
 
+#: Residuals below, mas, are those of a fit through as many stars as it has terms: they say nothing.
+LEAST_RESIDUAL = 1e-3
 #: Arrows that a picture holds at most: more cannot be told apart.
 MOST_ARROWS = 700
 #: Radii of the growth curve in pixels end here; the ring beyond them tells the background.
@@ -293,11 +300,13 @@ def draw_residuals(stack: StackFile) -> Figure | None:
     table, shape = stack.tables.get("RESIDUALS"), stack.shape
     if table is None or not len(table):
         return None
-    figure = new_figure(6.4, 3.3, top=0.3)
-    figure.subplots_adjust(wspace=0.3)
     dx, dy = (table[name].astype(float) * 1000 for name in ("DX", "DY"))
     size = np.hypot(dx, dy)
-    length = float(np.percentile(size, 95)) or 1.0
+    length = float(np.percentile(size, 95))
+    if length < LEAST_RESIDUAL:
+        return None
+    figure = new_figure(6.4, 3.3, top=0.3)
+    figure.subplots_adjust(wspace=0.3)
     shown = table[size < 3 * length][:: max(1, -(-len(table) // MOST_ARROWS))]
     places = new_axes(figure, 121)
     arrows = places.quiver(

@@ -148,8 +148,10 @@ def _make_page(folder: Path, page: Page, common: dict[str, Any]) -> Entry:
     product, view, findings = page.product, page.parts.view.result(), page.parts.findings.result()
     left_out = count_left_out(summary, product.stack)
     corrected = product.kind == "stack"
+    groups = {exposure.group for exposure in summary.exposures if exposure.stack == product.stack}
+    about = sum(event.group in {product.group, product.stack, *groups} for event in summary.warnings)
     verdicts = judge_stack(
-        findings.quality, corrected=corrected, warnings=summary.warnings, left_out=left_out
+        findings.quality, corrected=corrected, warnings=len(summary.warnings), about=about, left_out=left_out
     )
     stem = Path(product.path).stem
     picture = folder / f"report/stack_{stem}.png"

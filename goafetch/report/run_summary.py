@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,9 @@ class RunSummary:
     the files came from (empty for a folder of files); ``fetched`` and ``fetched_bytes`` count what was
     downloaded, ``started`` is UTC in ISO 8601.
     ``recipes``: by stage ('flats', 'frames', 'stacks') the user's own, a name or FILE.py:NAME.
-    ``refused``: by the key of the products that are missing, the frames that a recipe refused, and why.
+    ``refused``: by the key of the products that are missing, the frames that a recipe refused, and why;
+    ``refusals``: the same as they were told. ``lost``: by target and filter, how many exposures were left
+    out, and of how many.
     """
 
     program: str
@@ -94,18 +96,27 @@ class RunSummary:
     timings: tuple[Timing, ...] = ()
     warnings: tuple[Warned, ...] = ()
     refused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    refusals: tuple[Event, ...] = ()
+    lost: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def calibrations(self) -> tuple[CalibrationChoice, ...]:
         """Which calibrations the groups use, and why."""
         return tuple(event for event in self.decisions if isinstance(event, CalibrationChoice))
 
+    @property
+    def left_out(self) -> str:
+        """What was left out: '9 of 9 exposures of NGC5128 H'; '' where nothing was."""
+        return ", ".join(
+            f"{lost} of {total} exposures of {name}" for name, (lost, total) in self.lost.items()
+        )
+
     def as_document(self) -> dict[str, Any]:
         """As plain values, for JSON."""
         return asdict(self) | {key: [as_document(event) for event in getattr(self, key)] for key in _EVENTS}
 
 
-_EVENTS = ("decisions", "warnings")
+_EVENTS = ("decisions", "warnings", "refusals")
 _LISTS: Mapping[str, type[Any]] = {
     "exposures": ExposureRow,
     "exclusions": Exclusion,
@@ -130,7 +141,7 @@ def read_summary(folder: Path) -> RunSummary:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         lists = {key: tuple(_make(kind, item) for item in document[key]) for key, kind in _LISTS.items()}
-        told = {key: tuple(map(from_document, document[key])) for key in _EVENTS}
+        told = {key: tuple(map(from_document, document.get(key, ()))) for key in _EVENTS}
         summary: RunSummary = _make(RunSummary, document | lists | told)
     except FileNotFoundError as error:
         raise WorkspaceError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -356,9 +356,12 @@ class Verdict:
 
 
 def judge_stack(
-    quality: Quality, *, corrected: bool, warnings: Sequence[object], left_out: int
+    quality: Quality, *, corrected: bool, warnings: int, about: int, left_out: int
 ) -> list[Verdict]:
-    """All judgements of a stack; ``corrected`` says that adaptive optics is expected to have worked."""
+    """All judgements of a stack; ``corrected`` says that adaptive optics is expected to have worked.
+
+    ``warnings``: how many there are, ``about``: of these about this stack; ``left_out``: its exposures.
+    """
     return [
         _judge_exposure(quality, left_out, bool(warnings)),
         _judge_sharpness(quality, corrected),
@@ -369,7 +372,7 @@ def judge_stack(
         _judge_positions(quality),
         _judge_coordinates(quality),
         _judge_zeropoint(quality),
-        _judge_warnings(warnings),
+        _judge_warnings(warnings, about),
     ]
 
 
@@ -383,14 +386,16 @@ def _judge_exposure(quality: Quality, left_out: int, warned: bool) -> Verdict:
     )
     sentence = f"{quality.seconds:.0f} s{count}; {quality.covered:.0%} of the picture has data{even}."
     light, remedy = GOOD, ""
+    value = f"{quality.seconds:.0f} s"
     if left_out:
-        light, remedy = LOOK, f"{left_out} files were left out: read why below, and see whether you agree."
+        light, remedy = LOOK, f"Read below why {left_out} exposures were left out."
+        value += f", {quality.exposures} of {(quality.exposures or 0) + left_out} exposures"
     # Where only windows of the arrays were read, little of the picture has data and nothing is lost.
     elif quality.flat_lost or (warned and quality.covered < COVERED):
         lost = f"The flat has no data in array {quality.flat_lost}. " if quality.flat_lost else ""
         light = LOOK
         remedy = f"{lost}Little of the picture has data: read the warnings below for what was lost."
-    return Verdict("Exposure", f"{quality.seconds:.0f} s", light, sentence, remedy)
+    return Verdict("Exposure", value, light, sentence, remedy)
 
 
 def _judge_sharpness(quality: Quality, corrected: bool) -> Verdict:
@@ -548,8 +553,9 @@ def _judge_zeropoint(quality: Quality) -> Verdict:
     return Verdict("Zeropoint", value, light, sentence, remedy)
 
 
-def _judge_warnings(warnings: Sequence[object]) -> Verdict:
+def _judge_warnings(warnings: int, about: int) -> Verdict:
     if not warnings:
-        return Verdict("Warnings", "none", GOOD, "No step had anything to warn about.")
+        return Verdict("Warnings", "none", GOOD, "No warnings.")
     remedy = "Read them below: each says what was found and what was done instead."
-    return Verdict("Warnings", str(len(warnings)), LOOK, "Steps warned while they worked.", remedy)
+    sentence = f"{warnings} warning{'' if warnings == 1 else 's'}, {about} of them about this stack."
+    return Verdict("Warnings", str(warnings), LOOK, sentence, remedy)

@@ -109,7 +109,7 @@ def accept(
             kept.append(function(frame))
         except ReducerError as error:
             reasons.append(f"{frame.path.name}: {error}")
-            context.notify("refused", name=frame.path.name, reason=str(error))
+            context.notify("refused", name=frame.path.name, **error.reason)
     if not kept:
         raise BadInput(
             "; ".join(reasons) or "the list of frames is empty",

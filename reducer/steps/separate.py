@@ -187,19 +187,20 @@ def associateSky(
         near = [other for other in order if use_all or abs(times[other] - times[place]) <= time]
         chosen = (near if len(near) >= min_skies else order[:min_skies])[:most]
         if len(chosen) < fewest:
-            missing[frame.path.name] = _too_few(frame, len(chosen), fewest)
+            missing[frame.path.name] = _too_few(len(chosen), fewest)
             continue
         associated.append(frame.with_(skies=tuple(frames[other].path.name for other in chosen)))
     if missing and all(frame.role == "sky" for frame in associated):
-        raise next(iter(missing.values()))
+        name, error = next(iter(missing.items()))
+        raise MissingCalibration(f"{name} has {error.found}", error.needed, error.remedy)
     for name, error in missing.items():
-        context.notify("refused", name=name, reason=str(error))
+        context.notify("refused", name=name, **error.reason)
     return associated
 
 
-def _too_few(frame: FrameRef, number: int, fewest: int) -> MissingCalibration:
+def _too_few(number: int, fewest: int) -> MissingCalibration:
     return MissingCalibration(
-        f"{frame.path.name} has {number} sky exposures",
+        f"{number} sky exposures",
         f"{fewest} or more",
         "add sky exposures, name some with separateSky:ref_sky, or set associateSky:use_all=True or a "
         "smaller min_skies",

@@ -72,7 +72,7 @@ def test_noise_is_told_from_stars_and_gradients(stack):
 
 
 def lights(stack, **more):
-    told = {"corrected": True, "warnings": (), "left_out": 0} | more
+    told = {"corrected": True, "warnings": 0, "about": 0, "left_out": 0} | more
     return {verdict.name: verdict for verdict in judge_stack(measure(stack), **told)}
 
 
@@ -109,13 +109,11 @@ def test_a_flat_that_lost_an_array_is_not_good():
     assert verdict.light == LOOK and "array 1, 3" in verdict.remedy
 
 
-@pytest.mark.parametrize(
-    ("warnings", "light"), [(("array 3 of all exposures: dead: no data",), LOOK), ((), GOOD)]
-)
+@pytest.mark.parametrize(("warnings", "light"), [(1, LOOK), (0, GOOD)])
 def test_a_picture_of_which_little_has_data_is_not_good_where_something_was_lost(warnings, light):
     """Where only windows of the arrays were read nothing is lost, and no step warns."""
     quality = dataclasses.replace(measure(flat_stack(noise=10, variance=100)), covered=0.05)
-    found = {v.name: v for v in judge_stack(quality, corrected=True, warnings=warnings, left_out=0)}
+    found = {v.name: v for v in judge_stack(quality, corrected=True, warnings=warnings, about=0, left_out=0)}
     assert found["Exposure"].light == light
 
 
@@ -195,7 +193,7 @@ def test_what_cannot_be_known_is_not_green():
 
 def test_everything_that_is_not_green_says_what_to_do():
     stack = flat_stack(noise=30, variance=100, width=30)
-    for verdict in lights(stack, warnings=("cloud",), left_out=2).values():
+    for verdict in lights(stack, warnings=3, about=1, left_out=2).values():
         assert bool(verdict.remedy) == (verdict.light != GOOD), verdict
 
 
@@ -291,3 +289,11 @@ def test_a_stack_tells_all_its_time_with_coadds(cards, words):
     stack = flat_stack(noise=10, variance=100)
     stack.header.update(cards)
     assert tell_made(stack)[0] == words
+
+
+def test_a_stack_of_two_of_five_exposures_is_not_good_and_its_own_warnings_are_counted():
+    stack = flat_stack(noise=10, variance=100)
+    stack.header["NCOMBINE"] = 2
+    found = lights(stack, warnings=3, about=1, left_out=3)
+    assert found["Exposure"].light == LOOK and "2 of 5 exposures" in found["Exposure"].value
+    assert found["Warnings"].sentence == "3 warnings, 1 of them about this stack."

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from small_workspace import stack_in_memory, stack_pixels, write_stack
 
-from goafetch.report.figures import draw_growth, draw_residuals, measure_growth
+from goafetch.report import figures
+from goafetch.report.figures import draw_exposures, draw_growth, draw_residuals, measure_growth
 from goafetch.report.stack_file import read_stack
 from goafetch.report.verdicts import list_bits, list_exposures
+from reducer.stack.quality import EXPOSURE, RESIDUAL
 
 SIGMA, LIGHT = 3.0, 5e6
 
@@ -37,7 +39,7 @@ def test_a_growth_curve_holds_a_gaussian_stars_light(stack):
     assert growth.holding(0.5) == pytest.approx(SIGMA * np.sqrt(2 * np.log(2)), abs=0.35)
     # Independent pixels of variance 100 within 60 pixels, times the correlation of 1.4.
     assert growth.error[-1] == pytest.approx(1.4 * 10 * np.sqrt(np.pi) * 60, rel=0.02)
-    assert "half of them within 0.07" in draw_growth(stack, 0.02).caption
+    assert "half of it within 0.07" in draw_growth(stack, 0.02).caption
 
 
 def test_no_star_no_growth_curve(stack):
@@ -75,3 +77,21 @@ def test_the_masks_bits_are_named_with_their_share(stack):
     assert float(next(v for k, v in shares.items() if k.startswith("16")).rstrip("%")) == pytest.approx(
         100 * cross, rel=0.02
     )
+
+
+def test_residuals_of_a_fit_through_all_its_stars_are_not_drawn(stack):
+    """They are numerical noise of 1e-6 mas, and were drawn with that unit."""
+    table = np.zeros(4, RESIDUAL)
+    table["DX"], table["DY"] = 1e-12, -1e-12
+    assert draw_residuals(dataclasses.replace(stack, tables={"RESIDUALS": table})) is None
+
+
+def test_exposures_without_residuals_are_drawn_on_an_axis_that_holds_them(stack, monkeypatch):
+    """Two exposures 1.1 minutes apart, whose residuals are not known, stood on an axis of 0.05 minutes."""
+    table = np.zeros(2, EXPOSURE)
+    table["ut"], table["fwhm"] = ["2017-05-05T03:00:00", "2017-05-05T03:01:06"], 0.08
+    table["rms"] = table["strehl"] = np.nan
+    drawn = []
+    monkeypatch.setattr(figures, "as_svg", lambda figure, *_: drawn.append(figure) or "")
+    assert draw_exposures(dataclasses.replace(stack, tables={"EXPOSURES": table})) is not None
+    assert [axes.get_xlim() for axes in drawn[0].axes] == [pytest.approx((-0.055, 1.155))] * 2
