@@ -171,8 +171,8 @@ class CatalogueSearch:
             if names and catalog.cached_stars(names, *place, self._folder) is None
         ]
         if missing and (trouble := catalog.why_not_reachable(self.server)):
-            reason = f"{trouble}; files given with --catalog and --phot-catalog do as well"
-            self._said.append(Decided("no catalogue of stars was fetched", reason))
+            reason = f"{trouble}; give files with --catalog and --phot-catalog"
+            self._said.append(Decided("star catalogues not fetched", reason))
             return
         for names, place in missing:
             catalog.fetch_stars(names, *place, self._folder, self._said.append, self.server)

@@ -64,7 +64,7 @@ def draw_maps(stack: StackFile, quality: Quality) -> list[Figure]:
         figures.append(Figure(svg, "Exposure time of each pixel."))
     words = "electrons", "Map of the noise of single pixels."
     svg = pictures.draw_map(stack.thin.variance, stack.shape, words, "noise", change=np.sqrt)
-    caption = "Noise of a pixel, the square root of VAR: it grows with light and where fewer exposures reach."
+    caption = "Noise per pixel, √VAR: higher on bright sources and where fewer exposures overlap."
     figures.append(Figure(svg, caption))
     return [*figures, *_draw_depth(stack, quality)]
 
@@ -81,7 +81,7 @@ def _draw_depth(stack: StackFile, quality: Quality) -> list[Figure]:
         "depth",
         change=lambda variance: quality.faintest(np.sqrt(variance)),
     )
-    return [Figure(svg, "The faintest star at five sigma, in an aperture of one FWHM in radius.")]
+    return [Figure(svg, "5-sigma limiting magnitude of point sources, aperture radius one FWHM.")]
 
 
 def list_skies(folder: Path, summary: RunSummary, stack: str) -> tuple[list[Path], list[Path]]:
@@ -114,7 +114,7 @@ def draw_sky(on_target: Sequence[Path], off_target: Sequence[Path]) -> Figure | 
         f"Sky level of {len(points)} exposures against time, from {min(levels):.0f} to {max(levels):.0f} "
         "electrons."
     )
-    caption = "The level that was subtracted from each exposure on target, and that seen off target."
+    caption = "Sky level subtracted from the exposures on target, and measured off target."
     return Figure(as_svg(figure, alt, "sky"), caption)
 
 
@@ -169,8 +169,8 @@ def draw_exposures(stack: StackFile) -> Figure | None:
     span = f"from {widths.min():.0f} to {widths.max():.0f} mas" if widths.size else "not measured"
     alt = f"Width, transparency and alignment residual of {len(table)} exposures; FWHM {span}."
     caption = (
-        "Against time: width of stars, Strehl ratio where it was estimated, transparency relative to the "
-        "first exposure, and the rms residual per axis of the stars that aligned it."
+        "Against time: FWHM of stars, Strehl ratio where it was estimated, transparency relative to the "
+        "first exposure, and rms alignment residual per axis."
     )
     return Figure(as_svg(figure, alt, "exposures"), caption)
 
@@ -325,8 +325,8 @@ def draw_residuals(stack: StackFile) -> Figure | None:
     cloud.set(xlim=(-edge, edge), ylim=(-edge, edge), xlabel="Δx (mas)", ylabel="Δy (mas)", aspect=1)
     alt = f"{len(table)} residuals of the alignment; 95 % are below {length:.2g} mas."
     caption = (
-        "How far the exposures show stars from their mean places. Arrows that point at random are noise; "
-        "neighbours that agree would be distortion that was not solved for."
+        "Residuals of each exposure's stars from their mean positions. Random arrows are noise; coherent "
+        "ones would be distortion left unsolved."
     )
     return Figure(as_svg(figure, alt, "residuals"), caption)
 

@@ -193,10 +193,10 @@ SHOWN = (
 )  # fmt: skip
 #: Keywords that tell how the sky was found, in words.
 SKY = {
-    "SKYMODE": "Where it was taken, and why",
-    "SKYLEVM": "Its level",
+    "SKYMODE": "Sky mode, and why",
+    "SKYLEVM": "Level",
     "SKYNUM": "Sky exposures used",
-    "SKYSIGMA": "Sure to (electrons)",
+    "SKYSIGMA": "Uncertainty (e-)",
 }
 #: The columns of a product's provenance tables that the page shows.
 PROVENANCE = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,13 @@ from goafetch.errors import UsageError, Withheld
 from goafetch.events import Event, Refusal
 from goafetch.pipeline.raw_files import RawFiles, fetch_raw_files
 from goafetch.pipeline.run import run
+from goafetch.pipeline.stages import Outcome
+from goafetch.pipeline.summary import RunReport, count_lost
+from goafetch.plan.model import Group, Plan, Setup, Stack
 from goafetch.practice.archive import prepare
 from goafetch.practice.goa.faults import Fault
 from goafetch.practice.server import PracticeArchive, serve
+from goafetch.report.model import RunSummary
 from goafetch.workspace import Workspace
 
 PROGRAM = "GS-2017A-Q-29"
@@ -170,3 +175,30 @@ def test_a_run_that_is_refused_leaves_no_folder(into: str, tmp_path: Path) -> No
     with pytest.raises(UsageError):
         run(str(tmp_path / "nosuch"), into=tmp_path / into)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def of(filter_name: str, first: int, count: int) -> Stack:
+    setup = Setup("GSAOI", filter_name, 60.0, 1, "FOWLER", ())
+    frames = tuple(Path(f"S20170505S{number:04d}.fits") for number in range(first, first + count))
+    return Stack("science", "T", setup, (Group("science", "T", setup, datetime(2017, 5, 5), frames),))
+
+
+def test_a_run_that_lost_a_band_says_so_at_its_end_and_when_repeated(tmp_path: Path) -> None:
+    """It ended with '32 products made', its repeat with 'nothing to do: every product is current'."""
+    stacks = (of("H", 1, 9), of("Kshort", 21, 5))
+    plan = Plan(visits=tuple(group for stack in stacks for group in stack.groups), stacks=stacks)
+    trailed = [Refusal(f"S20170505S00{n}_skyCorrected.fits", "trailed") for n in (22, 23, 24)]
+    image = Path("S20170505S0021_image.fits")
+    outcomes = (
+        Outcome("T H 60 s", "science", "refused", reason="no flat"),
+        Outcome("T Kshort 60 s", "science", "reused", tuple(map(Path, ("a_skyCorrected.fits", "b.fits")))),
+        Outcome("T H 60 s", "science", "refused", reason="no frames"),
+        Outcome("T Kshort 60 s", "science", "reused", (image,), told=tuple(trailed)),
+    )
+    assert count_lost(plan, outcomes) == {"T H": (9, 9), "T Kshort": (3, 5)}
+    summary = RunSummary("P", lost=count_lost(plan, outcomes))
+    report = RunReport(Workspace(tmp_path), plan, outcomes, summary, tmp_path / "index.html", 1)
+    lost = "9 of 9 exposures of T H, 3 of 5 exposures of T Kshort left out"
+    assert report.conclusion().startswith(f"no product made anew; {lost}")
+    assert report.as_document()["lost"] == {"T H": (9, 9), "T Kshort": (3, 5)}
+    assert count_lost(plan, outcomes[1:2]) == {}
