@@ -111,7 +111,7 @@ FACTS: dict[str, tuple[str, ...]] = {
     ),
     "objects_masked": ("decision", "objects of the first stack masked", "{area:.1%} of its pixels"),
     # alignment
-    "detected": ("info", "{file}: sources {sources:d}"),
+    "detected": ("info", "{file}: sources {sources}"),
     "single_exposure": ("info", "{file}: single exposure, position from the telescope pointing"),
     "oriented_otherwise": (
         "warning", "{file}: position angle {angle:.1f deg}, or mirrored, unlike most exposures; its PSF "
@@ -316,8 +316,8 @@ class _Writer(string.Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
         """``:# star`` counts ('1 star', '3 stars'); ``:.1f mas`` is a number with its unit."""
         number, _, unit = format_spec.partition(" ")
-        if isinstance(value, str):
-            return value
+        if isinstance(value, str | None):
+            return value or "unknown"
         if isinstance(value, Mapping):  # of arrays, or of whatever has a name
             written = {key: self.format_field(each, format_spec) for key, each in value.items()}
             return ", ".join(

@@ -21,11 +21,11 @@ from goafetch.pipeline.raw_files import RawFiles, fetch_raw_files
 from goafetch.pipeline.run import run
 from goafetch.pipeline.stages import Outcome
 from goafetch.pipeline.summary import RunReport, count_lost
-from goafetch.plan.model import Group, Plan, Setup, Stack
+from goafetch.plan.plan import Group, Plan, Setup, Stack
 from goafetch.practice.archive import prepare
 from goafetch.practice.goa.faults import Fault
 from goafetch.practice.server import PracticeArchive, serve
-from goafetch.report.model import RunSummary
+from goafetch.report.run_summary import RunSummary
 from goafetch.workspace import Workspace
 
 PROGRAM = "GS-2017A-Q-29"
