@@ -306,8 +306,8 @@ def _of_sky(choice: SkyChoice) -> str:
         return "scale_sky=True"
     if not (choice.weighed or choice.light):
         return f"offset_sky={choice.offset_sky}"
-    skies = ", weighed against the sky exposures" if choice.weighed else ""
-    return f"sky level by own medians less {choice.light:g} electrons of objects{skies}"
+    skies = ", weighted with the sky exposures" if choice.weighed else ""
+    return f"sky level from own medians less {choice.light:g} e- from objects{skies}"
 
 
 def _of_frames(frames: tuple[str, ...]) -> str:

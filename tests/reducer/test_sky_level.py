@@ -206,7 +206,7 @@ def test_light_expected_between_the_stars_stays_unless_the_median_is_asked_for(
     own = Own(np.array([1000.0]), light=20.0, sigma=1.0)
     told = Leveling(asked, False, "follow")
     none = (np.empty(0), np.empty(0))
-    found = find_levels([None], [{}], none, {}, (LevelChoice(OWN, False, False, ""), own), told, None)  # type: ignore[list-item,arg-type]
+    found = find_levels([None], [{}], none, {}, (LevelChoice(OWN, False, False, {}, ""), own), told, None)  # type: ignore[list-item,arg-type]
     assert found.values == [taken]
     assert found.keywords["SKYSIGMA"] == pytest.approx(np.hypot(20.0, 1.0), abs=0.01)
 

@@ -169,8 +169,8 @@ def test_offset_sky_is_told_to_dragons_as_it_was_decided(tmp_path):
 @pytest.mark.parametrize(
     ("facts", "words", "command", "comment"),
     [
-        ({"light": 3.5}, "own medians less 3.5 electrons of objects", "offset_sky=True", "left in the 3.5"),
-        ({"light": 3.5, "weighed": True}, "3.5 electrons of objects, weighed", "offset_sky=True", "weighed"),
+        ({"light": 3.5}, "own medians less 3.5 e- from objects", "offset_sky=True", "left in the 3.5"),
+        ({"light": 3.5, "weighed": True}, "3.5 e- from objects, weighted", "offset_sky=True", "weighed"),
         ({"scale_sky": True}, "scale_sky=True", "offset_sky=False skyCorrect:scale_sky=True", ""),
         ({}, "offset_sky=True", "offset_sky=True", ""),
     ],
