@@ -78,7 +78,7 @@ def test_stages_side_by_side_are_told_apart(capsys):
     terminal(StageEnded("frames of A", group="A"))
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == ["A: offset_sky=True: the field is free", "A: flat x.fits"]
-    assert [line.rsplit(",", 1)[0] for line in lines[2:]] == ["frames of B, 1 made", "frames of A, 1 made"]
+    assert [line.partition(" in ")[0] for line in lines[2:]] == ["frames of B: 1 made", "frames of A: 1 made"]
 
 
 def test_steps_of_two_stages_keep_to_their_own_lines(monkeypatch):
@@ -98,7 +98,7 @@ def test_steps_of_two_stages_keep_to_their_own_lines(monkeypatch):
             terminal(StageEnded(f"frames of {group}", group=group))
         assert terminal._progress.tasks == []
     text = "".join(screen.lines())
-    assert "frames of A, 2 made" in text and "frames of B, 2 made" in text
+    assert "frames of A: 2 made" in text and "frames of B: 2 made" in text
 
 
 def test_steps_without_a_stage_share_a_line(monkeypatch):
