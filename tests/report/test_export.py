@@ -170,7 +170,7 @@ def test_offset_sky_is_told_to_dragons_as_it_was_decided(tmp_path):
     ("facts", "words", "command", "comment"),
     [
         ({"light": 3.5}, "own medians less 3.5 e- from objects", "offset_sky=True", "left in the 3.5"),
-        ({"light": 3.5, "weighed": True}, "3.5 e- from objects, weighted", "offset_sky=True", "weighed"),
+        ({"light": 3.5, "weighed": True}, "3.5 e- from objects, weighted", "offset_sky=True", "weighted"),
         ({"scale_sky": True}, "scale_sky=True", "offset_sky=False skyCorrect:scale_sky=True", ""),
         ({}, "offset_sky=True", "offset_sky=True", ""),
     ],
