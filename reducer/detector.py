@@ -22,7 +22,7 @@ _IMPOSSIBLE = np.float32(1e7)
 class ArrayReadout:
     """How one array was read, and which corrections are wanted (the switches of the detector steps).
 
-    ``coadds`` exposures were averaged into the stored image.
+    ``coadds`` exposures were averaged into the stored image, or added up, where the levels are those of sums.
     """
 
     levels: Levels

@@ -286,7 +286,7 @@ class Descriptors:
 
     @property
     def coadds(self) -> int:
-        """Number of exposures averaged into one file."""
+        """Number of exposures averaged or added up into one file."""
         return read(self.primary, "COADDS", int) or 1
 
     @property
@@ -314,12 +314,12 @@ class Descriptors:
     @property
     def saturation_level(self) -> list[float | None]:
         """Saturation level in the unit of the data: ADU, electrons in products."""
-        return self._of_arrays("SATLEVEL", lambda levels: int(levels.well))
+        return self._of_arrays("SATLEVEL", lambda levels: int(levels.well * self._stored_coadds))
 
     @property
     def non_linear_level(self) -> list[float | None]:
         """Level above which the response is not linear enough, in the unit of the data."""
-        return self._of_arrays("NONLINEA", lambda levels: round(levels.non_linear))
+        return self._of_arrays("NONLINEA", lambda levels: round(levels.non_linear * self._stored_coadds))
 
     @property
     def nominal_photometric_zeropoint(self) -> list[float | None]:
@@ -336,6 +336,11 @@ class Descriptors:
         headers = (*self.chips[:1], self.primary)
         units = [read(header, key, str) for header in headers for key in ("BUNIT", "BUNITS")]
         return next((unit.upper() == "ADU" for unit in units if unit), True)
+
+    @property
+    def _stored_coadds(self) -> int:
+        """How many coadds the counts of a raw file are the sum of."""
+        return self.coadds if self.is_coadds_summed else 1
 
     @cached_property
     def _rules(self) -> Instrument | None:

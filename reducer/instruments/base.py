@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
 from reducer.astrometry import Field, Site
-from reducer.keywords import Section, parse_section
+from reducer.keywords import Section, parse_section, read
 from reducer.types import Header
 
 #: Puts one thing right in the primary header and those of the arrays, and says what; None if all was right.
@@ -64,6 +64,17 @@ class Levels:
         a0, a1, a2 = self.linearity
         read = counts * self.gain
         return read * (a0 + read * (a1 + read * a2))
+
+    def of_sum(self, coadds: int) -> Levels:
+        """The same for counts that are the sum of so many coadds: a count is then less of the average one."""
+        n = coadds
+        return replace(
+            self,
+            gain=self.gain / n,
+            well=self.well * n,
+            non_linear=self.non_linear * n,
+            saturation=self.saturation * n,
+        )
 
 
 @dataclass(frozen=True)
@@ -172,6 +183,12 @@ class Instrument:
     def needs(self, kind: str, exposures: str) -> bool:
         """Whether 'science', 'standard' or 'flat' exposures are left out without a calibration of a kind."""
         return kind in self.calibrations and exposures in self.calibrations[kind].needed_by
+
+    def stored_levels(self, primary: Header, array: int) -> Levels:
+        """The levels of an array for the counts as a raw file holds them, which may be the sum of coadds; they
+        make electrons of the average coadd."""
+        levels, coadds = self.levels(primary, array), read(primary, "COADDS", int) or 1
+        return levels.of_sum(coadds) if self.coadds_are_summed and coadds > 1 else levels
 
     def numbers(self, chips: Sequence[Header]) -> list[int | None]:
         """Which array each extension holds: by ARRAYID, else DETSEC, else its place among all of them; None

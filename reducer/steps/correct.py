@@ -358,7 +358,7 @@ def _described(frame: FrameRef, index: int, do: Pass) -> Header:
     """An array's header as it is after the corrections: unit, gain 1, the read noise of all coadds together,
     and saturation levels in electrons."""
     header = frame.chips[index].copy()
-    levels = frame.instrument.levels(frame.header, int(header["EXTVER"]))
+    levels = frame.instrument.stored_levels(frame.header, int(header["EXTVER"]))
     header["BUNIT"] = "electron" if do.electrons else "adu"
     header["GAIN"] = 1.0 if do.electrons else levels.gain
     noise = descriptors_of(frame).read_noise[index]
@@ -384,7 +384,7 @@ class Reading:
     def of(frame: FrameRef, index: int, do: Pass) -> Reading:
         """The reading of an array that a pass is to correct."""
         place = Place.of(frame, index)
-        levels = frame.instrument.levels(frame.header, place.array.number)
+        levels = frame.instrument.stored_levels(frame.header, place.array.number)
         coadds = descriptors_of(frame).coadds
         return Reading(place, ArrayReadout(levels, coadds, do.mask, do.linearize, do.electrons, do.variance))
 

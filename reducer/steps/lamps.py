@@ -239,5 +239,5 @@ def _electrons(raw: F32, bits: U16, exposure: ArrayReadout) -> tuple[F32, F32, U
 
 def exposure_of(frame: FrameRef, index: int, **switches: bool) -> ArrayReadout:
     """How an array of a frame was read."""
-    levels = frame.instrument.levels(frame.header, int(frame.chips[index]["EXTVER"]))
+    levels = frame.instrument.stored_levels(frame.header, int(frame.chips[index]["EXTVER"]))
     return ArrayReadout(levels, descriptors_of(frame).coadds, **switches)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from paper import GLOW, GLOWING, PAPER
 from paper_night import EVEN, GAIN, IN_DOME, NOISE, SKY, UNEVEN, take
 from told import in_words
@@ -198,3 +199,26 @@ def test_a_dark_is_given_by_the_user_where_one_is_subtracted_and_nowhere_else(tm
     )
     with pytest.raises(UsageError, match="no dark is subtracted"):
         reduce_files(task)
+
+
+@pytest.mark.parametrize("saturated", [False, True])
+def test_summed_coadds_become_the_electrons_of_the_average_one(tmp_path: Path, saturated: bool) -> None:
+    """They were taken for an average: four times the electrons, and a sixteenth of the variance of those."""
+    coadds, level = 4, 75_000.0 if saturated else SKY
+    rng = np.random.default_rng(5)
+    path = take(tmp_path, 1, 0 * EVEN, INSTRUME="PAPER", COADDS=coadds)
+    with fits.open(path, mode="update") as file:
+        read = (rng.poisson(level, EVEN.shape) + NOISE * rng.standard_normal(EVEN.shape) for _ in range(coadds))
+        file[1].data = (sum(read) / GAIN).astype(np.float32)
+    parameters = {"flatCorrect": {"do_flat": False}}
+    step = next(s for s in recipes_of(PAPER)["reduce_nostack"] if s.parts)
+    (made,) = run_recipe((step,), [open_frame(path)], Context(tmp_path, parameters))
+    chip = read_chip(made, 0)
+    good = chip.mask & dq.UNUSABLE == 0
+    assert good.any() != saturated
+    assert chip.header["SATLEVEL"] == 60_000.0
+    if not saturated:
+        away = pull(chip.data, chip.variance, level * EVEN)[good]
+        assert abs(away.mean()) < 4 / np.sqrt(away.size)
+        assert away.std() == pytest.approx(1.0, abs=0.03)
+        assert np.mean(chip.variance) == pytest.approx((level + NOISE**2) / coadds, rel=0.02)
