@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,8 @@ from reducer.keywords import STANDARD_CARD, read, whole
 from reducer.types import Header, Table, table_of
 
 BLOCK, CARD, LONGEST_HEADER = 2880, 80, 10_000 * 80
+#: Cards of a third axis.
+THIRD_AXIS = re.compile(r"((NAXIS|CTYPE|CUNIT|CRPIX|CRVAL|CDELT|CROTA|AXISLAB)3|(CD|PC)(3_\d|\d_3))(?![\w-])")
 FITS_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 
@@ -111,17 +114,30 @@ def _unit(text: str, start: int, path: Path) -> Unit:
         raise BadFile(
             f"{path.name}: a header without valid {error}", "the form of its pixels", "fetch the file again"
         ) from error
+    size = abs(header["BITPIX"]) // 8 * groups * (extra + (math.prod(shape) if shape else 0))
+    if len(shape) == 3 and shape[0] == 1:
+        text, shape = _without_third_axis(text), shape[1:]
     return Unit(
         text=text,
         name=str(header.get("EXTNAME", "")).strip().upper(),
         version=version,
         start=start,
-        size=abs(header["BITPIX"]) // 8 * groups * (extra + (math.prod(shape) if shape else 0)),
+        size=size,
         shape=shape,
         dtype=dtype,
         zero=zero or 0.0,
         scale=scale or 1.0,
         is_image=str(header.get("XTENSION", "IMAGE")).strip() == "IMAGE" and len(shape) == 2 and all(shape),
+    )
+
+
+def _without_third_axis(text: str) -> str:
+    """The header of an image of one plane, which is written as a cube by some instruments, as that of an
+    image."""
+    cards = (text[at : at + CARD] for at in range(0, len(text), CARD))
+    two = f"NAXIS   = {2:>20}".ljust(CARD)
+    return "".join(
+        two if card[:8] == "NAXIS   " else " " * CARD if THIRD_AXIS.match(card) else card for card in cards
     )
 
 

@@ -224,3 +224,22 @@ def test_a_bad_file_in_a_list_does_not_stop_the_others(tmp_path: Path) -> None:
     assert refused["short.fits"].startswith("refused: short.fits ends")
     with pytest.raises(BadFile, match="too early"):
         open_frames([short])
+
+
+def test_a_cube_of_one_plane_is_read_and_written_as_the_image_that_it_is(tmp_path: Path) -> None:
+    """Raw files of some instruments have a third axis of one pixel: they had no image for us."""
+    counts = np.arange(4 * 256 * 256, dtype=np.int32).reshape(4, 256, 256)
+    path = raw_file(tmp_path / "raw.fits")
+    with fits.open(path, mode="update") as file:
+        for unit, plane in zip(file[1:], counts, strict=True):
+            unit.data = plane[None]
+            unit.header.update({"CD3_3": 1.0, "AXISLAB3": "Extensions"})
+    frame = open_frame(path)
+    assert np.array_equal(read_chip(frame, 1).data, counts[1])
+    assert np.array_equal(read_chip(frame, 1, slice(7, 9)).data, counts[1][7:9])
+    made = write_frame(tmp_path / "S1_flat.fits", frame.header, [read_chip(frame, n) for n in range(4)])
+    with fits.open(made, checksum=True) as file:
+        file.verify("exception")
+        assert file[1].header["NAXIS"] == 2
+        assert not {"NAXIS3", "CD3_3", "AXISLAB3"} & set(file[1].header)
+        assert WCS(file[1].header).naxis == 2
