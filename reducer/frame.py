@@ -93,9 +93,10 @@ class FrameRef:
     by array, packed masks of objects known from a stack. ``reference_pixels``: by array, their
     electrons for each 64 columns, from correctDetector. ``sources``, ``geometry`` and ``scale``, with
     ``scale_error`` as a part of it, are set by the steps that measure them. ``source``: what makes the
-    pixels of a frame that is not written, or not yet; its path is then the one it would have. ``before``:
-    the flat-fielded frame that a sky-subtracted one was made of. ``drift``: arcsec (east, north) that a
-    moving target has gone since the first exposure; None where the stack is made on the stars.
+    pixels of a frame that is not written, or not yet; its path is then the one it would have. ``dark``: that
+    was subtracted. ``before``: the flat-fielded frame that a sky-subtracted one was made of. ``drift``:
+    arcsec (east, north) that a moving target has gone since the first exposure; None where the stack is made
+    on the stars.
     """
 
     path: Path
@@ -112,6 +113,7 @@ class FrameRef:
     scale: float = 1.0
     scale_error: float = 0.0
     source: Source | None = None
+    dark: Path | None = None
     before: FrameRef | None = None
     drift: tuple[float, float] | None = None
     aligned: Path | None = None

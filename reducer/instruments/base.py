@@ -185,8 +185,8 @@ class Instrument:
         return kind in self.calibrations and exposures in self.calibrations[kind].needed_by
 
     def stored_levels(self, primary: Header, array: int) -> Levels:
-        """The levels of an array for the counts as a raw file holds them, which may be the sum of coadds; they
-        make electrons of the average coadd."""
+        """The levels of an array for counts as a raw file holds them, perhaps the sum of coadds: they make
+        electrons of the average coadd."""
         levels, coadds = self.levels(primary, array), read(primary, "COADDS", int) or 1
         return levels.of_sum(coadds) if self.coadds_are_summed and coadds > 1 else levels
 

@@ -339,7 +339,15 @@ def _corrected(
             do.calibrations, frame.path, readings, glowing, blind[frame.path], target.tables
         )
         chips = tuple(_described(frame, index, do) for index in range(len(frame.chips)))
-        made.append(frame.with_(path=target.path, header=target.header, chips=chips, source=source))
+        made.append(
+            frame.with_(
+                path=target.path,
+                header=target.header,
+                chips=chips,
+                source=source,
+                dark=do.calibrations.dark,
+            )
+        )
     return made
 
 

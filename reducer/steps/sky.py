@@ -359,6 +359,7 @@ def _correct_group(
                 target=target,
                 skies=len(members),
                 flat=context.flat if "FLATCORR" in frame.header else None,
+                dark=frame.dark,
             )
         )
     made = _write(group, tasks, subtract, context)

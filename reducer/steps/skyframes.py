@@ -287,7 +287,8 @@ class SubtractTask:
 
     ``levels``: per array the electrons to subtract; ``factors``: what the pattern is multiplied by;
     ``ramps``: that the arrays have; ``objects``: where the objects are, in blocks.
-    ``flat``: that the frame was divided by, if it was; ``skies``: how many exposures made the pattern.
+    ``flat``: that the frame was divided by, if it was; ``dark``: that was subtracted of it and of the skies,
+    if any was; ``skies``: how many exposures made the pattern.
     """
 
     disk: Files
@@ -301,6 +302,7 @@ class SubtractTask:
     target: Target
     skies: int
     flat: Path | None = None
+    dark: Path | None = None
 
 
 def subtract(task: SubtractTask) -> Path:
@@ -319,9 +321,11 @@ def _without_sky(task: SubtractTask) -> Iterator[Chip]:
         for rows in parts_of(len(made[0])):
             chip = task.disk.read_chip(task.frame, index, rows)
             sky = task.disk.read_planes(task.pattern[array], array, rows)
-            flat = NO_RESPONSE
-            if task.flat is not None and chip.variance.any():  # else no noise is stated, the flat's neither
-                flat = read_response(task.disk, task.flat, place, rows)
+            has_noise = chip.variance.any()  # else none is stated, that of flat and dark neither
+            flat, dark = (
+                read_response(task.disk, path, place, rows) if path and has_noise else NO_RESPONSE
+                for path in (task.flat, task.dark)
+            )
             _subtract(
                 (chip.data, chip.variance, chip.mask),
                 sky,
@@ -330,7 +334,8 @@ def _without_sky(task: SubtractTask) -> Iterator[Chip]:
                 task.offsets[array],
                 flat.data,
                 flat.variance,
-                np.float32(1.0 + 1.0 / task.skies),
+                dark.variance,
+                np.float32(1.0 / task.skies),
                 (made[0][rows], made[1][rows], made[2][rows]),
             )
         header = header.copy()
@@ -363,14 +368,19 @@ def _subtract(
     offsets: F32,
     flat: F32,
     flat_variance: F32,
+    dark_variance: F32,
     share: np.float32,
     made: tuple[F32, F32, U16],
 ) -> None:
     """Fill in data, variance and mask of a frame without ``factor`` times a pattern, level and offsets.
 
     The flat's noise in the sky is no noise: frame and pattern were divided by the same flat, so that it goes
-    with the sky, and only that in the light which is left stays. ``share``: 1 + 1 / skies in the pattern.
+    with the sky, and only that in the light which is left stays. Nor is the dark's, which was taken off both:
+    of it 1 - ``factor`` stays. ``share``: 1 / skies in the pattern.
     """
+    one, two = np.float32(1), np.float32(2)
+    counted = one + factor * factor * share
+    cancels = counted - (one - factor) * (one - factor)
     for y in range(frame[0].shape[0]):
         for x in range(frame[0].shape[1]):
             light = sky[0][y, x] * factor + level
@@ -382,4 +392,7 @@ def _subtract(
                 response = flat[y, x]
                 known = response > np.float32(0)
                 noise = flat_variance[y, x] / (response * response) if known else np.float32(0)
-                made[1][y, x] -= noise * light * (np.float32(2) * left + light * share)
+                made[1][y, x] -= noise * light * (two * left + light * (one + share))
+            if dark_variance.size:
+                response = flat[y, x] if flat.size and flat[y, x] > np.float32(0) else one
+                made[1][y, x] -= dark_variance[y, x] / (response * response) * cancels

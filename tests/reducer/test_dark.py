@@ -208,7 +208,9 @@ def test_summed_coadds_become_the_electrons_of_the_average_one(tmp_path: Path, s
     rng = np.random.default_rng(5)
     path = take(tmp_path, 1, 0 * EVEN, INSTRUME="PAPER", COADDS=coadds)
     with fits.open(path, mode="update") as file:
-        read = (rng.poisson(level, EVEN.shape) + NOISE * rng.standard_normal(EVEN.shape) for _ in range(coadds))
+        read = (
+            rng.poisson(level, EVEN.shape) + NOISE * rng.standard_normal(EVEN.shape) for _ in range(coadds)
+        )
         file[1].data = (sum(read) / GAIN).astype(np.float32)
     parameters = {"flatCorrect": {"do_flat": False}}
     step = next(s for s in recipes_of(PAPER)["reduce_nostack"] if s.parts)
@@ -222,3 +224,17 @@ def test_summed_coadds_become_the_electrons_of_the_average_one(tmp_path: Path, s
         assert abs(away.mean()) < 4 / np.sqrt(away.size)
         assert away.std() == pytest.approx(1.0, abs=0.03)
         assert np.mean(chip.variance) == pytest.approx((level + NOISE**2) / coadds, rel=0.02)
+
+
+def test_the_darks_noise_goes_with_the_sky_and_is_not_counted_twice(tmp_path: Path) -> None:
+    """It was in the variance of an exposure and of its skies, though one dark was taken off all."""
+    numbers = range(1, 3)
+    dark = master(tmp_path, [expose(tmp_path, n, 0 * EVEN, OBSTYPE="DARK", OBJECT="Dark") for n in numbers])
+    light = [expose(tmp_path, n, 300 * EVEN, RAOFFSET=4.0 * (n - 21)) for n in range(21, 24)]
+    parameters = {"flatCorrect": {"do_flat": False}, "skyCorrect": {"offset_sky": True}}
+    context = Context(tmp_path, parameters, dark=dark.path)
+    made = run_recipe(recipes_of(GLOWING)["reduce_nostack"], light, context)
+    chips = [read_chip(frame, 0) for frame in made]
+    pulls = [(chip.data / np.sqrt(chip.variance))[chip.mask == 0] for chip in chips]
+    assert len(pulls) == 3
+    assert np.mean([each.std() for each in pulls]) == pytest.approx(1.0, abs=0.03)
