@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from calstore.associate import (
+    DARK,
     LAMP_OFF,
     LAMP_ON,
     PROCESSED_BPM,
+    PROCESSED_DARK,
+    SAME_EXPOSURE,
     STANDARD,
     Calibration,
     Match,
@@ -40,7 +43,7 @@ from goafetch.needs import need
 from goafetch.words import some
 
 if TYPE_CHECKING:
-    from reducer.instruments.base import CalibrationRule
+    from reducer.instruments.base import CalibrationRule, Instrument
 
 
 #: How often it is asked where its own look-up fails.
@@ -105,23 +108,31 @@ def ask(
 
 
 def find_nearest(client: ArchiveClient, records: Sequence[Record], rule: CalibrationRule) -> list[Record]:
-    """What the archive would associate by its own rule, searched for: same filter, nearest in time."""
+    """What the archive would associate by its own rule, searched for: same filter or exposure time, as the
+    rule says, nearest in time."""
     times = [r.ut_datetime for r in records if r.ut_datetime]
     if rule.sought is None or rule.days is None or not times or not records[0].filter_name:
         return []
-    (observation_class, name, count), middle = rule.sought, sorted(times)[len(times) // 2]
+    (observation_class, kind, name, count), middle = rule.sought, sorted(times)[len(times) // 2]
     longest = timedelta(days=rule.days)
     query = Query(
         interval=Interval(min(times) - longest, max(times) + longest),
         observation_class=observation_class,
-        observation_type="OBJECT",
+        observation_type=kind,
         object=name,
-        filter=records[0].filter_name,
+        filter=records[0].filter_name if "filter_name" in rule.same else None,
         instrument=records[0].instrument,
         reduction="RAW",
     )
     found = [record for record in find_records_of(client, query).records if record.ut_datetime]
+    if "exposure_time" in rule.same and "filter_name" not in rule.same:
+        found = [record for record in found if any(_as_long(record, other) for other in records)]
     return sorted(found, key=lambda r: abs((r.ut_datetime or middle) - middle))[:count]
+
+
+def _as_long(record: Record, other: Record) -> bool:
+    one, two = record.exposure_time, other.exposure_time
+    return one is not None and two is not None and abs(one - two) <= SAME_EXPOSURE * max(one, two)
 
 
 def find_records(client: ArchiveClient, labels: Mapping[str, str]) -> dict[str, Record]:
@@ -193,9 +204,14 @@ SCIENCE = ("science", "OBJECT")
 WORDS = {
     LAMP_ON: "lamp-on flats",
     LAMP_OFF: "lamp-off flats",
+    DARK: "darks",
     STANDARD: "standards",
     PROCESSED_BPM: "bad-pixel masks",
 }
+
+
+#: Those of which it matters how they were read.
+READ_ALIKE = (LAMP_ON, LAMP_OFF, DARK, STANDARD)
 
 
 @dataclass(frozen=True)
@@ -228,6 +244,9 @@ class ScienceGroup:
             instrument=first.instrument or "",
             filter_name=first.filter_name or "",
             region=self.readout.region if self.readout else (),
+            exposure_time=first.exposure_time,
+            coadds=self.readout.coadds if self.readout else 1,
+            read_mode=_read_mode(first, self.readout or Readout()),
             name=self.name,
         )
 
@@ -247,7 +266,8 @@ class CalibrationSet:
         coadds = f" x {self.readout.coadds}" if self.readout.coadds != 1 else ""
         exposure = f"{first.exposure_time:g} s" if first.exposure_time is not None else "unknown exposure"
         what = f" of {first.object}" if self.kind == STANDARD else ""
-        return f"{n} {WORDS[self.kind]}{what} in {first.filter_name} of {first.night}, {exposure}{coadds}"
+        light = "" if self.kind == DARK else f" in {first.filter_name}"
+        return f"{n} {WORDS[self.kind]}{what}{light} of {first.night}, {exposure}{coadds}"
 
     @property
     def traits(self) -> dict[str, Any]:
@@ -260,13 +280,17 @@ class CalibrationSet:
             "region": self.readout.region,
             "exposure_time": first.exposure_time,
             "coadds": self.readout.coadds,
-            "read_mode": f"{first.detector_readmode_setting or ''} {self.readout.reads}".strip(),
+            "read_mode": _read_mode(first, self.readout),
         }
 
     @property
     def calibration(self) -> Calibration:
         """As calstore's rules see it; its path is the first file's name."""
         return Calibration(kind=self.kind, path=self.records[0].name, **self.traits)
+
+
+def _read_mode(record: Record, readout: Readout) -> str:
+    return f"{record.detector_readmode_setting or ''} {readout.reads}".strip()
 
 
 @dataclass
@@ -313,7 +337,7 @@ def choose_flats(group: ScienceGroup, on: Sequence[CalibrationSet], off: Sequenc
         choice.take(fitting[taken], _why_taken(fitting[taken], group))
     if off_set is not None:
         choice.take(off_set, f"{_why_taken(off_set, group)}, read as the lamp-on flats")
-    elif fitting:
+    elif fitting and not _dark_will_do(group.records[0]):
         choice.warnings.append(f"no lamp-off flats match the {fitting[taken].name}")
     for i, (other, partner) in enumerate(zip(fitting, partners, strict=True)):
         if i != taken:
@@ -337,6 +361,28 @@ def choose_standards(group: ScienceGroup, sets: Sequence[CalibrationSet]) -> Cho
         else:
             choice.reject(standard, f"standards of a nearer night serve {group.name}")
     return choice
+
+
+def choose_darks(group: ScienceGroup, sets: Sequence[CalibrationSet]) -> Choice:
+    """All darks that were read as the files of a group, for each exposure time among these."""
+    choice = Choice()
+    for time, records in _by_time(group.records).items():
+        alike = replace(group, records=tuple(records))
+        fitting = _fitting(alike, DARK, sets, choice)
+        for dark in fitting:
+            choice.take(dark, _why_taken(dark, alike))
+        if not fitting:
+            choice.warnings.append(f"no darks of {time:g} s suit {group.name}")
+    return choice
+
+
+def _by_time(records: Iterable[Record]) -> dict[float, list[Record]]:
+    """Records by their exposure time, those without one left out."""
+    found: dict[float, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.exposure_time is not None:
+            found[record.exposure_time].append(record)
+    return found
 
 
 def choose_mask(records: Sequence[Record], candidates: Sequence[Record]) -> Choice:
@@ -382,7 +428,9 @@ def _lamp_off_for(on_set: CalibrationSet, off: Sequence[CalibrationSet]) -> Cali
 def _why_taken(chosen: CalibrationSet, group: ScienceGroup) -> str:
     nights = _distance(chosen, group)
     apart = "same night" if nights == 0 else f"{nights} night{'s' if nights > 1 else ''} apart"
-    return f"{WORDS[chosen.kind]}: filter {chosen.records[0].filter_name}, {apart}"
+    first = chosen.records[0]
+    alike = f"{first.exposure_time:g} s" if chosen.kind == DARK else f"filter {first.filter_name}"
+    return f"{WORDS[chosen.kind]}: {alike}, {apart}"
 
 
 def _distance(chosen: CalibrationSet, group: ScienceGroup) -> int:
@@ -434,15 +482,34 @@ class _Candidates:
     readouts: dict[str, Readout]
     failed: dict[tuple[str, str], list[str]]
 
-    @cached_property
+    @property
     def kinds(self) -> dict[str, str]:
         """The kind of each calibration that is associated; others that are known are masks."""
-        return {i.name: kind for kind in WORDS for items in self.listed[kind].values() for i in items}
+        listed = ((kind, i.name) for kind in WORDS for items in self.listed[kind].values() for i in items)
+        return {name: kind for kind, name in listed if name in self.known and self.serves(name, kind)}
+
+    def serves(self, name: str, kind: str) -> bool:
+        """Whether a file is of a kind: what the archive calls flats, whatever the lamp, is told by that."""
+        record = self.known[name]
+        known = _instrument(record)
+        if kind not in (LAMP_ON, LAMP_OFF) or known is None or not _are_mixed(record):
+            return True
+        tags = ("GCALFLAT", "LAMPOFF" if record.gcal_lamp == "Off" else "LAMPON")
+        return known.lamp(tags, record.filter_name) == ("on" if kind == LAMP_ON else "off")
+
+    def add(self, others: _Candidates) -> None:
+        """Know those of another answer as well."""
+        for kind, answer in others.listed.items():
+            self.listed[kind].update(answer)
+        self.known.update(others.known)
+        self.readouts.update(others.readouts)
+        for key, names in others.failed.items():
+            self.failed.setdefault(key, []).extend(names)
 
     def candidates(self, kind: str, part: Sequence[Record]) -> list[Record]:
         """Each calibration of a kind that is associated with any of these files, once."""
         names = dict.fromkeys(item.name for r in part for item in self.listed[kind].get(r.name, []))
-        return [self.known[name] for name in names if name in self.known]
+        return [self.known[name] for name in names if name in self.known and self.serves(name, kind)]
 
     def sets(self, kind: str, part: Sequence[Record]) -> list[CalibrationSet]:
         """The same, in uniform sets."""
@@ -450,7 +517,7 @@ class _Candidates:
 
 
 def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
-    """Flats (lamp on and off), standards and bad-pixel masks for the science files among the records.
+    """Flats (lamp on and off), darks, standards and bad-pixel masks for the science files among the records.
 
     Flats and standards are those that the archive associates, of which the nearest uniform sets are taken;
     a mask that it does not associate, as for old data, is searched for by type. Raises as a search does.
@@ -465,7 +532,7 @@ def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
         group = ScienceGroup(tuple(part), offer.readouts.get(_largest(part, client.today()).name))
         flats = choose_flats(group, offer.sets(LAMP_ON, part), offer.sets(LAMP_OFF, part))
         standards = choose_standards(group, offer.sets(STANDARD, part))
-        choices += [flats, standards]
+        choices += [flats, standards, *_choose_darks(client, part, flats, group, offer)]
         stars = [offer.known[name] for name in standards.taken]
         for night in [part, *_divide(stars, lambda star: (star.night,))]:
             choice = choose_mask(night, offer.candidates(PROCESSED_BPM, part))
@@ -481,6 +548,27 @@ def associate(client: ArchiveClient, records: Sequence[Record]) -> Association:
     return _sum_up(choices, offer, lost)
 
 
+def _choose_darks(
+    client: ArchiveClient, part: list[Record], flats: Choice, group: ScienceGroup, offer: _Candidates
+) -> list[Choice]:
+    """The darks for the files of a part, and for lamp-on flats that no lamp-off frames go with.
+
+    None where the instrument has no rule for raw ones.
+    """
+    if DARK not in _rules(part[0]):
+        return []
+    readouts = offer.readouts if group.readout else {}  # else how the files were read is not known
+    choices = [choose_darks(group, make_sets(DARK, offer.candidates(DARK, part), readouts))]
+    kinds = offer.kinds
+    if _dark_will_do(part[0]) and {kinds[name] for name in flats.taken} == {LAMP_ON}:
+        lit = [offer.known[name] for name in flats.taken]
+        own = _gather(client, [lit], (DARK,))
+        offer.add(own)
+        alike = ScienceGroup(tuple(lit), own.readouts.get(lit[0].name) or offer.readouts.get(lit[0].name))
+        choices.append(choose_darks(alike, own.sets(DARK, lit)))
+    return choices
+
+
 def _parts(records: Sequence[Record]) -> list[list[Record]]:
     """Science files of one program, instrument, filter and night, for each of which is asked once."""
     ours = (record for record in records if _rules(record))
@@ -492,10 +580,26 @@ def _parts(records: Sequence[Record]) -> list[list[Record]]:
 
 def _rules(record: Record) -> dict[str, CalibrationRule]:
     """By kind, what its instrument has of the archive and by which rule; nothing if it is not known."""
+    known = _instrument(record)
+    return {kind: rule for kind, rule in known.calibrations.items() if rule.archive} if known else {}
+
+
+def _instrument(record: Record) -> Instrument | None:
     from reducer.instruments import KNOWN
 
-    known = KNOWN.get(record.instrument or "")
-    return {kind: rule for kind, rule in known.calibrations.items() if rule.archive} if known else {}
+    return KNOWN.get(record.instrument or "")
+
+
+def _dark_will_do(record: Record) -> bool:
+    """Whether a flat of its instrument may have a dark subtracted where there are no lamp-off frames."""
+    known = _instrument(record)
+    return known is not None and known.needs(PROCESSED_DARK, "flat")
+
+
+def _are_mixed(record: Record) -> bool:
+    """Whether the archive calls lamp-on and lamp-off frames of its instrument the same."""
+    words = [rule.archive for kind, rule in _rules(record).items() if kind in (LAMP_ON, LAMP_OFF)]
+    return len(words) == 2 and words[0] == words[1]
 
 
 def _divide(records: Iterable[Record], key: Callable[[Record], tuple[object, ...]]) -> list[list[Record]]:
@@ -511,26 +615,35 @@ def _largest(part: Sequence[Record], today: date) -> Record:
     return max(part, key=lambda record: (not record.proprietary(today), record.data_size or 0, record.name))
 
 
-def _gather(client: ArchiveClient, parts: Sequence[list[Record]]) -> _Candidates:
-    """All that has to be asked: associations, the calibrations' own records, and how they were read."""
+def _gather(
+    client: ArchiveClient, parts: Sequence[list[Record]], kinds: Collection[str] = tuple(WORDS)
+) -> _Candidates:
+    """All that has to be asked: associations, the calibrations' own records, and how they were read.
+
+    Lamp-on and lamp-off frames that the archive does not tell apart are searched for besides: of so many
+    places in its answer one kind may have taken all.
+    """
     listed: dict[str, dict[str, list[Associated]]] = {kind: {} for kind in WORDS}
     known: dict[str, Record] = {}
     failures: dict[tuple[str, str], list[str]] = {}
     for part in parts:
         for kind, rule in _rules(part[0]).items():
+            if kind not in kinds:
+                continue
             found, failed = ask(client, part, rule.archive)
-            listed[kind] |= found
             if failed:
                 failures.setdefault((kind, rule.archive), []).extend(failed)
+            mixed = kind in (LAMP_ON, LAMP_OFF) and _are_mixed(part[0])
+            same = []
+            if failed or mixed:
                 records = find_nearest(client, part, rule)
                 known |= {record.name: record for record in records}
-                same = [
-                    Associated(record.name, record.data_label or "", record.file_md5) for record in records
-                ]
-                listed[kind] |= dict.fromkeys(failed, same)
+                same = [Associated(r.name, r.data_label or "", r.file_md5) for r in records]
+            listed[kind] |= {name: [*items, *same] if mixed else items for name, items in found.items()}
+            listed[kind] |= dict.fromkeys(failed, same)
     items = [item for answer in listed.values() for found in answer.values() for item in found]
     known |= find_records(client, {item.name: item.label for item in items if item.name not in known})
-    raw = {i.name for kind in (LAMP_ON, LAMP_OFF, STANDARD) for f in listed[kind].values() for i in f}
+    raw = {i.name for kind in READ_ALIKE for f in listed[kind].values() for i in f}
     asked = [known[name] for name in sorted(raw & set(known))] + [
         _largest(part, client.today()) for part in parts
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
@@ -32,7 +32,8 @@ class Array:
 
     ``origin``: pixels (x, y) before its first column and row in the mosaic of all arrays (DETSEC).
     ``corner``: where its first pixel lies in the field, (x, y) in sides of an array from the middle.
-    ``reference_pixels``: how many along each edge see no light.
+    ``reference_pixels``: how many along each edge see no light. ``circle``: beyond which its pixels see none, x,
+    y and radius from its first pixel's middle.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Array:
     origin: tuple[int, int]
     corner: tuple[float, float]
     reference_pixels: int
+    circle: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,9 @@ class CalibrationRule:
     ``same``: in what the two agree, of filter_name, exposure_time, coadds, read_mode, region. ``covers``:
     whether it holds every pixel that was read. ``days``: no more lie between the two. ``latest``: whether it
     is valid from its date on, and the last one is taken; else the one nearest in time. ``archive``: what the
-    observatory's archive calls it, '' where the archive is not asked for any. ``sought``: class, object (None
-    for any) and most files of a search for it. ``needless``: why no exposure needs it, though it may be kept.
+    observatory's archive calls it, '' where the archive is not asked for any; frames with the lamp on and off
+    that are called the same there are told apart by their lamp. ``sought``: class, type, object (None for
+    any) and most files of a search for it. ``needless``: why no exposure needs it, though it may be kept.
     ``needed_by``: what is left out without one, of 'science', 'standard' and 'flat' (of darks: a flat that
     has no lamp-off frames).
     """
@@ -129,7 +132,7 @@ class CalibrationRule:
     days: float | None = None
     latest: bool = False
     archive: str = ""
-    sought: tuple[str, str | None, int] | None = None
+    sought: tuple[str, str, str | None, int] | None = None
     needless: str = ""
     needed_by: tuple[str, ...] = ()
 
@@ -140,16 +143,18 @@ class Instrument:
 
     ``pupil``: diameter of the telescope's and of what is hidden of it, metres. ``aliases``: what people call
     its filters, in lower case. ``wheels``: keywords that name them. ``lit_alone``: filters whose dome flats
-    are often taken with the lamp alone, the dome's own light adding little there. ``coadds_are_summed``:
-    rather than averaged. ``calibrations``: by kind, the only rules by which any is taken; every instrument
+    are often taken with the lamp alone, the dome's own light adding little there. ``lit_closed``: those whose
+    flats show the warmth of the calibration unit's shutter, which is closed. ``coadds_are_summed``: rather
+    than averaged. ``calibrations``: by kind, the only rules by which any is taken; every instrument
     has one of flats, of their lamp-off frames, of masks and of standards. ``defaults``: of parameters, by
     step and name, where they are its own. ``recipes``: names of their steps, where they are its own.
     ``recipe_of_tag``: what suits frames with a tag, the first that they have; '' stands for all others.
 
     Rules. ``filter_name``: the filters of all wheels, joined by '&', 'Unknown' for a wheel that was moving;
     None without. ``read_mode``: by a name, 'Unknown' if it has none. ``levels``: of an array, by its number.
-    ``section``: the part of its array that an extension of a raw file truly holds, where it says one.
-    ``guide_windows``: the parts of an array that were read to guide, and may stick out of it.
+    ``tags``: those that general rules have found, put right by its own. ``section``: the part of its array
+    that an extension of a raw file truly holds, where it says one. ``guide_windows``: the parts of an array
+    that were read to guide, and may stick out of it.
     ``guided_by``: what guided beside the telescope's own sensors. ``parity``: of the sky on the arrays, -1
     where the port mirrors it. ``detector_offset``: arcsec along the arrays' x and y axes, None where the
     headers do not tell.
@@ -165,11 +170,13 @@ class Instrument:
     aliases: Mapping[str, str]
     wheels: tuple[str, ...]
     lit_alone: frozenset[str]
+    lit_closed: frozenset[str]
     coadds_are_summed: bool
     calibrations: Mapping[str, CalibrationRule]
     filter_name: Callable[[Header], str | None]
     read_mode: Callable[[Header], str]
     levels: Callable[[Header, int], Levels]
+    tags: Callable[[Header, frozenset[str]], frozenset[str]]
     section: Callable[[Header, int, dt.date | None], Section | None]
     guide_windows: Callable[[Header, int], Sequence[Section]]
     guided_by: Callable[[Header], Sequence[str]]
@@ -183,6 +190,14 @@ class Instrument:
     def needs(self, kind: str, exposures: str) -> bool:
         """Whether 'science', 'standard' or 'flat' exposures are left out without a calibration of a kind."""
         return kind in self.calibrations and exposures in self.calibrations[kind].needed_by
+
+    def lamp(self, tags: Collection[str], filter_name: str | None) -> str:
+        """What a flat with these tags in a filter shows: 'on', its light; 'off', what is to be subtracted; ''
+        neither."""
+        closed = "GCALFLAT" in tags and filter_name in self.lit_closed
+        if "LAMPOFF" in tags:
+            return "on" if closed else "off"
+        return "on" if "LAMPON" in tags and not closed else ""
 
     def stored_levels(self, primary: Header, array: int) -> Levels:
         """The levels of an array for counts as a raw file holds them, perhaps the sum of coadds: they make

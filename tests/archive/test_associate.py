@@ -155,3 +155,42 @@ def test_flats_of_one_filter_do_not_hide_that_those_of_another_are_lost(tiny_fol
         found = associate(client, search_archive(client, Criteria(program="GS-2017A-Q-29")).records)
     names = sorted(holding.name for holding in science[10:])
     assert found.lost == dict.fromkeys((LAMP_ON, LAMP_OFF, STANDARD), names)
+
+
+def test_raw_darks_are_asked_for_where_an_instrument_has_a_rule_for_them(
+    archive: PracticeArchive, client: ArchiveClient, science: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rule for raw darks with the archive's word for them was a KeyError."""
+    known = instruments.KNOWN["GSAOI"]
+    dark = CalibrationRule(same=("exposure_time", "coadds", "read_mode"), days=90.0, archive="dark")
+    rules = {**known.calibrations, "dark": dark}
+    monkeypatch.setattr(instruments, "KNOWN", {"GSAOI": replace(known, calibrations=rules)})
+    archive.requests.clear()
+    found = associate(client, science)
+    asked = [request.path.split("/")[2] for request in archive.requests if "/jsoncalmgr/" in request.path]
+    assert asked.count("dark") == 1 and len(found.files) == 35
+    assert any("no darks of" in text for text in found.warnings)
+
+
+def test_flats_that_the_archive_does_not_tell_apart_are_told_by_their_lamp(
+    client: ArchiveClient, science: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the ten that it offers all may have the lamp on: the others are searched for."""
+    known = instruments.KNOWN["GSAOI"]
+    rules = {kind: rule for kind, rule in known.calibrations.items() if kind != "standard"}
+    for kind, lamp in (("lamp_on", "Domeflat"), ("lamp_off", "Domeflat OFF")):
+        rules[kind] = replace(rules[kind], archive="domeflat", sought=("dayCal", "OBJECT", lamp, 20))
+    monkeypatch.setattr(instruments, "KNOWN", {"GSAOI": replace(known, calibrations=rules)})
+
+    class WithLamps(ArchiveClient):
+        def rows(self, feature: str, words: tuple[str, ...]) -> list[object]:
+            rows: list[object] = super().rows(feature, words)
+            for row in rows if feature == "jsonsummary" else []:
+                assert isinstance(row, dict)
+                row["gcal_lamp"] = "Off" if row["object"] == "Domeflat OFF" else "IRhigh"
+            return rows
+
+    found = associate(WithLamps(client.base_url), science)
+    flats = [f"S20170505S{n:04d}.fits" for n in (*range(30, 45), *range(60, 75))]
+    assert [record.name for record in found.files] == [*flats, BPM]
+    assert not found.warnings

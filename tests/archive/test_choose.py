@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from calstore.associate import LAMP_OFF, LAMP_ON, STANDARD
+from calstore.associate import DARK, LAMP_OFF, LAMP_ON, STANDARD
 from goafetch.archive.calibrations import (
     CalibrationSet,
     ScienceGroup,
+    choose_darks,
     choose_flats,
     choose_mask,
     choose_standards,
     make_sets,
 )
 from goafetch.archive.records import Readout, Record, parse_fullheader, read_record
+from reducer import instruments
+from reducer.instruments.base import CalibrationRule
 
 CENTRAL = tuple((number, 512, 1536, 512, 1536) for number in range(1, 5))
 WHOLE = tuple((number, 0, 2048, 0, 2048) for number in range(1, 5))
@@ -181,3 +184,28 @@ def test_settings_come_from_the_headers() -> None:
     )
     assert parse_fullheader(page) == Readout(4, "8", CENTRAL)
     assert parse_fullheader("nothing of use") == Readout()
+
+
+#: A rule for raw darks, as of an instrument that needs them.
+DARKS = CalibrationRule(same=("exposure_time", "coadds", "read_mode"), days=90.0, archive="dark")
+
+
+def test_each_exposure_time_has_its_own_darks_of_any_night_and_filter(
+    science: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = instruments.KNOWN["GSAOI"]
+    changed = replace(known, calibrations={**known.calibrations, "dark": DARKS})
+    monkeypatch.setattr(instruments, "KNOWN", {"GSAOI": changed})
+    (short,) = frames(science, 101, 1, exposure_time=5.0)
+    lone = replace(science, name="S20170505S0102.fits", exposure_time=7.0)
+    group = ScienceGroup((replace(science, exposure_time=60.0), short, lone))
+    near = frames(science, 1, 2, days=1, exposure_time=60.0, filter_name="H")
+    far, other = (frames(science, n, 2, days=n, exposure_time=60.0) for n in (20, 95))
+    quick, slow = frames(science, 31, 2, exposure_time=5.0), frames(science, 41, 2, exposure_time=30.0)
+    coadded = frames(science, 51, 2, exposure_time=60.0)
+    readouts = {record.name: Readout(coadds=4) for record in coadded}
+    choice = choose_darks(group, make_sets(DARK, [*near, *far, *other, *quick, *slow, *coadded], readouts))
+    assert set(choice.taken) == {record.name for record in [*near, *far, *quick]}
+    assert choice.taken[near[0].name] == "darks: 60 s, 1 night apart"
+    assert {record.name for record in [*other, *slow, *coadded]} <= set(choice.rejected)
+    assert choice.warnings == [f"no darks of 7 s suit {group.name}"]

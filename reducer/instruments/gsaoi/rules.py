@@ -203,16 +203,23 @@ CALIBRATIONS: Mapping[str, CalibrationRule] = {
         same=("filter_name",), covers=True, days=DAYS, needed_by=("science", "standard")
     ),
     "lamp_on": CalibrationRule(
-        same=("filter_name",), covers=True, days=DAYS, archive="domeflat", sought=("dayCal", "Domeflat", 20)
+        same=("filter_name",),
+        covers=True,
+        days=DAYS,
+        archive="domeflat",
+        sought=("dayCal", "OBJECT", "Domeflat", 20),
     ),
     "lamp_off": CalibrationRule(
         same=("filter_name", *READOUT, "region"),
         days=DAYS,
         archive="lampoff_domeflat",
-        sought=("dayCal", "Domeflat OFF", 20),
+        sought=("dayCal", "OBJECT", "Domeflat OFF", 20),
     ),
     "standard": CalibrationRule(
-        same=("filter_name",), days=DAYS, archive="photometric_standard", sought=("partnerCal", None, 8)
+        same=("filter_name",),
+        days=DAYS,
+        archive="photometric_standard",
+        sought=("partnerCal", "OBJECT", None, 8),
     ),
     "processed_bpm": CalibrationRule(covers=True, latest=True, archive="processed_bpm"),
     "dark": CalibrationRule(
