@@ -175,8 +175,9 @@ def _divide_noise(data: F32, variance: F32, flat: F32, flat_variance: F32) -> No
         variance[x] = (variance[x] + own) * inverse * inverse
 
 
-def flag_reference_pixels(mask: U16, region: Region, array: Array) -> U16:
-    """Flag, in place, the reference pixels on the edge of the full array that a region holds.
+def flag_unlit(mask: U16, region: Region, array: Array) -> U16:
+    """Flag, in place, what a region holds of the full array that sees no light: the reference pixels on its
+    edge, and what lies beyond its circle.
 
     ``mask``: (ny, nx) of the region.
     """
@@ -187,4 +188,8 @@ def flag_reference_pixels(mask: U16, region: Region, array: Array) -> U16:
     mask[max(last_y, 0) :] |= dq.UNILLUMINATED
     mask[:, : max(first_x, 0)] |= dq.UNILLUMINATED
     mask[:, max(last_x, 0) :] |= dq.UNILLUMINATED
+    if array.circle is not None:
+        x0, y0, radius = array.circle
+        x, y = np.arange(region.x1, region.x2) - x0, np.arange(region.y1, region.y2) - y0
+        mask[x**2 + y[:, None] ** 2 > radius**2] |= dq.UNILLUMINATED
     return mask

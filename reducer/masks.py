@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from reducer import dq
-from reducer.detector import NO_RESPONSE, Response, flag_reference_pixels
+from reducer.detector import NO_RESPONSE, Response, flag_unlit
 from reducer.errors import BadInput
 from reducer.frame import Files, FrameRef
 from reducer.instruments.base import Array
@@ -89,7 +89,7 @@ def _known_bits(disk: Files, bpm: Dated, place: Place) -> U16:
         rows, columns = place.where.within(region(frame.chips[index]))
         # Any value but 0 is bad; what is not a number is not 0 either.
         mask |= (disk.read_chip(frame, index, rows).data[:, columns] != 0) * np.uint16(dq.BAD)
-    flag_reference_pixels(mask, place.where, place.array)
+    flag_unlit(mask, place.where, place.array)
     for top, bottom, left, right in place.windows:
         mask[top:bottom, left:right] |= dq.BAD
     return mask

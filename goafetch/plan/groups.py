@@ -83,11 +83,8 @@ def _in_spans(frames: Sequence[Frame], days: float | None) -> Iterator[list[Fram
 
 def _flat_group(setup: Setup, lit: list[Frame], off: list[Frame]) -> Group:
     if not off:
-        why = (
-            "the calibration unit's" if lit[0].gcal else f"in {setup.filter} the dome's own light adds little"
-        )
         files = tuple(f.path for f in lit)
-        reason = f"{len(lit)} lamp-on frames that agree in {SAME}, no lamp-off frames: {why}"
+        reason = f"{len(lit)} lamp-on frames that agree in {SAME}, no lamp-off frames: {_why_alone(lit[0])}"
         return Group(FLAT, "flat", setup, time_of(lit[0]), files, reasons=(Decided(reason),), lit=len(lit))
     reason = f"{len(lit)} lamp-on and {len(off)} lamp-off frames that agree in {SAME}"
     nights = {night_of(time_of(f)) for f in (*lit, *off)}
@@ -96,6 +93,15 @@ def _flat_group(setup: Setup, lit: list[Frame], off: list[Frame]) -> Group:
     return Group(
         FLAT, "flat", setup, time_of(lit[0]), files, reasons=(Decided(reason + apart),), lit=len(lit)
     )
+
+
+def _why_alone(frame: Frame) -> str:
+    """Why a flat is made without lamp-off frames."""
+    if "LAMPOFF" in frame.facts.tags:
+        return f"in {frame.setup.filter} the closed shutter is the light"
+    if frame.gcal:
+        return "the calibration unit's"
+    return f"in {frame.setup.filter} the dome's own light adds little"
 
 
 def _no_lamp_off(setup: Setup, dark: Iterable[Setup], objection: str) -> str:

@@ -171,7 +171,9 @@ def _role_of_raw(facts: Descriptors, tags: frozenset[str], wanted: Wanted) -> tu
             "a filter wheel was still moving: it reads Unknown, and not at the position of Clear",
         )
     if "FLAT" in tags:
-        return _role_of_flat(tags)
+        return _role_of_flat(facts, tags)
+    if "SPECT" in tags:
+        return "", "a spectrum"
     return _role_of_target(facts, tags, wanted)
 
 
@@ -182,11 +184,14 @@ def _role_of_dark(known: Instrument) -> tuple[str, str]:
     return "", f"a dark: {rule.needless if rule else f'{known.name} has no rule by which it is used'}"
 
 
-def _role_of_flat(tags: frozenset[str]) -> tuple[str, str]:
+def _role_of_flat(facts: Descriptors, tags: frozenset[str]) -> tuple[str, str]:
+    if "SPECT" in tags:
+        return "", "a flat of spectra"
+    lamp = instrument_of(facts.primary).lamp(tags, facts.filter)
+    if lamp:
+        return (LAMP_ON if lamp == "on" else LAMP_OFF), ""
     if "LAMPON" in tags:
-        return LAMP_ON, ""
-    if "LAMPOFF" in tags:
-        return LAMP_OFF, ""
+        return "", f"a flat with the lamp on: in {facts.filter} the closed shutter is the light"
     kind = "twilight" if "TWILIGHT" in tags else "GCAL"
     return (
         "",

@@ -34,8 +34,6 @@ KINDS: Sequence[tuple[frozenset[str], str]] = (
     (frozenset({"PROCESSED", "DARK"}), PROCESSED_DARK),
     (frozenset({"PROCESSED", "FLAT"}), PROCESSED_FLAT),
     (frozenset({"DARK"}), DARK),
-    (frozenset({"RAW", "LAMPON"}), LAMP_ON),
-    (frozenset({"RAW", "LAMPOFF"}), LAMP_OFF),
 )
 
 
@@ -71,6 +69,9 @@ def kind_of(facts: Descriptors) -> str | None:
     for wanted, kind in KINDS:
         if wanted <= facts.tags:
             return kind
+    known = find_instrument(facts.primary)
+    if "RAW" in facts.tags and known and (lamp := known.lamp(facts.tags, facts.filter)):
+        return LAMP_ON if lamp == "on" else LAMP_OFF
     is_standard = facts.observation_class == "partnerCal" and "RAW" in facts.tags
     return STANDARD if is_standard and "FLAT" not in facts.tags else None
 

@@ -109,7 +109,8 @@ def tags(primary: Header, chips: Sequence[Header] = ()) -> frozenset[str]:
     found = {tag for tag, is_so in holds.items() if is_so and tag}
     if "BPMASK" in primary or "PROCBPM" in primary or observed == "BPM":
         found = (found - NOT_OF_A_MASK) | {"BPM", "CAL", "PROCESSED"}
-    return frozenset(found)
+    known = find_instrument(primary)
+    return known.tags(primary, frozenset(found)) if known else frozenset(found)
 
 
 def _text(header: Header, key: str) -> str:

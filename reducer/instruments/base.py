@@ -32,8 +32,8 @@ class Array:
 
     ``origin``: pixels (x, y) before its first column and row in the mosaic of all arrays (DETSEC).
     ``corner``: where its first pixel lies in the field, (x, y) in sides of an array from the middle.
-    ``reference_pixels``: how many along each edge see no light. ``circle``: beyond which its pixels see none, x,
-    y and radius from its first pixel's middle.
+    ``reference_pixels``: how many along each edge see no light. ``circle``: beyond which its pixels see none,
+    x, y and radius from its first pixel's middle.
     """
 
     number: int

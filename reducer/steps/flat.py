@@ -106,9 +106,9 @@ def _compare(made: FrameRef, previous: Path, context: Context) -> None:
 
 
 def split_lamps(frames: Sequence[FrameRef]) -> tuple[list[FrameRef], list[FrameRef]]:
-    """Frames with light (lamp on, twilight, GCAL) and frames without."""
-    lit = [frame for frame in frames if "LAMPON" in descriptors_of(frame).tags or _has_own_light(frame)]
-    dark = [frame for frame in frames if descriptors_of(frame).tags & {"LAMPOFF", "DARK"}]
+    """Frames with light (lamp on, twilight, the closed shutter where that is it) and frames without."""
+    lit = [frame for frame in frames if _lamp(frame) == "on" or _has_own_light(frame)]
+    dark = [frame for frame in frames if _lamp(frame) == "off" or "DARK" in descriptors_of(frame).tags]
     others = [frame.path.name for frame in frames if frame not in lit and frame not in dark]
     if others:
         raise BadInput(
@@ -124,9 +124,16 @@ def _needs_no_dark(lit: Sequence[FrameRef]) -> bool:
 
 
 def _has_own_light(frame: FrameRef) -> bool:
-    """A twilight, or a flat of the calibration unit (shutter not closed): it needs no lamp-off frames."""
-    tags = descriptors_of(frame).tags
-    return "FLAT" in tags and not {"DOMEFLAT", "LAMPOFF"} & tags
+    """A twilight, or a flat of the calibration unit that shows light: it needs no lamp-off frames."""
+    facts = descriptors_of(frame)
+    if "GCALFLAT" in facts.tags and facts.filter in frame.instrument.lit_closed:
+        return _lamp(frame) == "on"
+    return "FLAT" in facts.tags and not {"DOMEFLAT", "LAMPOFF"} & facts.tags
+
+
+def _lamp(frame: FrameRef) -> str:
+    facts = descriptors_of(frame)
+    return frame.instrument.lamp(facts.tags, facts.filter)
 
 
 # --- combination -------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from paper import PAPER
 from raw_exposure import ARRAYS, NUMBERS, READS, counts, expose, levels
 
 from reducer import dq
-from reducer.detector import ArrayReadout, Response, correct, flag_reference_pixels
+from reducer.detector import ArrayReadout, Response, correct, flag_unlit
 from reducer.instruments import KNOWN
 from reducer.keywords import Region
 
@@ -96,18 +96,10 @@ def test_pixels_that_are_not_numbers_are_counted_and_channel_offsets_go_off() ->
 
 
 def test_the_border_is_that_of_the_full_array() -> None:
-    whole = flag_reference_pixels(
-        np.zeros((2048, 2048), np.uint16), Region(0, 2048, 0, 2048), GSAOI.arrays[0]
-    )
+    whole = flag_unlit(np.zeros((2048, 2048), np.uint16), Region(0, 2048, 0, 2048), GSAOI.arrays[0])
     assert (whole == 0).sum() == 2040**2
-    middle = flag_reference_pixels(
-        np.zeros((1024, 1024), np.uint16), Region(512, 1536, 513, 1537), GSAOI.arrays[0]
-    )
+    middle = flag_unlit(np.zeros((1024, 1024), np.uint16), Region(512, 1536, 513, 1537), GSAOI.arrays[0])
     assert not middle.any()
-    corner = flag_reference_pixels(
-        np.zeros((100, 100), np.uint16), Region(0, 100, 1948, 2048), GSAOI.arrays[0]
-    )
+    corner = flag_unlit(np.zeros((100, 100), np.uint16), Region(0, 100, 1948, 2048), GSAOI.arrays[0])
     assert (corner == 0).sum() == 96 * 96
-    assert not flag_reference_pixels(
-        np.zeros((96, 128), np.uint16), Region(0, 128, 0, 96), PAPER.arrays[0]
-    ).any()
+    assert not flag_unlit(np.zeros((96, 128), np.uint16), Region(0, 128, 0, 96), PAPER.arrays[0]).any()

@@ -77,6 +77,22 @@ GLOWING = replace(
         ),
     },
 )
+#: And one more, whose array lies transposed in the field and is lit in a circle, x, y and radius; in K the
+#: closed shutter of the calibration unit is what makes flats; its images have a third axis.
+CIRCLE = (63.5, 47.5, 52.0)
+ROUND = replace(
+    GLOWING,
+    name="ROUND",
+    arrays=(Array(1, "", (96, 128), (0, 0), (-0.5, -0.5), reference_pixels=0, circle=CIRCLE),),
+    field=replace(
+        PAPER.field,
+        maps=(StaticMap(np.array([[-4.5, SCALE]]), np.array([[-6.0], [SCALE]]), (96, 128)),),
+        centre=(0.35, 0.45),
+    ),
+    lit_closed=frozenset({"K"}),
+    guide_windows=lambda primary, array: (),
+    tags=lambda primary, found: found | {"SPECT"} if primary.get("GRISM") == "in" else found,
+)
 _Y, _X = np.mgrid[:96, :128]
 #: Electrons a second without light: dark current, and the glow of an amplifier in a corner.
 GLOW = 0.5 + 8.0 * np.exp(-np.hypot(_X, _Y) / 40.0)
