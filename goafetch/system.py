@@ -105,6 +105,8 @@ def set_environment(values: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
+# --- Ctrl-C and memory ---------------------------------------------------------------------------------
+
 #: What a shell gets; this module is the first to be imported, and imports nothing that takes time.
 CODE = 130
 

@@ -73,6 +73,9 @@ def default_recipe(instrument: Instrument, tags: frozenset[str]) -> str:
     return next(name for tag, name in instrument.recipe_of_tag.items() if tag in tags or not tag)
 
 
+# --- what the user sets of steps ---------------------------------------------------------------------
+
+
 def parse(
     pairs: Iterable[tuple[str, Any]], recipe: Sequence[Callable[..., Any]] = ()
 ) -> dict[str, dict[str, Any]]:

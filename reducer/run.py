@@ -25,6 +25,8 @@ from reducer.sky.objects import BLOCK, unpack_mask
 from reducer.step import Step, steps_of
 from reducer.types import Header, Table
 
+# --- what a step passes on, where it is asked for ----------------------------------------------------
+
 #: Keywords that get the time of a step, as DRAGONS has them; those of others are put in with their products.
 STAMPS = {
     "separateSky": "SEPSKY",
@@ -118,6 +120,9 @@ def _mask(frame: FrameRef, index: int) -> Any:
         blocks = unpack_mask(known).repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)
         mask[: blocks.shape[0], : blocks.shape[1]] = blocks
     return mask
+
+
+# --- the run -----------------------------------------------------------------------------------------
 
 
 def open_frames(paths: Iterable[Path], notify: Callable[..., None] = tell_nobody) -> list[FrameRef]:

@@ -169,6 +169,8 @@ def add_to_store(store: CalStore, masters: Mapping[Group, bool], workspace: Work
         store.add(*missing)
 
 
+# --- what a key stands for ---------------------------------------------------------------------------
+
 #: Packages whose version may change a pixel.
 LIBRARIES = ("numpy", "scipy", "numba", "sep")
 

@@ -28,6 +28,8 @@ from reducer.step import Step, step
 from reducer.steps.prepare import accept, like_dark
 from reducer.types import F32, F64, U16, Header, Table
 
+# --- what earlier exposures left ---------------------------------------------------------------------
+
 #: Electrons and mask bits, each in one dimension, at an index of an array.
 Look = Callable[[Any], tuple[F32, U16]]
 
@@ -113,6 +115,8 @@ def _inside(pixels: Pixels, region: Region) -> Pixels:
     inside: Pixels = y[within] * np.int32(width) + x[within]
     return inside
 
+
+# --- pixels that are made when they are read ---------------------------------------------------------
 
 #: Arcsec within which exposures look at the same place when their arrays are compared.
 PLACE = 20.0
