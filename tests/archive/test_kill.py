@@ -23,14 +23,14 @@ FETCH = """
 import sys
 from pathlib import Path
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.download import Options, fetch
+from goafetch.archive.download import Options, fetch_files
 from goafetch.archive.query import Criteria
-from goafetch.archive.search import search
+from goafetch.archive.search import search_archive
 client = ArchiveClient(sys.argv[1])
-records = search(client, Criteria(date="20170504-20170505")).records
+records = search_archive(client, Criteria(date="20170504-20170505")).records
 print("begun", flush=True)
 tell = lambda path: print(path.name, flush=True)
-fetch(client, records, Path(sys.argv[2]), Options(workers=1, on_file=tell))
+fetch_files(client, records, Path(sys.argv[2]), Options(workers=1, on_file=tell))
 """
 
 
