@@ -10,221 +10,134 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-#: A fact's level ('decision', 'warning' or 'info'), what is said of it, and why it is so where that is known.
-#: ``{rms:.1f mas}``: a number with its unit, one for each array where there are several; ``{stars:# star}``:
-#: a count; ``{reason}``: words of REASONS.
-FACTS: dict[str, tuple[str, ...]] = {
-    # frames and recipes
-    "step_skipped": ("decision", "{step} skipped", "skip_primitive=True"),
-    "array_missing": ("warning", "{file}: no array {arrays}, reduced without"),
-    "stopped_kept": ("warning", "{file}: {reason}; kept, as half of the exposures or more say so"),
-    "wcs_rebuilt": ("decision", "WCS of {file} rebuilt", "{reason}"),
-    "wcs_wrong": ("decision", "WCS of {file} is inconsistent", "{reason}"),
-    "wcs_agrees": ("decision", "WCS of {file} agrees with target + offsets"),
-    # calibrations
-    "lamp_on_only": ("warning", "no lamp-off frames in {filter}: the flat includes the dome's thermal "
-    "emission"),
-    "lamp_on_usual": (
-        "warning", "no lamp-off frames, as is usual in {filter}: the flat includes the dome's thermal "
-        "emission",
-    ),
-    "flat_stable": ("info", "flat against {previous}: level {levels:+.2%}; pixel-to-pixel {scatters:.2%} "
-    "rms"),
-    "flat_changed": (
-        "warning", "flat changed against {previous}: level {levels:+.2%}; pixel-to-pixel {scatters:.2%} rms",
-    ),
-    "flat_lost": (
-        "warning", "flat without data in {area:.0%} or more of array {arrays} (saturated, dead or unlit): "
-        "exposures have no data there either",
-    ),
-    "lamp_array_saturated": ("warning", "{file}: array {array} not used for the flat, saturated at "
-    "{level:.0f e-}"),
-    "lamp_array_dead": ("warning", "{file}: array {array} not used for the flat, dead at {level:.0f e-}"),
-    "lamp_array_odd": (
-        "warning", "{file}: array {array} not used for the flat, level {level:.0f e-} where {usual:.0f e-} "
-        "is expected",
-    ),
-    "no_dark_asked": ("warning", "no dark subtracted (darkCorrect:do_cal=skip)"),
-    "no_flat_asked": ("warning", "no flat applied (flatCorrect:do_flat=False)"),
-    "array_blind": (
-        "warning", "array {array} of {files}: dead or inconsistent with a sky of {level:.0f e-}; no data",
-    ),
-    "array_partly_blind": (
-        "warning", "{area:.0%} of array {array} of {files}: dead or inconsistent with a sky of {level:.0f "
-        "e-}; "
-        "no data there",
-    ),
-    "not_finite": ("warning", "{file}: {pixels:# pixel} of array {array} not finite; no data there"),
-    # on and off target
-    "separated_by_pointing": ("decision", "separated by pointing", "ref_obj and ref_sky name no exposure "
-    "here"),
-    "pointing_is_sky": (
-        "decision", "pointing of {file} is empty sky",
-        "{objects:# object} on {area:.1%} of its pixels, {target_objects} on {target_area:.1%} on target",
-    ),
-    "pointing_is_target": (
-        "decision", "pointing of {file} is on a target too",
-        "{objects:# object} on {area:.1%} of its pixels, {target_objects} on {target_area:.1%} on target",
-    ),
-    "sky_too_near": (
-        "warning", '{file}: no exposure of the field is {distance:g}" away; nearer ones serve as sky, and '
-        'light of '
-        "extended objects is lost",
-    ),
-    # the sky
-    "sky_scaled": (
-        "decision", "{frames:# sky exposure} of {seconds:g s} scaled by {factor:.3g}",
-        "target exposures are {wanted:g s}",
-    ),
-    "sky_odd": (
-        "warning", "{file}: not used as sky, level {level:.0f e-} where the others have {usual:.0f e-}",
-    ),
-    "sky_covered": (
-        "warning", "no clean sky in {areas:.1%}: objects there in all {skies:# sky exposure}; no data there",
-    ),
-    "sky_level": (
-        "decision", "sky level {least:.0f} to {most:.0f e-}, uncertainty {sigma:.1f e-}",
-        "interpolated in time between {skies:# sky exposure}",
-    ),
-    "sky_level_weighed": (
-        "decision", "sky level {least:.0f} to {most:.0f e-}, uncertainty {sigma:.1f e-}",
-        "{by_skies:.0f} +- {skies_sigma:.0f e-} from {skies:# sky exposure} interpolated in time; "
-        "{by_medians:.0f e-} from the target exposures' medians, up to {light:.0f e-} of it from objects",
-    ),
-    "ramp_removed": ("decision", "{file}: reset ramp removed", "first rows low by {depths:.0f e-}"),
-    "ramp_kept": (
-        "warning", "{file}: first rows low by {depths:.0f e-}, perhaps a reset ramp; kept, as it may be "
-        "real light",
-    ),
-    "ramp_hidden": (
-        "warning", "{file}: no reset ramp seen in array {arrays}, unlike the others; check its first rows "
-        "where "
-        "objects cover them",
-    ),
-    "rows_levelled": (
-        "decision", "{file}: row offsets removed, {offsets:.1f e-} rms", "both halves of each row show the "
-        "same",
-    ),
-    "rows_covered": ("warning", "{file}: row offsets kept where objects cover the rows: {rows:# row}"),
-    "channels_covered": (
-        "decision", "{file}: channel offsets kept: {channels:# channel}", "too few source-free pixels",
-    ),
-    "objects_masked": ("decision", "objects of the first stack masked", "{area:.1%} of its pixels"),
-    # alignment
-    "detected": ("info", "{file}: sources {sources}"),
-    "single_exposure": ("info", "{file}: single exposure, position from the telescope pointing"),
-    "oriented_otherwise": (
-        "warning", "{file}: position angle {angle:.1f deg}, or mirrored, unlike most exposures; its PSF "
-        "and distortion "
-        "are turned too",
-    ),
-    "shifted": (
-        "decision", '{file}: shifted by ({east:+.2f}", {north:+.2f}") from the header; aligned on {reason}',
-    ),
-    "rotated": ("warning", "{file}: rotated by {angle:+.2f deg} from the header, as its stars show"),
-    "departure_confirmed": ("info", "{file}: {reason}, confirmed by {stars:# star}"),
-    "model_simplified": ("warning", "{file}: {reason}; aligned with the model '{model}' instead"),
-    "aligned": ("info", "{file}: {stars:# star} matched, residuals {rms:.2f mas} per axis, model '{model}'"),
-    "aligned_exactly": ("info", "{file}: {stars:# star} matched, too few for residuals, model '{model}'"),
-    "by_headers": ("warning", "no usable star shared: exposures aligned on the telescope pointing only"),
-    "on_stars_as_asked": (
-        "warning", "stacked on the stars (method=sources): the target is smeared by {by_rates:.2f}\" from "
-        "its rates, "
-        '{by_positions:.2f}" from its coordinates',
-    ),
-    "on_stars": (
-        "decision", "stacked on the stars",
-        "coordinates drift by {by_positions:.2f}\", but not the telescope, as the stars show; no tracking "
-        "rates",
-    ),
-    "on_target": (
-        "decision", "stacked on the moving target",
-        'moves by {by_rates:.2f}" from its rates, {by_positions:.2f}" from its coordinates; not detected in '
-        "single exposures",
-    ),
-    "on_target_seen": (
-        "decision", "stacked on the moving target",
-        'moves by {by_rates:.2f}" from its rates, {by_positions:.2f}" from its coordinates; detected in '
-        '{seen} of {exposures:# exposure}, up to {distance:.2f}" off that path',
-    ),
-    # absolute astrometry
-    "no_catalog": ("info", 'no catalogue: absolute astrometry from the telescope pointing only (about 0.3")'),
-    "no_star_to_tie": ("info", "no star detected: absolute astrometry from the telescope pointing only"),
-    "catalog_elsewhere": (
-        "warning", "no star of {catalog} in this field, the nearest is {angle:.2g deg} away: absolute "
-        "astrometry from "
-        "the telescope pointing only",
-    ),
-    "catalog_in_hours": (
-        "warning", "no star of {catalog} in this field, the nearest is {angle:.2g deg} away; near it if "
-        "its right "
-        "ascension is in hours: give the column the unit hourangle",
-    ),
-    "catalog_unmatched": (
-        "warning", "{catalog}: field not recognised, absolute astrometry from the telescope pointing only",
-    ),
-    "catalog_too_few": (
-        "warning", "{catalog}: {stars:# star} matched, {fewest} needed: absolute astrometry from the "
-        "telescope pointing "
-        "only",
-    ),
-    "header_rotation": ("info", "rotation from the headers, uncertainty {angle:.2f deg}"),
-    "tied": ("decision", "absolute astrometry from {catalog}", "{stars:# star}, rms {rms:.1f mas} per axis"),
-    "tied_turned": ("decision", "field rotated by {angle:+.2f deg} onto {catalog}"),
-    "tied_poorly": (
-        "warning", "absolute astrometry from {stars:# star} of {catalog}: rms {rms:.1f mas} per axis, far "
-        "above its "
-        "errors of {expected:.1f mas}",
-    ),
-    "tied_by_one": ("warning", "absolute astrometry from one star of {catalog}, which may be the wrong one"),
-    "tied_by_shift": ("warning", "absolute astrometry from {stars:# star} of {catalog}: shift only"),
-    # photometry
-    "transparency": ("info", "{file}: transparency {ratio:.3f} +- {ratio_error:.3f} of the first exposure"),
-    "clouds": ("warning", "{file}: transparency only {ratio:.3f} +- {ratio_error:.3f} of the first exposure"),
-    "transparency_unmeasured": (
-        "warning", "transparency not measured in {frames} of {exposures:# exposure}, which share too "
-        "little light: "
-        "taken to vary by {change:.0%}, as is usual",
-    ),
-    "standard_unused": ("warning", "{file}: not used for the zeropoint, {reason}"),
-    "zeropoint": (
-        "decision", "zeropoint {zeropoint:.3f} +- {zeropoint_error:.3f} mag", "{star} in {source}; errors "
-        "{parts:.3f} mag",
-    ),
-    "transparency_unknown": ("info", "transparency between standard and target unknown: not in the "
-    "zeropoint's error"),
-    "zeropoint_odd": (
-        "warning", "zeropoint at airmass 0 of {at_zero:.2f mag} is far from the nominal {nominal:.2f mag}: "
-        "check the "
-        "weather and the star's identification",
-    ),
-    "no_zeropoint": ("decision", "no zeropoint from a standard star", "{reason}"),
-    "no_zeropoint_moving": ("info", "no zeropoint from field stars: they are trailed in a stack on a "
-    "moving target"),
-    "few_field_stars": ("info", "{stars:# isolated, unsaturated star} of {source} in the field, {fewest} "
-    "needed"),
-    "aperture_correction": (
-        "info", "aperture correction from {stars:# isolated star}, order {order}, common uncertainty "
-        "{growth_error:.3f mag}",
-    ),
-    # the stack
-    "grid": (
-        "decision", 'stack of {width} x {height} pixels of {scale:g}", position angle {angle:g deg}',
-        "covers all exposures",
-    ),
-    "residual_sky": ("info", "{file}: residual sky {levels:+.1f e-}"),
-    "snowballs_masked": ("info", "{file}: {events:# heavy cosmic ray} masked, radius up to {radius:.0f "
-    "pixels}"),
-    "snowballs_kept": (
-        "warning", "{file}: {events:# bright extended source} without a stellar halo kept, perhaps heavy "
-        "cosmic rays: "
-        "fewer than {fewest} other exposures cover them",
-    ),
-    "outlier": ("warning", "{file}: out of line in {values:.3g}; medians {medians:.3g}"),
+#: What is said of each fact, and after a bar why it is so. ``{rms:.1f mas}`` is a number with its unit, one
+#: for each array where there are several; ``{stars:# star}`` a count; ``{reason}`` has its words in REASONS.
+DECISIONS: dict[str, str] = {
+    "step_skipped": "{step} skipped | skip_primitive=True",
+    "wcs_rebuilt": "WCS of {file} rebuilt | {reason}",
+    "wcs_wrong": "WCS of {file} is inconsistent | {reason}",
+    "wcs_agrees": "WCS of {file} agrees with target + offsets",
+    "separated_by_pointing": "separated by pointing | ref_obj and ref_sky name no exposure here",
+    "pointing_is_sky": "pointing of {file} is empty sky | {objects:# object} on {area:.1%} of its pixels, "
+    "{target_objects} on {target_area:.1%} on target",
+    "pointing_is_target": "pointing of {file} is on a target too | {objects:# object} on {area:.1%} of its "
+    "pixels, {target_objects} on {target_area:.1%} on target",
+    "sky_scaled": "{frames:# sky exposure} of {seconds:g s} scaled by {factor:.3g} | target exposures are "
+    "{wanted:g s}",
+    "sky_level": "sky level {least:.0f} to {most:.0f e-}, uncertainty {sigma:.1f e-} | interpolated in time "
+    "between {skies:# sky exposure}",
+    "sky_level_weighed": "sky level {least:.0f} to {most:.0f e-}, uncertainty {sigma:.1f e-} | "
+    "{by_skies:.0f} +- {skies_sigma:.0f e-} from {skies:# sky exposure} interpolated in time; "
+    "{by_medians:.0f e-} from the target exposures' medians, up to {light:.0f e-} of it from objects",
+    "ramp_removed": "{file}: reset ramp removed | first rows low by {depths:.0f e-}",
+    "rows_levelled": "{file}: row offsets removed, {offsets:.1f e-} rms | both halves of each row show the "
+    "same",
+    "channels_covered": "{file}: channel offsets kept: {channels:# channel} | too few source-free pixels",
+    "objects_masked": "objects of the first stack masked | {area:.1%} of its pixels",
+    "shifted": '{file}: shifted by ({east:+.2f}", {north:+.2f}") from the header; aligned on {reason}',
+    "on_stars": 'stacked on the stars | coordinates drift by {by_positions:.2f}", but not the telescope, '
+    "as the stars show; no tracking rates",
+    "on_target": 'stacked on the moving target | moves by {by_rates:.2f}" from its rates, '
+    '{by_positions:.2f}" from its coordinates; not detected in single exposures',
+    "on_target_seen": 'stacked on the moving target | moves by {by_rates:.2f}" from its rates, '
+    '{by_positions:.2f}" from its coordinates; detected in {seen} of {exposures:# exposure}, up to '
+    '{distance:.2f}" off that path',
+    "tied": "absolute astrometry from {catalog} | {stars:# star}, rms {rms:.1f mas} per axis",
+    "tied_turned": "field rotated by {angle:+.2f deg} onto {catalog}",
+    "zeropoint": "zeropoint {zeropoint:.3f} +- {zeropoint_error:.3f} mag | {star} in {source}; errors "
+    "{parts:.3f} mag",
+    "no_zeropoint": "no zeropoint from a standard star | {reason}",
+    "grid": 'stack of {width} x {height} pixels of {scale:g}", position angle {angle:g deg} | covers all '
+    "exposures",
 }  # fmt: skip
 
+WARNINGS: dict[str, str] = {
+    "array_missing": "{file}: no array {arrays}, reduced without",
+    "stopped_kept": "{file}: {reason}; kept, as half of the exposures or more say so",
+    "lamp_on_only": "no lamp-off frames in {filter}: the flat includes the dome's thermal emission",
+    "lamp_on_usual": "no lamp-off frames, as is usual in {filter}: the flat includes the dome's thermal "
+    "emission",
+    "flat_changed": "flat changed against {previous}: level {levels:+.2%}; pixel-to-pixel {scatters:.2%} rms",
+    "flat_lost": "flat without data in {area:.0%} or more of array {arrays} (saturated, dead or unlit): "
+    "exposures have no data there either",
+    "lamp_array_saturated": "{file}: array {array} not used for the flat, saturated at {level:.0f e-}",
+    "lamp_array_dead": "{file}: array {array} not used for the flat, dead at {level:.0f e-}",
+    "lamp_array_odd": "{file}: array {array} not used for the flat, level {level:.0f e-} where {usual:.0f "
+    "e-} is expected",
+    "no_dark_asked": "no dark subtracted (darkCorrect:do_cal=skip)",
+    "no_flat_asked": "no flat applied (flatCorrect:do_flat=False)",
+    "array_blind": "array {array} of {files}: dead or inconsistent with a sky of {level:.0f e-}; no data",
+    "array_partly_blind": "{area:.0%} of array {array} of {files}: dead or inconsistent with a sky of "
+    "{level:.0f e-}; no data there",
+    "not_finite": "{file}: {pixels:# pixel} of array {array} not finite; no data there",
+    "sky_too_near": '{file}: no exposure of the field is {distance:g}" away; nearer ones serve as sky, and '
+    "light of extended objects is lost",
+    "sky_odd": "{file}: not used as sky, level {level:.0f e-} where the others have {usual:.0f e-}",
+    "sky_covered": "no clean sky in {areas:.1%}: objects there in all {skies:# sky exposure}; no data there",
+    "ramp_kept": "{file}: first rows low by {depths:.0f e-}, perhaps a reset ramp; kept, as it may be real "
+    "light",
+    "ramp_hidden": "{file}: no reset ramp seen in array {arrays}, unlike the others; check its first rows "
+    "where objects cover them",
+    "rows_covered": "{file}: row offsets kept where objects cover the rows: {rows:# row}",
+    "oriented_otherwise": "{file}: position angle {angle:.1f deg}, or mirrored, unlike most exposures; its "
+    "PSF and distortion are turned too",
+    "rotated": "{file}: rotated by {angle:+.2f deg} from the header, as its stars show",
+    "model_simplified": "{file}: {reason}; aligned with the model '{model}' instead",
+    "by_headers": "no usable star shared: exposures aligned on the telescope pointing only",
+    "on_stars_as_asked": 'stacked on the stars (method=sources): the target is smeared by {by_rates:.2f}" '
+    'from its rates, {by_positions:.2f}" from its coordinates',
+    "catalog_elsewhere": "no star of {catalog} in this field, the nearest is {angle:.2g deg} away: absolute "
+    "astrometry from the telescope pointing only",
+    "catalog_in_hours": "no star of {catalog} in this field, the nearest is {angle:.2g deg} away; near it "
+    "if its right ascension is in hours: give the column the unit hourangle",
+    "catalog_unmatched": "{catalog}: field not recognised, absolute astrometry from the telescope pointing "
+    "only",
+    "catalog_too_few": "{catalog}: {stars:# star} matched, {fewest} needed: absolute astrometry from the "
+    "telescope pointing only",
+    "tied_poorly": "absolute astrometry from {stars:# star} of {catalog}: rms {rms:.1f mas} per axis, far "
+    "above its errors of {expected:.1f mas}",
+    "tied_by_one": "absolute astrometry from one star of {catalog}, which may be the wrong one",
+    "tied_by_shift": "absolute astrometry from {stars:# star} of {catalog}: shift only",
+    "clouds": "{file}: transparency only {ratio:.3f} +- {ratio_error:.3f} of the first exposure",
+    "transparency_unmeasured": "transparency not measured in {frames} of {exposures:# exposure}, which "
+    "share too little light: taken to vary by {change:.0%}, as is usual",
+    "standard_unused": "{file}: not used for the zeropoint, {reason}",
+    "zeropoint_odd": "zeropoint at airmass 0 of {at_zero:.2f mag} is far from the nominal {nominal:.2f "
+    "mag}: check the weather and the star's identification",
+    "snowballs_kept": "{file}: {events:# bright extended source} without a stellar halo kept, perhaps heavy "
+    "cosmic rays: fewer than {fewest} other exposures cover them",
+    "outlier": "{file}: out of line in {values:.3g}; medians {medians:.3g}",
+}  # fmt: skip
+
+NOTES: dict[str, str] = {
+    "flat_stable": "flat against {previous}: level {levels:+.2%}; pixel-to-pixel {scatters:.2%} rms",
+    "detected": "{file}: sources {sources}",
+    "single_exposure": "{file}: single exposure, position from the telescope pointing",
+    "departure_confirmed": "{file}: {reason}, confirmed by {stars:# star}",
+    "aligned": "{file}: {stars:# star} matched, residuals {rms:.2f mas} per axis, model '{model}'",
+    "aligned_exactly": "{file}: {stars:# star} matched, too few for residuals, model '{model}'",
+    "no_catalog": 'no catalogue: absolute astrometry from the telescope pointing only (about 0.3")',
+    "no_star_to_tie": "no star detected: absolute astrometry from the telescope pointing only",
+    "header_rotation": "rotation from the headers, uncertainty {angle:.2f deg}",
+    "transparency": "{file}: transparency {ratio:.3f} +- {ratio_error:.3f} of the first exposure",
+    "transparency_unknown": "transparency between standard and target unknown: not in the zeropoint's error",
+    "no_zeropoint_moving": "no zeropoint from field stars: they are trailed in a stack on a moving target",
+    "few_field_stars": "{stars:# isolated, unsaturated star} of {source} in the field, {fewest} needed",
+    "aperture_correction": "aperture correction from {stars:# isolated star}, order {order}, common "
+    "uncertainty {growth_error:.3f mag}",
+    "residual_sky": "{file}: residual sky {levels:+.1f e-}",
+    "snowballs_masked": "{file}: {events:# heavy cosmic ray} masked, radius up to {radius:.0f pixels}",
+}  # fmt: skip
+
+#: All of them: the level at which a fact is told, and its two texts.
+FACTS: dict[str, tuple[str, ...]] = {
+    name: (level, *text.split(" | "))
+    for level, known in (("decision", DECISIONS), ("warning", WARNINGS), ("info", NOTES))
+    for name, text in known.items()
+}
+
 #: Why a frame is left out, or a fact is as it is.
-REASONS: Mapping[str, str] = {
+REASONS: dict[str, str] = {
     "asked": "as ref_obj and ref_sky say",
     "within": 'all exposures within {distance:.0f}"',
     "one_pointing": "one pointing on target",
@@ -236,19 +149,16 @@ REASONS: Mapping[str, str] = {
     "asked_scale": "scale_sky=True as asked",
     "asked_offset": "offset_sky as asked",
     "no_skies": "no sky exposures; {free:.0%} of pixels source-free, background {level:.0f e-}, up to "
-    "{in_objects:.0f e-} of it "
-    "from objects",
-    "blank_field": "sparse field; {free:.0%} of pixels source-free, background {level:.0f e-}, up to "
-    "{in_objects:.0f e-} of it "
-    "from objects",
-    "filled_field": "the target fills the field; {free:.0%} of pixels source-free, background {level:.0f "
-    "e-}, up to "
     "{in_objects:.0f e-} of it from objects",
+    "blank_field": "sparse field; {free:.0%} of pixels source-free, background {level:.0f e-}, up to "
+    "{in_objects:.0f e-} of it from objects",
+    "filled_field": "the target fills the field; {free:.0%} of pixels source-free, background {level:.0f "
+    "e-}, up to {in_objects:.0f e-} of it from objects",
     "wcs_unreadable": "header WCS unreadable",
     "wcs_new": "new WCS asked for",
     "wcs_offset": 'header disagreed with target + offsets by {distance:.1f}"',
     "wcs_layout": 'arrays up to {distance:.0f}" from their places in the focal plane',
-    "wcs_scale": "array {array} with a pixel scale of {scale}\"",
+    "wcs_scale": 'array {array} with a pixel scale of {scale}"',
     "wcs_rotation": "rotated by {angle:.1f deg} from the other exposures",
     "unfinished": "not finished: INTEGRIT is {card}",
     "stopped": "stopped after {seconds:.1f} of {wanted:g s} ({card})",
@@ -274,8 +184,7 @@ REASONS: Mapping[str, str] = {
     "unmatched": "no star matched with the other exposures",
     "other_field": "another field: its stars are not those of {exposures:# other exposure}",
     "other_field_of_two": "another field: its stars are not those of {exposures:# other exposure}; as many "
-    "show it, and "
-    "which is the target is ambiguous",
+    "show it, and which is the target is ambiguous",
     "unlike": "another field than {files}",
     "few_stars": "{stars:# star} shared with the other exposures, too few",
     "departs_in_rotation": "rotated by {angle:.2f deg} from the header",
