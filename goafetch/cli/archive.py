@@ -162,7 +162,7 @@ def fetch(
         bool, typer.Option("--no-calibrations", help="Only what the search finds.")
     ] = False,
     no_unpack: Annotated[bool, typer.Option("--no-unpack", help="Keep files as they are stored.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; move nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")] = False,
     locked: Annotated[bool, typer.Option("--locked", help="Exactly the versions of goafetch.lock.")] = False,
     update: Annotated[bool, typer.Option("--update", help="Also what changed in the archive.")] = False,
     connections: Connections = None,

@@ -32,7 +32,7 @@ COLUMNS = ("name", "kind", "filter", "when", "path")
 @console.handled
 def init(
     wipe: Annotated[bool, typer.Option("-w", "--wipe", help="Empty a store that exists.")] = False,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="No confirmation.")] = False,
     database: Database = None,
     json: bool = False,
     quiet: bool = False,

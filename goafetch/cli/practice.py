@@ -118,8 +118,8 @@ TOKEN = "practice"  # noqa: S105 - not a password of anything real
 def practice(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any free one.")] = PORT,
     full_size: Annotated[bool, typer.Option("--full-size", help="Whole arrays, 2048x2048 pixels.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Draws everything that is random.")] = 1,
-    truth: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the truth there.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
+    truth: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the true values.")] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(

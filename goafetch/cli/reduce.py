@@ -22,7 +22,8 @@ PARAMETER = re.compile(r"\w+(:\w+)?=.*")
 def reduce(
     files: Files,
     recipe: Annotated[
-        str, typer.Option("-r", "--recipe", metavar="NAME|FILE.py:NAME", help="Default: by the frames' tags.")
+        str,
+        typer.Option("-r", "--recipe", metavar="NAME|FILE.py:NAME", help="Default: by the frames' tags."),
     ] = "",
     parameters: Parameters = None,
     calibrations: Annotated[
@@ -67,10 +68,11 @@ def disco(
         str, typer.Option("-o", "--output", metavar="NAME", help="The stack.")
     ] = "disco_stack.fits",
     catalog: Annotated[
-        str | None, typer.Option(metavar="auto|gaia|2mass|none|FILE", help="Stars for absolute positions.")
+        str | None,
+        typer.Option(metavar="auto|gaia|2mass|none|FILE", help="Astrometric catalogue."),
     ] = None,
     phot_catalog: Annotated[
-        str | None, typer.Option(metavar="auto|2mass|none|FILE", help="Magnitudes of stars of the field.")
+        str | None, typer.Option(metavar="auto|2mass|none|FILE", help="Photometric catalogue of field stars.")
     ] = None,
     standards: Annotated[
         str | None,

@@ -42,11 +42,9 @@ Memory = Annotated[
 Cluster = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="A dask scheduler, or 'local' for one on this machine.")
 ]
-Catalog = Annotated[
-    str, typer.Option(metavar="auto|gaia|2mass|none|FILE", help="Stars that positions are tied to.")
-]
+Catalog = Annotated[str, typer.Option(metavar="auto|gaia|2mass|none|FILE", help="Astrometric catalogue.")]
 PhotCatalog = Annotated[
-    str, typer.Option(metavar="auto|2mass|none|FILE", help="Magnitudes of stars in the field.")
+    str, typer.Option(metavar="auto|2mass|none|FILE", help="Photometric catalogue of field stars.")
 ]
 Standards = Annotated[str | None, typer.Option(metavar="FILE", help="Magnitudes of standard stars.")]
 
@@ -61,15 +59,18 @@ def run(
     into: Into = None,
     archive: Archive = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done; touch nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")
     ] = False,
     parameters: Parameters = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Hash every file again.")] = False,
-    keep: Annotated[list[str] | None, typer.Option(metavar="STEP", help="Keep what a step made.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Check all checksums again.")] = False,
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="STEP", help="Keep the products of a step.")
+    ] = None,
     recipe: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME|FILE.py:NAME", help="For the stages that make what its steps do. Repeatable."
+            metavar="NAME|FILE.py:NAME",
+            help="For the stages whose products its steps make. Repeatable.",
         ),
     ] = None,
     workers: Workers = None,

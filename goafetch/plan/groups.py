@@ -20,7 +20,7 @@ T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
 #: What the frames of a set of flats must have in common.
-SAME = "filter, exposure, coadds, read mode and region"
+SAME = "filter, exposure time, coadds, read mode and region"
 
 
 def time_of(frame: Frame) -> datetime:
@@ -64,7 +64,7 @@ def dark_groups(frames: Sequence[Frame]) -> list[Group]:
     alike = by(of_role(frames, DARK), lambda f: replace(f.setup, filter=""))
     return [
         Group(DARK, "dark", setup, time_of(darks[0]), tuple(f.path for f in darks), reasons=(Decided(
-            f"{len(darks)} darks that agree in exposure, coadds, read mode and region"),))
+            f"{len(darks)} darks of the same exposure time, coadds, read mode and region"),))
         for setup, same in alike.items()
         for darks in _in_spans(same, same[0].instrument.calibrations[PROCESSED_DARK].days)
     ]  # fmt: skip
@@ -84,9 +84,9 @@ def _in_spans(frames: Sequence[Frame], days: float | None) -> Iterator[list[Fram
 def _flat_group(setup: Setup, lit: list[Frame], off: list[Frame]) -> Group:
     if not off:
         files = tuple(f.path for f in lit)
-        reason = f"{len(lit)} lamp-on frames that agree in {SAME}, no lamp-off frames: {_why_alone(lit[0])}"
+        reason = f"{len(lit)} lamp-on frames of the same {SAME}, no lamp-off frames: {_why_alone(lit[0])}"
         return Group(FLAT, "flat", setup, time_of(lit[0]), files, reasons=(Decided(reason),), lit=len(lit))
-    reason = f"{len(lit)} lamp-on and {len(off)} lamp-off frames that agree in {SAME}"
+    reason = f"{len(lit)} lamp-on and {len(off)} lamp-off frames of the same {SAME}"
     nights = {night_of(time_of(f)) for f in (*lit, *off)}
     apart = "" if len(nights) == 1 else f"; lamp-off frames are {max(nights) - min(nights)} away"
     files = tuple(f.path for f in (*lit, *off))

@@ -78,7 +78,7 @@ def measure_light(image: F32, variance: F32, usable: F32, star: Table, others: T
     other = _with_wing(rings, scale, OTHER_WING)[0]
     photons, sky = _noise(rings, edge)
     if not np.isfinite(sky):
-        raise BadInput("no sky is seen around the star", f"more than {1.6 * edge:.0f} pixels about it")
+        raise BadInput("no source-free sky around the star", f"more than {1.6 * edge:.0f} pixels about it")
     growth = np.hypot(WING_ERROR * beyond, 0.5 * (total - other))
     return Light(total, photons, float(growth), sky, edge)
 
@@ -196,7 +196,7 @@ def _with_wing(
     wing = (rings.inner >= start * scale) & np.isfinite(rings.mean)
     inside = rings.outer <= aperture * scale
     if wing.sum() < 6 or not np.isfinite(rings.mean[inside]).all():
-        raise BadInput("the star lies too near the edge, or on too many bad pixels, to sum its light")
+        raise BadInput("star too near the edge, or on too many bad pixels, for aperture photometry")
     sky = float(np.median(rings.mean[wing][-3:]))
     summed = float(np.sum((rings.mean[inside] - sky) * rings.area[inside]))
     first = np.array([summed * 1.02, scale / 1.1, 3.0, sky])

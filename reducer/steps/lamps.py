@@ -107,7 +107,7 @@ def _mistaken(lit: Sequence[Path], dark: Sequence[Path], levels: Mapping[Path, f
     ordered = np.sort(np.maximum([*on, *off], max(DARKEST * max(*on, *off), 1.0)))
     gaps = ordered[1:] / ordered[:-1]
     if gaps.max() < CONTRAST:
-        raise BadInput(told, "more light with the lamp on", "look whether the lamp was on")
+        raise BadInput(told, "more light with the lamp on", "check that the lamp was on")
     limit = float(np.sqrt(ordered[gaps.argmax()] * ordered[gaps.argmax() + 1]))
     if max(on) < limit < min(off):
         raise BadInput(told, "more light with the lamp on", "are OBJECT Domeflat and Domeflat OFF swapped?")

@@ -280,8 +280,8 @@ def _refuse_covered(group: Sequence[FrameRef], levels: F64) -> None:
     covered = [frame.path.name for frame, level in zip(group, levels, strict=True) if not np.isfinite(level)]
     if covered:
         raise BadInput(
-            f"no sky is free in {', '.join(covered)}",
-            "some sky between the objects, or exposures off target",
+            f"no source-free sky in {', '.join(covered)}",
+            "source-free pixels, or exposures off target",
             "add sky exposures",
         )
 
