@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
-from goafetch.words import FACTS, say, say_reason, say_why
+from goafetch.words import FACTS, say_reason, say_what, say_why
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,9 @@ def about(event: Event) -> str:
 def what(event: Event) -> str:
     """An event in words, without the reason."""
     if event.fact:
-        return say(event.fact, event.fields) if event.fact in FACTS else _as_told(event.fact, event.fields)
+        return (
+            say_what(event.fact, event.fields) if event.fact in FACTS else _as_told(event.fact, event.fields)
+        )
     write = _WORDS.get(type(event))
     return write(event) if write else event.kind
 

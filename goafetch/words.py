@@ -193,7 +193,7 @@ REASONS: dict[str, str] = {
 }  # fmt: skip
 
 
-def say(fact: str, fields: Mapping[str, Any]) -> str:
+def say_what(fact: str, fields: Mapping[str, Any]) -> str:
     """What is said of a fact."""
     return _WRITER.vformat(FACTS[fact][1], (), fields)
 
