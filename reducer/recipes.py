@@ -11,10 +11,9 @@ from reducer.instruments.base import Instrument
 from reducer.products import PROCESSED_DARK
 from reducer.step import Step, read_value, steps_of
 from reducer.steps.alignment import adjustWCSToReference, detectSources, determineAstrometricSolution
-from reducer.steps.badpix import makeBPM
 from reducer.steps.correct import correctDetector, correctDetectorAndDark
 from reducer.steps.dark import correctDarks, stackDarks
-from reducer.steps.flat import makeFlat
+from reducer.steps.flat import makeBPM, makeFlat
 from reducer.steps.flux import measureZeropoint, scaleCountsToReference
 from reducer.steps.prepare import checkPointings, prepare
 from reducer.steps.separate import associateSky, leaveOutSkies, separateSky

@@ -1,4 +1,4 @@
-"""Master flats: lamp on minus lamp off, one normalisation for all arrays, what responds badly flagged."""
+"""Master flats, lamp on minus lamp off, one normalisation for all arrays; static masks of bad pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reducer.detector import Response, correct
 from reducer.errors import BadInput, MissingCalibration
 from reducer.frame import Chip, Context, FrameRef
 from reducer.masks import Calibrations, Place, index_of, known_bits, read_counts, read_response
-from reducer.products import FLAT, PROCESSED_BPM, PROCESSED_DARK
+from reducer.products import BPM, FLAT, PROCESSED_BPM, PROCESSED_DARK
 from reducer.provenance import plan_product
 from reducer.sky.objects import scatter
 from reducer.step import step
@@ -299,3 +299,64 @@ def _smooth(response: F32, good: Any, size: int = 32) -> F32:
     columns = np.minimum(np.arange(response.shape[1]) // size, around.shape[1] - 1)
     smooth: F32 = around[np.ix_(rows, columns)].astype(np.float32)
     return smooth
+
+
+# --- static masks: what responds oddly, what is hot, what is noisy -----------------------------------
+
+
+@step(suffix=BPM, needs=(PROCESSED_BPM,), writes=True, cannot_skip="the mask is what its recipe is for")
+def makeBPM(
+    frames: Sequence[FrameRef],
+    context: Context,
+    *,
+    low: Annotated[float, "lowest response of a good pixel against its surroundings"] = 0.5,
+    high: Annotated[float, "highest response of a good pixel against its surroundings"] = 1.5,
+    dark_sigma: Annotated[float, "deviation of a hot pixel in the dark", "sigma"] = 10.0,
+) -> list[FrameRef]:
+    """A static mask, `_bpm` (0 is good), from lamp-on and lamp-off flats and, where given, short darks."""
+    darks = [frame for frame in frames if "DARK" in descriptors_of(frame).tags]
+    lit, unlit = split_lamps([frame for frame in frames if frame not in darks])
+    if not unlit and not darks:
+        raise BadInput("only lamp-on frames", "lamp-off frames or darks as well", "add them")
+    lamps = measure_lamps(lit, unlit, context)
+    responses = combine_lamps(lamps, context)
+    tasks = [(context, tuple(darks), int(chip["EXTVER"]), dark_sigma) for chip in lit[0].chips]
+    hot = [_hot_pixels(task) for task in tasks] if darks else [None] * len(tasks)
+    masks = [
+        _mask(odd_response(response.data, response.mask, (low, high)), found)
+        for response, found in zip(responses, hot, strict=True)
+    ]
+    target = plan_product(context, lit[0], BPM, frames, stamps=("BPMASK",), keywords={"OBSTYPE": "BPM"})
+    context.disk.write_frame(target.path, target.header, _chips_of_mask(lit[0], masks), tables=target.tables)
+    context.notify("made", path=target.path)
+    return [context.disk.open_frame(target.path)]
+
+
+def _mask(odd: U16, hot: U16 | None) -> U16:
+    return odd if hot is None else odd | hot
+
+
+def _chips_of_mask(frame: FrameRef, masks: Sequence[U16]) -> Iterator[Chip]:
+    nothing = np.zeros((0, 0), np.float32)
+    for header, mask in zip(frame.chips, masks, strict=True):
+        header = header.copy()
+        del header["BUNIT"]
+        bad = (mask & dq.UNUSABLE != 0).astype(np.uint16) * np.uint16(dq.BAD)
+        yield Chip(nothing, nothing, bad, header)
+
+
+def _hot_pixels(task: tuple[Context, tuple[FrameRef, ...], int, float]) -> U16:
+    """Bits of the pixels of one array whose mean dark signal is far from that of the others."""
+    context, darks, array, sigma = task
+    place = Place.of(darks[0], index_of(darks[0], array))
+
+    def fill(number: int, rows: slice, values: F32, noises: F32, mask: U16) -> None:
+        frame = darks[number]
+        index = index_of(frame, array)
+        raw = read_counts(context.disk, frame, index, rows)
+        correct(raw, exposure_of(frame, index), into=(values, noises, mask))
+
+    dark, _, _ = combine_rows(place.where.shape, len(darks), fill, dq.SATURATED)
+    lit = known_bits(Calibrations(context.disk), place) == 0
+    away = np.abs(dark - np.median(dark[lit])) / max(scatter(dark[lit]), 1e-6)
+    return np.where((away > sigma) & lit, dq.BAD, 0).astype(np.uint16)
