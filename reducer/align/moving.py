@@ -84,7 +84,8 @@ def follow_target(frames: Sequence[FrameRef], method: str, context: Context) -> 
 
 def _told(motion: Motion) -> str:
     """How far a target moves, for errors."""
-    return f'{motion.by_rates:.2f}" from RATRACK and DECTRACK, {motion.by_positions:.2f}" from RA and DEC'
+    rates = f'{motion.by_rates:.2f}" from RATRACK and DECTRACK' if motion.rated else "no tracking rates"
+    return f'{rates}, {motion.by_positions:.2f}" from RA and DEC'
 
 
 def _stands_still(frames: Sequence[FrameRef], path: F64) -> bool:
