@@ -304,20 +304,31 @@ def _facts(one: MeasuredArray) -> list[tuple[str, str]]:
 
 
 def draw_residual(one: MeasuredArray, name: str) -> Figure:
-    """The image and what is left of it, a part in the middle at full resolution with the same stretch."""
-    image, residual = one.image.data, one.photometry.residual
-    height, width = image.shape
-    side = min(240, height, width)
-    part = np.s_[(height - side) // 2 : (height + side) // 2, (width - side) // 2 : (width + side) // 2]
+    """A part of the image at full resolution and what is left of it, with the same stretch."""
+    residual = one.photometry.residual
+    image = np.where(one.image.bad, np.float32(np.nan), one.image.data - one.photometry.background)
+    part = _about_a_star(one, 240)
+    side = residual[part].shape[1]
     figure = new_figure(8.4, 4.3, top=0.3)
-    both = stretched(np.concatenate([(image - one.photometry.background)[part], residual[part]], axis=1))
+    both = stretched(np.concatenate([image[part], residual[part]], axis=1))
     for k, title in enumerate(("image", "without its stars")):
         axes = new_axes(figure, 121 + k)
         axes.imshow(both[:, k * side : (k + 1) * side], origin="lower", cmap="gray", vmin=0, vmax=1)
         axes.set(title=title, xticks=(), yticks=())
-    alt = "The middle of the image, and the same when its stars are subtracted."
-    caption = f"The middle {side} x {side} pixels less the background, and what is left without the stars."
+    alt = "A part of the image, and the same when its stars are subtracted."
+    caption = (
+        f"{side} x {side} pixels about a bright star less the background, and what is left without stars."
+    )
     return Figure(as_svg(figure, alt, f"residual{name}"), caption)
+
+
+def _about_a_star(one: MeasuredArray, side: int) -> tuple[slice, slice]:
+    """Rows and columns about the brightest star without a flag."""
+    table, (height, width) = one.photometry.catalogue, one.image.data.shape
+    star = table[np.argmax(table["FLAGS"] == 0)]
+    low = np.clip(round(star["Y_IMAGE"]) - side // 2, 0, max(height - side, 0))
+    left = np.clip(round(star["X_IMAGE"]) - side // 2, 0, max(width - side, 0))
+    return slice(low, low + side), slice(left, left + side)
 
 
 def draw_psf(one: MeasuredArray, name: str) -> Figure:
