@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,12 +169,13 @@ def as_table(measured: Sequence[MeasuredArray], name: str) -> Table:
 
 def _with_sky(one: MeasuredArray) -> Table:
     from astropy.table import Table
-    from astropy.wcs import WCS
+    from astropy.wcs import WCS, FITSFixedWarning
     from astropy.wcs.utils import proj_plane_pixel_scales
 
     table = Table(one.photometry.catalogue)
     table["ARRAY"] = np.full(len(table), one.array, np.int16)
-    wcs = WCS(one.header)
+    with warnings.catch_warnings(action="ignore", category=FITSFixedWarning):  # RADECSYS of exposures
+        wcs = WCS(one.header)
     if wcs.has_celestial:
         table["RA"], table["DEC"] = wcs.all_pix2world(table["X_IMAGE"], table["Y_IMAGE"], 1)
         scale = 3600.0 * float(np.mean(proj_plane_pixel_scales(wcs)))
