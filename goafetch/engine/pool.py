@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,8 @@ class Pool:
         with self._lock:
             executor, self._executor, self._closed = self._executor, None, True
         if executor is not None:
-            executor.shutdown(wait=True, kill_workers=at_once)
+            with _no_word_of_a_killed_pool() if at_once else nullcontext():
+                executor.shutdown(wait=True, kill_workers=at_once)
         self._recovery.shutdown()
 
     def abandon(self) -> None:
@@ -365,6 +367,21 @@ class _OneThread(ThreadPoolExecutor):
     ) -> None:
         """End; a task that has begun is waited for."""
         super().shutdown(wait, cancel_futures=cancel_futures or kill_workers)
+
+
+@contextmanager
+def _no_word_of_a_killed_pool() -> Iterator[None]:
+    """Leave out of the log what loky's thread says when its queues close while it hands out work."""
+    logger = logging.getLogger("concurrent.futures")
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "executor manager thread" not in str(record.msg)
+
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def draw(table, x, y, reach, image, along, across):  # type: ignore[no-untyped-d
 
 @njit(cache=True, nogil=True)
 def add_star(model, x, y, light, reach, table, wing):  # type: ignore[no-untyped-def]
-    """Add a star of some ``light`` to an image out to ``reach`` pixels, from the table at its place."""
+    """Add a star's ``light``, electrons, to an image (ny, nx) out to ``reach`` pixels, by a table."""
     height, width = model.shape
     wx, wy, slope = np.empty(4), np.empty(4), np.empty(4)
     column, row = int(np.floor(x + 0.5)), int(np.floor(y + 0.5))
@@ -159,13 +159,13 @@ def add_star(model, x, y, light, reach, table, wing):  # type: ignore[no-untyped
 
 @njit(cache=True, nogil=True)
 def nodes_for(reach):  # type: ignore[no-untyped-def]
-    """How many nodes from the middle of a table are needed out to some pixels."""
+    """How many nodes from the middle of a table (nodes, nodes) are needed out to ``reach`` pixels."""
     return min(OVER * (min(reach, REACH) + 1) + 2, MIDDLE)
 
 
 @njit(cache=True, nogil=True)
 def add_stars(model, x, y, light, reach, tables, powers, frame, wing):  # type: ignore[no-untyped-def]
-    """Add stars (n,) to an image (ny, nx), each out to its ``reach``."""
+    """Add stars (n,) to an image (ny, nx), electrons, each out to its ``reach``, pixels."""
     table = np.zeros(tables.shape[1:])
     for n in range(len(x)):
         local_table(tables, powers, frame, x[n], y[n], nodes_for(reach[n]), table)
@@ -232,7 +232,7 @@ def order_for(stars: int) -> int:
 
 
 def first_psf(image: F32, bad: NDArray[np.bool_], stars: Table, fwhm: float) -> Psf:
-    """The robust mean of stars (``x``, ``y``, ``flux``) of an image without its background."""
+    """The robust mean of stars (``x``, ``y``, ``flux``, electrons) of an image (ny, nx) without sky."""
     height, width = image.shape
     side = 2 * MIDDLE + 1
     empty = Psf(np.zeros((1, side, side)), 0, (width / 2.0, height / 2.0), max(height, width) / 2.0,
@@ -338,7 +338,7 @@ def _fit_nodes(left, design, weight, out):  # type: ignore[no-untyped-def]
 def add_wing(psf: Psf, residual: F32, bad: NDArray[np.bool_], stars: Table) -> Psf:
     """The PSF with a round wing as the medians of rings about strong stars show it, and 0 at its end.
 
-    ``residual``: the image without its background and without all stars' images within their reach.
+    ``residual``: the image (ny, nx), electrons, without background and all stars' images within their reach.
     """
     count = (WING_END - REACH) // WING_STEP + 1
     rings = np.full((len(stars), count), np.nan)

@@ -180,7 +180,7 @@ def _vertex(before: F32, middle: F32, after: F32) -> F64:
 
 
 def new_stars(scene: Scene, peaks: F64, known: Table, psf: Psf) -> Table:
-    """Stars at peaks that are not those of known ones nor of burnt-out cores, with their light."""
+    """Stars at peaks (n, 3), pixels and height, that are not those of known ones nor of burnt-out cores."""
     peaks = peaks[np.argsort(-peaks[:, 2], kind="stable")]
     if len(scene.burnt):
         away, which = cKDTree(scene.burnt[:, :2]).query(peaks[:, :2]) if len(peaks) else (0.0, 0)

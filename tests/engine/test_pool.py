@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
@@ -23,6 +24,22 @@ def test_results_come_in_the_order_of_the_tasks_however_many() -> None:
     with Pool(2) as pool:
         assert list(pool.map(double, range(40))) == list(range(0, 80, 2))
         assert pool.submit(double, 4).result() == 8
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_pool_that_is_killed_amid_its_work_says_nothing_of_it(
+    at_once: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Now and then loky's own thread found its queue closed, and Ctrl-C ended with a traceback."""
+
+    class Surprised:
+        def shutdown(self, **how: bool) -> None:
+            logging.getLogger("concurrent.futures").critical("Exception in executor manager thread:")
+
+    pool = Pool(1)
+    monkeypatch.setattr(pool, "_executor", Surprised())
+    pool.close(at_once=at_once)
+    assert bool(caplog.records) is not at_once
 
 
 def test_an_error_of_a_task_is_raised_where_its_result_is_wanted() -> None:
