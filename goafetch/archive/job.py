@@ -9,10 +9,11 @@ from typing import Any
 
 from goafetch.archive.calibrations import Association, associate, find_records
 from goafetch.archive.client import ArchiveClient, find_token
+from goafetch.archive.cone import Cone, read_cone
 from goafetch.archive.download import DEFAULTS, FetchReport, Options, Selection
 from goafetch.archive.download import fetch_files as download
 from goafetch.archive.lock import Lock, LockedFile, lock_differences, renewed
-from goafetch.archive.query import Cone, Criteria, dated, read_cone
+from goafetch.archive.query import Criteria, dated
 from goafetch.archive.records import Record
 from goafetch.archive.search import SearchResult, nothing_found
 from goafetch.archive.search import search_archive as ask

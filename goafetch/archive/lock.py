@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from goafetch.archive.query import Cone, Criteria
+from goafetch.archive.cone import Cone
+from goafetch.archive.query import Criteria
 from goafetch.archive.records import Record
 from goafetch.errors import WorkspaceError
 from goafetch.workspace import write_atomically

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from calstore.associate import DARK, LAMP_OFF, LAMP_ON, STANDARD
-from goafetch.archive.calibrations import (
+from goafetch.archive.calibration_sets import (
     CalibrationSet,
     ScienceGroup,
     choose_darks,

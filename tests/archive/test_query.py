@@ -7,18 +7,16 @@ from datetime import datetime
 
 import pytest
 
+from goafetch.archive.cone import Cone, read_cone, read_radius
 from goafetch.archive.query import (
-    Cone,
     Criteria,
     build_query,
     encode_path,
     observation_of,
-    read_cone,
     read_dates,
     read_filter,
     read_identifier,
     read_night,
-    read_radius,
     suggest,
 )
 from goafetch.errors import UsageError

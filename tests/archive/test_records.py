@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.query import Cone, Criteria, build_query
+from goafetch.archive.cone import Cone
+from goafetch.archive.query import Criteria, build_query
 from goafetch.archive.records import COLUMNS, Record, is_sought, mismatch, read_record
 from goafetch.archive.search import search_archive
 from goafetch.errors import BadAnswer

@@ -15,7 +15,8 @@ from quick_archive import QUICK
 from tiny_archive import build_tiny_archive
 
 from goafetch.archive.client import ArchiveClient
-from goafetch.archive.query import Cone, Criteria, Interval, Query, all_time, build_query, night_interval
+from goafetch.archive.cone import Cone
+from goafetch.archive.query import Criteria, Interval, Query, all_time, build_query, night_interval
 from goafetch.archive.records import is_sought, mismatch
 from goafetch.archive.search import SHORTEST, find_records_of, nothing_found, search_archive
 from goafetch.errors import BadAnswer, Gone, NothingFound
