@@ -11,8 +11,9 @@ from reducer.align.wcs import nominal_geometry
 from reducer.errors import BadParameter
 from reducer.frame import Context, FrameRef, tell_nobody
 from reducer.photometry.catalogue import half_width
-from reducer.stack.exposures import StarImage, _strehl_of, peak_of_perfect_image, sharpness
-from reducer.stack.quality import EXPOSURE, outliers
+from reducer.stack.exposures import Exposure, StarImage, _strehl_of, peak_of_perfect_image, sharpness
+from reducer.stack.noise import Sampling
+from reducer.stack.quality import EXPOSURE, exposure_table, outliers
 from reducer.steps.stacking import keep_sharp
 
 
@@ -43,6 +44,30 @@ def test_exposures_that_stand_out_are_told():
     table["matches"][3] = 20
     assert outliers(table) == ["", "fwhm", "transparency", "matches,rms", ""]
     assert outliers(table[:2]) == ["", ""]
+
+
+def test_an_exposure_through_cloud_has_less_transparency(field):
+    """It is scaled up by what is missing, and the table says what there was."""
+    frames, _, _ = field(3, 10, 1)
+    scales = (1.0, 1.25, 2.0)
+    exposures = [
+        Exposure(
+            frame=frame.with_(scale=scale, geometry=nominal_geometry(frame)),
+            arrays=(1, 2, 3, 4),
+            inverses=(),
+            levels=(),
+            factor=scale,
+            weights=np.ones(5),
+            variance=1.0,
+            seconds=60.0,
+            width=4.0,
+            image=StarImage(4.0, 0.0, 0.3),
+            samplings=(Sampling(1.0), Sampling(1.0)),
+            excess=1.0,
+        )
+        for frame, scale in zip(frames, scales, strict=True)
+    ]
+    assert exposure_table(exposures)["transparency"] == pytest.approx([1.0, 0.8, 0.5])
 
 
 def frames_of(count):

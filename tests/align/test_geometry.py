@@ -9,6 +9,7 @@ from astropy.wcs import WCS
 
 from reducer.align.wcs import header_layout, nominal_geometry, rotation_error
 from reducer.astrometry import (
+    air,
     common_grid,
     horizon_angles,
     plane_to_sky,
@@ -222,3 +223,10 @@ def test_low_in_the_sky_a_pixel_sees_more_of_it(field):
     (high, near), (low, far) = seen[0], next(each for each in seen if 55.0 < each[1] < 75.0)
     stretch = SITE.refraction * (1 / np.cos(np.radians(far)) ** 2 - 1 / np.cos(np.radians(near)) ** 2)
     assert low - high == pytest.approx(stretch, rel=0.02)
+
+
+def test_cold_and_dense_air_refracts_more():
+    """As its density does, by the law of gases; Ciddor's value is that of 15 C at sea level."""
+    assert air(1013.25, 15.0) == pytest.approx(2.736e-4)
+    assert air(1013.25, 0.0) / air(1013.25, 15.0) == pytest.approx(288.15 / 273.15)
+    assert air(733.0, 15.0) / air(1013.25, 15.0) == pytest.approx(733.0 / 1013.25)

@@ -18,7 +18,7 @@ from quick_archive import QUICK
 from told import Told
 
 from goafetch import network
-from goafetch.archive import query as query_words
+from goafetch.archive import cone as circle
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.connection import USER_AGENT, RetryPolicy, retry_after
 from goafetch.errors import BadAnswer, Blocked, Elsewhere, Gone, OtherLength, Refused, Unreachable, UsageError
@@ -400,17 +400,17 @@ def test_names_of_objects_are_resolved_through_the_proxy_of_all_things(bare, bod
     """It was sought without ALL_PROXY, and not found."""
     proxy = Proxy(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
     bare.setenv("ALL_PROXY", proxy.place)
-    bare.setattr(query_words, "SESAME", ("http://sesame.example.org/nph-sesame",))
+    bare.setattr(circle, "SESAME", ("http://sesame.example.org/nph-sesame",))
     if finds:
-        cone = query_words.read_cone("M 42")
+        cone = circle.read_cone("M 42")
         assert (cone.ra, cone.dec) == finds
     else:
         with pytest.raises(UsageError, match="neither SIMBAD"):
-            query_words.read_cone("M 42")
+            circle.read_cone("M 42")
     assert proxy.heard[0].startswith(b"GET http://sesame.example.org/nph-sesame/SNV?M%2042 HTTP")
     bare.setenv("ALL_PROXY", "127.0.0.1:9")
     with pytest.raises(Unreachable, match="no resolver could be reached that knows 'M 42'"):
-        query_words.read_cone("M 42")
+        circle.read_cone("M 42")
 
 
 @pytest.mark.parametrize("kind", ["archive", "orcid", "noirlab"])

@@ -5,22 +5,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
 from drawn_standard import moffat
 from raw_exposure import WIDTHS
 
 from reducer.astrometry import Grid
 from reducer.frame import Context, FrameRef
 from reducer.photometry.catalogue import (
+    MEASURED,
+    ApertureCorrection,
     add_magnitudes,
     by_neighbours,
     catalogue,
     correct_apertures,
     measure_objects,
     noise_ratio,
+    ring_levels,
 )
 from reducer.photometry.growth import sum_rings
 from reducer.photometry.zeropoint import Zeropoint, find_zeropoint, write_zeropoint
-from reducer.sources import detect_sources
+from reducer.sources import SOURCE, detect_sources
 
 SIZE, SECONDS, ZEROPOINT = 1800, 60.0, 25.91
 SCALE = 0.02
@@ -117,6 +121,39 @@ def test_errors_are_those_of_var_and_its_table(stack, objects):
     ring = variance[(away >= 12.0) & (away < 24.0)]
     level = np.pi * 8.0**2 * np.sqrt(np.pi / 2 * ring.mean() / ring.size) * noise_ratio(NOISE, 24.0)
     assert table["FLUXERR_APER"][k, 0] == pytest.approx(np.hypot(own, level), rel=0.05)
+
+
+def test_the_level_of_a_ring_scatters_as_is_stated():
+    """A median's error is root of pi/2 times that of a mean."""
+    size = 1040
+    data = np.random.default_rng(2).normal(0.0, 10.0, (size, size)).astype(np.float32)
+    lattice = np.arange(26.0, size - 26.0, 52.0)
+    x, y = (np.ascontiguousarray(side.ravel()) for side in np.meshgrid(lattice, lattice))
+    sources = np.zeros(len(x), SOURCE)
+    sources["x"], sources["y"], sources["fwhm"] = x, y, 4.0
+    none = np.zeros(data.shape, np.uint16)
+    near = measure_objects(sources, data, np.full_like(data, 100.0), none)["near"]
+    light = np.pi * 8.0**2 * ring_levels(data, none.astype(np.uint8), x, y)
+    assert np.var(light) / np.median(near) == pytest.approx(1.0, abs=0.2)
+
+
+def test_total_light_is_as_uncertain_as_the_correction_that_made_it():
+    """However many photons a star sends: an aperture correction of 0.05 mag has 4.6 % of it."""
+    sources = np.zeros(1, MEASURED)
+    sources["flux"], sources["variance"], sources["fwhm"], sources["width"] = 1e6, 1e6, 4.0, 4.0
+    known = ApertureCorrection(0, np.array([-0.2]), np.array([[0.05**2]]), np.zeros(2), 100.0, 0.0, 5)
+    (row,) = catalogue(sources, GRID, NOISE, known)
+    assert row["FLUX_TOTAL"] == pytest.approx(1e6 * 10**0.08)
+    own = row["FLUXERR_APER"][0] * 10**0.08
+    assert row["FLUXERR_TOTAL"] == pytest.approx(np.hypot(own, 0.05 / 1.0857 * row["FLUX_TOTAL"]), rel=1e-3)
+
+
+def test_pixels_of_the_catalogue_are_those_of_the_image_s_wcs(objects):
+    """They count from 1, as FITS does."""
+    table, header = objects[0], fits.Header()
+    GRID.write_wcs(header)
+    ra, dec = WCS(header).all_pix2world(table["X_IMAGE"], table["Y_IMAGE"], 1)
+    assert np.allclose(ra, table["RA"], atol=1e-9) and np.allclose(dec, table["DEC"], atol=1e-9)
 
 
 def science(**more):

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from astropy.coordinates import SkyCoord
 from frames_on_paper import SCIENCE, frame, planned, reasons, tutorial
 
 from goafetch.events import words
 from goafetch.plan.plan import Plan
 from goafetch.plan.sort import Wanted
+from goafetch.plan.visits import apart
 from reducer.headers.descriptors import Descriptors
 from reducer.headers.targets import is_sky_name, target_of
 
@@ -82,6 +84,22 @@ def test_names_alike_at_other_places_are_other_targets() -> None:
 
 def test_skies_come_with_an_object_that_is_asked_for() -> None:
     assert groups(planned(night(ELSEWHERE), Wanted(object="ngc5128"))) == [("NGC5128 Kshort 60 s", 5)]
+
+
+def test_a_visit_goes_on_as_long_as_no_gap_is_long() -> None:
+    """Half a night with an exposure every hour is one visit; what comes three hours later is not."""
+    flats = [each for each in tutorial() if each[1].observation_class == "dayCal"]
+    hours = (1, 2, 3, 4, 7, 8)
+    plan = planned([*flats, *(frame(95 + i, f"{hour:02d}:00:00", HERE) for i, hour in enumerate(hours))])
+    assert [len(visit.frames) for visit in plan.visits] == [4, 2]
+
+
+@pytest.mark.parametrize("dec", [0.0, -60.0, 89.0])
+def test_places_are_as_far_apart_as_on_the_sphere(dec: float) -> None:
+    one, other = (10.0, dec), (10.5, dec + 0.3)
+    far = SkyCoord(*one, unit="deg").separation(SkyCoord(*other, unit="deg")).deg
+    assert apart(one, other) == pytest.approx(far, rel=1e-9)
+    assert apart(one, None) is None
 
 
 def test_words_for_empty_sky() -> None:
