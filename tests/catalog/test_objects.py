@@ -153,7 +153,7 @@ def test_pixels_of_the_catalogue_are_those_of_the_image_s_wcs(objects):
     table, header = objects[0], fits.Header()
     GRID.write_wcs(header)
     ra, dec = WCS(header).all_pix2world(table["X_IMAGE"], table["Y_IMAGE"], 1)
-    assert np.allclose(ra, table["RA"], atol=1e-9) and np.allclose(dec, table["DEC"], atol=1e-9)
+    assert np.allclose((ra, dec), (table["RA"], table["DEC"]), rtol=0, atol=1e-9)
 
 
 def science(**more):
