@@ -246,6 +246,10 @@ def config(
     from goafetch.config import FILE, MEANINGS, commented, origins, user_file
     from goafetch.workspace import write_atomically
 
+    if workspace is not None and not workspace.is_dir():
+        raise UsageError(
+            f"{workspace} is not a folder", "a workspace", "name one, or none for your own settings"
+        )
     if not write:
         rows = [
             {"setting": name, "value": "set" if name == "token" and value else value, "from": source}

@@ -98,6 +98,8 @@ def test_the_file_of_settings_that_is_written_changes_nothing_and_each_line_of_i
     assert load_settings(tmp_path, {}, tmp_path) == Settings()
     again = shell(f"config {tmp_path} --write")
     assert again.code == 2 and "is there already" in again.err
+    elsewhere = shell(f"config {tmp_path}/nosuch --write")
+    assert elsewhere.code == 2 and "nosuch is not a folder" in elsewhere.err
     monkeypatch.setenv("GOAFETCH_TOKEN", "secret")
     shown = shell(f"config {tmp_path} --json")
     assert {row["setting"] for row in shown.json} == set(MEANINGS) and "secret" not in shown.out
