@@ -391,5 +391,8 @@ def draw_errors(one: MeasuredArray, name: str) -> Figure:
     )
     axes.set(xlabel=one.unit, ylabel="mag", yscale="log", ylim=(1e-3, 1))
     add_legend(axes)
-    caption = "1-sigma errors of stars without a flag, and how artificial stars come back."
+    caption = (
+        "1-sigma errors of stars without a flag, and how artificial stars come back. Against simulated truth "
+        "stars brighter than 20 mag scatter by 1.3 to 3 times MAGERR_PSF over a whole field; see APCORERR."
+    )
     return Figure(as_svg(figure, "Errors of magnitudes against magnitude.", f"errors{name}"), caption)
