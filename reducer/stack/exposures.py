@@ -15,7 +15,15 @@ from reducer.errors import BadInput
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.photometry.catalogue import width_of
-from reducer.sources import BLENDED, NO_POSITION, WIDE_RING, light_about, places_of, well_measured
+from reducer.sources import (
+    BLENDED,
+    NO_POSITION,
+    WIDE_RADIUS,
+    WIDE_RING,
+    light_about,
+    places_of,
+    well_measured,
+)
 from reducer.stack.levels import Level, Survey, lattice, solve_levels, survey_exposure
 from reducer.stack.noise import Sampling, excess_of, samplings
 from reducer.stack.snowballs import find_snowballs
@@ -63,9 +71,8 @@ def _measure_frame(task: tuple[Files, FrameRef]) -> StarImage:
     perfect = peak_of_perfect_image(wavelength_of(frame), *instrument.pupil, pixel)
     for index, table in enumerate(frame.sources):
         stars = _single_stars(table)
-        alone = _is_isolated(stars)
         pairs = np.array([_profile(files, frame, index, star) for star in stars]).reshape(-1, 2)
-        light = np.where(alone, stars["wide"], np.nan)
+        light = _light_alone(stars, table)
         cores = stars["flux"][:, 0] / stars["flux"][:, 2]
         found.append((pairs[:, 0], stars["ellipticity"], pairs[:, 1] / light / perfect, light, cores))
     columns = (np.concatenate(column) for column in zip(*found, strict=True))
@@ -95,11 +102,19 @@ def _single_stars(table: Table) -> Table:
     return kept
 
 
-def _is_isolated(table: Table) -> F64:
-    """Whether other sources near enough to reach a star's background ring are much fainter together."""
-    places, light = places_of(table), np.maximum(table["flux"][:, 1], 0.0)
-    total = light_about(places, places, light, 1.4 * WIDE_RING[1])
-    return np.asarray(np.isfinite(table["wide"]) & (total - light < MOST_NEIGHBOURS * light))
+def _light_alone(stars: Table, table: Table) -> F64:
+    """All light of each star: what is within WIDE_RADIUS over its ring, less the neighbours' part of it, by
+    their light in an aperture. NaN where that is more than the star's own.
+
+    ``table``: all sources of the array. Neighbours shine as the star does, in the ring as a level too high.
+    """
+    places, others, light = places_of(stars), places_of(table), np.maximum(table["flux"][:, 1], 0.0)
+    within, to_ring, beyond = (light_about(places, others, light, r) for r in (WIDE_RADIUS, *WIDE_RING))
+    share = WIDE_RADIUS**2 / (WIDE_RING[1] ** 2 - WIDE_RING[0] ** 2)
+    own = np.maximum(stars["flux"][:, 1], 0.0)
+    inner, ring = within - own, share * (beyond - to_ring)
+    alone = inner + ring < MOST_NEIGHBOURS * own
+    return np.where(alone, stars["wide"] * own / np.where(alone, own + inner - ring, 1.0), np.nan)
 
 
 def _profile(files: Files, frame: FrameRef, index: int, star: Table) -> tuple[float, float]:

@@ -5,13 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from told import Told
 
+from goafetch.events import listener
 from reducer.align.global_fit import align_exposures
 from reducer.align.wcs import nominal_geometry
 from reducer.errors import BadParameter
-from reducer.frame import Context, FrameRef, tell_nobody
+from reducer.frame import Chip, Context, FrameRef
+from reducer.instruments import KNOWN
 from reducer.photometry.catalogue import half_width
-from reducer.stack.exposures import Exposure, StarImage, _strehl_of, peak_of_perfect_image, sharpness
+from reducer.sources import detect_sources
+from reducer.stack.exposures import (
+    Exposure,
+    StarImage,
+    _strehl_of,
+    measure_images,
+    peak_of_perfect_image,
+    sharpness,
+)
 from reducer.stack.noise import Sampling
 from reducer.stack.quality import EXPOSURE, exposure_table, outliers
 from reducer.steps.stacking import keep_sharp
@@ -96,8 +107,11 @@ def test_residuals_are_those_of_stars_not_of_a_fit_to_them(field):
     """Centres are 0.02 pixels uncertain: residuals say so with few stars as with many."""
     for stars in (60, 700):
         frames, _, _ = field(5, stars, 12)
-        found = [g.rms for g in align_exposures(frames, tell_nobody).geometries]
+        told = Told()
+        found = [g.rms for g in align_exposures(frames, listener(told)).geometries]
         assert np.median(found) == pytest.approx(0.02 * 0.0197, rel=0.35)
+        said = [event.fields["rms"] for event in told if event.fact == "aligned"]
+        assert said == pytest.approx([1e3 * rms for rms in found])
 
 
 def test_faint_stars_amid_other_light_do_not_set_the_strehl_ratio():
@@ -116,3 +130,40 @@ def test_an_exposure_whose_loop_opened_weighs_by_the_light_of_its_cores(field):
     assert peaks == pytest.approx([1.0, 1.0, 0.6, 1.0, 1.0, 0.64])
     seeing = [replace(image, width=30.0) for image in images]
     assert sharpness(seeing, [geometry] * 6) == pytest.approx(1.0)
+
+
+class OneChip:
+    """The files of an exposure whose one array is in memory."""
+
+    def __init__(self, chip):
+        self.chip = chip
+
+    def read_chip(self, frame, index, rows, *, variance):
+        return replace(self.chip, data=self.chip.data[rows], mask=self.chip.mask[rows])
+
+
+def test_the_strehl_ratio_is_that_of_drawn_stars_whatever_stands_beside_some():
+    """Gaussian stars of 4 pixels FWHM, two thirds of them with a companion of like light in their rings."""
+    size, sigma, rng = 1800, 4 / 2.3548, np.random.default_rng(3)
+    x, y = (axis.ravel() + 0.25 for axis in np.meshgrid(*[np.arange(150, size, 300)] * 2))
+    light = np.full(len(x), 3e5)
+    close = np.arange(len(x)) % 3 > 0
+    x, y, light = np.append(x, x[close] + 60), np.append(y, y[close]), np.append(light, 0.7 * light[close])
+    scene = np.zeros((size, size))
+    for column, row, flux in zip(x, y, light, strict=True):
+        part = np.s_[int(row) - 30 : int(row) + 31, int(column) - 30 : int(column) + 31]
+        j, i = np.mgrid[part]
+        scene[part] += (
+            flux / (2 * np.pi * sigma**2) * np.exp(-((i - column) ** 2 + (j - row) ** 2) / 2 / sigma**2)
+        )
+    data = (scene + rng.normal(0, 20, scene.shape)).astype(np.float32)
+    variance, mask = (scene + 400).astype(np.float32), np.zeros(scene.shape, np.uint16)
+    chip = Chip(data, variance, mask, {"NAXIS1": size, "NAXIS2": size, "EXTVER": 1})
+    primary = {"FILTER1": "Kshort_G1106", "FILTER2": "Clear", "INSTRUME": "GSAOI"}
+    sources = detect_sources(data.copy(), variance.copy(), mask.copy(), KNOWN["GSAOI"].widths)
+    frame = FrameRef(Path("S1.fits"), primary, (chip.header,), sources=(sources,))
+    (image,) = measure_images([frame], Context(Path(), files=OneChip(chip)))
+    perfect = peak_of_perfect_image(2.15e-6, *KNOWN["GSAOI"].pupil, KNOWN["GSAOI"].field.reference_scale)
+    assert image.strehl == pytest.approx(1 / (2 * np.pi * sigma**2) / perfect, rel=0.03)
+    assert image.width == pytest.approx(4.0, rel=0.02)
+    assert image.ellipticity < 0.02
