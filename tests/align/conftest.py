@@ -96,9 +96,11 @@ def make_frame(name, exposure, stars, rng, *, header_offset=None, arrays=(1, 2, 
 
 @pytest.fixture
 def field():
-    """A function that makes exposures: field(count, stars, seed) -> (frames, exposures, stars)."""
+    """A function that makes exposures: field(count, stars, seed) -> (frames, exposures, stars).
 
-    def make(count, stars, seed, *, step=3.0, own=0.012, pointing=0.12, wrong=None):
+    ``moving``: places (count, 2) of a further source, arcsec, in each of them."""
+
+    def make(count, stars, seed, *, step=3.0, own=0.012, pointing=0.12, wrong=None, moving=None):
         rng = np.random.default_rng(seed)
         sky = np.column_stack([rng.uniform(-48, 48, (stars, 2)), 1e3 * (1 - rng.random(stars)) ** -0.8])
         frames, exposures = [], []
@@ -108,7 +110,8 @@ def field():
             exposure = Exposure(tuple(planned + error), 1.5e-4 * rng.standard_normal(),
                                 own * rng.standard_normal((2, 3)))  # fmt: skip
             exposures.append(exposure)
-            frames.append(make_frame(f"S{k:04d}.fits", exposure, sky, rng, header_offset=planned))
+            seen = sky if moving is None else np.vstack([sky, [*moving[k], 2e5]])
+            frames.append(make_frame(f"S{k:04d}.fits", exposure, seen, rng, header_offset=planned))
         return frames, exposures, sky
 
     return make

@@ -233,3 +233,11 @@ def test_cold_and_dense_air_refracts_more():
     assert air(1013.25, 15.0) == pytest.approx(2.736e-4)
     assert air(1013.25, 0.0) / air(1013.25, 15.0) == pytest.approx(288.15 / 273.15)
     assert air(733.0, 15.0) / air(1013.25, 15.0) == pytest.approx(733.0 / 1013.25)
+
+
+@pytest.mark.parametrize("array", range(4))
+def test_the_middle_of_an_array_lies_amid_its_corners(array):
+    static = GSAOI.field.maps[array]
+    rows, columns = static.shape
+    corners = static.evaluate(np.array([1.0, columns, 1, columns]), np.array([1.0, 1, rows, rows]))
+    assert np.hypot(*(static.middle - np.mean(corners, axis=1))) < 0.4  # distortion bends it

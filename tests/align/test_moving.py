@@ -19,7 +19,10 @@ from goafetch.events import Decided, Warned, words
 from goafetch.pipeline.run import run
 from goafetch.pipeline.summary import RunReport
 from goafetch.practice.pointings import with_target
+from reducer.align.global_fit import align_exposures
+from reducer.align.moving import find_target
 from reducer.errors import CannotAlign
+from reducer.frame import tell_nobody
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.headers.targets import are_tracked, target_motion, tracking_rate
 
@@ -280,3 +283,18 @@ def test_exposures_tracked_on_the_stars_are_told_apart_from_those_of_a_comet(
         units.writeto(odd)
     stack = disco([*frames[:-1], odd], str(tmp_path / "stack"))
     assert fits.getheader(stack)["NCOMBINE"] == 3
+
+
+def test_a_target_that_is_seen_is_followed_where_it_went(field: Any) -> None:
+    """It strays from the path that its rates say by up to a twentieth of an arcsec, and fades from one."""
+    path = np.stack([np.linspace(0, 1.6, 5), np.linspace(0, -0.8, 5)], axis=1)
+    away = np.array([[0.0, 0.0], [0.05, 0.0], [0.0, -0.04], [-0.03, 0.03], [9.0, 9.0]])
+    frames, _, _ = field(5, 300, 7, moving=path + away + (15.0, 15.0))
+    geometries = align_exposures(frames, tell_nobody).geometries
+    aligned = [frame.with_(geometry=geometry) for frame, geometry in zip(frames, geometries, strict=True)]
+    found = find_target(aligned, path)
+    assert found is not None
+    assert np.isnan(found[4]).all()
+    seen = found[:4] - found[0]
+    assert np.hypot(*(seen - (path + away)[:4]).T).max() < 0.005
+    assert find_target(aligned, path[::-1] * 3) is None

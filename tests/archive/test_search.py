@@ -18,7 +18,7 @@ from goafetch.archive.client import ArchiveClient
 from goafetch.archive.cone import Cone
 from goafetch.archive.query import Criteria, Interval, Query, all_time, build_query, night_interval
 from goafetch.archive.records import is_sought, mismatch
-from goafetch.archive.search import SHORTEST, find_records_of, nothing_found, search_archive
+from goafetch.archive.search import SHORTEST, _halves, find_records_of, nothing_found, search_archive
 from goafetch.errors import BadAnswer, Gone, NothingFound
 from goafetch.practice.goa.dates import day_period, range_period
 from goafetch.practice.goa.words import parse
@@ -331,3 +331,12 @@ def test_queries_count_as_open_where_the_archive_counts_them_so() -> None:
         {"filename": "x.fits"},
     ):
         assert build_query(Criteria(**closed)).closed
+
+
+def test_a_part_is_divided_where_half_of_its_rows_lie(client: ArchiveClient) -> None:
+    (record, *_) = search_archive(client, Criteria(program="GS-2017A-Q-29")).records
+    interval = Interval(datetime(2017, 5, 1), datetime(2017, 5, 31))
+    times = [datetime(2017, 5, 2, 3) + timedelta(hours=6 * n) for n in range(24)]
+    beyond = [datetime(2017, 6, 1)] * 30
+    first, second = _halves(interval, [replace(record, ut_datetime=time) for time in (*times, *beyond)])
+    assert sum(time in first for time in times) == sum(time in second for time in times) == 12

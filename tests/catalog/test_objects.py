@@ -191,3 +191,9 @@ def test_three_stars_of_the_field_tie_the_zeropoint_and_the_transparency(
     assert found.stars == count
     # Outside the air a star is brighter than a star through it: the same rate belongs to a fainter one.
     assert found.at_zero - found.value == pytest.approx(found.k * found.airmass) and found.k > 0
+
+
+def test_noise_of_an_aperture_is_that_of_the_square_of_its_area():
+    noise = np.array([(4, 1.0), (8, 2.0), (16, 3.0)], NOISE.dtype)
+    assert noise_ratio(noise, 8 / np.sqrt(np.pi)) == pytest.approx(2.0)
+    assert noise_ratio(noise, np.sqrt(32 / np.pi)) == pytest.approx(1.5)

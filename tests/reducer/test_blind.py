@@ -130,3 +130,13 @@ def test_blind_cells_hide_their_pixels() -> None:
     hide_cells(blind, mask, 50)
     assert (mask[14:, :64] == dq.NO_DATA).all()
     assert not mask[:14].any() and not mask[:, 64:].any()
+
+
+def test_the_columns_of_a_channel_are_told_in_a_region_too() -> None:
+    def widths(first_column: int) -> list[int]:
+        medians = np.zeros((4, 1280 // CELL), np.float32)
+        channels = Cells(medians, np.zeros(medians.shape, bool), first_column).channels
+        return [CELL * (part.stop - part.start) for part in channels]
+
+    assert widths(0) == [512, 512, 256]
+    assert widths(384) == [128, 512, 512, 128]

@@ -10,7 +10,7 @@ import pytest
 from reducer.frame import FrameRef
 from reducer.sky.level import LevelCurve, Own, background, follow, level_differences, odd_skies, weigh_levels
 from reducer.step import Auto
-from reducer.steps.skylevel import OWN, LevelChoice, Leveling, cell_places, find_levels
+from reducer.steps.skylevel import OWN, LevelChoice, Leveling, cell_places, find_levels, shift
 
 STEP = 62.6
 INTERLEAVED = np.array([0, 3, 5, 8, 10, 13, 15]) * STEP
@@ -218,3 +218,13 @@ def test_a_sky_through_a_lit_cloud_is_named(place: int) -> None:
     assert not odd_skies(times, levels).any()
     levels[place] *= 1.4
     assert np.array_equal(odd_skies(times, levels), np.arange(4) == place)
+
+
+def test_a_shift_on_the_sky_is_that_of_the_headers_matrix_in_cells():
+    """Turned by 30 degrees and mirrored, 0.02 arcsec a pixel, cells of 64 by 32 pixels."""
+    turn = np.radians(30)
+    matrix = np.array([[-np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * 0.02 / 3600
+    cards = {f"CD{i + 1}_{j + 1}": matrix[i, j] for i in (0, 1) for j in (0, 1)}
+    frame = FrameRef(Path("S1.fits"), {"INSTRUME": "GSAOI"}, ({"EXTVER": 1, **cards},))
+    x, y = shift(frame, 1, 1.0, 3.0, (64, 32))
+    assert np.allclose(3600 * matrix @ [64 * x, 32 * y], [1.0, 3.0], rtol=0, atol=1e-9)
