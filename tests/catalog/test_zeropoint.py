@@ -19,7 +19,7 @@ def of_reference(transparencies, airmass):
 
 
 def test_a_standard_gives_its_zeropoint_with_every_part_of_the_error(standard):
-    frames, context, transparencies, _ = standard(12.0, 1)
+    frames, context, transparencies, said = standard(12.0, 1)
     header = measureZeropoint(frames, context)[0].header
     truth = of_reference(transparencies, frames[0].header["AIRMASS"])
     assert abs(header["PHOTZP"] - truth) < 3 * header["PHOTZPER"]
@@ -27,6 +27,8 @@ def test_a_standard_gives_its_zeropoint_with_every_part_of_the_error(standard):
     assert header["PHOTZPER"] == pytest.approx(
         np.hypot.reduce([header[key] for key in PARTS.values() if key in header]), abs=2e-4
     )
+    (told,) = (facts for event, facts in said if event == "zeropoint")
+    assert np.hypot.reduce([*told["parts"].values()]) == pytest.approx(header["PHOTZPER"], abs=2e-4)
     assert header["PHOTK"] == EXTINCTION
     assert header["PHOTAM"] == frames[0].header["AIRMASS"]
     mean = ZEROPOINT + 2.5 * np.mean(np.log10(transparencies))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from astropy.coordinates import SkyCoord
 from frames_on_paper import SCIENCE, frame, planned, reasons, tutorial
 
 from goafetch.events import words
-from goafetch.plan.plan import Plan
+from goafetch.pipeline.stages import Outcome, is_empty_sky
+from goafetch.plan.plan import Plan, Stack
 from goafetch.plan.sort import Wanted
 from goafetch.plan.visits import apart
 from reducer.headers.descriptors import Descriptors
 from reducer.headers.targets import is_sky_name, target_of
+from reducer.products import OFF_TARGET, ON_TARGET
 
 RA, DEC = 201.37, -43.02
 HERE: dict[str, Any] = SCIENCE | {"RA": RA, "DEC": DEC, "PA": 0.0, "POFFSET": 0.0, "QOFFSET": 0.0}
@@ -106,3 +109,20 @@ def test_words_for_empty_sky() -> None:
     skies = {"Sky": "", "blank sky 2": "", "SKY_1": "", "NGC5128 sky": "NGC5128", "M83 off-sky": "M83"}
     assert {name: target_of(name) for name in skies if is_sky_name(name)} == skies
     assert not any(is_sky_name(name) for name in ("Whisky", "skydisk", "NGC 5128", "Blanco 1"))
+
+
+def test_only_a_pointing_of_which_all_proved_to_be_sky_and_that_lends_it_has_no_stack() -> None:
+    def outcome(*suffixes: str) -> Outcome:
+        return Outcome(
+            "a", "visit", "made", tuple(Path(f"S{n}{each}.fits") for n, each in enumerate(suffixes))
+        )
+
+    def stack(*lent: tuple[Path, ...]) -> Stack:
+        (visit, *_) = planned(night(BESIDE)).visits
+        return replace(planned(night(BESIDE)).stacks[0], groups=tuple(replace(visit, lent=x) for x in lent))
+
+    target, sky = outcome(ON_TARGET), outcome(OFF_TARGET)
+    lends, keeps = (Path("S9.fits"),), ()
+    assert is_empty_sky(stack(lends, lends), [sky, target])
+    assert not is_empty_sky(stack(lends, keeps), [sky])
+    assert not is_empty_sky(stack(lends), [target])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from goafetch.practice.exposure.night import Night, Program
 from goafetch.practice.program import tutorial
 from reducer import recipes
 from reducer.fitsio import read_chip
+from reducer.frame import Context, FrameRef
 from reducer.instruments import KNOWN
 from reducer.keywords import Region
 from reducer.sky.readout_offsets import strips_of
 from reducer.sky.row_offsets import Ramp, find_ramps, row_offsets
+from reducer.steps.sky import _tell_ramps
 from reducer.steps.skyframes import ArraySky, without_ramps
 
 SIZE, NOISE = 512, 50.0
@@ -175,6 +178,29 @@ def test_a_reset_ramp_goes_from_the_exposure_that_has_it(
     assert all("RAMP" in chip for chip in frames[0].chips)
     assert not any("RAMP" in chip for frame in frames[1:] for chip in frame.chips)
     assert sum(kind == "ramp_removed" for kind, _ in told) == 1
+
+
+@pytest.mark.parametrize(
+    ("gone", "left", "facts"),
+    [
+        ((), (), []),
+        ((1, 2, 3, 4), (), [("ramp_removed", [1, 2, 3, 4])]),
+        ((1, 2), (4,), [("ramp_removed", [1, 2]), ("ramp_kept", [4]), ("ramp_hidden", [3])]),
+        ((), (4,), [("ramp_kept", [4])]),
+    ],
+)
+def test_an_array_that_may_hide_a_ramp_is_named_where_others_show_one(
+    gone: tuple[int, ...], left: tuple[int, ...], facts: list[tuple[str, list[int]]]
+) -> None:
+    cards = [{"RAMP": 130.0} if n in gone else {"RAMPLEFT": 90.0} if n in left else {} for n in range(1, 5)]
+    chips = tuple({"EXTVER": n, **card} for n, card in enumerate(cards, 1))
+    told: list[tuple[str, list[int]]] = []
+
+    def notify(fact: str, /, **fields: Any) -> None:
+        told.append((fact, list(fields.get("arrays") or fields["depths"])))
+
+    _tell_ramps(FrameRef(Path("S1.fits"), {}, chips), Context(Path(), notify=notify))
+    assert told == facts
 
 
 def test_a_good_nights_rows_keep_every_electron(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
