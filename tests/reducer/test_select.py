@@ -127,7 +127,7 @@ def test_strict_comparisons_are_exact(expression: str, holds: bool) -> None:
         ("airmass>1)", 9, "nothing can follow"),
         ("airmass>", 8, "the end where"),
         ("filter_name==Kshort", 13, 'quotes: filter_name=="Kshort"'),
-        ("airmass>1 && coadds==1", 10, "and, or"),
+        ("airmass>1 && coadds==1", 10, "write and, or"),
         ("ut_time=='noon'", 9, "write it as"),
         ("ut_date=='2017-13-45'", 9, "write it as"),
         ("1==1", 0, "name a descriptor"),
