@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -45,20 +45,48 @@ class Failed:
 def run_many(
     targets: Iterable[str | Path],
     *,
+    date: str | None = None,
+    night: str | None = None,
+    object: str | None = None,
+    filter: str | None = None,
     into: str | Path | None = None,
+    parameters: Iterable[str] | Mapping[str, Any] = (),
+    keep: Iterable[str] = (),
+    recipe: str | Sequence[str] = (),
+    catalog: str | Path = "auto",
+    phot_catalog: str | Path = "auto",
+    standards: str | Path | None = None,
+    dry_run: bool = False,
+    verify: bool = False,
     archive: str | None = None,
     workers: int | None = None,
     memory: str | int | None = None,
     cluster: str | None = None,
     notify: Notify = silent,
-    **choices: Any,
+    command: str = "",
 ) -> list[RunReport | Failed]:
     """Reduce many programs in the same workers, each below ``into``, with one index for all reports.
 
     ``targets``: program IDs, folders, or '@FILE' for a list of them; the rest as for ``run``. A program that
     fails does not stop the others: a Failed stands in its place.
     """
-    requests = many_requests(read_targets(targets), into, **choices)
+    requests = many_requests(
+        read_targets(targets),
+        into,
+        date=date,
+        night=night,
+        object=object,
+        filter=filter,
+        parameters=parameters,
+        keep=keep,
+        recipe=recipe,
+        catalog=catalog,
+        phot_catalog=phot_catalog,
+        standards=standards,
+        dry_run=dry_run,
+        verify=verify,
+        command=command,
+    )
     size = parse_size(memory) if isinstance(memory, str) else memory
     root = Path(into) if into else None
     settings = load_settings(root, archive=archive, workers=workers, memory=size, cluster=cluster)
