@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from goafetch import __version__
 from goafetch.events import Event, what, why
 from goafetch.report import figures, pictures
+from goafetch.report.citations import BIBTEX, TEXT, cite, write_citation
 from goafetch.report.draw import as_data, as_thumbnail, drawn_plainly
 from goafetch.report.export import list_steps, write_catalogues
 from goafetch.report.figures import Figure
@@ -82,6 +83,8 @@ def make_report(
     pages = name_pages(summary.products)
     flats = [submit(figures.draw_flat, *about) for about in figures.list_flats(folder, summary.products)]
     waiting = _begin(folder, summary, pages, submit, begun or {})
+    citation = cite(folder, summary)
+    write_citation(folder / "report", citation)
     common = {
         "summary": summary,
         "decisions": _by_subject(summary.decisions),
@@ -89,6 +92,8 @@ def make_report(
         "pages": pages,
         "steps": list_steps(summary, folder),
         "place": str(folder),
+        "citation": citation,
+        "citation_files": (TEXT, BIBTEX),
     }
     entries, unreadable = [], []
     for page in waiting:

@@ -149,6 +149,7 @@ class Instrument:
     has one of flats, of their lamp-off frames, of masks and of standards. ``defaults``: of parameters, by
     step and name, where they are its own. ``recipes``: names of their steps, where they are its own.
     ``recipe_of_tag``: what suits frames with a tag, the first that they have; '' stands for all others.
+    ``references``: papers to cite with its images, as fields of BibTeX and their ``key``.
 
     Rules. ``filter_name``: the filters of all wheels, joined by '&', 'Unknown' for a wheel that was moving;
     None without. ``read_mode``: by a name, 'Unknown' if it has none. ``levels``: of an array, by its number.
@@ -186,6 +187,7 @@ class Instrument:
     defaults: Mapping[tuple[str, str], Any]
     recipes: Mapping[str, Sequence[str]]
     recipe_of_tag: Mapping[str, str]
+    references: tuple[Mapping[str, str], ...] = ()
 
     def needs(self, kind: str, exposures: str) -> bool:
         """Whether 'science', 'standard' or 'flat' exposures are left out without a calibration of a kind."""

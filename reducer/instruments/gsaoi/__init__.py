@@ -111,4 +111,5 @@ GSAOI = Instrument(
     parity=parity,
     detector_offset=detector_offset,
     repairs=repairs,
+    references=tuple(read_data("gsaoi", "references")["papers"]),
 )
