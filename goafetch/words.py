@@ -47,11 +47,20 @@ DECISIONS: dict[str, str] = {
     "zeropoint": "zeropoint {zeropoint:.3f} +- {zeropoint_error:.3f} mag | {star} in {source}; errors "
     "{parts:.3f} mag",
     "no_zeropoint": "no zeropoint from a standard star | {reason}",
+    "program_group": "{object} {filter} {seconds:g s} | {exposures:# exposure} in the archive",
+    "to_fetch": "{files:# file} to fetch, {size:.0f MB} | {present} already here; {minutes:.1f min} at "
+    "{rate:g MB/s}",
+    "disk_needed": "{needed:.1f GB} of disk needed, {free:.1f GB} free | raw files {raw:.1f GB}, products "
+    "about {products:.1f GB}",
+    "time_needed": "about {minutes:.1f min} of reduction | {exposures:# exposure}, {workers:# worker}; "
+    "{seconds:g s} an exposure of whole arrays on one core, as the tutorial takes",
     "grid": 'stack of {width} x {height} pixels of {scale:g}", position angle {angle:g deg} | covers all '
     "exposures",
 }  # fmt: skip
 
 WARNINGS: dict[str, str] = {
+    "disk_short": "{needed:.1f GB} of disk needed, {free:.1f GB} free: make room, or choose another folder "
+    "with --into DIR",
     "array_missing": "{file}: no array {arrays}, reduced without",
     "stopped_kept": "{file}: {reason}; kept, as half of the exposures or more say so",
     "lamp_on_only": "no lamp-off frames in {filter}: the flat includes the dome's thermal emission",

@@ -60,9 +60,14 @@ def open_pool(settings: Settings, notify: Notify) -> Pool:
     if place := kernels_note():
         why = "neither this program's folder nor your cache can be written to"
         notify(Decided(f"compiled kernels are kept in {place}", why))
+    return Pool(workers_of(settings), notify, MODULES, cold=not _mark().exists())
+
+
+def workers_of(settings: Settings) -> int:
+    """How many processes work here; UsageError where the memory is too small for those that are asked for."""
     workers = settings.workers or affordable(memory_of(settings))
     share_of(settings, workers)
-    return Pool(workers, notify, MODULES, cold=not _mark().exists())
+    return workers
 
 
 def note_compiled() -> None:

@@ -29,8 +29,16 @@ from goafetch.events import (
 from goafetch.pipeline.cache import Cache, add_to_store, store_of, stored_calibrations
 from goafetch.pipeline.catalogues import CatalogueSearch, Choices
 from goafetch.pipeline.execute import execute, foresee, noted
+from goafetch.pipeline.forecast import tell_forecast
 from goafetch.pipeline.raw_files import check_folder, is_workspace, take_folder
-from goafetch.pipeline.resources import InThisProcess, check_cluster, note_compiled, open_pool, share_of
+from goafetch.pipeline.resources import (
+    InThisProcess,
+    check_cluster,
+    note_compiled,
+    open_pool,
+    share_of,
+    workers_of,
+)
 from goafetch.pipeline.stages import MADE, TASK_MEMORY, USUAL, Outcome, StageRecipe, Tools
 from goafetch.pipeline.summary import RunReport, summarise, unusual_recipes
 from goafetch.plan.decide import make_plan
@@ -326,7 +334,10 @@ def rehearse(run: Begun) -> RunReport:
     """
     tools = run.tools(InThisProcess())
     stored = stored_calibrations(store_of(run.workspace, run.settings))
+    workers = workers_of(run.settings)
     raw = _raw_frames(run, tools, stored)
+    if raw.fetched:
+        tell_forecast(raw.fetched.report, run.workspace.root, workers, run.note)
     plan = make_plan(raw.facts, run.workspace.playground, run.request.wanted, stored, raw.missing)
     tell_plan(plan, raw.missing, run.note)
     references = CatalogueSearch(run.request.choices, run.workspace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from quick_archive import QUICK, Threads, wrong_files
 from tiny_program import LAMPS_OFF, LAMPS_ON, ON_SKY, name_of, write_program
+from told import Told
 
 from goafetch.archive.client import ArchiveClient
 from goafetch.archive.download import Options
@@ -202,3 +204,27 @@ def test_a_run_that_lost_a_band_says_so_at_its_end_and_when_repeated(tmp_path: P
     assert report.conclusion().startswith(f"no product made anew; {lost}")
     assert report.as_document()["lost"] == {"T H": (9, 9), "T Kshort": (3, 5)}
     assert count_lost(plan, outcomes[1:2]) == {}
+
+
+def test_a_rehearsal_of_a_new_program_says_what_it_will_take(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exposures by target and filter, bytes, disk and minutes; a disk that is too full is warned of."""
+    told = Told()
+    with serve([tiny_folder]) as archive:
+        run(PROGRAM, archive=archive.url, into=tmp_path / "ws", dry_run=True, workers=2, notify=told)
+        sizes = [holding.row["data_size"] for holding in archive.holdings]
+        usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+        monkeypatch.setattr("goafetch.pipeline.forecast.shutil.disk_usage", lambda _: usage)
+        run(PROGRAM, archive=archive.url, into=tmp_path / "ws", dry_run=True, notify=(full := Told()))
+    facts = {event.fact: event.fields for event in told if event.fact}
+    assert facts["program_group"]["object"] == "NGC5128" and facts["program_group"]["exposures"] == 16
+    assert 0 < facts["disk_needed"]["raw"] <= sum(sizes) / 1e9 < facts["disk_needed"]["needed"]
+    assert facts["time_needed"]["minutes"] > 0 and "disk_short" not in facts
+    assert "disk_short" in {event.fact for event in full}
+    assert not (tmp_path / "ws").exists()
+
+
+def test_a_rehearsal_refuses_the_memory_that_a_run_refuses(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="too small"):
+        run(PROGRAM, into=tmp_path / "ws", memory="10M", dry_run=True)

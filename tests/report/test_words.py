@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+import goafetch
 import reducer
 from goafetch.events import TYPES, as_document, event_of, from_document, words
 from goafetch.words import FACTS, REASONS
 
-FILES = Path(reducer.__file__).parent.rglob("*.py")
+FILES = [
+    path for package in (reducer, goafetch) for path in Path(package.__file__ or "").parent.rglob("*.py")
+]
 TREES = [ast.parse(path.read_text(encoding="utf-8")) for path in FILES]
 TEMPLATES = {**{name: "".join(texts[1:]) for name, texts in FACTS.items()}, **REASONS}
 
@@ -36,10 +39,10 @@ def calls_in(node: ast.AST, *names: str) -> list[ast.Call]:
 
 
 def told() -> Iterator[tuple[str, set[str]]]:
-    """Each fact and reason that the reducer tells, with the fields that go with it."""
+    """Each fact and reason that is told, with the fields that go with it."""
     nodes = (node for tree in TREES for node in ast.walk(tree))
     for function in (node for node in nodes if isinstance(node, ast.FunctionDef)):
-        calls = calls_in(function, "notify", "because")
+        calls = calls_in(function, "notify", "tell", "because")
         named = names_in(*(call.args[0] for call in calls))
         dicts = (node for node in ast.walk(function) if isinstance(node, ast.Dict))
         keys = {key.value for node in dicts for key in node.keys if isinstance(key, ast.Constant)}
@@ -56,7 +59,7 @@ def told() -> Iterator[tuple[str, set[str]]]:
 def test_every_fact_that_is_told_has_words_and_all_words_are_told() -> None:
     assert names_in(*TREES) == {*TEMPLATES}
     assert {name for name, _ in told()} >= {*FACTS}
-    first = [call.args[0] for tree in TREES for call in calls_in(tree, "notify")]
+    first = [call.args[0] for tree in TREES for call in calls_in(tree, "notify", "tell")]
     assert {arg.value for arg in first if isinstance(arg, ast.Constant)} <= {*FACTS, *TYPES}
 
 
