@@ -111,18 +111,24 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 class Workspace:
-    """The folders and files below ``root``; INTERFACE's layout in one place."""
+    """The folders and files below ``root``; INTERFACE's layout in one place.
 
-    def __init__(self, root: Path) -> None:
+    ``base``: the workspace in whose folder this one is, for other products of the same raw files. Its
+    playdata/ is a link to the base's, by which it is known again.
+    """
+
+    def __init__(self, root: Path, base: Path | None = None) -> None:
         self.root = root
+        self.base = Workspace(base or root.parent) if base or (root / "playdata").is_symlink() else None
+        shared = self.base.root if self.base else root
         #: Raw frames and static masks; nothing is written here after unpacking.
-        self.playdata = root / "playdata"
+        self.playdata = shared / "playdata"
         #: Products, lists and logs.
         self.playground = root / "playground"
         #: Processed calibrations and the store that knows them.
         self.calibrations = self.playground / "calibrations"
         #: Exact versions of everything fetched.
-        self.lock_file = root / "goafetch.lock"
+        self.lock_file = shared / "goafetch.lock"
         #: What the runs said, for people, and for machines: a JSON object a line.
         self.log, self.events = self.playground / "reduce.log", self.playground / "events.jsonl"
         #: What the keys of products stand for, and what is known of the files' content (see ``Verified``).
@@ -137,6 +143,8 @@ class Workspace:
         try:
             for folder in (self.playdata, self.playground, self.calibrations):
                 folder.mkdir(parents=True, exist_ok=True)
+            if self.base and not (self.root / "playdata").is_symlink():
+                (self.root / "playdata").symlink_to(Path("..", "playdata"), target_is_directory=True)
         except OSError as error:
             raise WorkspaceError(
                 f"cannot make {error.filename}: {error.strerror}",
@@ -171,9 +179,11 @@ class Verified:
     A file whose size, mtime and inode are as remembered counts as unchanged; any other is hashed again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *others: Path) -> None:
         self.path = path
-        self._known: dict[str, list[int | str]] = read_json(path)
+        self._known: dict[str, list[int | str]] = {}
+        for known in (*others, path):
+            self._known |= read_json(known)
         self._changed = False
         self._lock = threading.RLock()
 

@@ -58,6 +58,10 @@ def run(
     filter: Filter = None,
     into: Into = None,
     archive: Archive = None,
+    name: Annotated[
+        str,
+        typer.Option("--as", metavar="NAME", help="Keep these products apart, in DIR/NAME: to compare."),
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")
     ] = False,
@@ -98,6 +102,7 @@ def run(
         "filter": filter,
         "into": into,
         "archive": archive,
+        "name": name,
         "dry_run": dry_run,
         "parameters": parameters or (),
         "verify": verify,

@@ -32,9 +32,12 @@ class Cache:
     """
 
     def __init__(self, workspace: Workspace, pool: WorkspacePool) -> None:
-        self.verified = Verified(workspace.verified)
-        self._path, self._pool = workspace.ledger, pool
+        base = workspace.base
+        self.verified = Verified(workspace.verified, *([base.verified] if base else []))
+        self._path, self._pool, self._workspace = workspace.ledger, pool, workspace
         self._entries: dict[str, dict[str, object]] = read_json(self._path)
+        if base:
+            self._entries = read_json(base.ledger) | self._entries
         self._under_way: dict[Path, Future[str]] = {}
         self._lock = threading.Lock()
 
@@ -80,7 +83,7 @@ class Cache:
 
     def is_current(self, product: Path, key: str) -> bool:
         """Whether a product is whole and carries the key: as remembered, else by its header and checksums."""
-        if not product.exists():
+        if not product.exists() and not self._take_over(product, key):
             return False
         known = self.verified.proof(product)
         if known is not None:
@@ -94,6 +97,17 @@ class Cache:
         except BadFile:
             return False  # cut short or overwritten: it is made again
         self.verified.remember(product, key)
+        return True
+
+    def _take_over(self, product: Path, key: str) -> bool:
+        """Give the base's product a second name here, where it has been made of the same."""
+        base = self._workspace.base
+        if base is None or product.name.startswith("."):
+            return False
+        there = base.root / product.relative_to(self._workspace.root)
+        if self.verified.proof(there) != key:
+            return False
+        link_or_copy(there, product)
         return True
 
     def remember(self, made: Iterable[Path], key: str) -> None:

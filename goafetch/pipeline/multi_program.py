@@ -56,6 +56,7 @@ def run_many(
     catalog: str | Path = "auto",
     phot_catalog: str | Path = "auto",
     standards: str | Path | None = None,
+    name: str = "",
     dry_run: bool = False,
     verify: bool = False,
     archive: str | None = None,
@@ -83,6 +84,7 @@ def run_many(
         catalog=catalog,
         phot_catalog=phot_catalog,
         standards=standards,
+        name=name,
         dry_run=dry_run,
         verify=verify,
         command=command,
@@ -100,7 +102,7 @@ def many_requests(targets: Iterable[str], into: str | Path | None, **choices: An
     """A request for each target, each once; with ``into`` each has a folder of its own name there."""
     requests = [make_request(target, **choices) for target in targets]
     if into is not None:
-        requests = [replace(one, into=Path(into) / one.workspace.root.name) for one in requests]
+        requests = [replace(one, into=Path(into) / one.root.name) for one in requests]
     return each_apart(requests)
 
 
@@ -200,12 +202,12 @@ def _target_of(request: Request) -> str:
 
 
 def _place(request: Request) -> str:
-    return str(request.workspace.root.resolve()).casefold()
+    return str(request.root.resolve()).casefold()
 
 
 def _deeper(request: Request, depth: int) -> Request:
     """The request of a folder with the names of some folders above it in that of its workspace."""
-    root, folder = request.workspace.root, Path(request.target).resolve()
+    root, folder = request.root, Path(request.target).resolve()
     if request.is_program or root.resolve() == folder:
         return request
     return replace(request, into=root.with_name("-".join([*folder.parts[1:-1][-depth:], root.name])))

@@ -252,7 +252,7 @@ def take_folder(
     ``dry_run`` files stay where they are; packed ones are then left out, which is said.
     """
     lost: list[LeftOut] = []
-    if is_workspace(folder) and folder.resolve() == workspace.root.resolve():
+    if is_workspace(folder) and (folder / "playdata").resolve() == workspace.playdata.resolve():
         files = sorted(path for path in workspace.playdata.iterdir() if path.name == fits_name(path.name))
         files += _of_examples(workspace, {path.name for path in files}, lost, notify, dry_run=dry_run)
     else:

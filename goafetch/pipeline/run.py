@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from calstore.associate import Calibration
 from goafetch.config import Settings, load_settings, parse_size
 from goafetch.engine.cluster import Cluster
-from goafetch.errors import DONE, FAILED
+from goafetch.errors import DONE, FAILED, UsageError
 from goafetch.events import (
     Decided,
     Event,
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
     from goafetch.pipeline.raw_files import RawFiles
     from reducer.headers.descriptors import Descriptors
 
+#: Folders of a workspace, which no run within it can be called.
+TAKEN = ("playdata", "playground", "report")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -73,6 +77,7 @@ class Request:
     phot_catalog: str | Path = "auto"
     standards: str | Path | None = None
     recipes: Mapping[str, StageRecipe] = field(default_factory=lambda: USUAL)
+    name: str = ""
 
     @property
     def choices(self) -> Choices:
@@ -98,14 +103,19 @@ class Request:
         return is_identifier(self.target)
 
     @property
-    def workspace(self) -> Workspace:
+    def root(self) -> Path:
         """Where it happens: --into, else the program's name, or the folder itself if it is a workspace."""
         if self.into is not None:
-            return Workspace(self.into)
+            return self.into
         if self.is_program:
-            return Workspace(Path(self.target.upper()))
+            return Path(self.target.upper())
         folder = Path(self.target)
-        return Workspace(folder if is_workspace(folder) else Path(f"{folder.resolve().name}-reduced"))
+        return folder if is_workspace(folder) else Path(f"{folder.resolve().name}-reduced")
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace there; with a ``name`` the one of that name within it."""
+        return Workspace(self.root / self.name, self.root) if self.name else Workspace(self.root)
 
 
 def run(
@@ -122,6 +132,7 @@ def run(
     catalog: str | Path = "auto",
     phot_catalog: str | Path = "auto",
     standards: str | Path | None = None,
+    name: str = "",
     dry_run: bool = False,
     verify: bool = False,
     archive: str | None = None,
@@ -155,6 +166,8 @@ def run(
         of stars in the field, 'auto', '2mass', 'none' or a file.
     standards : str or Path, optional
         A file with magnitudes of standard stars.
+    name : str, optional
+        Keep the products apart, in the folder of that name within the workspace, for other parameters.
     dry_run, verify : bool
         Only say what would be done; hash every file again.
     archive : str, optional
@@ -189,6 +202,7 @@ def run(
         night=night,
         object=object,
         filter=filter,
+        name=name,
         dry_run=dry_run,
         verify=verify,
         command=command,
@@ -197,8 +211,7 @@ def run(
         standards=standards,
     )
     size = parse_size(memory) if isinstance(memory, str) else memory
-    root = request.workspace.root
-    settings = load_settings(root, archive=archive, workers=workers, memory=size, cluster=cluster)
+    settings = load_settings(request.root, archive=archive, workers=workers, memory=size, cluster=cluster)
     return run_job(request, settings, notify)
 
 
@@ -224,7 +237,17 @@ def make_request(
 
         chosen = parse(pairs, [step for each in recipes.values() for step in each.own])
     into = Path(into) if into else None
+    _check_name(choices.get("name", ""))
     return Request(str(target), into=into, parameters=chosen, recipes=recipes, **choices)
+
+
+def _check_name(name: str) -> None:
+    """UsageError for a name that cannot be that of a folder beside those of a workspace."""
+    if name and (not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name) or name in TAKEN):
+        raise UsageError(
+            f"'{name}' cannot be the name of a run",
+            f"letters, digits, '.', '-', '+' and '_'; not {', '.join(TAKEN)}",
+        )
 
 
 def run_job(
@@ -242,9 +265,10 @@ def run_job(
     request.choices.check()
     if not request.is_program:
         check_folder(Path(request.target))
-    settings = settings or load_settings(request.workspace.root)
-    # A cluster's workers start in folders of their own.
-    workspace = Workspace(request.workspace.root.absolute()) if settings.cluster else request.workspace
+    settings = settings or load_settings(request.root)
+    if settings.cluster:  # its workers start in folders of their own
+        request = replace(request, into=request.root.absolute())
+    workspace = request.workspace
     told: list[Event] = []
     if request.dry_run:
         return rehearse(Begun(request, workspace, settings, notify, noted(told, notify), told))

@@ -37,7 +37,7 @@ def draw_stack(stack: StackFile, most: int = 1100) -> bytes:
     height, width = (side * scale for side in stack.shape)
     figure = new_figure(7.6, 7.0 * height / width)
     axes = new_axes(figure)
-    axes.imshow(stretched(image), origin="lower", cmap=_grey(), vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(stretched(image), origin="lower", cmap=grey(), vmin=0, vmax=1, interpolation="nearest")
     axes.set(xlim=(-0.5, width - 0.5), ylim=(-0.5, height - 0.5))
     world = stack.world()
     if world is not None:
@@ -111,7 +111,7 @@ def _plot_mosaic(mosaic: Mosaic, label: str, percentiles: tuple[float, float]) -
         place = 1 + rows.index(y) * len(columns) + columns.index(x)
         axes = new_axes(figure, 100 * len(rows) + 10 * len(columns) + place, title=f"array {number}")
         axes.set(xticks=(), yticks=())
-        drawn = axes.imshow(image, origin="lower", cmap=_grey(), vmin=low, vmax=high, interpolation="nearest")
+        drawn = axes.imshow(image, origin="lower", cmap=grey(), vmin=low, vmax=high, interpolation="nearest")
     if small:
         _add_scale(figure, drawn, label)
     return figure
@@ -128,10 +128,11 @@ def _add_scale(figure: Any, drawn: Any, label: str) -> None:
     bar.outline.set_linewidth(0.6)
 
 
-def _grey() -> Any:
+def grey(name: str = "gray") -> Any:
+    """A table of colours, by default grey, in which places without data are NO_DATA."""
     from matplotlib import colormaps
 
-    return colormaps["gray"].with_extremes(bad=NO_DATA)
+    return colormaps[name].with_extremes(bad=NO_DATA)
 
 
 def _percentile(image: F32, percent: float) -> float | None:

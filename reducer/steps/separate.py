@@ -232,7 +232,7 @@ def poor_pointings(
     """The numbers of the pointings that are poor in objects beside the target's; what was counted is told."""
     poor = []
     for number, frames in others.items():
-        here, there = compare(target, frames, context)
+        here, there = objects_of_both(target, frames, context)
         if is_poor(there, here):
             poor.append(number)
         context.notify(
@@ -246,7 +246,7 @@ def poor_pointings(
     return poor
 
 
-def compare(
+def objects_of_both(
     some: Sequence[FrameRef], others: Sequence[FrameRef], context: Context
 ) -> tuple[Objects, Objects]:
     """The objects of two pointings in flat-fielded exposures, as many and as deep of both.

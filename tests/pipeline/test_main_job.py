@@ -14,12 +14,13 @@ import pytest
 from astropy.io import fits
 from told import Told
 
-from goafetch.errors import ArchiveError, NothingFound
+from goafetch.errors import ArchiveError, NothingFound, UsageError
 from goafetch.events import Decided, Warned, words
 from goafetch.pipeline.run import run
 from goafetch.pipeline.summary import RunReport
 from goafetch.practice.archive import prepare
 from goafetch.practice.server import serve
+from goafetch.report.compare_page import pair_stacks
 
 #: Lamp on, lamp off, the standard, four exposures on the target and six off it, and the mask.
 FEW = {f"S20170505S{n:04d}.fits" for n in (30, 31, 32, 60, 61, 62, *range(95, 99), *range(104, 110))}
@@ -208,3 +209,23 @@ def test_an_archive_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError) as caught:
         run(PROGRAM, archive="http://127.0.0.1:9", into=tmp_path / "ws")
     assert caught.value.exit_code == 4
+
+
+def test_a_named_run_shares_what_is_the_same_and_keeps_the_rest_apart(first: RunReport, archive: str) -> None:
+    """Only its stacks are made of another parameter; all else are second names of the same files."""
+    root, before = first.workspace.root, stamps(first.workspace.root)
+    chosen: dict[str, Any] = {"into": root, "name": "wide", "parameters": ["stackFrames:hsigma=6"]}
+    other = run(PROGRAM, date=DATES, archive=archive, **chosen)
+    assert other.exit_code == 0 and other.workspace.root == root / "wide"
+    assert stamps(root) == before
+    for product in (root / "playground").glob("*.fits"):
+        there = root / "wide/playground" / product.name
+        assert there.exists() and there.samefile(product) == (not product.name.endswith("_image.fits"))
+    assert all(one.name == another.name for one, another in pair_stacks(root, root / "wide"))
+    made = stamps(root / "wide")
+    assert run(PROGRAM, date=DATES, archive=archive, **chosen).exit_code == 0
+    assert stamps(root / "wide") == made
+    assert (root / "wide/report/index.html").is_file()
+    for name in ("playdata", "../wide", "a b"):
+        with pytest.raises(UsageError, match="cannot be the name"):
+            run(PROGRAM, into=root, name=name)

@@ -151,7 +151,7 @@ TWO = [(0, 0), (5, 0), (0, 5), (0, 240), (5, 240), (0, 245)]
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Objects]:
     """What the target's pointing ('here') and the others ('there') show, instead of what pixels do."""
     shown = {"here": Objects(40, 0.02), "there": Objects(30, 0.02)}
-    monkeypatch.setattr(separate, "compare", lambda *_: (shown["here"], shown["there"]))
+    monkeypatch.setattr(separate, "objects_of_both", lambda *_: (shown["here"], shown["there"]))
     return shown
 
 
