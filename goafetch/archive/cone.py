@@ -15,7 +15,7 @@ SESAME = (
     "https://cds.unistra.fr/cgi-bin/nph-sesame",
     "http://vizier.cfa.harvard.edu/viz-bin/nph-sesame",
 )
-_UNITS = {"": 1.0, '"': 1.0, "s": 1.0, "'": 60.0, "m": 60.0, "d": 3600.0}
+_UNITS = {"": 1, '"': 1, "s": 1, "arcsec": 1, "'": 60, "m": 60, "arcmin": 60, "d": 3600, "deg": 3600}
 _DEGREES = r"(\d+(?:\.\d*)?)d?[\s,]+([+-]?\d+(?:\.\d*)?)d?"
 _SEXAGESIMAL = (
     r"(\d{1,2})[h:\s]\s*(\d{1,2})[m:\s]\s*(\d{1,2}(?:\.\d*)?)s?[\s,]*"
@@ -62,9 +62,9 @@ def read_cone(near: str, radius: str = "180") -> Cone:
 
 def read_radius(text: str) -> float:
     """Arcsec from a number with or without a unit."""
-    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([\"'smd]?)", text.strip())
-    if match is None or float(match[1]) <= 0:
-        raise UsageError(f"{text!r} is not a radius", "arcsec, or 60s, 3m, 0.1d")
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([\"'a-z]*)", text.strip())
+    if match is None or match[2] not in _UNITS or float(match[1]) <= 0:
+        raise UsageError(f"{text!r} is not a size on the sky", "arcsec, or 60s, 3m, 0.1d, '10 arcsec'")
     return float(match[1]) * _UNITS[match[2]]
 
 
@@ -100,13 +100,13 @@ def _resolve(name: str) -> tuple[float, float]:
             raise UsageError(
                 f"neither SIMBAD nor NED nor VizieR knows {name!r}",
                 "an object that they know, or coordinates",
-                "give them as --near 'RA DEC'",
+                "give RA and Dec, as '201.365 -43.019'",
             )
         return float(found[1]), float(found[2])
     raise Unreachable(
         f"no resolver could be reached that knows {name!r}",
         "coordinates, or a name and a network",
-        "give them as --near 'RA DEC'",
+        "give RA and Dec, as '201.365 -43.019'",
     )
 
 

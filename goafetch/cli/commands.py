@@ -40,12 +40,13 @@ def _root(
 
 
 def _register() -> None:
-    from goafetch.cli import archive, caldb, compare, files, photometry, practice, reduce, run
+    from goafetch.cli import archive, caldb, compare, files, photometry, practice, reduce, run, stacks
 
     for command in (
         *(run.run, archive.search, archive.fetch, archive.unpack, run.plan, run.explain),
         *(reduce.reduce, reduce.disco, files.dataselect, files.showd, files.showpars, files.typewalk),
-        *(photometry.photometry, compare.compare, practice.tutorial, run.report, run.export, run.config),
+        *(photometry.photometry, compare.compare, stacks.cutout, stacks.trends),
+        *(practice.tutorial, run.report, run.export, run.config),
         *(archive.login, archive.logout, archive.whoami, practice.demo, practice.practice),
     ):
         app.command()(command)

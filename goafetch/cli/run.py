@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from goafetch import console
-from goafetch.errors import UsageError
+from goafetch.cli import stacks
+from goafetch.errors import DONE, UsageError
 from goafetch.events import StageBegun, StageEnded
 
 if TYPE_CHECKING:
@@ -224,17 +225,24 @@ def export(
     into: Annotated[
         Path | None, typer.Option(metavar="DIR2", help="Where to write (default: DIR/export).")
     ] = None,
+    samp: stacks.Samp = False,
     json: bool = False,
-) -> None:
+    quiet: bool = False,
+) -> int:
     """Hand a workspace on: file lists, calibrations and commands for DRAGONS and goafetch, catalogues.
 
-    Prints what it wrote: a list for each step, calibrations/, dragonsrc, dragons.sh and goafetch.sh, and
-    each stack's catalogue as ds9 regions, ECSV and FITS.
+    Prints what it wrote: a list for each step, calibrations/, dragonsrc, dragons.sh and goafetch.sh, each
+    stack's footprint (MOC), and its catalogue as ds9 regions, ECSV and FITS. --samp sends the stacks,
+    catalogues and footprints.
     """
     from goafetch.report.export import export as hand_on
+    from goafetch.report.export import list_stacks
 
-    files = hand_on(workspace, into or workspace / "export")
+    place = into or workspace / "export"
+    files = hand_on(workspace, place)
     console.show_table([{"file": path} for path in files], format="json" if json else "table")
+    tables = [path for path in files if path.parent == place]  # not the calibrations
+    return stacks.send_products([*list_stacks(workspace), *tables], quiet=quiet) if samp else DONE
 
 
 @console.handled

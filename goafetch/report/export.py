@@ -18,11 +18,15 @@ from calstore.associate import PROCESSED_BPM, PROCESSED_DARK, PROCESSED_FLAT
 from goafetch.errors import WorkspaceError
 from goafetch.events import SkyChoice
 from goafetch.events import what as words_of
+from goafetch.report.pictures import find_sky
 from goafetch.report.run_summary import Product, RunSummary, read_summary
 from goafetch.report.stack_file import StackFile, column, read_stack
+from goafetch.report.verdicts import pixel_scale
 from goafetch.text import file_name
 from goafetch.workspace import Workspace, write_atomically
+from reducer import dq
 from reducer.products import STACK
+from reducer.types import U16
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -277,6 +281,37 @@ def as_fits(table: Table) -> bytes:
     return page.getvalue()
 
 
+#: The order of a footprint's cells, 0.8 arcsec wide, and how far apart, in arcsec, pixels are looked at.
+ORDER, APART = 18, 0.4
+
+
+def write_footprint(stack: StackFile, folder: Path) -> list[Path]:
+    """Write NAME_moc.fits: the part of the sky of which a stack has data, as a MOC; nothing without a WCS."""
+    world, scale = stack.world(), pixel_scale(stack)
+    if world is None or scale is None:
+        return []
+    path = folder / f"{stack.path.stem}_moc.fits"
+    write_atomically(path, as_footprint(stack.thin.mask, world, scale))
+    return [path]
+
+
+def as_footprint(mask: U16, world: Mapping[str, float], scale: float) -> bytes:
+    """The MOC of all cells of the sky that hold a pixel with data, as FITS.
+
+    ``mask``: of every other pixel (ny, nx) of a stack; ``world``: its tangential projection; ``scale``:
+    arcsec per pixel of the stack.
+    """
+    from astropy import units
+    from mocpy import MOC
+
+    step = max(1, int(APART / (2 * scale)))
+    y, x = np.nonzero((mask[::step, ::step] & dq.NO_DATA) == 0)
+    ra, dec = find_sky(world, *(np.asarray(2.0 * step * axis + 1, float) for axis in (x, y)))
+    page = io.BytesIO()
+    MOC.from_lonlat(ra * units.deg, dec * units.deg, max_norder=ORDER).serialize("fits").writeto(page)
+    return page.getvalue()
+
+
 #: Where the kinds of calibration of a run's story lie below calibrations/.
 FOLDERS = {"dark": PROCESSED_DARK, "flat": PROCESSED_FLAT, "mask": PROCESSED_BPM}
 
@@ -305,8 +340,9 @@ def export(folder: Path, into: Path) -> list[Path]:
 
     ``into`` gets a .lis file for each step (those of DRAGONS in its folder dragons),
     calibrations/processed_flat and others, dragonsrc, the scripts goafetch.sh and dragons.sh, and each
-    stack's catalogue as ds9 regions, ECSV and FITS. Files of another content there are replaced, others left
-    alone. Raises WorkspaceError where no run has finished, or where a file of its story is no longer there.
+    stack's footprint as MOC and its catalogue as ds9 regions, ECSV and FITS. Files of another content there
+    are replaced, others left alone. Raises WorkspaceError where no run has finished, or where a file of its
+    story is no longer there.
     """
     summary = read_summary(folder)
     theirs = into / "dragons"
@@ -325,9 +361,17 @@ def export(folder: Path, into: Path) -> list[Path]:
     }
     for name, text in scripts.items():
         write_atomically(into / name, text, 0o777 if name.endswith(".sh") else 0o666)
-    stacks = [folder / p.path for p in summary.products if p.path.endswith(f"{STACK}.fits")]
-    catalogues = [path for stack in stacks for path in write_catalogues(read_stack(stack), into)]
-    return [*lists, *calibrations, *(into / name for name in scripts), *catalogues]
+    beside = [
+        path
+        for stack in map(read_stack, list_stacks(folder))
+        for path in (*write_catalogues(stack, into), *write_footprint(stack, into))
+    ]
+    return [*lists, *calibrations, *(into / name for name in scripts), *beside]
+
+
+def list_stacks(folder: Path) -> list[Path]:
+    """The stacks of a workspace whose run has finished."""
+    return [folder / p.path for p in read_summary(folder).products if p.path.endswith(f"{STACK}.fits")]
 
 
 def calibrations_used(folder: Path, summary: RunSummary) -> list[tuple[Path, str]]:

@@ -313,7 +313,7 @@ def draw_residuals(stack: StackFile) -> Figure | None:
         shown["X_IMAGE"], shown["Y_IMAGE"], shown["DX"] * 1000, shown["DY"] * 1000,
         angles="xy", scale_units="xy", scale=length / (0.07 * max(shape)), color=COLOURS[0], width=0.003,
     )  # fmt: skip
-    unit = _round_number(length)
+    unit = round_number(length)
     key = places.quiverkey(arrows, 0.8, 1.04, unit, f"{unit:g} mas", labelpos="E", fontproperties={"size": 9})
     key.text.set_color(INK)
     places.set(xlim=(0, shape[1]), ylim=(0, shape[0]), xlabel="x (pixels)", ylabel="y (pixels)", aspect=1)
@@ -331,7 +331,7 @@ def draw_residuals(stack: StackFile) -> Figure | None:
     return Figure(as_svg(figure, alt, "residuals"), caption)
 
 
-def _round_number(value: float) -> float:
+def round_number(value: float) -> float:
     """The largest of 1, 2, 5 times a power of ten that is not above a value."""
     power = 10.0 ** np.floor(np.log10(value))
     return float(max(step for step in (1, 2, 5) if step * power <= value * 1.0000001) * power)

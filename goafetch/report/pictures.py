@@ -26,6 +26,8 @@ from reducer.types import F32, F64
 
 #: The colour of sky that no array saw: nothing in a grey picture looks like it.
 NO_DATA = "#3b5b7a"
+#: The same in a picture of dark stars on white.
+NO_DATA_ON_WHITE = "#c5d6ea"
 #: What makes a map of another one.
 Change = Callable[[F32], F32]
 
@@ -128,11 +130,11 @@ def _add_scale(figure: Any, drawn: Any, label: str) -> None:
     bar.outline.set_linewidth(0.6)
 
 
-def grey(name: str = "gray") -> Any:
-    """A table of colours, by default grey, in which places without data are NO_DATA."""
+def grey(name: str = "gray", bad: str = NO_DATA) -> Any:
+    """A table of colours, by default grey, in which places without data have the colour ``bad``."""
     from matplotlib import colormaps
 
-    return colormaps[name].with_extremes(bad=NO_DATA)
+    return colormaps[name].with_extremes(bad=bad)
 
 
 def _percentile(image: F32, percent: float) -> float | None:
@@ -145,7 +147,7 @@ def _percentile(image: F32, percent: float) -> float | None:
 # astropy's own axes take longer to import and to draw than all the rest of the picture.
 
 #: Steps between ticks: seconds of time for right ascension, of arc for declination.
-STEPS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 MOST_TICKS = 6
 
 
