@@ -177,13 +177,12 @@ class Verified:
     """Remembers each file's md5 together with the size, mtime and inode that it had when it was computed.
 
     A file whose size, mtime and inode are as remembered counts as unchanged; any other is hashed again.
+    ``before``: what is remembered elsewhere of the same files.
     """
 
-    def __init__(self, path: Path, *others: Path) -> None:
+    def __init__(self, path: Path, before: Path | None = None) -> None:
         self.path = path
-        self._known: dict[str, list[int | str]] = {}
-        for known in (*others, path):
-            self._known |= read_json(known)
+        self._known: dict[str, list[int | str]] = (read_json(before) if before else {}) | read_json(path)
         self._changed = False
         self._lock = threading.RLock()
 

@@ -436,6 +436,10 @@ def _powers(values: F64) -> F64:
 # --- the pixels of a stack -------------------------------------------------------------------------
 
 
+#: Arcsec over which the directions of a grid are taken.
+ARM = 30.0
+
+
 @dataclass(frozen=True)
 class Grid:
     """Output pixels: ``scale`` arcsec each, ``width`` x ``height``, y at position angle ``angle`` (degrees).
@@ -477,6 +481,26 @@ class Grid:
         for key in ("LTV1", "LTV2"):
             if key in header:
                 del header[key]
+
+
+def same_grid(wcs: LinearWcs, shape: tuple[int, int], tangent: Position) -> Grid:
+    """The pixels of an image of ``shape`` (ny, nx) as a grid about another tangent point.
+
+    Planes about points some arcsec apart are turned against each other as meridians converge; what is left
+    is some microarcseconds over a field of two arcminutes. ValueError where the image is mirrored.
+    """
+    # Where three places of the new plane, arcsec, lie on the image's own plane, and among its pixels.
+    xi, eta = sky_to_plane(
+        *plane_to_sky(np.array([0.0, 0.0, ARM]), np.array([0.0, ARM, 0.0]), tangent), wcs.sky
+    )
+    a, b, c, d = wcs.matrix
+    x, y = np.linalg.inv([[a, b], [c, d]]) @ np.stack([xi, eta]) / 3600.0
+    north, east = (x[1] - x[0], y[1] - y[0]), (x[2] - x[0], y[2] - y[0])
+    if north[0] * east[1] - north[1] * east[0] < 0:
+        raise ValueError("its east is to the right of its north")
+    angle = float(np.degrees(np.arctan2(north[0], north[1])))
+    reference = wcs.pixel[0] - 1.0 + float(x[0]), wcs.pixel[1] - 1.0 + float(y[0])
+    return Grid(tangent, ARM / float(np.hypot(*north)), angle, shape[1], shape[0], reference)
 
 
 def common_grid(geometries: Sequence[Geometry], scale: float, angle: float = 0.0) -> Grid:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -30,7 +32,7 @@ NAMES = {
     "pm_dec": ("pmdec", "pmde", "pm_dec"),
     "epoch": ("ref_epoch", "epoch", "obsepoch"),
     "magnitude": ("gmag", "phot_g_mean_mag", "mag", "magnitude", "kmag", "ks", "ksmag", "k", "hmag", "jmag"),
-    "error": ("ra_error", "e_ra_icrs", "error_mas", "pos_error"),
+    "error": ("ra_error", "e_ra_icrs", "error_mas", "pos_error", "err_pos"),
 }  # fmt: skip
 #: Keywords of a table that say the epoch of its positions.
 EPOCHS = ("ref_epoch", "epoch", "refepoch", "obsepoch")
@@ -171,6 +173,7 @@ def read_star_table(path: Path) -> Any:
     A text file with another ending is read as whatever columns it seems to have. BadFile if it is none.
     """
     from astropy.table import Table
+    from astropy.units import UnitsWarning
 
     formats = {".fits": "fits", ".fit": "fits", ".ecsv": "ascii.ecsv", ".csv": "ascii.csv",
                ".vot": "votable", ".xml": "votable", ".votable": "votable"}  # fmt: skip
@@ -179,6 +182,10 @@ def read_star_table(path: Path) -> Any:
         raise BadFile(f"there is no file {path}", needed)
     kind = formats.get(path.suffix.lower())
     try:
+        if kind == "fits":
+            # Of a product its catalogue, of what has none the first table. FITS knows no electrons.
+            with suppress(KeyError), warnings.catch_warnings(action="ignore", category=UnitsWarning):
+                return Table.read(path, format=kind, hdu="OBJCAT")
         return Table.read(path, format=kind) if kind else Table.read(path, format="ascii")
     except (OSError, ValueError, TypeError, IndexError) as error:
         raise BadFile(f"{path}: {error}", needed) from error

@@ -32,12 +32,10 @@ class Cache:
     """
 
     def __init__(self, workspace: Workspace, pool: WorkspacePool) -> None:
-        base = workspace.base
-        self.verified = Verified(workspace.verified, *([base.verified] if base else []))
+        base = workspace.base or workspace
+        self.verified, self._base = Verified(workspace.verified, base.verified), Verified(base.verified)
         self._path, self._pool, self._workspace = workspace.ledger, pool, workspace
-        self._entries: dict[str, dict[str, object]] = read_json(self._path)
-        if base:
-            self._entries = read_json(base.ledger) | self._entries
+        self._entries: dict[str, dict[str, object]] = read_json(base.ledger) | read_json(self._path)
         self._under_way: dict[Path, Future[str]] = {}
         self._lock = threading.Lock()
 
@@ -82,8 +80,12 @@ class Cache:
             self._entries[key]["told"] = [as_document(event) for event in told]
 
     def is_current(self, product: Path, key: str) -> bool:
+        """Whether a product is whole and carries the key, or can be had so from the base."""
+        return self._carries(product, key) or self._take_over(product, key)
+
+    def _carries(self, product: Path, key: str) -> bool:
         """Whether a product is whole and carries the key: as remembered, else by its header and checksums."""
-        if not product.exists() and not self._take_over(product, key):
+        if not product.exists():
             return False
         known = self.verified.proof(product)
         if known is not None:
@@ -102,12 +104,14 @@ class Cache:
     def _take_over(self, product: Path, key: str) -> bool:
         """Give the base's product a second name here, where it has been made of the same."""
         base = self._workspace.base
-        if base is None or product.name.startswith("."):
+        there = base.root / product.relative_to(self._workspace.root) if base else product
+        if there == product or self._base.proof(there) != key:
             return False
-        there = base.root / product.relative_to(self._workspace.root)
-        if self.verified.proof(there) != key:
-            return False
-        link_or_copy(there, product)
+        temporary = product.with_name(f".{product.name}.new")
+        temporary.unlink(missing_ok=True)
+        link_or_copy(there, temporary)
+        temporary.replace(product)
+        self.verified.remember(product, key)
         return True
 
     def remember(self, made: Iterable[Path], key: str) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from calstore import associate as calstore
 from calstore.associate import Calibration, Match, NoMatch, best
 from goafetch import catalog
@@ -16,6 +18,7 @@ from goafetch.errors import UsageError
 from goafetch.events import Decided, Event, Notify
 from goafetch.needs import need
 from goafetch.plan.plan import SCIENCE, STANDARD, Stack
+from goafetch.plan.visits import apart
 from goafetch.workspace import Workspace, md5_of, write_atomically
 
 #: The folder of playground/ in which catalogues are kept.
@@ -118,6 +121,11 @@ class CatalogueSearch:
         self._await(notify)
         self._tell_far_standards(stack, notify)
         files = self._files(stack)
+        reference = parameters.get("resampleToCommonFrame", {}).get("reference")
+        if reference:
+            files["resampleToCommonFrame", "reference"] = None  # the user's own, by its content
+            if self.choices.catalog == "auto":  # pixels agree as well as coordinates do
+                files["determineAstrometricSolution", "catalog"] = Path(reference)
         own = [parameters.get(step, {}).get(name) for step, name in files]
         contents = {
             f"{step}:{name}": md5_of(Path(str(mine or path)))
@@ -128,6 +136,8 @@ class CatalogueSearch:
             files["measureZeropoint", "standard"] = standard[0]
             contents["measureZeropoint:standard"] = standard[1]
         merged = {step: dict(values) for step, values in parameters.items()}
+        if reference:
+            merged["resampleToCommonFrame"]["reference"] = str(Path(reference).absolute())
         for (step, name), path in files.items():
             if path is not None:  # the product tells of them, wherever it is read
                 merged.setdefault(step, {}).setdefault(name, str(path.absolute()))
@@ -206,6 +216,20 @@ def archive_table(workspace: Workspace) -> Path | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
     return path
+
+
+def shows_another_field(reference: Path, stack: Stack) -> bool:
+    """Whether a stack lies farther from the pixels of another one than a field is wide."""
+    from reducer.astrometry import read_wcs
+    from reducer.fitsio import open_frame
+
+    frame, place = open_frame(reference), _place_of(stack)
+    wcs = read_wcs(frame.chips[0]) if frame.chips else None
+    if wcs is None or place is None:
+        return False  # the step says what is wrong with it
+    ra, dec = wcs.to_sky(*(np.array(frame.chips[0][key]) / 2 for key in ("NAXIS1", "NAXIS2")))
+    away = apart(place, (float(ra), float(dec)))
+    return away is not None and 3600 * away > frame.instrument.field.side
 
 
 def _place_of(stack: Stack) -> Place | None:

@@ -26,6 +26,7 @@ from goafetch.pipeline.stages import (
     Tools,
     make_master,
     make_stack,
+    own_parameters,
     reduce_visit,
 )
 from goafetch.plan.plan import MASTERS, SCIENCE, Group, Plan, Stack
@@ -135,7 +136,7 @@ def _for_stack(
     stack, with its key, where it was made."""
     standards = (made for item, made in before.items() if isinstance(item, Stack))
     known = next(((made.products[0], made.key) for made in standards if made.products and made.key), None)
-    find = partial(references.of_stack, stack, tools.parameters, notify, known)
+    find = partial(references.of_stack, stack, own_parameters(stack, tools), notify, known)
     return [before[group] for group in stack.groups], find
 
 

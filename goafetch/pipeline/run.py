@@ -86,6 +86,13 @@ class Request:
             str(self.catalog), str(self.phot_catalog), str(self.standards) if self.standards else None
         )
 
+    def check(self) -> None:
+        """UsageError for a file of the user's that is not there."""
+        self.choices.check()
+        reference = self.parameters.get("resampleToCommonFrame", {}).get("reference")
+        if reference and not Path(reference).is_file():
+            raise UsageError(f"there is no file {reference}", "a stack, as resampleToCommonFrame:reference")
+
     @property
     def wanted(self) -> Wanted:
         """The limits that concern frames already here, what separates their pointings, and their dark."""
@@ -262,7 +269,7 @@ def run_job(
     ``pool``: the workers, by default some of its own. ``fetching`` is entered while files are fetched, so
     that of several programs one at a time burdens the archive.
     """
-    request.choices.check()
+    request.check()
     if not request.is_program:
         check_folder(Path(request.target))
     settings = settings or load_settings(request.root)

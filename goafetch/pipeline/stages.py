@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from calstore.associate import Calibration
 from goafetch.errors import GoafetchError
-from goafetch.events import Decided, Event, Made, Notify, Refusal, Reused, event_of, why_in_full
+from goafetch.events import Decided, Event, Made, Notify, Refusal, Reused, event_of, silent, why_in_full
 from goafetch.pipeline.cache import Cache, keep_as_calibration, of_frame, what_changed
-from goafetch.pipeline.catalogues import Given
+from goafetch.pipeline.catalogues import Given, shows_another_field
 from goafetch.plan.decide import promise
 from goafetch.plan.plan import DARK, FLAT, MASTERS, Group, Stack
 from goafetch.plan.translate import previous_flat
@@ -183,6 +183,7 @@ def make_stack(
     stack: Stack, tools: Tools, notify: Notify, visits: Sequence[Outcome], find: Callable[[], Given]
 ) -> Outcome:
     """One image from the sky-subtracted frames of all visits, with the files that it finds."""
+    tools = replace(tools, parameters=own_parameters(stack, tools, notify))
     frames = [path for visit in visits for path in visit.on_target]
     if tools.rehearsal and any(visit.status == TO_BE_MADE for visit in visits):
         return _foreseen(stack, "", (), "its frames are to be made")
@@ -248,6 +249,23 @@ def _why(product: Path, key: str, tools: Tools) -> str:
 
 
 # --- what they share ---------------------------------------------------------------------------------
+
+
+def own_parameters(stack: Stack, tools: Tools, notify: Notify = silent) -> Parameters:
+    """The user's parameters as they concern a stack: the reference of others has none itself, nor has a stack
+    of another field, which is told."""
+    name = "resampleToCommonFrame"
+    reference = tools.parameters.get(name, {}).get("reference")
+    if not reference:
+        return tools.parameters
+    own = _stack_names([path for group in stack.groups for path in group.frames], tools)
+    is_elsewhere = shows_another_field(Path(reference), stack)
+    if not is_elsewhere and Path(reference).resolve() not in [path.resolve() for path in own]:
+        return tools.parameters
+    if is_elsewhere and not tools.rehearsal:
+        notify(Decided("pixels of its own", f"{Path(reference).name} shows another field"))
+    others = {key: value for key, value in tools.parameters[name].items() if key != "reference"}
+    return {**tools.parameters, name: others}
 
 
 def is_empty_sky(stack: Stack, visits: Sequence[Outcome]) -> bool:

@@ -12,8 +12,8 @@ import numpy as np
 
 from reducer.align.moving import laid_on_target
 from reducer.align.resample import Planes, resample_chip
-from reducer.astrometry import Grid, common_grid
-from reducer.errors import BadParameter
+from reducer.astrometry import Geometry, Grid, common_grid, read_wcs, same_grid
+from reducer.errors import BadInput, BadParameter
 from reducer.frame import Chip, Context, Files, FrameRef
 from reducer.keywords import region
 from reducer.products import STACK
@@ -49,14 +49,16 @@ def resampleToCommonFrame(
     *,
     pixel_scale: Annotated[float | None, "size of an output pixel", "arcsec"] = None,
     pa: Annotated[float, "position angle of the output", "degree"] = 0.0,
+    reference: Annotated[str | None, "stack on whose pixels the output lies"] = None,
 ) -> list[FrameRef]:
     """Check that all frames are aligned and say on which pixels ``stackFrames`` will lay them.
 
     The resampling for the stack is done block by block within ``stackFrames``, so that no resampled frame
-    need be held; ``pixel_scale`` and ``pa`` of this step are what it obeys. ``write_outputs`` writes each
-    frame on these pixels besides, as does stackFrames:skip_primitive, which ends with them.
+    need be held; ``pixel_scale`` and ``pa`` of this step are what it obeys, or the pixels of ``reference``:
+    stacks of several filters then agree pixel to pixel. ``write_outputs`` writes each frame on these pixels
+    besides, as does stackFrames:skip_primitive, which ends with them.
     """
-    grid = output_grid(frames, pixel_scale, pa)
+    grid = grid_for(frames, context, pixel_scale, pa, reference)
     context.notify("grid", width=grid.width, height=grid.height, scale=grid.scale, angle=grid.angle)
     asked = resampleToCommonFrame.is_asked("write_outputs", context)
     if not asked and not stackFrames.is_asked("skip_primitive", context):
@@ -69,6 +71,38 @@ def output_grid(frames: Sequence[FrameRef], pixel_scale: float | None = None, pa
     """The stack's pixels for aligned frames: their size in arcsec, and their position angle in degrees."""
     geometries = [frame.placed for frame in laid_on_target(frames)]
     return common_grid(geometries, pixel_scale or geometries[0].pixel, pa)
+
+
+def grid_for(
+    frames: Sequence[FrameRef], context: Context, pixel_scale: float | None, pa: float, reference: str | None
+) -> Grid:
+    """The stack's pixels as resampleToCommonFrame is asked for them."""
+    if reference:
+        geometries = [frame.placed for frame in laid_on_target(frames)]
+        return _grid_of(Path(reference), geometries, context.disk)
+    return output_grid(frames, pixel_scale, pa)
+
+
+def _grid_of(reference: Path, geometries: Sequence[Geometry], files: Files) -> Grid:
+    """The pixels of a stack, for exposures that lie on it; BadInput where they do not."""
+    needed = "a stack of the same field, as resampleToCommonFrame:reference"
+    if not reference.is_file():
+        raise BadInput(f"there is no file {reference}", needed)
+    science = files.open_frame(reference).chips[0]
+    wcs = read_wcs(science)
+    if wcs is None or not str(science.get("CTYPE1", "")).endswith("-TAN"):
+        raise BadInput(f"{reference.name} has no plain tangential WCS", needed)
+    try:
+        grid = same_grid(wcs, (int(science["NAXIS2"]), int(science["NAXIS1"])), geometries[0].tangent)
+    except ValueError as error:
+        raise BadInput(f"{reference.name}: {error}", needed) from error
+    x, y = (np.concatenate(each) for each in zip(
+        *(grid.to_pixel(*g.corners(chip)) for g in geometries for chip in range(len(g.regions))), strict=True
+    ))  # fmt: skip
+    if x.max() < 0 or y.max() < 0 or x.min() > grid.width or y.min() > grid.height:
+        distance = grid.scale * float(np.hypot(x.mean() - grid.width / 2, y.mean() - grid.height / 2))
+        raise BadInput(f"{reference.name} shows another field, {distance:.0f} arcsec away", needed)
+    return grid
 
 
 @step(suffix=STACK, writes=True)
@@ -88,7 +122,7 @@ def stackFrames(
     """Combine aligned, scaled frames into one `_image`, named after the first of them."""
     frames, images = leave_out_spoilt(frames, measure_images(frames, context), context)
     frames, images = keep_sharp(frames, images, reject_fwhm, context)
-    grid = output_grid(frames, **resampleToCommonFrame.chosen(frames, context))
+    grid = grid_for(frames, context, **resampleToCommonFrame.chosen(frames, context))
     exposures = prepare_exposures(laid_on_target(frames), images, grid, KERNEL, context)
     if operation != "wtmean":
         exposures = tuple(replace(each, weights=np.sign(each.weights)) for each in exposures)
@@ -200,7 +234,7 @@ def maskFromStack(frames: Sequence[FrameRef], context: Context) -> list[FrameRef
     # The stars are where the first stack shows them, also where the target moves.
     aligned = adjustWCSToReference(detectSources(objects, inner), inner)
     scaled = [frame.with_(drift=None) for frame in scaleCountsToReference(aligned, inner)]
-    grid = output_grid(scaled, **resampleToCommonFrame.chosen(scaled, inner))
+    grid = grid_for(scaled, inner, **resampleToCommonFrame.chosen(scaled, inner))
     (stack,) = stackFrames(scaled, inner)
     image = context.disk.read_chip(stack, 0, variance=False)
     light = find_objects(*block_means(image.data, image.mask), local=True)

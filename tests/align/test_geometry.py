@@ -13,7 +13,9 @@ from reducer.astrometry import (
     common_grid,
     horizon_angles,
     plane_to_sky,
+    read_wcs,
     removal_matrix,
+    same_grid,
     sidereal_time,
     sky_to_plane,
 )
@@ -241,3 +243,27 @@ def test_the_middle_of_an_array_lies_amid_its_corners(array):
     rows, columns = static.shape
     corners = static.evaluate(np.array([1.0, columns, 1, columns]), np.array([1.0, 1, rows, rows]))
     assert np.hypot(*(static.middle - np.mean(corners, axis=1))) < 0.4  # distortion bends it
+
+
+@pytest.mark.parametrize("angle", [0.0, 137.0])
+def test_a_grid_about_another_point_has_the_pixels_of_the_first_to_twenty_microarcseconds(field, angle):
+    """Its tangent point lies 40 arcsec away, where meridians have turned by ten arcsec."""
+    frames, _, _ = field(2, 10, 1)
+    first = common_grid([nominal_geometry(frame) for frame in frames], 0.02, angle)
+    header = fits.Header()
+    first.write_wcs(header)
+    tangent = plane_to_sky(np.array([31.0]), np.array([-25.0]), first.tangent)
+    second = same_grid(read_wcs(header), (first.height, first.width), (tangent[0][0], tangent[1][0]))
+    assert (second.width, second.height) == (first.width, first.height)
+    x, y = np.array([0.0, 4000.0, 2000.0, 0.0]), np.array([0.0, 100.0, 2500.0, 4000.0])
+    (ra, dec), (ra2, dec2) = first.pixel_to_sky(x, y), second.pixel_to_sky(x, y)
+    assert np.abs((ra2 - ra) * np.cos(np.radians(dec))).max() * 3.6e9 < 20
+    assert np.abs(dec2 - dec).max() * 3.6e9 < 20
+
+
+def test_a_mirrored_image_is_no_grid(field):
+    header = fits.Header()
+    common_grid([nominal_geometry(field(1, 10, 1)[0][0])], 0.02).write_wcs(header)
+    header["CD1_1"] *= -1
+    with pytest.raises(ValueError, match="east"):
+        same_grid(read_wcs(header), (100, 100), (200.0, -30.0))

@@ -20,7 +20,8 @@ from goafetch.pipeline.run import run
 from goafetch.pipeline.summary import RunReport
 from goafetch.practice.archive import prepare
 from goafetch.practice.server import serve
-from goafetch.report.compare_page import pair_stacks
+from goafetch.report.compare_page import match_stars, pair_stacks
+from goafetch.report.stack_file import read_stack
 
 #: Lamp on, lamp off, the standard, four exposures on the target and six off it, and the mask.
 FEW = {f"S20170505S{n:04d}.fits" for n in (30, 31, 32, 60, 61, 62, *range(95, 99), *range(104, 110))}
@@ -214,7 +215,9 @@ def test_an_archive_that_is_not_there_is_said(tmp_path: Path) -> None:
 def test_a_named_run_shares_what_is_the_same_and_keeps_the_rest_apart(first: RunReport, archive: str) -> None:
     """Only its stacks are made of another parameter; all else are second names of the same files."""
     root, before = first.workspace.root, stamps(first.workspace.root)
-    chosen: dict[str, Any] = {"into": root, "name": "wide", "parameters": ["stackFrames:hsigma=6"]}
+    reference = root / "playground/S20170505S0095_image.fits"
+    parameters = ["stackFrames:hsigma=6", f"resampleToCommonFrame:reference={reference}"]
+    chosen: dict[str, Any] = {"into": root, "name": "wide", "parameters": parameters}
     other = run(PROGRAM, date=DATES, archive=archive, **chosen)
     assert other.exit_code == 0 and other.workspace.root == root / "wide"
     assert stamps(root) == before
@@ -222,10 +225,15 @@ def test_a_named_run_shares_what_is_the_same_and_keeps_the_rest_apart(first: Run
         there = root / "wide/playground" / product.name
         assert there.exists() and there.samefile(product) == (not product.name.endswith("_image.fits"))
     assert all(one.name == another.name for one, another in pair_stacks(root, root / "wide"))
+    one, another = read_stack(reference), read_stack(root / "wide/playground" / reference.name)
+    assert one.shape == another.shape and one.world() == pytest.approx(another.world(), rel=1e-12)
+    assert np.abs(np.median(match_stars(one, another).away, axis=0)).max() < 1.0  # mas
     made = stamps(root / "wide")
     assert run(PROGRAM, date=DATES, archive=archive, **chosen).exit_code == 0
     assert stamps(root / "wide") == made
     assert (root / "wide/report/index.html").is_file()
+    with pytest.raises(UsageError, match="there is no file"):
+        run(PROGRAM, into=root, parameters=["resampleToCommonFrame:reference=nothing.fits"])
     for name in ("playdata", "../wide", "a b"):
         with pytest.raises(UsageError, match="cannot be the name"):
             run(PROGRAM, into=root, name=name)
