@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from string import ascii_letters, digits
 from typing import TYPE_CHECKING, Any
 
 from calstore.associate import Calibration
@@ -250,7 +250,8 @@ def make_request(
 
 def _check_name(name: str) -> None:
     """UsageError for a name that cannot be that of a folder beside those of a workspace."""
-    if name and (not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name) or name in TAKEN):
+    others = name.translate(str.maketrans("", "", ascii_letters + digits))
+    if name and (set(others) - set("._+-") or name[0] in others or name in TAKEN):
         raise UsageError(
             f"'{name}' cannot be the name of a run",
             f"letters, digits, '.', '-', '+' and '_'; not {', '.join(TAKEN)}",

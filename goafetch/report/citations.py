@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
+from string import digits
 
 from goafetch import __version__
 from goafetch.report.run_summary import RunSummary
@@ -83,8 +83,9 @@ def write_citation(folder: Path, citation: Citation) -> None:
 def in_ranges(names: Iterable[str]) -> list[str]:
     """Names of files whose numbers follow each other, shortened: 'S20170505S0095-0101'."""
     found = []
-    split = [(match[1], match[2]) for name in names if (match := re.fullmatch(r"(.*?)(\d+)", name))]
-    for _, run in groupby(enumerate(split), key=lambda item: (item[1][0], int(item[1][1]) - item[0])):
+    stems = [(name.rstrip(digits), name) for name in names]
+    split = [(stem, name.removeprefix(stem)) for stem, name in stems]
+    for _, run in groupby(enumerate(split), key=lambda item: (item[1][0], int(item[1][1] or 0) - item[0])):
         (stem, first), *_, (_, last) = [pair for _, pair in run] * 2
         found.append(f"{stem}{first}" if first == last else f"{stem}{first}-{last}")
     return found

@@ -114,7 +114,8 @@ def test_an_instrument_has_defaults_of_its_own_which_the_user_overrides(
 ) -> None:
     monkeypatch.setattr(instruments, "KNOWN", {**instruments.KNOWN, "PAPER": PAPER})
     frames = [FrameRef(tmp_path / "P1.fits", {"INSTRUME": "PAPER"}, ())]
-    assert resampleToCommonFrame.chosen(frames, Context(tmp_path)) == {"pixel_scale": STACK_SCALE, "pa": 0.0}
+    usual = {"pixel_scale": STACK_SCALE, "pa": 0.0, "reference": None}
+    assert resampleToCommonFrame.chosen(frames, Context(tmp_path)) == usual
     given = Context(tmp_path, {"resampleToCommonFrame": {"pixel_scale": 0.3}})
     assert resampleToCommonFrame.chosen(frames, given)["pixel_scale"] == 0.3
     assert resampleToCommonFrame.defaults()["pixel_scale"] is None
