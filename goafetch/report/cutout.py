@@ -19,6 +19,7 @@ from goafetch.workspace import write_atomically
 from reducer import dq, fitsio
 from reducer.errors import BadInput
 from reducer.frame import Chip, FrameRef
+from reducer.headers.descriptors import describe
 from reducer.types import F64, Header, Table
 
 #: Planes that a chip has; all others of a stack are further images.
@@ -187,8 +188,8 @@ def draw_chart(cut: Cutout, name: str) -> bytes:
     axes.set(xlim=(-0.5, width - 0.5), ylim=(-0.5, height - 0.5))
     world, system = _world(cut.chip.header), str(cut.chip.header.get("RADESYS", ""))
     label_sky(axes, world, cut.chip.data.shape, 1 / blocks, system)
-    wheel = ", ".join(str(cut.primary[key]) for key in ("OBJECT", "FILTER1") if cut.primary.get(key))
-    axes.set_title(f"{wheel}  ·  {name}", fontsize=9)
+    facts = describe(cut.primary, ())
+    axes.set_title("  ·  ".join(filter(None, (facts.object, facts.filter, name))), fontsize=9)
     side = min(height, width)
     x, y = (place / blocks - 0.5 for place in (cut.x, cut.y))
     for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):  # beside the target, not over it
