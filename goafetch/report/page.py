@@ -19,6 +19,7 @@ from goafetch.report.draw import as_data, as_thumbnail, drawn_plainly
 from goafetch.report.export import list_steps, write_catalogues
 from goafetch.report.figures import Figure
 from goafetch.report.run_summary import Product, RunSummary, read_summary
+from goafetch.report.sky_step import SkyExposure, show_sky_step
 from goafetch.report.stack_file import StackFile, column, read_stack
 from goafetch.report.tiles import choose_code, cut_tiles, tell_facts
 from goafetch.report.verdicts import (
@@ -57,12 +58,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Page:
-    """A page whose pictures are under way: its product, its file's name, its parts, and the sky's level."""
+    """A page whose pictures are under way: its product, its file's name, its parts, the sky's level, and the
+    sky step of each exposure."""
 
     product: Product
     name: str
     parts: PageParts
     sky: Future[Figure | None]
+    sky_step: Future[list[SkyExposure]]
 
 
 def make_report(
@@ -129,10 +132,13 @@ def _begin(
     for product, name in sorted(pages.items(), key=lambda entry: entry[1] == "index.html"):
         path = folder / product.path
         parts = begun.get(path) or begin_parts(path, folder / "report", submit)
-        sky = submit(figures.draw_sky, *figures.list_skies(folder, summary, product.stack))
+        on_target, off_target = figures.list_skies(folder, summary, product.stack)
+        sky = submit(figures.draw_sky, on_target, off_target)
+        shown = on_target if product.kind == "stack" else []  # of standards the level says enough
+        sky_step = submit(show_sky_step, folder, summary, shown)
         if ahead:
             yield ahead
-        ahead = Page(product, name, parts, sky)
+        ahead = Page(product, name, parts, sky, sky_step)
     if ahead:
         yield ahead
 
@@ -171,6 +177,7 @@ def _make_page(folder: Path, page: Page, common: dict[str, Any]) -> Entry:
         tiles=view.tiles,
         beside=[picture.name, *findings.catalogues],
         sky=page.sky.result(),
+        sky_step=page.sky_step.result(),
         **findings.told,
         **common,
     )

@@ -17,7 +17,7 @@ from goafetch.report.draw import centre_and_spread, colour_table
 from goafetch.report.stack_file import StackFile, bands, block_means_without_nan, column
 from goafetch.report.verdicts import pixel_scale, typical_noise
 from reducer import dq
-from reducer.types import F32, U16
+from reducer.types import F32, U16, Table
 
 SIDE = 512
 #: Steps of the code: a quarter of the noise near the sky, and this fraction of the signal far above it.
@@ -25,6 +25,19 @@ STEPS_PER_NOISE, FINEST = 4.0, 0.005
 COLOUR_MAPS = ("gray", "viridis", "inferno", "magma", "cividis")
 #: Sources that the overlay shows at most, the brightest first.
 MOST_SOURCES = 3000
+#: Below this part of pixels with data the first view is one part of the stack, found among every so many.
+SPARSE, COARSE = 0.35, 8
+#: What a click on a source shows of the catalogue, where it is known: unit and digits.
+ROW = {
+    "NUMBER": ("", 0),
+    "MAG_TOTAL": ("mag", 3),
+    "MAGERR_TOTAL": ("mag", 3),
+    "FLUX_TOTAL": ("e-", 0),
+    "FLUXERR_TOTAL": ("e-", 0),
+    "FWHM_IMAGE": ("pixels", 2),
+    "ERR_POS": ("arcsec", 5),
+    "FLAGS": ("", 0),
+}
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,8 @@ def tell_facts(stack: StackFile, code: Code) -> str:
         "wcs": stack.world(),
         "scale": pixel_scale(stack),
         "sources": _sources(stack),
+        "rows": _rows(stack),
+        "begin": find_beginning(np.isfinite(stack.half)),
         "bits": [[bit, name] for bit, name in dq.NAMES.items() if bit != dq.OVERLAP],
         "unit": stack.text("BUNIT") or "counts",
     }
@@ -138,16 +153,59 @@ def _limits(image: F32) -> tuple[float, float]:
     return low, max(high, middle + 20 * spread)
 
 
+def find_beginning(known: NDArray[np.bool_]) -> list[int] | None:
+    """The first view of a stack most of which has no data: x, y of the middle, width and height in pixels of
+    its largest part that hangs together; None where all of the stack is a picture.
+
+    ``known``: of means of 2 x 2 pixels (ny, nx), whether they have data.
+    """
+    if known.mean() >= SPARSE or not known.any():
+        return None
+    from scipy.ndimage import find_objects, label
+
+    coarse = known[::COARSE, ::COARSE]
+    parts, number = label(coarse)
+    if number == 0:
+        return None
+    rows, columns = find_objects(parts)[int(np.argmax(np.bincount(parts.ravel())[1:]))]
+    x, y = (COARSE * (part.start + part.stop) for part in (columns, rows))
+    return [x, y, *(2 * COARSE * (part.stop - part.start) for part in (columns, rows))]
+
+
+def _brightest(table: Table | None) -> NDArray[np.intp]:
+    """Which rows of a catalogue are shown, the brightest first; none of one without places."""
+    x, flux = column(table, "X_IMAGE"), column(table, "FLUX_APER", "FLUX_AUTO")
+    if x is None or column(table, "Y_IMAGE") is None:
+        return np.arange(0)
+    bright = np.argsort(-flux.reshape(len(flux), -1)[:, 0]) if flux is not None else np.arange(len(x))
+    return bright[:MOST_SOURCES]
+
+
+def _rows(stack: StackFile) -> list[dict[str, Any]]:
+    """What the catalogue says of the sources that are shown, as columns: name, unit and values."""
+    table = stack.tables.get("OBJCAT")
+    chosen = _brightest(table)
+    known = {name: column(table, name) for name in ROW}
+    return [
+        {"name": name, "unit": unit, "values": _rounded(values[chosen], digits)}
+        for name, (unit, digits) in ROW.items()
+        if (values := known[name]) is not None and values.ndim == 1 and len(chosen)
+    ]
+
+
+def _rounded(values: NDArray[Any], digits: int) -> list[float | None]:
+    """Values with the digits that are shown, None where they are not known."""
+    return [round(float(v), digits) if np.isfinite(v) else None for v in values]
+
+
 def _sources(stack: StackFile) -> list[list[float]]:
     """x, y (one-based pixels) and width in pixels of the catalogue's sources, the brightest first."""
     table = stack.tables.get("OBJCAT")
-    x, y = column(table, "X_IMAGE"), column(table, "Y_IMAGE")
+    x, y, width = (column(table, name) for name in ("X_IMAGE", "Y_IMAGE", "FWHM_IMAGE"))
     if x is None or y is None:
         return []
-    flux, width = column(table, "FLUX_APER", "FLUX_AUTO"), column(table, "FWHM_IMAGE")
-    bright = np.argsort(-flux.reshape(len(flux), -1)[:, 0]) if flux is not None else np.arange(len(x))
     widths = np.full(len(x), 4.0) if width is None else np.where(np.isfinite(width), width, 4.0)
-    chosen = bright[:MOST_SOURCES]
+    chosen = _brightest(table)
     return [
         [round(float(v), 2) for v in row] for row in zip(x[chosen], y[chosen], widths[chosen], strict=True)
     ]

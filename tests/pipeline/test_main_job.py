@@ -59,6 +59,29 @@ def again(first: RunReport, archive: str) -> Again:
     return repeat
 
 
+def test_the_report_shows_what_the_sky_step_subtracted(first: RunReport, tmp_path: Path) -> None:
+    """An exposure made again of its raw counts is the product and its sky; none without a raw file."""
+    from goafetch.report.figures import list_skies
+    from goafetch.report.run_summary import read_summary
+    from goafetch.report.sky_step import read_subtraction, show_sky_step, skies_of
+
+    root = first.workspace.root
+    summary = read_summary(root)
+    stack = next(product.stack for product in summary.products if product.kind == "on target")
+    paths, _ = list_skies(root, summary, stack)
+    for path in paths:
+        one = read_subtraction(root, summary, path, 64, {})
+        for array, sky in skies_of(one).items():
+            level = fits.getheader(path, ("SCI", array))["SKYLEVEL"]
+            assert np.nanmedian(sky) == pytest.approx(level, abs=0.01 * level)
+            assert np.nanstd(sky) < 0.2 * level
+        assert len(one.after) == 4 == len(skies_of(one))
+    (lost,) = show_sky_step(tmp_path, summary, paths[:1])
+    assert set(lost.pictures) == {"after", "residual"}
+    page = (root / "report/index.html").read_text()
+    assert page.count('class="state sky"') == len(paths) > 0
+
+
 def stamps(root: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (root / "playground").glob("*.fits")}
 

@@ -122,16 +122,44 @@ def test_the_wheel_zooms_on_the_pixel_below_the_mouse(tab):
 
 
 def test_north_and_east_point_where_the_header_says(tab):
-    """The arms of the compass in the lower left corner are white where the header puts them."""
-    white = """(([x, y]) => {
-        const c = document.getElementById('viewer'), pen = c.getContext('2d');
-        const d = pen.getImageData(x - 1, c.height - y - 1, 3, 3).data;
-        return Math.max(...d.filter((_, i) => i % 4 === 0)); })"""
-    corner = (14 + 30 + 12, 14 + 30 + 26)  # where both arms begin
-    up, right = ((corner[0], corner[1] + 20), (corner[0] + 20, corner[1]))
-    assert tab.evaluate(f"{white}({list(up)})") > 150
-    assert tab.evaluate(f"{white}({list(right)})") > 150  # CD1_1 is positive here: east is right
+    """The arms of the compass below the picture, where they cover no data."""
+    drawn = """(([x, y]) => {
+        const c = document.getElementById('compass');
+        const d = c.getContext('2d').getImageData(x - 1, y - 1, 3, 3).data;
+        return Math.max(...d.filter((_, i) => i % 4 === 3)); })"""
+    brightness(tab)
+    middle = tab.evaluate("Math.round(document.getElementById('compass').clientHeight / 2)")
+    assert tab.evaluate(f"{drawn}([{middle}, {middle - 15}])") > 150
+    assert tab.evaluate(f"{drawn}([{middle + 15}, {middle}])") > 150  # CD1_1 is positive here: east is right
+    assert tab.evaluate(f"{drawn}([{middle - 15}, {middle}])") == 0
     tab.complaints.clear()  # the browser has advice about reading a canvas
+
+
+def click(tab, x, y):
+    tab.mouse("Pressed", x, y, button="left", buttons=1)
+    tab.mouse("Released", x, y, button="left")
+
+
+def test_a_click_on_a_source_shows_its_row(tab):
+    at = spot(tab, *STAR)
+    tab.mouse("Moved", *at)
+    click(tab, *at)
+    tab.wait_for("document.getElementById('readout').textContent.startsWith('Source at')")
+    assert f"x {STAR[0] + 1}  y {STAR[1] + 1} " in readout(tab)
+    tab.mouse("Moved", at[0] + 60, at[1])
+    tab.wait_for("document.getElementById('readout').textContent.startsWith('x ')")
+
+
+def test_the_wheel_does_not_hold_a_page_that_is_scrolled(tab):
+    """A scroll that began beside the picture goes on over it; seen whole, the picture lets the page down."""
+    viewer = "document.getElementById('viewer')"
+    tell = viewer + ".dispatchEvent(new WheelEvent('wheel', {{deltaY: {}, cancelable: true}}))"
+    beside = "document.body.dispatchEvent(new WheelEvent('wheel', {deltaY: 100, bubbles: true}))"
+    assert tab.evaluate(tell.format(100)) is True  # left to the page
+    assert tab.evaluate(f"{beside}, {tell.format(-100)}") is True
+    tab.evaluate("new Promise((done) => setTimeout(done, 350))")
+    assert tab.evaluate(tell.format(-100)) is False  # the picture zooms
+    assert tab.evaluate(tell.format(100)) is False
 
 
 def test_dragging_moves_the_picture(tab):

@@ -13,7 +13,7 @@ from small_workspace import SIZE, stack_in_memory, stack_pixels, wcs_header, wri
 
 from goafetch.report.draw import centre_and_spread
 from goafetch.report.stack_file import block_means_without_nan, read_stack, shrink
-from goafetch.report.tiles import SIDE, choose_code, cut_tiles, encode_tile, tell_facts
+from goafetch.report.tiles import SIDE, choose_code, cut_tiles, encode_tile, find_beginning, tell_facts
 from goafetch.report.verdicts import BAD, GOOD, LOOK, UNKNOWN, judge_stack, measure, tell_made
 from reducer.headers.descriptors import describe
 from reducer.photometry.zeropoint import nominal_zeropoint
@@ -297,3 +297,12 @@ def test_a_stack_of_two_of_five_exposures_is_not_good_and_its_own_warnings_are_c
     found = lights(stack, warnings=3, about=1, left_out=3)
     assert found["Exposure"].light == LOOK and "2 of 5 exposures" in found["Exposure"].value
     assert found["Warnings"].sentence == "3 warnings, 1 of them about this stack."
+
+
+def test_a_sparse_stack_opens_on_its_largest_part():
+    known = np.zeros((400, 600), bool)
+    known[40:120, 400:520] = True
+    known[300:340, 40:80] = True
+    assert find_beginning(known) == [2 * 460, 2 * 80, 2 * 120, 2 * 80]
+    known[:200] = True
+    assert find_beginning(known) is None

@@ -6,6 +6,7 @@ const canvas = document.getElementById("viewer");
 const pen = canvas.getContext("2d");
 const control = (name) => document.getElementById("view-" + name);
 const readout = document.getElementById("readout");
+const compass = document.getElementById("compass");
 const [W, H] = [facts.levels[0].width, facts.levels[0].height];
 const NO_DATA = [59, 91, 122];
 const BIT_COLOURS = { 1: [230, 60, 60], 2: [240, 200, 40], 4: [255, 140, 0], 8: [0, 200, 230], 64: [200, 90, 220] };
@@ -18,6 +19,7 @@ const tiles = new Map();
 let look = 0;      // number of the current colours; a tile painted with another is painted again
 let table = null;  // colour of each code, as 32-bit ABGR
 let asked = false; // a redraw is on its way
+let chosen = null; // the source that was clicked, by its place in facts.sources
 
 /* ---- values and colours ---- */
 const { zero, soft, steps, offset } = facts.code;
@@ -138,7 +140,7 @@ function draw() {
   const shown = drawLevel(last);
   if (level !== last) drawLevel(level);
   if (control("sources").checked) drawSources();
-  if (shown && facts.wcs) drawCompass(14, height - 14);
+  if (shown && facts.wcs) drawCompass();
   if (cursor.x !== null) drawCursor();
   tell();
 }
@@ -174,32 +176,32 @@ function drawSources() {
   }
 }
 
-/* North, east and a length of round arcseconds, from the lower left corner. */
-function drawCompass(left, bottom) {
-  const w = facts.wcs, turn = Math.sign(w.CD1_1 * w.CD2_2 - w.CD1_2 * w.CD2_1), arm = 30;
+/* North, east and a length of round arcseconds, below the picture, where they cover no data. */
+function drawCompass() {
+  const ratio = window.devicePixelRatio || 1, [width, height] = [compass.clientWidth, compass.clientHeight];
+  [compass.width, compass.height] = [Math.round(width * ratio), Math.round(height * ratio)];
+  const pen = compass.getContext("2d"), colour = getComputedStyle(compass).color;
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  const w = facts.wcs, turn = Math.sign(w.CD1_1 * w.CD2_2 - w.CD1_2 * w.CD2_1), arm = 26;
   const north = Math.atan2(turn * w.CD1_1, -turn * w.CD1_2), east = Math.atan2(-turn * w.CD2_1, turn * w.CD2_2);
   const most = 120 / view.zoom * facts.scale;
   const length = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60].filter((one) => one <= most).pop() ?? 0.05;
-  const [x, y] = [left + arm + 12, bottom - arm - 26], end = left + length / facts.scale * view.zoom;
+  const [x, y] = [height / 2, height / 2], left = height + 14, end = left + length / facts.scale * view.zoom;
   const lines = [north, east].map((angle) => [x, y, x + arm * Math.cos(angle), y - arm * Math.sin(angle)]);
-  lines.push([left, bottom, end, bottom], [left, bottom - 4, left, bottom + 4], [end, bottom - 4, end, bottom + 4]);
+  lines.push([left, y, end, y], [left, y - 4, left, y + 4], [end, y - 4, end, y + 4]);
   const words = [north, east].map((angle, place) => (
     ["NE"[place], x + (arm + 9) * Math.cos(angle), y - (arm + 9) * Math.sin(angle)]));
-  words.push([`${length}″`, (left + end) / 2, bottom - 9]);
-  pen.font = "600 13px system-ui, sans-serif";
-  pen.textAlign = "center";
-  pen.textBaseline = "middle";
-  for (const [colour, width] of [["#12161c", 4], ["#ffffff", 1.5]]) { // seen on any background
-    pen.strokeStyle = pen.fillStyle = colour;
-    pen.lineWidth = width;
-    for (const [x0, y0, x1, y1] of lines) {
-      pen.beginPath();
-      pen.moveTo(x0, y0);
-      pen.lineTo(x1, y1);
-      pen.stroke();
-    }
-    for (const word of words) width > 2 ? pen.strokeText(...word) : pen.fillText(...word);
+  words.push([`${length}″`, (left + end) / 2, y - 11]);
+  Object.assign(pen, { font: "600 13px system-ui, sans-serif", textAlign: "center", textBaseline: "middle" });
+  pen.strokeStyle = pen.fillStyle = colour;
+  pen.lineWidth = 1.5;
+  for (const [x0, y0, x1, y1] of lines) {
+    pen.beginPath();
+    pen.moveTo(x0, y0);
+    pen.lineTo(x1, y1);
+    pen.stroke();
   }
+  for (const word of words) pen.fillText(...word);
 }
 
 function drawCursor() {
@@ -237,6 +239,7 @@ function sexagesimal(value, digits, signed) {
 
 function tell() {
   if (cursor.x === null) return;
+  if (chosen !== null) { readout.textContent = describe(chosen); return; }
   const [x, y] = [cursor.x, cursor.y];
   if (x < 0 || y < 0 || x >= W || y >= H) { readout.textContent = "outside the picture"; return; }
   const tile = tileAt(0, Math.floor(x / facts.side), Math.floor(y / facts.side));
@@ -253,11 +256,32 @@ function tell() {
   readout.textContent = parts.join("   ");
 }
 
+/* The source below a place of the window, or the one nearest to it within 12 CSS pixels; null without one. */
+function sourceAt(px, py) {
+  let best = null, least = 12;
+  facts.sources.forEach(([x, y, fwhm], place) => {
+    const [sx, sy] = toScreen(x - 0.5, y - 0.5);
+    const away = Math.hypot(sx - px, sy - py) - (control("sources").checked ? Math.max(5, 1.5 * fwhm * view.zoom) : 0);
+    if (away < least) [best, least] = [place, away];
+  });
+  return best;
+}
+
+function describe(place) {
+  const [x, y] = facts.sources[place], where = sky(x, y);
+  const parts = [`Source at x ${x}  y ${y}`];
+  if (where) parts.push(`RA ${sexagesimal(where[0] / 15, 4, false)}  Dec ${sexagesimal(where[1], 3, true)}`);
+  for (const { name, unit, values } of facts.rows) {
+    if (values[place] !== null) parts.push(`${name} ${values[place]}${unit && " " + unit}`);
+  }
+  return parts.join("   ");
+}
+
 /* ---- moving about ---- */
 function zoomAt(factor, px, py) {
   const [x, y] = toStack(px, py);
   const [width, height] = size();
-  const least = 0.5 * Math.min(width / W, height / H);
+  const least = whole();
   view.zoom = Math.min(40, Math.max(least, view.zoom * factor));
   view.x = x - (px - width / 2) / view.zoom;
   view.y = y + (py - height / 2) / view.zoom;
@@ -271,10 +295,21 @@ function keepInside() {
   redraw();
 }
 
+/* The zoom at which all of the stack is seen. */
+const whole = () => Math.min(size()[0] / W, size()[1] / H);
+
 function fit() {
-  const [width, height] = size();
-  Object.assign(view, { x: W / 2, y: H / 2, zoom: Math.min(width / W, height / H) });
+  Object.assign(view, { x: W / 2, y: H / 2, zoom: whole() });
   redraw();
+}
+
+/* Where most of the stack has no data, its largest part comes first. */
+function beginView() {
+  fit();
+  if (!facts.begin) return;
+  const [x, y, width, height] = facts.begin;
+  Object.assign(view, { x, y, zoom: Math.min(size()[0] / width, size()[1] / height) });
+  readout.textContent = "The largest part of the stack; Fit shows all of it. " + readout.textContent;
 }
 
 function pointAt(event) {
@@ -283,18 +318,22 @@ function pointAt(event) {
 }
 
 function setCursor(px, py) {
+  chosen = null;
   [cursor.x, cursor.y] = toStack(px, py).map(Math.floor);
   redraw();
 }
 
 const fingers = new Map();
+let pressed = null; // where a finger or button went down
 canvas.addEventListener("pointerdown", (event) => {
+  pressed = pointAt(event);
   canvas.setPointerCapture(event.pointerId);
   fingers.set(event.pointerId, pointAt(event));
 });
 canvas.addEventListener("pointermove", (event) => {
   const now = pointAt(event), before = fingers.get(event.pointerId);
-  if (!before) { setCursor(...now); return; }
+  if (!before) { if (chosen === null || now.some((v, k) => Math.abs(v - pressed[k]) > 8)) setCursor(...now); return; }
+  if (fingers.size === 1 && Math.hypot(now[0] - pressed[0], now[1] - pressed[1]) < 3) return;
   if (fingers.size === 2) {
     const other = [...fingers].find(([id]) => id !== event.pointerId)[1];
     const spread = (a) => Math.hypot(a[0] - other[0], a[1] - other[1]);
@@ -307,9 +346,20 @@ canvas.addEventListener("pointermove", (event) => {
   keepInside();
 });
 for (const name of ["pointerup", "pointercancel"]) {
-  canvas.addEventListener(name, (event) => { fingers.delete(event.pointerId); setCursor(...pointAt(event)); });
+  canvas.addEventListener(name, (event) => {
+    const now = pointAt(event), still = Math.hypot(now[0] - pressed[0], now[1] - pressed[1]) < 3;
+    const alone = fingers.size === 1;
+    fingers.delete(event.pointerId);
+    setCursor(...now);
+    if (name === "pointerup" && still && alone) chosen = sourceAt(...now);
+  });
 }
+/* The wheel zooms; but a page that is being scrolled goes on, and one that is seen whole scrolls down. */
+let scrolled = -Infinity;
+addEventListener("wheel", (event) => { if (event.target !== canvas) scrolled = event.timeStamp; }, { passive: true });
 canvas.addEventListener("wheel", (event) => {
+  if (event.timeStamp - scrolled < 300) { scrolled = event.timeStamp; return; }
+  if (event.deltaY > 0 && view.zoom <= whole() * 1.001) return;
   event.preventDefault();
   zoomAt(Math.exp(-Math.max(-200, Math.min(200, event.deltaY)) / 400), ...pointAt(event));
 }, { passive: false });
@@ -354,7 +404,8 @@ function begin() {
   control("full").addEventListener("click", () => zoomCentre(1 / view.zoom));
   document.querySelector(".stack").classList.add("live");
   new ResizeObserver(redraw).observe(canvas);
-  fit();
+  document.getElementById("theme").addEventListener("click", redraw);
+  beginView();
   makeColours();
 }
 begin();
