@@ -145,7 +145,7 @@ def _exclusions(plan: Plan, outcomes: Sequence[Outcome]) -> tuple[Exclusion, ...
     left_out = [Exclusion(left.path.name, left.reason) for left in plan.left_out]
     failed = [Exclusion(o.name, o.reason) for o in outcomes if o.status == REFUSED]
     refused = [Exclusion(name, why) for outcome in outcomes for name, why in outcome.refused.items()]
-    return (*left_out, *failed, *refused)
+    return tuple(dict.fromkeys([*left_out, *failed, *refused]))  # sky of two groups is refused twice
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,8 @@ class RunSummary:
     the files came from (empty for a folder of files); ``fetched`` and ``fetched_bytes`` count what was
     downloaded, ``started`` is UTC in ISO 8601.
     ``recipes``: by stage ('flats', 'frames', 'stacks') the user's own, a name or FILE.py:NAME.
-    ``refused``: by the key of the products that are missing, the frames that a recipe refused, and why;
-    ``refusals``: the same as they were told. ``lost``: by target and filter, how many exposures were left
-    out, and of how many.
+    ``refusals``: the frames that a recipe refused, as they were told. ``lost``: by target and filter, how
+    many exposures were left out, and of how many.
     """
 
     program: str
@@ -95,7 +94,6 @@ class RunSummary:
     products: tuple[Product, ...] = ()
     timings: tuple[Timing, ...] = ()
     warnings: tuple[Warned, ...] = ()
-    refused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     refusals: tuple[Event, ...] = ()
     lost: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
