@@ -297,20 +297,56 @@ def draw_growth(stack: StackFile, scale: float | None) -> Figure | None:
 
 def draw_residuals(stack: StackFile) -> Figure | None:
     """What the alignment left, as arrows over the stack and in mas; None if the product does not say."""
-    table, shape = stack.tables.get("RESIDUALS"), stack.shape
+    table = stack.tables.get("RESIDUALS")
     if table is None or not len(table):
         return None
-    dx, dy = (table[name].astype(float) * 1000 for name in ("DX", "DY"))
+    svg, length = _draw_arrows(table, table["DX"], table["DY"], stack.shape, "residuals")
+    if not svg:
+        return None
+    caption = (
+        f"After alignment: residuals of each exposure's stars from their mean positions, 95 % below "
+        f"{length:.2g} mas. Random arrows are noise; coherent ones would be distortion left unsolved."
+    )
+    return Figure(svg, caption)
+
+
+def draw_unaligned(stack: StackFile) -> Figure | None:
+    """The same stars before the alignment, where the headers' pointing alone puts each exposure."""
+    table, exposures, world = stack.tables.get("RESIDUALS"), stack.tables.get("EXPOSURES"), stack.world()
+    if table is None or exposures is None or world is None or not len(table):
+        return None
+    if column(exposures, "shift_east") is None or table["exposure"].max() > len(exposures):
+        return None
+    matrix = np.array([[world["CD1_1"], world["CD1_2"]], [world["CD2_1"], world["CD2_2"]]])
+    along = np.linalg.inv(matrix) * np.sqrt(abs(np.linalg.det(matrix)))  # east and north to x and y
+    shifts = np.stack([exposures["shift_east"], exposures["shift_north"]])
+    moved = (along @ (shifts - shifts.mean(axis=1, keepdims=True)))[:, table["exposure"] - 1]
+    svg, length = _draw_arrows(
+        table, table["DX"] - moved[0], table["DY"] - moved[1], stack.shape, "unaligned"
+    )
+    caption = (
+        f"Before alignment: the same stars where the headers' pointing puts each exposure, 95 % within "
+        f"{length:.0f} mas of their mean."
+    )
+    return Figure(svg, caption) if svg else None
+
+
+def _draw_arrows(
+    table: Table, x_off: F64, y_off: F64, shape: tuple[int, int], prefix: str
+) -> tuple[str, float]:
+    """Offsets of stars (arcsec along x and y) as arrows over the stack and as a cloud, and the length in mas
+    that 95 % of them stay below; '' where they are those of a fit without freedom."""
+    dx, dy = (np.asarray(offset, float) * 1000 for offset in (x_off, y_off))
     size = np.hypot(dx, dy)
     length = float(np.percentile(size, 95))
     if length < LEAST_RESIDUAL:
-        return None
+        return "", length
     figure = new_figure(6.4, 3.3, top=0.3)
     figure.subplots_adjust(wspace=0.3)
-    shown = table[size < 3 * length][:: max(1, -(-len(table) // MOST_ARROWS))]
+    kept = np.flatnonzero(size < 3 * length)[:: max(1, -(-len(table) // MOST_ARROWS))]
     places = new_axes(figure, 121)
     arrows = places.quiver(
-        shown["X_IMAGE"], shown["Y_IMAGE"], shown["DX"] * 1000, shown["DY"] * 1000,
+        table["X_IMAGE"][kept], table["Y_IMAGE"][kept], dx[kept], dy[kept],
         angles="xy", scale_units="xy", scale=length / (0.07 * max(shape)), color=COLOURS[0], width=0.003,
     )  # fmt: skip
     unit = round_number(length)
@@ -323,12 +359,8 @@ def draw_residuals(stack: StackFile) -> Figure | None:
     cloud.axhline(0, color=INK, linewidth=0.4)
     cloud.axvline(0, color=INK, linewidth=0.4)
     cloud.set(xlim=(-edge, edge), ylim=(-edge, edge), xlabel="Δx (mas)", ylabel="Δy (mas)", aspect=1)
-    alt = f"{len(table)} residuals of the alignment; 95 % are below {length:.2g} mas."
-    caption = (
-        "Residuals of each exposure's stars from their mean positions. Random arrows are noise; coherent "
-        "ones would be distortion left unsolved."
-    )
-    return Figure(as_svg(figure, alt, "residuals"), caption)
+    alt = f"{len(table)} offsets of stars from their mean positions; 95 % are below {length:.2g} mas."
+    return as_svg(figure, alt, prefix), length
 
 
 def round_number(value: float) -> float:

@@ -279,7 +279,9 @@ def _tell(stack: StackFile, quality: Quality) -> dict[str, Any]:
     return {
         "depth": _present(depth),
         "sky_choice": [(name, stack.text(key)) for key, name in SKY.items() if stack.text(key)],
-        "exposures": _present([figures.draw_exposures(stack), figures.draw_residuals(stack)]),
+        "exposures": _present(
+            [figures.draw_unaligned(stack), figures.draw_residuals(stack), figures.draw_exposures(stack)]
+        ),
         "made": tell_made(stack),
         "each": list_exposures(stack),
         "mask": list_bits(stack),

@@ -7,7 +7,13 @@ import pytest
 from small_workspace import stack_in_memory, stack_pixels, write_stack
 
 from goafetch.report import figures
-from goafetch.report.figures import draw_exposures, draw_growth, draw_residuals, measure_growth
+from goafetch.report.figures import (
+    draw_exposures,
+    draw_growth,
+    draw_residuals,
+    draw_unaligned,
+    measure_growth,
+)
 from goafetch.report.stack_file import read_stack
 from goafetch.report.verdicts import list_bits, list_exposures
 from reducer.stack.quality import EXPOSURE, RESIDUAL
@@ -54,8 +60,24 @@ def test_residuals_are_drawn_and_outliers_do_not_cross_the_picture(stack):
     table["DX"], table["DY"] = rng.normal(0, 1e-3, (2, 500))
     table["DX"][0] = 0.05
     figure = draw_residuals(dataclasses.replace(stack, tables={"RESIDUALS": table}))
-    assert "500 residuals" in figure.svg and " mas" in figure.svg
+    assert "500 offsets" in figure.svg and " mas" in figure.svg
     assert draw_residuals(stack) is None
+
+
+def test_before_alignment_stars_lie_where_the_headers_put_them(stack, monkeypatch):
+    """East is right in this stack: what was placed 0.2 arcsec east of its header stood to the left."""
+    drawn = {}
+    monkeypatch.setattr(
+        "goafetch.report.figures._draw_arrows",
+        lambda table, x, y, shape, prefix: (drawn.update(x=x, y=y), ("<svg>", 200.0))[1],
+    )
+    residuals, exposures = np.zeros(4, RESIDUAL), np.zeros(2, EXPOSURE)
+    residuals["exposure"] = [1, 1, 2, 2]
+    exposures["shift_east"], exposures["shift_north"] = [0.2, -0.2], [0.0, 0.3]
+    assert draw_unaligned(dataclasses.replace(stack, tables={"RESIDUALS": residuals, "EXPOSURES": exposures}))
+    assert drawn["x"] == pytest.approx([-0.2, -0.2, 0.2, 0.2])
+    assert drawn["y"] == pytest.approx([0.15, 0.15, -0.15, -0.15])
+    assert draw_unaligned(stack) is None
 
 
 def test_tables_show_the_columns_that_a_product_has(stack):
