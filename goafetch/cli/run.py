@@ -12,6 +12,7 @@ import typer
 
 from goafetch import console
 from goafetch.cli import stacks
+from goafetch.config import INSTRUMENT
 from goafetch.errors import DONE, UsageError
 from goafetch.events import StageBegun, StageEnded
 
@@ -27,6 +28,7 @@ Date = Annotated[str | None, typer.Option(help="UTC date D, or range D1-D2 (YYYY
 Night = Annotated[str | None, typer.Option(help="Night D, as in file names: D-1 18:00 to D 18:00 UT.")]
 Object = Annotated[str | None, typer.Option(help="Only this target; * at either end for anything.")]
 Filter = Annotated[str | None, typer.Option(help="Only this filter, such as H.")]
+Instrument = Annotated[str, typer.Option(help="Of a program that has several instruments' data.")]
 Into = Annotated[Path | None, typer.Option(metavar="DIR", help="Workspace (default: the program's name).")]
 Archive = Annotated[str | None, typer.Option(metavar="URL", help="The archive's address.")]
 Parameters = Annotated[
@@ -57,6 +59,7 @@ def run(
     night: Night = None,
     object: Object = None,
     filter: Filter = None,
+    instrument: Instrument = INSTRUMENT,
     into: Into = None,
     archive: Archive = None,
     name: Annotated[
@@ -101,6 +104,7 @@ def run(
         "night": night,
         "object": object,
         "filter": filter,
+        "instrument": instrument,
         "into": into,
         "archive": archive,
         "name": name,

@@ -12,7 +12,7 @@ from string import ascii_letters, digits
 from typing import TYPE_CHECKING, Any
 
 from calstore.associate import Calibration
-from goafetch.config import Settings, load_settings, parse_size
+from goafetch.config import INSTRUMENT, Settings, load_settings, parse_size
 from goafetch.engine.cluster import Cluster
 from goafetch.errors import DONE, FAILED, UsageError
 from goafetch.events import (
@@ -68,6 +68,7 @@ class Request:
     night: str | None = None
     object: str | None = None
     filter: str | None = None
+    instrument: str = INSTRUMENT
     into: Path | None = None
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dry_run: bool = False
@@ -132,6 +133,7 @@ def run(
     night: str | None = None,
     object: str | None = None,
     filter: str | None = None,
+    instrument: str = INSTRUMENT,
     into: str | Path | None = None,
     parameters: Iterable[str] | Mapping[str, Any] = (),
     keep: Iterable[str] = (),
@@ -159,6 +161,8 @@ def run(
         UTC 'YYYYMMDD' or 'YYYYMMDD-YYYYMMDD'; the date in file names.
     object, filter : str, optional
         Only these, by the names that people use.
+    instrument : str
+        Whose data, of a program that has several's.
     into : str or Path, optional
         The workspace; by default the program's name.
     parameters : iterable of str or mapping, optional
@@ -209,6 +213,7 @@ def run(
         night=night,
         object=object,
         filter=filter,
+        instrument=instrument,
         name=name,
         dry_run=dry_run,
         verify=verify,
@@ -448,7 +453,12 @@ def _fetch(run: Begun, tools: Tools, stored: Sequence[Calibration]) -> RawFrames
 
     asked = run.request
     criteria = Criteria(
-        program=asked.target, date=asked.date, night=asked.night, object=asked.object, filter=asked.filter
+        program=asked.target,
+        date=asked.date,
+        night=asked.night,
+        object=asked.object,
+        filter=asked.filter,
+        instrument=asked.instrument,
     )
     with FlatPrefetch(tools, stored, lambda files: survey(files)[0], run.tell) as flats:
         options = Options(

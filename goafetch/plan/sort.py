@@ -202,6 +202,8 @@ def _role_of_flat(facts: Descriptors, tags: frozenset[str]) -> tuple[str, str]:
 def _role_of_target(facts: Descriptors, tags: frozenset[str], wanted: Wanted) -> tuple[str, str]:
     if "ACQUISITION" in tags:
         return "", "an acquisition frame"
+    if "THRUSLIT" in tags:
+        return "", "an image through a slit or mask"
     if wanted.filter and facts.filter != wanted.filter:
         return "", f"filter {facts.filter}, and only {wanted.filter} was asked for"
     if facts.observation_class == "partnerCal":

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from reducer.errors import BadFile
 from reducer.instruments.base import Instrument
+from reducer.instruments.flamingos2 import FLAMINGOS2
 from reducer.instruments.gsaoi import GSAOI
 from reducer.types import Header
 
 #: By what headers call them (INSTRUME).
-KNOWN: Mapping[str, Instrument] = {"GSAOI": GSAOI}
+KNOWN: Mapping[str, Instrument] = {"GSAOI": GSAOI, "F2": FLAMINGOS2, "FLAM": FLAMINGOS2}
 
 
 def find_instrument(primary: Header) -> Instrument | None:

@@ -12,8 +12,11 @@ from reducer.instruments import KNOWN
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("reducer", "calstore", "goafetch")
-#: Its folder, and what is of one instrument throughout: the simulator and the published tutorial.
-FREE = ("reducer/instruments/gsaoi/", "goafetch/practice/", "goafetch/api/tutorial.py")
+#: Their folders, and what is of one instrument throughout: the simulator and the published tutorial.
+FREE = (
+    *("reducer/instruments/gsaoi/", "reducer/instruments/flamingos2/", "reducer/instruments/sites.py"),
+    *("goafetch/practice/", "goafetch/api/tutorial.py"),
+)
 WORDS = re.compile(r"GSAOI|gsaoi|H2RG|HAWAII|ODGW|GWFS|GEMS|FILT(?:ER)?[12]\w*|LNRS|INPORT|Kshort|Kprime")
 #: The numbers of its arrays.
 ARRAYS = ("range(1, 5)", "{1, 2, 3, 4}", "(1, 2, 3, 4)", "[1, 2, 3, 4]")
@@ -30,6 +33,8 @@ EXCEPTIONS = {
     ("goafetch/config.py", "GSAOI"): "what is sought unless another is asked for",
     ("goafetch/archive/records.py", "LNRS"): "read of the archive's text of a header",
     ("goafetch/archive/connection.py", "4096"): "bytes",
+    ("goafetch/cli/practice.py", "GSAOI"): "what there are demos of",
+    ("goafetch/cli/practice.py", "gsaoi"): "what there are demos of",
     ("goafetch/cli/commands.py", "GSAOI"): "what the program calls itself",
 }
 

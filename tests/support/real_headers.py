@@ -8,13 +8,14 @@ from pathlib import Path
 from astropy.io import fits
 
 HERE = Path(__file__).resolve().parents[2].parent / "shared/reference"
-REAL = Path(os.environ.get("GOAFETCH_REFERENCE", HERE)) / "headers/gsaoi"
+HEADERS = Path(os.environ.get("GOAFETCH_REFERENCE", HERE)) / "headers"
+REAL = HEADERS / "gsaoi"
 
 
-def real_headers(name: str) -> list[fits.Header]:
+def real_headers(name: str, folder: Path = REAL) -> list[fits.Header]:
     """The headers of a real file, the primary one first."""
     found: list[fits.Header] = []
-    for line in (REAL / f"{name}.fits.header").read_text("latin1").splitlines():
+    for line in (folder / f"{name}.fits.header").read_text("latin1").splitlines():
         if line.startswith("--- "):
             found.append(fits.Header())
         elif found and line.strip() and line[:8].strip() != "END":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reducer.astrometry import Departures, Field, Site, StaticMap, air
+from reducer.astrometry import Departures, Field, StaticMap
 from reducer.instruments.base import Array, ColourTerm, Filter, Instrument, Widths, read_data
 from reducer.instruments.gsaoi.rules import (
     ARRAYS,
@@ -22,6 +22,7 @@ from reducer.instruments.gsaoi.rules import (
     repairs,
     section,
 )
+from reducer.instruments.sites import CERRO_PACHON
 from reducer.types import F64
 
 _FILTERS = read_data("gsaoi", "filters")
@@ -55,9 +56,6 @@ def _coefficients(terms: dict[str, float]) -> F64:
         table[int(i), int(j)] = value
     return table
 
-
-#: Gemini South, from the observatory's pages: at 2722 m.
-CERRO_PACHON = Site(-70.73669, -30.24075, air(733.0, 8.0))
 
 #: Rotation 0.04 degree, scale and shear 1.4e-4. What the adaptive optics change from exposure to exposure is
 #: quadratic in the main; where stars are few, higher terms that are allowed more than their due do harm away
