@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 @console.handled
 def demo(
-    into: Annotated[Path, typer.Option(metavar="DIR", help="Workspace.")] = Path("goafetch-demo"),
+    instrument: Annotated[str, typer.Option(help="gsaoi or f2.")] = "gsaoi",
+    into: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Workspace (default: goafetch-demo, ...-f2).")
+    ] = None,
     workers: Workers = None,
     json: bool = False,
     verbose: bool = False,
@@ -34,12 +37,19 @@ def demo(
     from goafetch.api.tutorial import DATES, PROGRAM
     from goafetch.pipeline.run import run
 
-    with console.Terminal(verbose=verbose, quiet=quiet) as terminal, _serve(terminal) as archive:
-        command = f"goafetch run {PROGRAM} --date {DATES} --archive {archive.url} --into {into}"
+    programs = {"gsaoi": ("tutorial", PROGRAM, DATES, "GSAOI"), "f2": ("f2", "GS-2017A-Q-60", None, "F2")}
+    if instrument.lower() not in programs:
+        raise UsageError(f"there is no demo of {instrument}", f"one of {', '.join(programs)}")
+    name, program, dates, word = programs[instrument.lower()]
+    into = into or Path("goafetch-demo" if name == "tutorial" else f"goafetch-demo-{name}")
+    with console.Terminal(verbose=verbose, quiet=quiet) as terminal, _serve(terminal, name) as archive:
+        limits = f"--date {dates}" if dates else f"--instrument {word}"
+        command = f"goafetch run {program} {limits} --archive {archive.url} --into {into}"
         terminal(Decided(command, "a practice archive of simulated exposures answers there"))
         report = run(
-            PROGRAM,
-            date=DATES,
+            program,
+            date=dates,
+            instrument=word,
             archive=archive.url,
             into=into,
             workers=workers,
@@ -94,12 +104,12 @@ def tutorial(
     return report.exit_code or (DONE if agree else FAILED)
 
 
-def _serve(notify: Notify) -> AbstractContextManager[PracticeArchive]:
-    """The practice archive, served meanwhile."""
+def _serve(notify: Notify, program: str = "tutorial") -> AbstractContextManager[PracticeArchive]:
+    """The practice archive with one of its programs, served meanwhile."""
     from goafetch.practice.archive import prepare
     from goafetch.practice.server import serve
 
-    return serve(prepare(notify=notify))
+    return serve(prepare(programs=(program,), notify=notify))
 
 
 def _rows(facts: list[Fact]) -> list[dict[str, str]]:
@@ -136,7 +146,7 @@ def practice(
     verbose: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Serve the practice archive: simulated GSAOI programs behind the Gemini archive's HTTP interface."""
+    """Serve the practice archive: simulated programs behind the Gemini archive's HTTP interface."""
     from goafetch.practice.archive import prepare
     from goafetch.practice.server import serve
 

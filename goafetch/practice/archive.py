@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from goafetch import __version__
 from goafetch.errors import UsageError
@@ -14,7 +15,7 @@ from goafetch.system import scratch
 from goafetch.workspace import exclusive
 
 #: What can be simulated; known here too, so that a start from the cache loads nothing heavy.
-PROGRAMS = ("tutorial", "harder")
+PROGRAMS = ("tutorial", "harder", "f2")
 #: Seconds that one process waits for another that makes the same program.
 LONGEST = 3600.0
 
@@ -58,7 +59,7 @@ def _prepare_one(
     name: str, target: Path, full_size: bool, seed: int, truth: Path | None, notify: Notify
 ) -> Path:
     """Make one program beside its final place and move it there whole; one process at a time."""
-    from goafetch.practice.simulate import build_program
+    from goafetch.practice import flamingos2, simulate
 
     if target.exists() and truth is None:
         return target
@@ -68,7 +69,11 @@ def _prepare_one(
         if target.exists() and truth is None:
             return target
         shutil.rmtree(partial, ignore_errors=True)
-        build_program(name, partial, seed=seed, full_size=full_size, truth=truth, notify=notify)
+        how: dict[str, Any] = {"seed": seed, "full_size": full_size, "truth": truth, "notify": notify}
+        if name == "f2":
+            flamingos2.build_program(partial, **how)
+        else:
+            simulate.build_program(name, partial, **how)
         if target.exists():
             # Same seed, same bytes: what is there stays, and another server may be reading it.
             shutil.rmtree(partial)

@@ -1,4 +1,4 @@
-"""The archive's GSAOI calibration rules, as loose as they are (FitsStorage ``calibration_gsaoi.py``)."""
+"""The archive's calibration rules of GSAOI and F2, as loose as they are (FitsStorage, calibration_*.py)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from goafetch.practice.goa.dates import MalformedValue
 from goafetch.practice.goa.holdings import Holding
 from goafetch.practice.goa.vocabulary import CALIBRATION_TYPES
 
-INTERVAL = timedelta(days=30)
 _COMPONENT = re.compile(r"_G\d+$")
 
 
@@ -27,6 +26,9 @@ class Target:
     binning: str
     needs_science_calibrations: bool
     is_mask: bool
+    observation_type: str = "OBJECT"
+    exposure_time: float | None = None
+    read_mode: str | None = None
 
 
 def target_of(holding: Holding) -> Target | None:
@@ -43,6 +45,9 @@ def target_of(holding: Holding) -> Target | None:
         binning=str(row["detector_binning"]),
         needs_science_calibrations=kind == ("OBJECT", "science"),
         is_mask=row["observation_type"] == "BPM",
+        observation_type=str(row["observation_type"]),
+        exposure_time=row["exposure_time"],
+        read_mode=row["detector_readmode_setting"],
     )
 
 
@@ -80,6 +85,8 @@ class _Rule:
     how_many: int
     same_filter: bool = True
     must_precede: bool = False
+    days: float = 30.0
+    same_readout: bool = False
 
 
 def _raw(observation_class: str, *objects: str) -> Callable[[Mapping[str, Any]], bool]:
@@ -104,13 +111,26 @@ _RULES: dict[str, _Rule] = {
         lambda row: row["observation_type"] == "BPM", 1, same_filter=False, must_precede=True
     ),
 }
+#: Of F2: flats whatever their lamp and read mode, no lamp-off frames, darks for exposures and flats.
+_OF_F2: dict[str, _Rule] = {
+    "dark": _Rule(
+        lambda row: row["observation_type"] == "DARK", 10, same_filter=False, days=90.0, same_readout=True
+    ),
+    "flat": _Rule(lambda row: row["observation_type"] == "FLAT", 10, days=90.0),
+    "photometric_standard": _Rule(
+        lambda row: (row["observation_type"], row["observation_class"]) == ("OBJECT", "partnerCal"),
+        10,
+        days=1.0,
+    ),
+}
+_BY_INSTRUMENT: dict[str, dict[str, _Rule]] = {"GSAOI": _RULES, "F2": _OF_F2}
 _FOR_SCIENCE = frozenset({"domeflat", "lampoff_domeflat", "photometric_standard", "processed_flat"})
 
 
 def find(kind: str, target: Target, holdings: Iterable[Holding]) -> list[Holding]:
     """Give the calibrations of one type for a target, nearest in time first; none for unknown types."""
-    rule = _RULES.get(kind)
-    if rule is None or target.instrument != "GSAOI":
+    rule = _BY_INSTRUMENT.get(target.instrument, {}).get(kind)
+    if rule is None or (target.instrument == "F2" and kind not in applicable(target)):
         return []
     fitting = [holding for holding in holdings if _fits(rule, target, holding)]
     fitting.sort(key=lambda holding: _distance(target, holding))
@@ -129,15 +149,21 @@ def _fits(rule: _Rule, target: Target, holding: Holding) -> bool:
     if rule.must_precede:
         in_time = moment <= target.moment and row["detector_binning"] == target.binning
     else:
-        in_time = abs(moment - target.moment) <= INTERVAL
+        in_time = abs(moment - target.moment) <= timedelta(days=rule.days)
     same_filter = not rule.same_filter or plain_filter(str(row["filter_name"])) == target.filter_name
-    return in_time and same_filter and rule.is_one(row)
+    readout = row["exposure_time"], row["detector_readmode_setting"]
+    same_readout = not rule.same_readout or readout == (target.exposure_time, target.read_mode)
+    return in_time and same_filter and same_readout and rule.is_one(row)
 
 
 def applicable(target: Target) -> list[str]:
     """Name the types of calibration that the archive associates with a target, in its order of types."""
     if target.is_mask:
         return []
+    if target.instrument == "F2":
+        kinds = {"dark"} if target.observation_type in ("OBJECT", "FLAT") else set()
+        kinds |= {"flat", "photometric_standard"} if target.needs_science_calibrations else set()
+        return [kind for kind in CALIBRATION_TYPES if kind in kinds]
     kinds = {"processed_bpm"} | (_FOR_SCIENCE if target.needs_science_calibrations else frozenset())
     return [kind for kind in CALIBRATION_TYPES if kind in kinds]
 
