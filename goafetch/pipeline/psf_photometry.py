@@ -92,7 +92,7 @@ def _sources_of(chip: Chip, frame: FrameRef) -> tuple[Table, float, Total]:
     def look(stars: Table, edges: F64) -> Iterable[Rings]:
         return [sum_rings(chip.data, chip.variance, usable, star, found, edges) for star in stars]
 
-    correction = correct_apertures(found, chip.data.shape, look)
+    correction = correct_apertures(found, chip.data.shape, look, widths.halo)
     good = well_measured(found)
     columns = {"x": found["x"], "y": found["y"], "clean": (found["flags"] == 0) & good}
     columns |= {"flux": found["flux"][:, 0], "error": found["flux_error"][:, 0]}

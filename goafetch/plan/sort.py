@@ -166,10 +166,7 @@ def _role_of_raw(facts: Descriptors, tags: frozenset[str], wanted: Wanted) -> tu
     if "DARK" in tags:
         return _role_of_dark(instrument_of(facts.primary))
     if facts.filter_name and not facts.filter_is_known:
-        return (
-            "",
-            "a filter wheel was still moving: it reads Unknown, and not at the position of Clear",
-        )
+        return "", f"a filter wheel was still moving: the filter reads {facts.filter_name}"
     if "FLAT" in tags:
         return _role_of_flat(facts, tags)
     if "SPECT" in tags:

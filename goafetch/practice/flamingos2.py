@@ -27,8 +27,9 @@ PROGRAM, CALIBRATIONS = "GS-2017A-Q-60", "GS-CAL20170505"
 NAME, RA, DEC = "Field", 201.358, -43.033
 START = datetime(2017, 5, 5, 3, 0, 0)
 SIDE = 2048
-#: Of stars: FWHM in pixels, and how steeply the wings of a Moffat profile fall.
-FWHM, BETA = 3.4, 3.2
+#: Of stars: FWHM in pixels, how steeply the wings of a Moffat profile fall, and the pixels about a star that
+#: are drawn: beyond, the brightest has a thousandth of an electron.
+FWHM, BETA, DRAWN = 3.4, 3.2, 60
 
 
 @cache
@@ -133,15 +134,21 @@ class Night:
 
     def light(self, p: float, q: float) -> F64:
         """Electrons of sky and stars before the array, offset by (p, q) arcsec: q lies along x, p along y."""
-        (x, y), (x0, y0) = self.pixels, self.origin
-        image = np.full(x.shape, self.sky)
+        x0, y0 = self.origin
+        image = np.full((self.side, self.side), self.sky)
         width = FWHM / (2 * np.sqrt(2 ** (1 / BETA) - 1))
         peak = (BETA - 1) / (np.pi * width**2)
         sine, cosine = np.sin(np.radians(self.angle)), np.cos(np.radians(self.angle))
         for east, north, flux in self.truth:
-            dx = x - x0 - (east * sine + north * cosine - q) / self.scale
-            dy = y - y0 - (east * cosine - north * sine - p) / self.scale
-            image += flux * peak * (1 + (dx**2 + dy**2) / width**2) ** -BETA
+            x = x0 + (east * sine + north * cosine - q) / self.scale
+            y = y0 + (east * cosine - north * sine - p) / self.scale
+            columns, rows = (
+                np.arange(max(round(c) - DRAWN, 0), min(round(c) + DRAWN, self.side)) for c in (x, y)
+            )
+            if len(columns) and len(rows):
+                away = (columns - x) ** 2 + (rows[:, None] - y) ** 2
+                part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+                image[part] += flux * peak * (1 + away / width**2) ** -BETA
         return image
 
     def exposures(self) -> Iterator[tuple[int, F64 | float, float, dict[str, Any]]]:

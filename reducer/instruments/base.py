@@ -106,11 +106,14 @@ class Filter:
 @dataclass(frozen=True)
 class Widths:
     """FWHM of stars. ``least``, pixels: none is narrower, by the telescope's diffraction and the pixels.
-    ``blurred``, pixels: wider ones are as the air alone makes them. ``sharp``, arcsec: a usual good one."""
+    ``blurred``, pixels: wider ones are as the air alone makes them. ``sharp``, arcsec: a usual good one.
+    ``halo``, pixels: how far the light of a sharp one is spread about its core; total light is measured on
+    this scale, on that of the FWHM where it is larger."""
 
     least: float
     blurred: float
     sharp: float
+    halo: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from reducer import dq
 from reducer.astrometry import Grid
 from reducer.instruments.base import Widths
-from reducer.photometry.growth import LEAST_SCALE, Rings, compare_light, ring_edges, scale_of
+from reducer.photometry.growth import Rings, compare_light, ring_edges, scale_of
 from reducer.photometry.zeropoint import Zeropoint
 from reducer.sources import (
     NOT_CENTRED,
@@ -212,16 +212,17 @@ def _terms(p: F64, q: F64, order: int) -> F64:
 Look = Callable[[Table, F64], Iterable[Rings]]
 
 
-def correct_apertures(sources: Table, shape: tuple[int, int], look: Look) -> ApertureCorrection:
+def correct_apertures(sources: Table, shape: tuple[int, int], look: Look, halo: float) -> ApertureCorrection:
     """The aperture correction that bright isolated stars of an image of a ``shape`` (ny, nx) tell.
 
-    ``look``: gives the rings about them. Of order 2 from 18 stars, 1 from 9, else constant.
+    ``look``: gives the rings about them; ``halo``: pixels, the instrument's. Of order 2 from 18 stars, 1 from
+    9, else constant.
     """
     centre, half = np.array([shape[1], shape[0]]) / 2.0, max(shape) / 2.0
-    stars, crowded = _bright_isolated(sources)
+    stars, crowded = _bright_isolated(sources, halo)
     if not len(stars):
         return ApertureCorrection(-1, np.zeros(0), np.zeros((0, 0)), centre, half, np.nan, 0)
-    scale = scale_of(stars)
+    scale = scale_of(stars, halo)
     total, noise, growth = compare_light(list(look(stars, ring_edges(scale))), scale)
     good = np.isfinite(total) & (noise < LEAST_CERTAIN * total)
     if not good.any():
@@ -256,7 +257,7 @@ def _fit(design: F64, values: F64, error: F64) -> tuple[F64, F64]:
     return coefficients, np.asarray(np.linalg.inv(normal))
 
 
-def _bright_isolated(sources: Table) -> tuple[Table, F64]:
+def _bright_isolated(sources: Table, halo: float) -> tuple[Table, F64]:
     """The brightest well measured stars whose neighbours do not have much light beside theirs, and how much.
 
     Where only the loneliest stars are taken, they lie in gaps, and the sky about them is too bright for them.
@@ -267,7 +268,7 @@ def _bright_isolated(sources: Table) -> tuple[Table, F64]:
         return stars, np.zeros(0)
     light = np.maximum(sources["flux"][:, 1], 0.0)
     places = places_of(sources)
-    scale = max(float(np.median(sources["fwhm"][good][:MOST_STARS])), LEAST_SCALE)
+    scale = max(float(np.median(sources["fwhm"][good][:MOST_STARS])), halo)
     others = light_about(places[good], places, light, REACH * scale) / light[good] - 1.0
     alone = np.flatnonzero(others < MOST_NEIGHBOURS)[:MOST_STARS]
     chosen = alone if len(alone) else np.array([np.argmin(others)])

@@ -13,14 +13,14 @@ from reducer.combine import median_of_seen
 from reducer.errors import BadInput
 from reducer.types import F32, F64, Table
 
-#: Everything scales with the star's FWHM, but at least with this many pixels: the halo of a corrected image.
-LEAST_SCALE = 28.0
-#: In scales: where the fitted wing begins and, for a second fit, begins instead; the aperture that is summed.
+#: Everything scales with the star's FWHM, but at least with the instrument's halo. In scales: where the wing
+#: that is fitted begins and, for a second fit, begins instead; the aperture that is summed.
 WING, OTHER_WING, APERTURE = 0.75, 1.1, 2.5
 #: The same for many stars together: what lies beyond is known better from all of them.
 SMALL_APERTURE = 1.3
-#: Outermost ring in scales, and in pixels at most; growth of the rings' radii; width of the innermost.
-OUTSKIRTS, MOST_RADIUS, RING_GROWTH, CORE_STEP = 6.0, 330.0, 1.12, 2.0
+#: Outermost ring in scales, and in pixels at most; growth of the rings' radii; how many narrow ones reach to
+#: half a scale, and their width in pixels at most.
+OUTSKIRTS, MOST_RADIUS, RING_GROWTH, CORE_RINGS, CORE_STEP = 6.0, 330.0, 1.12, 7, 2.0
 #: The share of a ring that has to be seen for it to count.
 LEAST_SEEN = 0.3
 #: By what part of itself the wing's fit may be wrong beyond the aperture: halos are not quite Moffat's.
@@ -28,8 +28,8 @@ WING_ERROR = 0.1
 #: How far a ring's mean may depart from a Moffat profile that fits, as a part of itself.
 RING_ERROR = 0.01
 #: Neighbours with less than this part of the star's light are not worth hiding; a neighbour of WEAK times the
-#: star's light is hidden within so many pixels, a brighter one further.
-FAINT, WEAK, NEIGHBOUR = 5e-4, 2e-2, 14.0
+#: star's light is hidden within so many widths of the innermost ring, a brighter one further.
+FAINT, WEAK, NEIGHBOUR = 5e-4, 2e-2, 7.0
 #: Parts of a ring by direction.
 SECTORS = 8
 
@@ -64,15 +64,16 @@ class Rings:
     sectors: F64
 
 
-def measure_light(image: F32, variance: F32, usable: F32, star: Table, others: Table) -> Light:
+def measure_light(image: F32, variance: F32, usable: F32, star: Table, others: Table, halo: float) -> Light:
     """The total light of a star of an image whose large-scale sky is subtracted.
 
     ``usable``: False where a pixel is bad; ``others``: the sources beside the star, whose pixels are left
     out. The light within the aperture is summed over the fitted sky; beyond it, that of a Moffat profile
     (Moffat 1969, A&A 3, 455) fitted to the rings from the wing outwards. BadInput if too few rings are seen,
-    or no sky beyond them. ``image``, ``variance``, ``usable``: (ny, nx), electrons.
+    or no sky beyond them. ``image``, ``variance``, ``usable``: (ny, nx), electrons; ``halo``: pixels, the
+    instrument's.
     """
-    scale = max(float(star["fwhm"]), LEAST_SCALE)
+    scale = max(float(star["fwhm"]), halo)
     rings = sum_rings(image, variance, usable, star, others, ring_edges(scale))
     total, beyond, edge = _with_wing(rings, scale, WING)
     other = _with_wing(rings, scale, OTHER_WING)[0]
@@ -83,9 +84,9 @@ def measure_light(image: F32, variance: F32, usable: F32, star: Table, others: T
     return Light(total, photons, float(growth), sky, edge)
 
 
-def scale_of(stars: Table) -> float:
+def scale_of(stars: Table, halo: float) -> float:
     """The scale in pixels of many stars together."""
-    return max(float(np.median(stars["fwhm"])), LEAST_SCALE)
+    return max(float(np.median(stars["fwhm"])), halo)
 
 
 def compare_light(every: Sequence[Rings], scale: float) -> tuple[F64, F64, float]:
@@ -139,7 +140,7 @@ def _noise(rings: Rings, edge: float) -> tuple[float, float]:
 
 def ring_edges(scale: float) -> F64:
     """Radii in pixels: narrow steps in the core, then growing ones to the outskirts."""
-    core = np.arange(0.0, 0.5 * scale, CORE_STEP)
+    core = np.arange(0.0, 0.5 * scale, min(0.5 * scale / CORE_RINGS, CORE_STEP))
     last = min(OUTSKIRTS * scale, MOST_RADIUS)
     count = int(np.log(last / core[-1]) / np.log(RING_GROWTH))
     return np.concatenate([core, core[-1] * RING_GROWTH ** np.arange(1, count + 1)])
@@ -148,38 +149,45 @@ def ring_edges(scale: float) -> F64:
 def sum_rings(image: F32, variance: F32, usable: F32, star: Table, others: Table, edges: F64) -> Rings:
     """Means over the pixels whose centres lie in each ring.
 
-    What is not usable, of another source, or off the image, is not seen.
+    What is not usable, of another source, or off the image, is not seen. Where rings are narrow, pixels are
+    divided, for a ring of few would hold now more and now less light by where the star lies in its pixel.
     ``image``, ``variance``, ``usable``: (ny, nx), electrons; ``edges``: (rings + 1,) pixels.
     """
-    reach = int(edges[-1]) + 1
+    reach, fine = int(edges[-1]) + 1, max(round(CORE_STEP / (edges[1] - edges[0])), 1)
     column, row = round(float(star["x"])), round(float(star["y"]))
     y, x = np.mgrid[row - reach : row + reach + 1, column - reach : column + reach + 1]
-    dx, dy = x - star["x"], y - star["y"]
+    on = (x >= 0) & (y >= 0) & (x < image.shape[1]) & (y < image.shape[0])
+    on[on] = usable[y[on], x[on]]
+    _hide(others, star, on, (column - reach, row - reach), NEIGHBOUR * (edges[1] - edges[0]))
+    y, x, on = (each.repeat(fine, axis=0).repeat(fine, axis=1) for each in (y, x, on))
+    part = (np.arange(len(x)) % fine + 0.5) / fine - 0.5
+    dx, dy = x + part - star["x"], y + part[:, None] - star["y"]
     ring = np.digitize(np.hypot(dx, dy), edges) - 1
     count = len(edges) - 1
     inside = ring < count
-    area = np.bincount(ring[inside], minlength=count).astype(float)
-    on = inside & (x >= 0) & (y >= 0) & (x < image.shape[1]) & (y < image.shape[0])
-    on[on] = usable[y[on], x[on]]
-    _hide(others, star, on, (column - reach, row - reach))
+    area = np.bincount(ring[inside], minlength=count) / fine**2
+    on &= inside
     ring, values = ring[on], image[y[on], x[on]].astype(float)
     sector = ((np.arctan2(dy[on], dx[on]) / (2 * np.pi) + 1.0) * SECTORS).astype(int) % SECTORS
     seen = np.bincount(ring, minlength=count)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.bincount(ring, values, count) / seen
-        noise = np.sqrt(np.bincount(ring, variance[y[on], x[on]].astype(float), count)) / seen
+        noise = fine * np.sqrt(np.bincount(ring, variance[y[on], x[on]].astype(float), count)) / seen
         each = np.bincount(sector * count + ring, values, SECTORS * count)
         sectors = each / np.bincount(sector * count + ring, minlength=SECTORS * count)
-    mean = np.where(seen > LEAST_SEEN * area, mean, np.nan)
+    mean = np.where(seen > LEAST_SEEN * fine**2 * area, mean, np.nan)
     return Rings(edges[:-1], edges[1:], area, mean, noise, sectors.reshape(SECTORS, count))
 
 
-def _hide(others: Table, star: Table, seen: NDArray[np.bool_], corner: tuple[int, int]) -> None:
-    """Take out of a cutout what other sources cover, if that is worth it and not the star itself."""
+def _hide(others: Table, star: Table, seen: NDArray[np.bool_], corner: tuple[int, int], near: float) -> None:
+    """Take out of a cutout what other sources cover, if that is worth it and not the star itself.
+
+    ``near``: pixels about a weak one.
+    """
     away = np.hypot(others["x"] - star["x"], others["y"] - star["y"])
     share = others["flux"][:, 1] / max(float(star["flux"][1]), 1e-30)
     for k in np.flatnonzero((share > FAINT) & (away > 1.2 * star["fwhm"]) & (away < len(seen))):
-        radius = max(0.7 * float(star["fwhm"]), NEIGHBOUR) * max(share[k] / WEAK, 1.0) ** (1 / 3)
+        radius = max(0.7 * float(star["fwhm"]), near) * max(share[k] / WEAK, 1.0) ** (1 / 3)
         # Never so far that the star's own core is lost behind a bright neighbour.
         radius = min(radius, away[k] - 0.4 * star["fwhm"])
         column, row = others["x"][k] - corner[0], others["y"][k] - corner[1]

@@ -157,7 +157,8 @@ def write_stack(
             del target.header[key]
     header = stack.parts.header
     header["NOISCORR"], header["NCORR02"], header["NCORR04"] = ratio[8], ratio[2], ratio[4]
-    correction = correct_apertures(stack.sources, stack.parts.data.shape, looking(stack, context))
+    halo = reference.instrument.widths.halo
+    correction = correct_apertures(stack.sources, stack.parts.data.shape, looking(stack, context), halo)
     objects = calibrate(stack, grid, table, correction, reference, [target.header, header], catalog, context)
     complete = completeness_table(stack.needed, stack.sources, correction)
     write_completeness(header, complete)

@@ -227,7 +227,7 @@ def measure_star(task: tuple[Files, FrameRef, int, Table, Table]) -> Measure | s
     chip = files.read_chip(frame, index)
     usable = (chip.mask & dq.UNUSABLE) == 0
     try:
-        light = measure_light(chip.data, chip.variance, usable, star, others)
+        light = measure_light(chip.data, chip.variance, usable, star, others, frame.instrument.widths.halo)
     except BadInput as error:
         return str(error)
     assert frame.geometry is not None

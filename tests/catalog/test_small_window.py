@@ -21,7 +21,7 @@ def measure(side: int, fwhm: float, seen: float):
     rng = np.random.default_rng(3)
     image = (1e6 * profile + 20.0 * rng.standard_normal((side, side))).astype(np.float32)
     star = np.array([(*at, fwhm, (4e5, 6e5, 9e5))], SOURCE)
-    return measure_light(image, np.full_like(image, 400.0), r2 < seen**2, star[0], star[:0])
+    return measure_light(image, np.full_like(image, 400.0), r2 < seen**2, star[0], star[:0], 28.0)
 
 
 def test_the_sky_just_beyond_the_aperture_serves_where_nothing_is_seen_further_out():

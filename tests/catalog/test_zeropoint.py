@@ -87,7 +87,9 @@ def test_the_light_of_a_stack_is_that_of_its_own_pixels(standard):
     regions = (replace(frame.geometry.regions[0], plane=plane),)
     stack = frame.with_(geometry=replace(frame.geometry, regions=regions))
     star, others = frame.sources[0][0], frame.sources[0][1:]
-    light = measure_light(chip.data, chip.variance, chip.mask == 0, star, others)
+    light = measure_light(
+        chip.data, chip.variance, chip.mask == 0, star, others, frame.instrument.widths.halo
+    )
     measured = measure_star((context.disk, stack, 0, star, others))
     assert measured.light.total == pytest.approx(light.total, rel=1e-6)
 

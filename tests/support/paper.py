@@ -28,7 +28,7 @@ PAPER = replace(
             KNOWN["GSAOI"].field.departures, rotation=0.02, by_degree={2: 0.01, 3: 0.01, 4: 0.01}, most=0.5
         ),
     ),
-    widths=Widths(least=1.5, blurred=8.0, sharp=0.4),
+    widths=Widths(least=1.5, blurred=8.0, sharp=0.4, halo=28.0),
     site=Site(0.0, 0.0, 2e-4),
     defaults={("resampleToCommonFrame", "pixel_scale"): STACK_SCALE},
     recipes={

@@ -84,7 +84,7 @@ FLAMINGOS2 = Instrument(
     ),
     site=CERRO_PACHON,
     pupil=(7.9, 1.2),  # gemini.edu, telescope
-    widths=Widths(least=1.3, blurred=11.0, sharp=0.5),
+    widths=Widths(least=1.3, blurred=11.0, sharp=0.5, halo=6.0),
     defaults={
         ("resampleToCommonFrame", "pixel_scale"): _SCALE,
         ("addDQ", "latency"): False,  # its persistence is not known

@@ -88,7 +88,7 @@ GSAOI = Instrument(
     ),
     site=CERRO_PACHON,
     pupil=(7.9, 1.2),  # gemini.edu, telescope
-    widths=Widths(least=2.2, blurred=11.0, sharp=0.08),
+    widths=Widths(least=2.2, blurred=11.0, sharp=0.08, halo=28.0),
     defaults={("resampleToCommonFrame", "pixel_scale"): 0.02},  # as DRAGONS makes it
     recipes={},
     recipe_of_tag={"DARK": "makeProcessedBPM", "FLAT": "makeProcessedFlat", "": "reduce_nostack"},
