@@ -18,7 +18,7 @@ from reducer.instruments.flamingos2.rules import (
     read_mode,
     repairs,
     section,
-    tags,
+    tags_by_wheels,
 )
 from reducer.instruments.sites import CERRO_PACHON
 
@@ -101,7 +101,7 @@ FLAMINGOS2 = Instrument(
     filter_name=filter_name,
     read_mode=read_mode,
     levels=levels,
-    tags=tags,
+    tags=tags_by_wheels,
     section=section,
     guide_windows=guide_windows,
     guided_by=guided_by,

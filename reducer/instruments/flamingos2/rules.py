@@ -75,7 +75,7 @@ def _wheel(primary: Header, key: str) -> str | None:
     return UNKNOWN if name.lower() in LOST else name.removesuffix("_good")
 
 
-def tags(primary: Header, found: frozenset[str]) -> frozenset[str]:
+def tags_by_wheels(primary: Header, found: frozenset[str]) -> frozenset[str]:
     """The tags with what the wheels of filters, grisms and masks tell beyond the type of the observation."""
     if "F2" not in found:  # its first headers call it Flam
         found = found - {"FLAM"} | {"F2"}
