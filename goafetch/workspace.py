@@ -110,6 +110,13 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def _is_link(path: Path) -> bool:
+    """Whether it is a symbolic link, as far as may be seen."""
+    with suppress(OSError):
+        return path.is_symlink()
+    return False
+
+
 class Workspace:
     """The folders and files below ``root``; INTERFACE's layout in one place.
 
@@ -119,7 +126,7 @@ class Workspace:
 
     def __init__(self, root: Path, base: Path | None = None) -> None:
         self.root = root
-        self.base = Workspace(base or root.parent) if base or (root / "playdata").is_symlink() else None
+        self.base = Workspace(base or root.parent) if base or _is_link(root / "playdata") else None
         shared = self.base.root if self.base else root
         #: Raw frames and static masks; nothing is written here after unpacking.
         self.playdata = shared / "playdata"
