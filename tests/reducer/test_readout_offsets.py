@@ -11,7 +11,10 @@ from reducer.keywords import Region
 from reducer.sky.field import Band, common_offsets, fit_field, smooth_light
 from reducer.sky.readout_offsets import (
     SAMPLE,
+    STEP,
     Columns,
+    Strips,
+    _planes,
     channel_width,
     covered_channels,
     find_width,
@@ -126,3 +129,14 @@ def test_a_flat_frame_gives_its_offsets_against_the_others() -> None:
     assert np.isnan(nothing_usable).all()
     assert find_width(profile - reference) == 64
     assert (offsets_against(profile, reference) - true).std() < 0.5
+
+
+def test_a_pixel_of_a_region_lies_where_it_does_on_the_whole_array() -> None:
+    def across(first: int, last: int) -> np.ndarray:
+        cells = np.zeros((4, (last - first) // STEP))
+        strips = Strips(cells, np.ones_like(cells), Region(first, last, 0, 2048), ARRAYS[0])
+        return _planes({1: strips})[:, 0].reshape(4, -1)[0]
+
+    whole = across(0, 2048)
+    assert np.concatenate([across(0, 768), across(768, 2048)]) == pytest.approx(whole, abs=1e-12)
+    assert np.all(np.diff(whole) > 0) and whole[-1] - whole[0] == pytest.approx(1 - STEP / 2048)

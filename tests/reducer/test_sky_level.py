@@ -228,3 +228,10 @@ def test_a_shift_on_the_sky_is_that_of_the_headers_matrix_in_cells():
     frame = FrameRef(Path("S1.fits"), {"INSTRUME": "GSAOI"}, ({"EXTVER": 1, **cards},))
     x, y = shift(frame, 1, 1.0, 3.0, (64, 32))
     assert np.allclose(3600 * matrix @ [64 * x, 32 * y], [1.0, 3.0], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("drift", [0.14, -0.14])
+def test_a_sky_that_changes_as_fast_as_skies_do_has_no_odd_exposure(drift: float) -> None:
+    """By a quarter within an hour: more than what makes a single one odd."""
+    times = np.arange(7) * 600.0
+    assert not odd_skies(times, 3300 * (1 + drift * times / 1800)).any()
