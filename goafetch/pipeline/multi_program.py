@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from goafetch.config import Settings, load_settings, parse_size
+from goafetch.config import INSTRUMENT, Settings, load_settings, parse_size
 from goafetch.errors import FAILED, Failure, UsageError, as_failure
 from goafetch.events import Fault, Notify, Refusal, silent
 from goafetch.pipeline.resources import open_pool
@@ -49,6 +49,7 @@ def run_many(
     night: str | None = None,
     object: str | None = None,
     filter: str | None = None,
+    instrument: str = INSTRUMENT,
     into: str | Path | None = None,
     parameters: Iterable[str] | Mapping[str, Any] = (),
     keep: Iterable[str] = (),
@@ -78,6 +79,7 @@ def run_many(
         night=night,
         object=object,
         filter=filter,
+        instrument=instrument,
         parameters=parameters,
         keep=keep,
         recipe=recipe,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -171,3 +172,12 @@ def test_memory_and_workers_change_no_bit(raw: Path, first: RunReport, tmp_path:
 
     little = run(raw, into=tmp_path / "ws", workers=2, memory=smallest(2), catalog="none")
     assert differences(first.workspace.root, little.workspace.root) == []
+
+
+def test_many_programs_are_asked_for_as_one_is() -> None:
+    """A choice that `run` had and `run_many` had not ended every command that named two programs."""
+    one, many = (dict(inspect.signature(each).parameters) for each in (run, run_many))
+    assert one.pop("target") and many.pop("targets")
+    assert {name: each.default for name, each in one.items()} == {
+        name: each.default for name, each in many.items()
+    }
