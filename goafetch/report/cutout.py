@@ -83,9 +83,12 @@ def cut_out(frame: FrameRef, cone: Cone) -> Cutout:
     except NoOverlapError as error:
         raise _outside(frame, cone, shape) from error
     rows, columns = box.slices_original
-    read = fitsio.read_chip(frame, 0, rows)
-    planes = read.data[:, columns].copy(), read.variance[:, columns].copy(), read.mask[:, columns].copy()
-    chip = Chip(*planes, read.header)
+    # Plane by plane, for a chip read as one has zeros in place of the NaN where the stack has no data.
+    planes = {name: fitsio.read_image(frame.path, name, rows) for name in SCIENCE}
+    if missing := [name for name, plane in planes.items() if plane is None]:
+        raise BadInput(f"{frame.path.name} has no {', '.join(missing)}", "a stack with SCI, VAR and DQ")
+    data, variance, mask = (plane[:, columns].copy() for plane in planes.values() if plane is not None)
+    chip = Chip(data, variance, mask, header)
     if (chip.mask & dq.NO_DATA).all():
         raise _outside(frame, cone, shape)
     return _assemble(frame, cone, chip, box)

@@ -11,6 +11,8 @@ from small_workspace import SIZE, STAR, stack_pixels, write_stack
 from goafetch.archive.cone import Cone, read_radius
 from goafetch.errors import UsageError
 from goafetch.report.cutout import cut_out, write_cutout
+from reducer import dq
+from reducer.errors import BadInput
 from reducer.fitsio import open_frame
 
 
@@ -43,6 +45,33 @@ def test_all_planes_and_the_catalogue_lie_where_they_lay(stack, tmp_path, style)
         )
         assert file[0].header["CUTSEC"] == f"[{left + 1}:{left + 100},{low + 1}:{low + 100}]"
     assert chart.read_bytes().startswith(b"\x89PNG")
+
+
+def test_pixels_without_data_stay_nan(tmp_path):
+    """They became zeros with no variance: a measured sky, to whoever does not look at DQ."""
+    stack = write_stack(tmp_path / "S20170505S0095_image.fits")
+    empty = np.s_[140:150, 200:300]
+    with fits.open(stack, mode="update") as file:
+        file["SCI"].data[empty] = file["VAR"].data[empty] = np.nan
+        file["DQ"].data[empty] |= dq.NO_DATA
+    cut, (path, _) = write_cutout(
+        stack, sky_of(stack, 250, 150).to_string("decimal", precision=7), "1", tmp_path
+    )
+    with fits.open(path) as file:
+        nothing = (file["DQ"].data & dq.NO_DATA) != 0
+        assert cut.whole and nothing.sum() == 10 * 50
+        for name in ("SCI", "VAR"):
+            np.testing.assert_array_equal(np.isnan(file[name].data), nothing)
+
+
+def test_a_stack_that_lacks_a_plane_is_refused_by_its_name(stack, tmp_path):
+    with fits.open(stack) as file:
+        header = file["SCI"].header
+        header["ARRAYID"] = 1
+        path = tmp_path / "S20170505S0096_image.fits"
+        fits.HDUList([file[0], fits.ImageHDU(file["SCI"].data, header), file["DQ"]]).writeto(path)
+    with pytest.raises(BadInput, match="has no VAR"):
+        write_cutout(path, sky_of(stack, 250, 150).to_string("decimal", precision=7), "1", tmp_path)
 
 
 def test_a_square_beyond_the_edge_is_cut_and_said_to_be(stack, tmp_path):
