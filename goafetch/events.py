@@ -298,9 +298,9 @@ def words(event: Event) -> str:
 
 
 def as_row(group: Mapping[str, Any]) -> str:
-    """A group of the plan: what its frames become."""
-    becomes = f" become {group['becomes']}" if group["becomes"] else ""
-    return f"plan: {group['group']}: {group['frames']} frames{becomes}"
+    """A group of the plan: how many exposures it has, sky included, and what is made of them."""
+    becomes = f" for {group['becomes']}" if group["becomes"] else ""
+    return f"plan: {group['group']}: {group['frames']} exposures{becomes}"
 
 
 def _of_sky(choice: SkyChoice) -> str:

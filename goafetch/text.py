@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from goafetch.errors import UsageError
 
@@ -73,15 +74,25 @@ MOST_ROWS = 200
 
 
 def table_html(rows: Sequence[Mapping[str, Any]], caption: str) -> str:
-    """Records as an HTML table with a caption; of a long one the first rows, and how many follow."""
+    """Records as an HTML table with a caption, paths as links; of many the first, and how many follow."""
     names = list(rows[0]) if rows else []
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(row[name]))}</td>" for name in names) + "</tr>"
+        "<tr>" + "".join(f"<td>{_cell(row[name])}</td>" for name in names) + "</tr>"
         for row in rows[:MOST_ROWS]
     )
     more = f"<p>and {len(rows) - MOST_ROWS} more</p>" if len(rows) > MOST_ROWS else ""
     return f"<table><caption>{html.escape(caption)}</caption><tr>{head}</tr>{body}</table>{more}"
+
+
+def _cell(value: Any) -> str:
+    """A value as HTML: a path is a link, from a notebook's folder where it lies below."""
+    text = html.escape(str(value))
+    if not isinstance(value, Path):
+        return text
+    path, here = value.absolute(), Path.cwd()
+    place = quote(path.relative_to(here).as_posix()) if path.is_relative_to(here) else path.as_uri()
+    return f'<a href="{place}">{html.escape(value.name)}</a>'
 
 
 #: An option of a command in a sentence.

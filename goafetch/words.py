@@ -13,6 +13,15 @@ from typing import Any
 #: What is said of each fact, and after a bar why it is so. ``{rms:.1f mas}`` is a number with its unit, one
 #: for each array where there are several; ``{stars:# star}`` a count; ``{reason}`` has its words in REASONS.
 DECISIONS: dict[str, str] = {
+    "exposures_found": "{files:# file} in the archive",
+    "calibrations_found": "{files:# file} of kind {kind} | {why}",
+    "darks_grouped": "{frames:# dark} of the same {same}",
+    "flats_grouped": "{lit:# lamp-on frame} and {off:# lamp-off frame} of the same {same}",
+    "flats_of_nights": "{lit:# lamp-on frame} and {off:# lamp-off frame} of the same {same}; lamp-off frames "
+    "are {days} away",
+    "flats_without_off": "{lit:# lamp-on frame} of the same {same}, no lamp-off frames | {why}",
+    "calibration_not_chosen": "not {file} | {why}",
+    "no_mask": "no bad-pixel mask | {why}",
     "step_skipped": "{step} skipped | skip_primitive=True",
     "wcs_rebuilt": "WCS of {file} rebuilt | {reason}",
     "wcs_wrong": "WCS of {file} is inconsistent | {reason}",
@@ -61,6 +70,8 @@ DECISIONS: dict[str, str] = {
 WARNINGS: dict[str, str] = {
     "disk_short": "{needed:.1f GB} of disk needed, {free:.1f GB} free: make room, or choose another folder "
     "with --into DIR",
+    "catalogs_not_fetched": "star catalogues not fetched, {why}: give files with --catalog and "
+    "--phot-catalog",
     "array_missing": "{file}: no array {arrays}, reduced without",
     "stopped_kept": "{file}: {reason}; kept, as half of the exposures or more say so",
     "lamp_on_only": "no lamp-off frames in {filter}: the flat includes the dome's thermal emission",
@@ -119,6 +130,8 @@ WARNINGS: dict[str, str] = {
 }  # fmt: skip
 
 NOTES: dict[str, str] = {
+    "archive_query": "archive query {query}",
+    "calibration_not_fetched": "not fetched {file} | {why}",
     "flat_stable": "flat against {previous}: level {levels:+.2%}; pixel-to-pixel {scatters:.2%} rms",
     "detected": "{file}: sources {sources}",
     "single_exposure": "{file}: single exposure, position from the telescope pointing",
@@ -137,6 +150,12 @@ NOTES: dict[str, str] = {
     "residual_sky": "{file}: residual sky {levels:+.1f e-}",
     "snowballs_masked": "{file}: {events:# heavy cosmic ray} masked, radius up to {radius:.0f pixels}",
 }  # fmt: skip
+
+#: Decisions that take more room than they are worth on a terminal, but where all is asked for.
+DETAILS = {
+    *("calibrations_found", "darks_grouped", "flats_grouped", "flats_of_nights", "flats_without_off"),
+    *("calibration_not_chosen", "no_mask", "step_skipped", "shifted", "grid"),
+}
 
 #: All of them: the level at which a fact is told, and its two texts.
 FACTS: dict[str, tuple[str, ...]] = {

@@ -53,10 +53,17 @@ class SearchResult:
         """The columns of astroquery.gemini's table, in its order, with true types."""
         return to_table(self.records)
 
+    def __repr__(self) -> str:
+        return f"<SearchResult: {self._summary}>"
+
+    @property
+    def _summary(self) -> str:
+        return f"{len(self.records)} file{'' if len(self.records) == 1 else 's'}: {self.query}"
+
     def _repr_html_(self) -> str:
         names = ("name", "object", "observation_class", "filter_name", "exposure_time", "ut_datetime")
         rows = [{name: getattr(record, name) for name in names} for record in self.records]
-        return table_html(rows, f"{len(rows)} files: {self.query}")
+        return table_html(rows, self._summary)
 
 
 def search_archive(client: ArchiveClient, criteria: Criteria) -> SearchResult:

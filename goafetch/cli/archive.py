@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from goafetch import console
+from goafetch.cli import complete
 from goafetch.cli.run import Archive, Date, Filter, Into, Night, Object, Workers
 from goafetch.config import INSTRUMENT
 from goafetch.errors import UsageError
@@ -26,16 +27,28 @@ if TYPE_CHECKING:
 Program = Annotated[
     str | None, typer.Argument(metavar="[PROGRAM]", help="Program, observation or data label: GS-2017A-Q-29.")
 ]
-Class = Annotated[str | None, typer.Option("--class", help="science, dayCal, partnerCal, acq, ...")]
-Type = Annotated[str | None, typer.Option("--type", help="OBJECT, DARK, FLAT, BPM, ...")]
-Instrument = Annotated[str, typer.Option(help="An instrument of Gemini, or 'any'.")]
-Qa = Annotated[str, typer.Option("--qa", help="Pass, Usable, Win (either), NotFail, Fail, AnyQA, ...")]
+Class = Annotated[
+    str | None,
+    typer.Option("--class", help="science, dayCal, partnerCal, acq, ...", autocompletion=complete.classes),
+]
+Type = Annotated[
+    str | None, typer.Option("--type", help="OBJECT, DARK, FLAT, BPM, ...", autocompletion=complete.types)
+]
+Instrument = Annotated[
+    str, typer.Option(help="An instrument of Gemini, or 'any'.", autocompletion=complete.instruments)
+]
+Qa = Annotated[
+    str,
+    typer.Option(
+        "--qa", help="Pass, Usable, Win (either), NotFail, Fail, AnyQA, ...", autocompletion=complete.qa
+    ),
+]
 Near = Annotated[
     str | None,
     typer.Option(metavar='"RA DEC"', help="Position (degrees or sexagesimal), or a name to resolve."),
 ]
 Radius = Annotated[str, typer.Option(help="Around --near: arcsec, or 60s, 3m, 0.1d.")]
-Format = Annotated[str, typer.Option(help="table, json, csv or names.")]
+Format = Annotated[str, typer.Option(help="table, json, csv or names.", autocompletion=complete.formats)]
 
 COLUMNS = (
     *("name", "data_label", "ut_datetime", "object", "observation_class", "observation_type"),

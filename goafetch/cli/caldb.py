@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from goafetch import console
+from goafetch.cli import complete
 from goafetch.cli.files import FITS
 from goafetch.cli.files import walk as look_into
 from goafetch.errors import DONE, FAILED, NOTHING, GoafetchError, UsageError
@@ -138,7 +139,10 @@ def match(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A raw frame.")],
     kind: Annotated[
         list[str] | None,
-        typer.Option(help="processed_flat, processed_bpm, ... (default: what its instrument needs)."),
+        typer.Option(
+            help="processed_flat, processed_bpm, ... (default: what its instrument needs).",
+            autocompletion=complete.kinds,
+        ),
     ] = None,
     database: Database = None,
     json: bool = False,

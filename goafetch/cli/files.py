@@ -7,12 +7,14 @@ import difflib
 import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from goafetch import __version__, console
+from goafetch.cli import complete
 from goafetch.errors import DONE, FAILED, NOTHING, UsageError
 from goafetch.text import read_names
 
@@ -24,9 +26,15 @@ Files = Annotated[
     list[str], typer.Argument(metavar="FILES|@LIST", help="Names, globs, or @name of a list of names.")
 ]
 Tags = Annotated[
-    list[str] | None, typer.Option("-t", "--tags", metavar="A,B", help="All of these tags, as FLAT,LAMPON.")
+    list[str] | None,
+    typer.Option(
+        "-t", "--tags", metavar="A,B", help="All of these tags, as FLAT,LAMPON.", autocompletion=complete.tags
+    ),
 ]
-Xtags = Annotated[list[str] | None, typer.Option("--xtags", metavar="C", help="None of these tags.")]
+Xtags = Annotated[
+    list[str] | None,
+    typer.Option("--xtags", metavar="C", help="None of these tags.", autocompletion=complete.tags),
+]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="LIST", help="Write a list of names.")]
 
 
@@ -64,12 +72,25 @@ def dataselect(
         console.show_table([{"filename": name} for name in names], ["filename"], format="names")
     if not quiet and (output or not names):
         console.say(f"{len(names)} of {len(known)} files{f' written to {output}' if output else ' fit'}")
+        say_strange(wanted, [facts.tags for _, facts in known])
     return FAILED if refused else DONE if names else NOTHING
 
 
 def split_tags(given: list[str] | None) -> list[str]:
     """Tags from options that may hold several each, divided by commas or spaces."""
     return [word.upper() for text in given or () for word in text.replace(",", " ").split()]
+
+
+def say_strange(wanted: Iterable[str], held: Iterable[frozenset[str]]) -> None:
+    """Say which of the tags that were asked for no file has and are none of the usual, and the nearest."""
+    from reducer.headers.descriptors import TAGS
+
+    known = sorted({*TAGS, *frozenset().union(*held)})
+    for tag in wanted:
+        if tag not in known:
+            close = difflib.get_close_matches(tag, known, 1)
+            hint = f"did you mean {close[0]}?" if close else "`goafetch typewalk` shows those of all files"
+            console.say(f"there is no tag {tag}: {hint}")
 
 
 def header(tags: list[str], xtags: list[str], expr: str | None) -> list[str]:
@@ -87,7 +108,8 @@ FITS = r".*\.(fits|FITS)"
 @console.handled
 def typewalk(
     more: Annotated[
-        list[str] | None, typer.Argument(metavar="[TAG...]", help="More tags for --tags.")
+        list[str] | None,
+        typer.Argument(metavar="[TAG...]", help="More tags for --tags.", autocompletion=complete.tags),
     ] = None,
     directory: Annotated[
         Path, typer.Option("-d", "--dir", metavar="DIR", exists=True, file_okay=False, help="Where to look.")
@@ -120,6 +142,7 @@ def typewalk(
         write_list(output, [str(row["filename"]) for row in rows], _header(wanted, unwanted, either))
     if not rows and not quiet:
         console.say(f"no file among {len(known)} below {directory} fits")
+        say_strange(wanted, [facts.tags for _, facts in known])
     return FAILED if refused else DONE if rows else NOTHING
 
 
@@ -160,7 +183,13 @@ def showd(
     ] = None,
     descriptors: Annotated[
         list[str] | None,
-        typer.Option("-d", "--descriptors", metavar="A,B", help="Descriptors; without, they are listed."),
+        typer.Option(
+            "-d",
+            "--descriptors",
+            metavar="A,B",
+            help="Descriptors; without, they are listed.",
+            autocompletion=complete.descriptors,
+        ),
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values, with a heading.")] = False,
     json: bool = False,
@@ -214,7 +243,12 @@ def _value(facts: Descriptors, name: str) -> Any:
 def showpars(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A frame: its instrument and tags count.")],
     step: Annotated[
-        str | None, typer.Argument(metavar="[STEP]", help="One step; without, those that the file passes.")
+        str | None,
+        typer.Argument(
+            metavar="[STEP]",
+            help="One step; without, those that the file passes.",
+            autocompletion=complete.steps,
+        ),
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values, with a heading.")] = False,
     json: bool = False,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from goafetch import console
+from goafetch.cli import complete
 from goafetch.cli.run import Archive, Workers, show
 from goafetch.errors import DONE, FAILED, UsageError
 from goafetch.events import Decided
@@ -137,6 +138,7 @@ def practice(
             help="A trouble (repeatable): unavailable, reset, short-tar, wrong-bytes, slow-drip, robot-page, "
             "trailing-json, withheld, limits, association-error, retry-after, captive-portal, re-ingest, "
             "clock, older-software.",
+            autocompletion=complete.faults,
         ),
     ] = None,
     folder: Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from goafetch import console
+from goafetch.cli import complete
 from goafetch.cli.files import Files
 from goafetch.cli.run import Parameters, Workers
 from goafetch.events import Event, Notify, Refusal, silent, why_in_full
@@ -23,7 +24,13 @@ def reduce(
     files: Files,
     recipe: Annotated[
         str,
-        typer.Option("-r", "--recipe", metavar="NAME|FILE.py:NAME", help="Default: by the frames' tags."),
+        typer.Option(
+            "-r",
+            "--recipe",
+            metavar="NAME|FILE.py:NAME",
+            help="Default: by the frames' tags.",
+            autocompletion=complete.recipes,
+        ),
     ] = "",
     parameters: Parameters = None,
     calibrations: Annotated[
@@ -69,10 +76,19 @@ def disco(
     ] = "disco_stack.fits",
     catalog: Annotated[
         str | None,
-        typer.Option(metavar="auto|gaia|2mass|none|FILE", help="Astrometric catalogue."),
+        typer.Option(
+            metavar="auto|gaia|2mass|none|FILE",
+            help="Astrometric catalogue.",
+            autocompletion=complete.catalogs,
+        ),
     ] = None,
     phot_catalog: Annotated[
-        str | None, typer.Option(metavar="auto|2mass|none|FILE", help="Photometric catalogue of field stars.")
+        str | None,
+        typer.Option(
+            metavar="auto|2mass|none|FILE",
+            help="Photometric catalogue of field stars.",
+            autocompletion=complete.phot_catalogs,
+        ),
     ] = None,
     standards: Annotated[
         str | None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from goafetch import console
-from goafetch.cli import stacks
+from goafetch.cli import complete, stacks
 from goafetch.config import INSTRUMENT
 from goafetch.errors import DONE, UsageError
 from goafetch.events import StageBegun, StageEnded
@@ -27,14 +27,23 @@ Programs = Annotated[
 Date = Annotated[str | None, typer.Option(help="UTC date D, or range D1-D2 (YYYYMMDD).")]
 Night = Annotated[str | None, typer.Option(help="Night D, as in file names: D-1 18:00 to D 18:00 UT.")]
 Object = Annotated[str | None, typer.Option(help="Only this target; * at either end for anything.")]
-Filter = Annotated[str | None, typer.Option(help="Only this filter, such as H.")]
-Instrument = Annotated[str, typer.Option(help="Of a program that has several instruments' data.")]
+Filter = Annotated[
+    str | None, typer.Option(help="Only this filter, such as H.", autocompletion=complete.filters)
+]
+Instrument = Annotated[
+    str,
+    typer.Option(help="Of a program that has several instruments' data.", autocompletion=complete.imagers),
+]
 Into = Annotated[Path | None, typer.Option(metavar="DIR", help="Workspace (default: the program's name).")]
 Archive = Annotated[str | None, typer.Option(metavar="URL", help="The archive's address.")]
 Parameters = Annotated[
     list[str] | None,
     typer.Option(
-        "--parameter", "-p", metavar="STEP:PARAM=VALUE", help="Repeatable; `goafetch showpars` lists them."
+        "--parameter",
+        "-p",
+        metavar="STEP:PARAM=VALUE",
+        help="Repeatable; `goafetch showpars` lists them.",
+        autocompletion=complete.parameters,
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes (default: one per core).")]
@@ -45,9 +54,19 @@ Memory = Annotated[
 Cluster = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="A dask scheduler, or 'local' for one on this machine.")
 ]
-Catalog = Annotated[str, typer.Option(metavar="auto|gaia|2mass|none|FILE", help="Astrometric catalogue.")]
+Catalog = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|gaia|2mass|none|FILE", help="Astrometric catalogue.", autocompletion=complete.catalogs
+    ),
+]
 PhotCatalog = Annotated[
-    str, typer.Option(metavar="auto|2mass|none|FILE", help="Photometric catalogue of field stars.")
+    str,
+    typer.Option(
+        metavar="auto|2mass|none|FILE",
+        help="Photometric catalogue of field stars.",
+        autocompletion=complete.phot_catalogs,
+    ),
 ]
 Standards = Annotated[str | None, typer.Option(metavar="FILE", help="Magnitudes of standard stars.")]
 
@@ -72,13 +91,15 @@ def run(
     parameters: Parameters = None,
     verify: Annotated[bool, typer.Option("--verify", help="Check all checksums again.")] = False,
     keep: Annotated[
-        list[str] | None, typer.Option(metavar="STEP", help="Keep the products of a step.")
+        list[str] | None,
+        typer.Option(metavar="STEP", help="Keep the products of a step.", autocompletion=complete.steps),
     ] = None,
     recipe: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME|FILE.py:NAME",
             help="For the stages whose products its steps make. Repeatable.",
+            autocompletion=complete.recipes,
         ),
     ] = None,
     workers: Workers = None,

@@ -7,14 +7,15 @@ import importlib
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from goafetch import events
 from goafetch.console.output import as_text, console_on, is_terminal, say
-from goafetch.events import about, as_row, words
+from goafetch.events import about, as_row, what, words
+from goafetch.words import DETAILS
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -39,10 +40,8 @@ class _Stage:
 #: How events that have no bar are shown: the mark, its colour, whether with --quiet too, whether with
 #: --verbose alone.
 MARKS: Mapping[type[events.Event], tuple[str, str, bool, bool]] = {
-    **dict.fromkeys(
-        (events.Decided, events.Separation, events.SkyChoice, events.CalibrationChoice),
-        ("→", "cyan", False, False),
-    ),
+    **dict.fromkeys((events.Decided, events.Separation, events.SkyChoice), ("→", "cyan", False, False)),
+    events.CalibrationChoice: ("→", "cyan", False, True),
     events.Made: ("+", "dim", False, True),
     events.Reused: ("=", "dim", False, True),
     events.Refusal: ("✗", "yellow", True, False),
@@ -53,8 +52,10 @@ MARKS: Mapping[type[events.Event], tuple[str, str, bool, bool]] = {
 class Terminal:
     """Draws what the library tells (see ``goafetch.events``); use it as a context manager.
 
-    ``verbose`` adds a line for every file made or reused and every measurement; ``quiet`` shows errors and
-    refusals only. Bars are drawn on a terminal alone. May be called from several threads.
+    ``verbose`` adds a line for every file made or reused, every calibration chosen and every measurement, and
+    every reason; without it what is decided alike of several exposures is told once, as their stage ends.
+    ``quiet`` shows errors, refusals and warnings only. Bars are drawn on a terminal alone. May be called from
+    several threads.
     """
 
     def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
@@ -63,6 +64,7 @@ class Terminal:
         self._live = is_terminal(sys.stderr) and not quiet
         self._stages: dict[tuple[str, str], _Stage] = {}  # by group and name
         self._transfers: dict[str, _Stage] = {}
+        self._alike: dict[tuple[str, str], list[events.Event]] = {}  # by group and what is said
         self._lock = threading.RLock()
         self._progress: Progress | None = None
 
@@ -76,6 +78,7 @@ class Terminal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._lock:
+            self._tell_alike()
             if self._progress is not None:
                 for stage in (*self._stages.values(), *self._transfers.values()):
                     self._remove(stage)
@@ -114,9 +117,30 @@ class Terminal:
             self._count(event)
         if isinstance(event, events.Refusal):
             self._remove(self._transfers.pop(event.name, None))
-        mark, style, always, verbose = MARKS.get(type(event), ("·", "dim", False, True))
-        if self.verbose or not verbose:
-            self._line(mark, sentence(event), style, always=always)
+        if not self.verbose and _is_of_exposures(event):
+            self._alike.setdefault((_of(event.program, event.group), event.fact or what(event)), []).append(
+                event
+            )
+        elif self.verbose or not is_detail(event):
+            self._tell(event)
+
+    def _tell_alike(self, group: str | None = None) -> None:
+        """Tell what was decided of the exposures of a group, or of all groups."""
+        for key in [key for key in self._alike if group in (None, key[0])]:
+            self._tell(as_one(self._alike.pop(key)))
+
+    def _tell(self, event: events.Event) -> None:
+        """A line; one of a decision that does not fit a terminal is shown without the reason."""
+        (mark, style, always, _), text = _mark(event), sentence(event)
+        if (
+            self._progress is not None
+            and not self.verbose
+            and isinstance(event, events.LASTING)
+            and not always
+        ):
+            fits = len(text) + 2 <= self._progress.console.width
+            text = text if fits else _of(about(event), as_text(what(event)))
+        self._line(mark, text, style, always=always)
 
     def _begin(self, event: events.StageBegun) -> None:
         name, total = _of(event.program, event.name), event.total
@@ -193,6 +217,7 @@ class Terminal:
         stage = self._end(_of(event.program, event.group), event.name)
         if stage is None:
             return
+        self._tell_alike(stage.group)
         mark, style = ("!", "yellow") if events.Refusal.kind in stage.counts else ("✓", "green")
         self._line(mark, _ended(stage, event.name, _duration(time.monotonic() - stage.started)), style)
 
@@ -245,6 +270,35 @@ def _bars() -> Progress:
     )
 
 
+def _mark(event: events.Event) -> tuple[str, str, bool, bool]:
+    return MARKS.get(type(event), ("·", "dim", False, True))
+
+
+def is_detail(event: events.Event) -> bool:
+    """Whether an event is shown only where all is asked for."""
+    return event.fact in DETAILS or _mark(event)[3]
+
+
+def _is_of_exposures(event: events.Event) -> bool:
+    """Whether something was decided of one exposure of a group, and is no detail."""
+    decided = isinstance(event, events.Decided) and isinstance(event.fields.get("file"), str)
+    is_sky = isinstance(event, events.SkyChoice)
+    return bool(event.group) and (decided or is_sky) and not is_detail(event)
+
+
+def as_one(alike: Sequence[events.Event]) -> events.Event:
+    """What was decided alike of several exposures, as one event that names the first and counts the others.
+
+    The figures of its reason are those of one exposure, so that of several it is left to --verbose.
+    """
+    first = alike[0]
+    if len(alike) == 1:
+        return first
+    named = f"{first.fields.get('file')} and {len(alike) - 1} more"
+    text = what(replace(first, fields={**first.fields, "file": named}))
+    return events.Decided(text, program=first.program, group=first.group)
+
+
 def sentence(event: events.Event) -> str:
     """An event as a line shows it: a file has its own name, anything else that of its group before it."""
     text = as_text(words(event))
@@ -252,6 +306,9 @@ def sentence(event: events.Event) -> str:
         text = _of(about(event), text)
     return f"warning: {text}" if isinstance(event, events.Warned) else text
 
+
+#: As long as a stage takes whose products were made before its turn.
+MADE_AHEAD = "0.0 s"
 
 #: What was done with the files that a stage made, and what became of others.
 DONE = {"fetch": "fetched", "unpack": "unpacked"}
@@ -267,7 +324,8 @@ def _ended(stage: _Stage, name: str, took: str) -> str:
         title = stage.title.replace(name, f"{DONE[name]} {made} file{'' if made == 1 else 's'}")
         title += "," if counts else ""
     told = ", ".join(f"{number} {COUNTED[kind]}" for kind, number in counts.items())
-    return " ".join(filter(None, (title if told or name in DONE else stage.title, told, f"in {took}")))
+    title = title if told or name in DONE else stage.title
+    return " ".join(filter(None, (title, told, f"in {took}" if took != MADE_AHEAD else "")))
 
 
 def _of(name: str, text: str) -> str:
@@ -347,9 +405,8 @@ class Cell:
                 self.steps.pop(about(event), None)
                 self._say("✓", _name(event))
             case _:
-                mark, _, _, verbose = MARKS.get(type(event), ("·", "", False, True))
-                if not verbose or (self.verbose and isinstance(event, events.Made | events.Reused)):
-                    self._say(mark, sentence(event))
+                if not is_detail(event) or (self.verbose and isinstance(event, events.Made | events.Reused)):
+                    self._say(_mark(event)[0], sentence(event))
 
     def _say(self, mark: str, text: str) -> None:
         self.lines.append(f"{mark} {text}")

@@ -15,7 +15,7 @@ from calstore.associate import Calibration, Match, NoMatch, best
 from goafetch import catalog
 from goafetch.catalog import MAGNITUDES, POSITIONS, SERVER
 from goafetch.errors import UsageError
-from goafetch.events import Decided, Event, Notify
+from goafetch.events import Decided, Event, Notify, listener
 from goafetch.needs import need
 from goafetch.plan.plan import SCIENCE, STANDARD, Stack
 from goafetch.plan.visits import apart
@@ -181,8 +181,8 @@ class CatalogueSearch:
             if names and catalog.cached_stars(names, *place, self._folder) is None
         ]
         if missing and (trouble := catalog.why_not_reachable(self.server)):
-            reason = f"{trouble}; give files with --catalog and --phot-catalog"
-            self._said.append(Decided("star catalogues not fetched", reason))
+            tell = listener(self._said.append)
+            tell("catalogs_not_fetched", why=trouble)
             return
         for names, place in missing:
             catalog.fetch_stars(names, *place, self._folder, self._said.append, self.server)

@@ -179,7 +179,8 @@ def _attempt(
     notify(StageEnded(title, group=item.name))
     tools.cache.save()
     trim_memory()
-    return replace(outcome, seconds=time.perf_counter() - begun)
+    # What was made ahead took its time then.
+    return replace(outcome, seconds=outcome.seconds + time.perf_counter() - begun)
 
 
 def noted(told: list[Event], notify: Notify, group: str = "") -> Notify:

@@ -7,6 +7,7 @@ import filecmp
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -21,7 +22,7 @@ from goafetch.archive.query import suggest
 from goafetch.config import Settings
 from goafetch.engine.pool import WorkspacePool
 from goafetch.errors import NothingFound, UsageError, WorkspaceError
-from goafetch.events import Decided, Event, Made, Noted, Notify, Refusal, Warned, silent
+from goafetch.events import Decided, Event, Made, Notify, Refusal, Warned, listener, silent
 from goafetch.pipeline.execute import noted, with_told
 from goafetch.pipeline.stages import MADE, Outcome, Tools, make_master
 from goafetch.plan.decide import plan_masters
@@ -83,7 +84,9 @@ def fetch_raw_files(
     selection, report = result.selection, result.report
     _check_withheld(selection, [name for name, _ in report.withheld])
     found = sum(role == SEARCHED for role in selection.roles.values())
-    notify(Decided(f"{found} files of {criteria.program}", f"archive query {selection.query}"))
+    tell = listener(notify)
+    tell("exposures_found", files=found, program=criteria.program)
+    tell("archive_query", query=selection.query)
     _tell(selection.association, notify)
     for name, reason in report.changed:
         notify(Warned(f"{name}: {reason}"))
@@ -147,13 +150,13 @@ def _lost(
 
 def _tell(calibrations: Association, notify: Notify) -> None:
     """Say how many calibrations of each kind were taken and why, and what was not."""
+    tell = listener(notify)
     for kind in dict.fromkeys(calibrations.kinds.values()):
         names = [name for name, its_kind in calibrations.kinds.items() if its_kind == kind]
         why = dict.fromkeys(calibrations.reasons.get(name, "") for name in names)
-        files = "1 file" if len(names) == 1 else f"{len(names)} files"
-        notify(Decided(f"{files} of kind {kind}", "; ".join(filter(None, why))))
+        tell("calibrations_found", files=len(names), kind=kind, why="; ".join(filter(None, why)))
     for record, reason in calibrations.rejected:
-        notify(Noted(f"not fetched {record.name}: {reason}"))
+        tell("calibration_not_fetched", file=record.name, why=reason)
 
 
 class FlatPrefetch:
@@ -209,13 +212,14 @@ class FlatPrefetch:
 
     def _make_one(self, group: Group, made: Mapping[Path, Outcome]) -> Outcome | None:
         told: list[Event] = []
+        begun = time.perf_counter()
         try:
             masters = {path: outcome for path, outcome in made.items() if path == group.dark}
             tell = noted(told, self._quietly, group.name)
             outcome = make_master(group, self.tools, tell, masters, self.stored)
         except ReducerError:
             return None  # it is tried again, and told, when it is its turn in the plan
-        return with_told(outcome, told, self.tools.cache)
+        return replace(with_told(outcome, told, self.tools.cache), seconds=time.perf_counter() - begun)
 
     def _quietly(self, event: Event, /) -> None:
         """That a master is made is told when its turn in the plan comes."""

@@ -15,6 +15,7 @@ from goafetch.pipeline.stages import REFUSED, REUSED, USUAL, Outcome, StageRecip
 from goafetch.plan.plan import DARK, FLAT, SCIENCE, STANDARD, Group, Plan
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON
 from goafetch.report.run_summary import Exclusion, ExposureRow, Product, RunSummary, Timing
+from goafetch.text import table_html
 from goafetch.words import some
 from goafetch.workspace import Workspace
 from reducer import products
@@ -229,10 +230,15 @@ class RunReport:
             by_reason.setdefault(reason, []).append(name)
         return "; ".join(f"missing {some(names)}: {reason}" for reason, names in by_reason.items())
 
-    def _repr_html_(self) -> str:
-        from goafetch.text import table_html
+    def __repr__(self) -> str:
+        return f"<RunReport of {self.summary.program}: {self.conclusion()}>"
 
-        return table_html(self.table(), self.conclusion())
+    def _repr_html_(self) -> str:
+        rows = [row | {"file": Path(row["file"]) if row["file"] else ""} for row in self.table()]
+        if self.report:
+            empty = dict.fromkeys(rows[0] if rows else (), "")
+            rows.append(empty | {"what": "report", "file": self.report})
+        return table_html(rows, self.conclusion())
 
     def as_document(self) -> dict[str, Any]:
         """Everything as plain values, for JSON."""

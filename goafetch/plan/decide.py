@@ -16,7 +16,7 @@ from calstore.associate import (
     NoMatch,
     best,
 )
-from goafetch.events import CalibrationChoice, Decided
+from goafetch.events import CalibrationChoice, event_of
 from goafetch.needs import need
 from goafetch.plan.groups import dark_groups, flat_groups
 from goafetch.plan.plan import DARK, FLAT, MASTERS, SCIENCE, STANDARD, Group, LeftOut, Plan
@@ -164,7 +164,10 @@ def _with_master(group: Group, answer: Match) -> Group:
     chosen, path = answer.calibration, Path(answer.calibration.path)
     is_dark = chosen.kind == PROCESSED_DARK
     choice = CalibrationChoice(DARK if is_dark else FLAT, chosen.name, answer.reason)
-    others = (Decided(f"not {lost.calibration.name}", lost.reason) for lost in answer.rejected)
+    others = (
+        event_of("calibration_not_chosen", {"file": lost.calibration.name, "why": lost.reason})
+        for lost in answer.rejected
+    )
     reasons = (*group.reasons, choice, *others)
     return (
         replace(group, dark=path, reasons=reasons) if is_dark else replace(group, flat=path, reasons=reasons)
@@ -181,7 +184,7 @@ def _with_given_dark(visit: Group, dark: Path) -> Group:
 def _with_mask(group: Group, masks: Sequence[Calibration]) -> Group:
     answer = best(_need(group, PROCESSED_BPM), masks)
     if isinstance(answer, NoMatch):
-        return replace(group, reasons=(*group.reasons, Decided(f"{answer.reason}; {NO_MASK}")))
+        return replace(group, reasons=(*group.reasons, event_of("no_mask", {"why": answer.reason})))
     choice = CalibrationChoice(MASK, answer.calibration.name, answer.reason)
     return replace(group, bpm=Path(answer.calibration.path), reasons=(*group.reasons, choice))
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from calstore.associate import LAMP_OFF as LAMP_OFF_KIND
 from calstore.associate import PROCESSED_DARK, Calibration, Match, best, night_of
-from goafetch.events import Decided
+from goafetch.events import event_of
 from goafetch.needs import need
 from goafetch.plan.plan import DARK, FLAT, Group, LeftOut, Setup
 from goafetch.plan.sort import LAMP_OFF, LAMP_ON, Frame, of_role
@@ -20,7 +20,8 @@ T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
 #: What the frames of a set of flats must have in common.
-SAME = "filter, exposure time, coadds, read mode and region"
+READ_ALIKE = "exposure time, coadds, read mode and region"
+SAME = f"filter, {READ_ALIKE}"
 
 
 def time_of(frame: Frame) -> datetime:
@@ -63,8 +64,8 @@ def dark_groups(frames: Sequence[Frame]) -> list[Group]:
     """Sets of darks that were read alike, whatever the filter, none longer than darks serve."""
     alike = by(of_role(frames, DARK), lambda f: replace(f.setup, filter=""))
     return [
-        Group(DARK, "dark", setup, time_of(darks[0]), tuple(f.path for f in darks), reasons=(Decided(
-            f"{len(darks)} darks of the same exposure time, coadds, read mode and region"),))
+        Group(DARK, "dark", setup, time_of(darks[0]), tuple(f.path for f in darks), reasons=(
+            event_of("darks_grouped", {"frames": len(darks), "same": READ_ALIKE}),))
         for setup, same in alike.items()
         for darks in _in_spans(same, same[0].instrument.calibrations[PROCESSED_DARK].days)
     ]  # fmt: skip
@@ -84,15 +85,16 @@ def _in_spans(frames: Sequence[Frame], days: float | None) -> Iterator[list[Fram
 def _flat_group(setup: Setup, lit: list[Frame], off: list[Frame]) -> Group:
     if not off:
         files = tuple(f.path for f in lit)
-        reason = f"{len(lit)} lamp-on frames of the same {SAME}, no lamp-off frames: {_why_alone(lit[0])}"
-        return Group(FLAT, "flat", setup, time_of(lit[0]), files, reasons=(Decided(reason),), lit=len(lit))
-    reason = f"{len(lit)} lamp-on and {len(off)} lamp-off frames of the same {SAME}"
+        reason = event_of("flats_without_off", {"lit": len(lit), "same": SAME, "why": _why_alone(lit[0])})
+        return Group(FLAT, "flat", setup, time_of(lit[0]), files, reasons=(reason,), lit=len(lit))
+    found = {"lit": len(lit), "off": len(off), "same": SAME}
     nights = {night_of(time_of(f)) for f in (*lit, *off)}
-    apart = "" if len(nights) == 1 else f"; lamp-off frames are {max(nights) - min(nights)} away"
+    if len(nights) == 1:
+        reason = event_of("flats_grouped", found)
+    else:
+        reason = event_of("flats_of_nights", found | {"days": str(max(nights) - min(nights))})
     files = tuple(f.path for f in (*lit, *off))
-    return Group(
-        FLAT, "flat", setup, time_of(lit[0]), files, reasons=(Decided(reason + apart),), lit=len(lit)
-    )
+    return Group(FLAT, "flat", setup, time_of(lit[0]), files, reasons=(reason,), lit=len(lit))
 
 
 def _why_alone(frame: Frame) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from calstore.associate import PROCESSED_DARK, PROCESSED_FLAT
-from goafetch.events import CalibrationChoice, Decided, words
+from goafetch.events import Event, words
 from goafetch.text import table_html
 from reducer.headers.descriptors import Region
 from reducer.products import exposure_name
@@ -65,7 +65,7 @@ class Group:
     dark: Path | None = None
     flat: Path | None = None
     bpm: Path | None = None
-    reasons: tuple[Decided | CalibrationChoice, ...] = ()
+    reasons: tuple[Event, ...] = ()
     visit: int = 1
     program: str = ""
     lit: int = 0
@@ -160,6 +160,12 @@ class Plan:
             }
             for group in self.groups()
         ]
+
+    def __repr__(self) -> str:
+        parts = {"dark": self.darks, "flat": self.flats, "visit": self.visits, "stack": self.stacks}
+        counts = [f"{len(each)} {name}{'s' * (len(each) > 1)}" for name, each in parts.items() if each]
+        counts += [f"{len(self.left_out)} left out"] if self.left_out else []
+        return f"<Plan: {', '.join(counts) or 'nothing'}>"
 
     def _repr_html_(self) -> str:
         why = [

@@ -231,6 +231,9 @@ class Picture:
     png: bytes
     caption: str
 
+    def __repr__(self) -> str:
+        return f"<Picture of {self.caption}>"
+
     def _repr_html_(self) -> str:
         source = base64.b64encode(self.png).decode("ascii")
         words = html.escape(self.caption)

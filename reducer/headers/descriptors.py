@@ -49,6 +49,16 @@ SPECTRUM: Mapping[str, Callable[[Header], bool]] = {
 #: Time stamps of a preparation: DRAGONS and goafetch, the older gaprepare, any Gemini package.
 PREPARED_BY = ("PREPARE", "GAPREPAR", "GPREPARE")
 
+#: The tags that a frame may have, besides the name of its instrument.
+TAGS = frozenset(
+    {
+        "GEMINI", "NORTH", "SOUTH", "IMAGE", "SPECT", "CAL", "DARK", "FLAT", "BPM", "DOMEFLAT", "TWILIGHT",
+        "GCALFLAT", "GCAL_IR_ON", "GCAL_IR_OFF", "LAMPON", "LAMPOFF", "ACQUISITION", "AZEL_TARGET",
+        "AT_ZENITH", "SIDEREAL", "NON_SIDEREAL", "RAW", "PREPARED", "UNPREPARED", "PROCESSED",
+        "PROCESSED_SCIENCE",
+    }
+)  # fmt: skip
+
 #: What a bad-pixel mask is not, whatever else its header says.
 NOT_OF_A_MASK = frozenset(
     {

@@ -20,11 +20,14 @@ from goafetch.events import (
     Progressed,
     Refusal,
     Reused,
+    Separation,
+    SkyChoice,
     StageBegun,
     StageEnded,
     StepBegun,
     Wait,
     Warned,
+    event_of,
 )
 from reducer.errors import BadFile
 
@@ -52,7 +55,7 @@ def test_off_a_terminal_the_story_is_plain_lines(capsys):
         "left out c.fits: filter Unknown",
         "warning: no catalogue",
     ]
-    assert lines[3].startswith("fetched 1 file, 1 unchanged, 1 left out in ")
+    assert lines[3] == "fetched 1 file, 1 unchanged, 1 left out"
     assert len(lines) == 4
 
 
@@ -61,8 +64,8 @@ def test_a_plan_comes_first_in_one_line_a_group(capsys):
             {"group": "NGC5128 Kshort 60 s, visit 2", "frames": 9, "becomes": ""}]  # fmt: skip
     console.Terminal()(Planned(rows))
     assert capsys.readouterr().err.splitlines() == [
-        "plan: NGC5128 Kshort 60 s: 16 frames become S1_image.fits",
-        "plan: NGC5128 Kshort 60 s, visit 2: 9 frames",
+        "plan: NGC5128 Kshort 60 s: 16 exposures for S1_image.fits",
+        "plan: NGC5128 Kshort 60 s, visit 2: 9 exposures",
     ]
 
 
@@ -70,6 +73,7 @@ def test_stages_side_by_side_are_told_apart(capsys):
     terminal = console.Terminal()
     terminal(StageBegun("frames of A", group="A"))
     terminal(StageBegun("frames of B", group="B"))
+    terminal(Separation(9, 7, "guided", group="B"))
     terminal(Decided("offset_sky=True", "the field is free", group="A"))
     terminal(CalibrationChoice("flat", "x.fits", group="A"))
     terminal(Made("a.fits", group="A"))
@@ -77,7 +81,10 @@ def test_stages_side_by_side_are_told_apart(capsys):
     terminal(StageEnded("frames of B", group="B"))
     terminal(StageEnded("frames of A", group="A"))
     lines = capsys.readouterr().err.splitlines()
-    assert lines[:2] == ["A: offset_sky=True: the field is free", "A: flat x.fits"]
+    assert lines[:2] == [
+        "B: 9 on target, 7 off target: the guided pointings are on target",
+        "A: offset_sky=True: the field is free",
+    ]
     assert [line.partition(" in ")[0] for line in lines[2:]] == ["frames of B: 1 made", "frames of A: 1 made"]
 
 
@@ -126,10 +133,62 @@ def test_the_numbers_of_a_stage_with_a_long_name_are_seen(monkeypatch, width):
 def test_long_names_are_broken_and_never_cut(monkeypatch):
     screen = open_screen(monkeypatch, "stderr", 60)
     name = "GS-2017A-Q-29/" * 9
-    with console.Terminal() as terminal:
+    with console.Terminal(verbose=True) as terminal:
         terminal(Decided("16 files", name))
     text = "".join(line.strip() for line in screen.lines())
     assert name in text and "…" not in text
+
+
+def tell_of_three(terminal):
+    terminal(StageBegun("frames of T", group="T"))
+    for number, distance in enumerate((303.9, 305.6, 305.1)):
+        told = {"file": f"S{number}.fits", "reason": "wcs_offset", "distance": distance, "group": "T"}
+        terminal(event_of("wcs_rebuilt", told))
+        terminal(SkyChoice(True, (f"S{number}.fits",), f"free {number}", group="T"))
+    terminal(event_of("grid", {"width": 9, "height": 9, "scale": 0.02, "angle": 0, "group": "T"}))
+    terminal(CalibrationChoice("flat", "f.fits", group="T"))
+    terminal(event_of("clouds", {"file": "S1.fits", "ratio": 0.5, "ratio_error": 0.1, "group": "T"}))
+    terminal(StageEnded("frames of T", group="T"))
+
+
+def test_what_is_decided_alike_of_exposures_is_one_line(capsys):
+    """An ordinary night had 269 lines for 61 files: four alike of the sky, one for each calibration."""
+    with console.Terminal() as terminal:
+        tell_of_three(terminal)
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: T: S1.fits: transparency only 0.500 +- 0.100 of the first exposure",
+        "T: WCS of S0.fits and 2 more rebuilt",
+        "T: offset_sky=True",
+        "frames of T",
+    ]
+
+
+def test_verbose_tells_each_with_its_reason(capsys):
+    with console.Terminal(verbose=True) as terminal:
+        tell_of_three(terminal)
+    lines = capsys.readouterr().err.splitlines()
+    assert 'T: WCS of S1.fits rebuilt: header disagreed with target + offsets by 305.6"' in lines
+    assert "T: offset_sky=True: S2: free 2" in lines and "T: flat f.fits" in lines
+    assert any("position angle" in line for line in lines)
+
+
+def test_without_a_stage_each_exposure_has_its_line(capsys):
+    """`reduce -r checkWCS` is asked for nothing else."""
+    with console.Terminal() as terminal:
+        for number in range(2):
+            told = {"file": f"S{number}.fits", "reason": "wcs_offset", "distance": 300.0}
+            terminal(event_of("wcs_wrong", told))
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_on_a_terminal_a_reason_that_does_not_fit_the_line_is_left_to_verbose(monkeypatch):
+    event = Decided("zeropoint 26.053 +- 0.029 mag", "9132 in phot_standards; " + "errors " * 9)
+    for verbose in (False, True):
+        screen = open_screen(monkeypatch, "stderr", 80)
+        with console.Terminal(verbose=verbose) as terminal:
+            terminal(event)
+        text = "".join(screen.lines())
+        assert "zeropoint 26.053" in text and ("phot_standards" in text) == verbose
 
 
 def test_verbose_names_every_file(capsys):

@@ -45,6 +45,14 @@ def test_tags_may_be_many_and_a_list_may_be_the_input(goafetch, playground: Path
         assert len(goafetch(f"dataselect {tags} @flats.list").lines) == 15
 
 
+@pytest.mark.parametrize(
+    "command", ["dataselect ../playdata/*.fits --tags", "typewalk -d ../playdata --tags"]
+)
+def test_a_tag_that_does_not_exist_is_told_with_the_nearest(goafetch, playground: Path, command: str) -> None:
+    assert "there is no tag LAMPOF: did you mean LAMPOFF?" in goafetch(f"{command} FLAT,LAMPOF").err
+    assert "there is no tag" not in goafetch(f"{command} ACQUISITION").err
+
+
 def test_filters_with_and_without_ids_and_strictly(goafetch, playground: Path) -> None:
     for name in ("Kshort", "Kshort_G1105"):
         assert len(goafetch(f"dataselect --expr \"filter_name=='{name}'\" ../playdata/*.fits").lines) == 50

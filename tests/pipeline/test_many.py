@@ -16,7 +16,7 @@ from told import Told
 from goafetch.config import Settings
 from goafetch.console import Terminal
 from goafetch.errors import UsageError
-from goafetch.events import CalibrationChoice, Made, Refusal, StageBegun, StageEnded, Warned
+from goafetch.events import Made, Refusal, Separation, StageBegun, StageEnded, Warned
 from goafetch.pipeline.multi_program import Failed, by_name, many_requests, read_targets, run_many
 from goafetch.pipeline.resources import open_pool, share_of, smallest
 from goafetch.pipeline.run import run
@@ -112,7 +112,7 @@ def test_counts_of_programs_at_work_side_by_side_are_each_their_own(
         notify(StageBegun("frames of T", group="T"))
     tell["a/raw"](Made(Path("x.fits"), group="T"))
     tell["a/raw"](Refusal("y.fits", "it is damaged", group="T"))
-    tell["a/raw"](CalibrationChoice("flat", "f.fits", group="T"))
+    tell["a/raw"](Separation(9, 7, "guided", group="T"))
     tell["b/raw"](Warned("no standard was observed", group="T"))
     tell["b/raw"](Refusal("b/raw", "no FITS file"))
     for notify in tell.values():
@@ -120,7 +120,7 @@ def test_counts_of_programs_at_work_side_by_side_are_each_their_own(
     lines = [line.partition(" in 0.")[0] for line in capsys.readouterr().err.splitlines()]
     assert lines == [
         "left out a/raw: y.fits: it is damaged",
-        "a/raw: T: flat f.fits",
+        "a/raw: T: 9 on target, 7 off target: the guided pointings are on target",
         "warning: b/raw: T: no standard was observed",
         "left out b/raw: no FITS file",
         "a/raw: frames of T: 1 made, 1 left out",

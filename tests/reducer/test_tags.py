@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from astropy.io import fits
 
-from reducer.headers.descriptors import tags
+from reducer.headers.descriptors import TAGS, tags
 
 BASE = {"INSTRUME": "GSAOI", "OBSERVAT": "Gemini-South", "TELESCOP": "Gemini-South", "OBSTYPE": "OBJECT"}
 SKY = BASE | {"FRAME": "FK5", "TRKFRAME": "FK5", "RATRACK": 0.0, "DECTRACK": 0.0, "OBSCLASS": "science"}
@@ -65,6 +65,8 @@ def of(header: dict[str, Any]) -> str:
 )  # fmt: skip
 def test_tags_word_for_word(header: dict[str, Any], words: str) -> None:
     assert of(header) == words
+    # A shell offers them, and a wrong one is told by them.
+    assert set(words.split()) - TAGS <= {"GSAOI"}
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,25 @@ def test_a_plan_shows_its_groups_and_what_it_leaves_out():
         assert word in text
 
 
+def test_what_a_cell_shows_as_text_is_a_line(workspace):
+    """A picture was a megabyte of bytes, a plan every one of its fields."""
+    picture = view(workspace / "playground/S20170505S0095_image.fits")
+    assert repr(picture) == f"<Picture of {picture.caption}>"
+    setup = Setup("GSAOI", "Kshort", 60.0, 1, "FOWLER", ())
+    group = Group("science", "NGC5128", setup, datetime(2017, 5, 5), (Path("S1.fits"),))
+    plan = Plan(visits=(group, group), left_out=(LeftOut(Path("S9.fits"), "no lamp-off"),))
+    assert repr(plan) == "<Plan: 2 visits, 1 left out>" and repr(Plan()) == "<Plan: nothing>"
+    found = repr(SearchResult([], build_query(Criteria(program="GS-2017A-Q-29"))))
+    assert found.startswith("<SearchResult: 0 files: GS-2017A-Q-29")
+
+
+def test_paths_in_a_table_are_links_that_a_browser_can_follow(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = table_html([{"file": Path("a b/S1_image.fits")}, {"file": Path("/else/x.fits")}], "")
+    assert '<a href="a%20b/S1_image.fits">S1_image.fits</a>' in text
+    assert f'<a href="{Path("/else/x.fits").as_uri()}">x.fits</a>' in text
+
+
 def test_a_search_says_what_was_asked():
     text = SearchResult([], build_query(Criteria(program="GS-2017A-Q-29")))._repr_html_()
     assert "0 files" in text and "GS-2017A-Q-29" in text

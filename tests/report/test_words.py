@@ -42,13 +42,14 @@ def told() -> Iterator[tuple[str, set[str]]]:
     """Each fact and reason that is told, with the fields that go with it."""
     nodes = (node for tree in TREES for node in ast.walk(tree))
     for function in (node for node in nodes if isinstance(node, ast.FunctionDef)):
-        calls = calls_in(function, "notify", "tell", "because")
+        calls = calls_in(function, "notify", "tell", "because", "event_of")
         named = names_in(*(call.args[0] for call in calls))
         dicts = (node for node in ast.walk(function) if isinstance(node, ast.Dict))
         keys = {key.value for node in dicts for key in node.keys if isinstance(key, ast.Constant)}
         for call in calls:
             fields = {keyword.arg or "reason" for keyword in call.keywords}
-            if any(keyword.arg is None for keyword in call.keywords):
+            is_event = calls_in(call, "event_of") and len(call.args) > 1
+            if is_event or any(keyword.arg is None for keyword in call.keywords):
                 fields |= keys
             # Where a name is chosen between several, they stand elsewhere in the function.
             is_chosen = isinstance(call.args[0], ast.Name | ast.Starred)

@@ -251,8 +251,14 @@ def test_stars_of_a_simulated_night_are_in_the_catalogue(tmp_path, scenery, star
     print(f"{scenery}: {found[wanted].mean():.4f} of {wanted.sum()}")
     assert found[wanted].mean() > (0.99 if scenery == "galaxy" else 0.985)
     stated = np.interp(np.log(light), np.log(table["FLUX"]), table["FRACTION"], left=0.0, right=1.0)
-    for low, high in ((0.3, 0.8), (0.8, 0.96)):
-        some = clean & (stated > low) & (stated < high)
+    ranges = [
+        clean & (stated > low) & (stated <= high) for low, high in ((0.3, 0.8), (0.8, 0.96), (0.96, 1.0))
+    ]
+    judged = [
+        some for some in ranges if some.sum() > 5
+    ]  # a field of bright stars has none that are hard to find
+    assert judged
+    for some in judged:
         seen, said, error = found[some].mean(), stated[some].mean(), np.sqrt(0.25 / some.sum())
         print(f"{scenery}: {seen:.3f} +- {error:.3f} of {some.sum()}, {said:.3f} stated")
         assert abs(seen - said) < 0.05 + 2 * error
