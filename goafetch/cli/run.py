@@ -257,8 +257,8 @@ def export(
     """Hand a workspace on: file lists, calibrations and commands for DRAGONS and goafetch, catalogues.
 
     Prints what it wrote: a list for each step, calibrations/, dragonsrc, dragons.sh and goafetch.sh, each
-    stack's footprint (MOC), and its catalogue as ds9 regions, ECSV and FITS. --samp sends the stacks,
-    catalogues and footprints.
+    stack's footprint (MOC), and its catalogue as ds9 regions, ECSV, FITS, VOTable and CSV. --samp
+    sends the stacks, catalogues and footprints.
     """
     from goafetch.report.export import export as hand_on
     from goafetch.report.export import list_stacks

@@ -18,9 +18,10 @@ from calstore.associate import PROCESSED_BPM, PROCESSED_DARK, PROCESSED_FLAT
 from goafetch.errors import WorkspaceError
 from goafetch.events import SkyChoice
 from goafetch.events import what as words_of
+from goafetch.report.catalogue_files import write_all_forms
 from goafetch.report.pictures import find_sky
 from goafetch.report.run_summary import Product, RunSummary, read_summary
-from goafetch.report.stack_file import StackFile, column, read_stack
+from goafetch.report.stack_file import StackFile, read_stack
 from goafetch.report.verdicts import pixel_scale
 from goafetch.text import file_name
 from goafetch.workspace import Workspace, write_atomically
@@ -29,7 +30,7 @@ from reducer.products import STACK
 from reducer.types import U16
 
 if TYPE_CHECKING:
-    from astropy.table import Table
+    pass
 
 
 #: What a list holds: raw files, products, or files that an earlier command of DRAGONS has made beside it.
@@ -218,69 +219,6 @@ def _on_target(summary: RunSummary, stack: str) -> Iterable[str]:
     return (each.path for each in summary.products if (each.kind, each.stack) == ("on target", stack))
 
 
-#: Units of OBJCAT's columns, as ECSV spells them.
-UNITS = {
-    "X_IMAGE": "pix", "Y_IMAGE": "pix", "RA": "deg", "DEC": "deg", "ERR_POS": "arcsec",
-    "FLUX_APER": "electron", "FLUXERR_APER": "electron", "PEAK": "electron", "BACKGROUND": "electron",
-    "FWHM_IMAGE": "pix", "THETA_IMAGE": "deg",
-}  # fmt: skip
-
-
-def write_catalogues(stack: StackFile, folder: Path) -> list[Path]:
-    """Write NAME.reg, NAME.ecsv and NAME_catalogue.fits; nothing for a stack without a catalogue."""
-    if column(stack.tables.get("OBJCAT"), "X_IMAGE") is None:
-        return []
-    table = with_units(stack)
-    contents = {
-        f"{stack.path.stem}.reg": as_regions(stack).encode(),
-        f"{stack.path.stem}.ecsv": as_ecsv(table).encode(),
-        f"{stack.path.stem}_catalogue.fits": as_fits(table),
-    }
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
-    return [folder / name for name in contents]
-
-
-def as_regions(stack: StackFile) -> str:
-    """A ds9 region file: a circle of three FWHM across for each source, in pixels of the stack."""
-    table = stack.tables["OBJCAT"]
-    x, y, width = (column(table, name) for name in ("X_IMAGE", "Y_IMAGE", "FWHM_IMAGE"))
-    assert x is not None and y is not None
-    radius = np.full(len(x), 6.0) if width is None else np.clip(np.nan_to_num(1.5 * width, nan=6.0), 3, 60)
-    circles = [f"circle({a:.3f},{b:.3f},{r:.2f})" for a, b, r in zip(x, y, radius, strict=True)]
-    return "\n".join(["# Region file format: DS9 version 4.1", "global color=green", "image", *circles, ""])
-
-
-def with_units(stack: StackFile) -> Table:
-    """OBJCAT as an astropy table with the units of its columns."""
-    from astropy.table import Table
-
-    table = Table(stack.tables["OBJCAT"])
-    for name in table.colnames:
-        table[name].unit = UNITS.get(name.upper())
-    table.meta["PRODUCT"] = stack.path.name
-    return table
-
-
-def as_ecsv(table: Table) -> str:
-    """A table as ECSV, which astropy reads back with the same types and units."""
-    page = io.StringIO()
-    table.write(page, format="ascii.ecsv")
-    return page.getvalue()
-
-
-def as_fits(table: Table) -> bytes:
-    """A table as a FITS file, which TOPCAT, ds9 and astropy read; FITS has no word for electrons."""
-    page = io.BytesIO()
-    plain = table.copy()
-    for name in plain.colnames:
-        if plain[name].unit == "electron":
-            plain[name].unit = None
-    plain.meta["PRODUCT"] = ascii(plain.meta["PRODUCT"])[1:-1]  # headers hold nothing beyond printable ASCII
-    plain.write(page, format="fits")
-    return page.getvalue()
-
-
 #: The order of a footprint's cells, 0.8 arcsec wide, and how far apart, in arcsec, pixels are looked at.
 ORDER, APART = 18, 0.4
 
@@ -340,9 +278,9 @@ def export(folder: Path, into: Path) -> list[Path]:
 
     ``into`` gets a .lis file for each step (those of DRAGONS in its folder dragons),
     calibrations/processed_flat and others, dragonsrc, the scripts goafetch.sh and dragons.sh, and each
-    stack's footprint as MOC and its catalogue as ds9 regions, ECSV and FITS. Files of another content there
-    are replaced, others left alone. Raises WorkspaceError where no run has finished, or where a file of its
-    story is no longer there.
+    stack's footprint as MOC and its catalogue as ECSV, FITS, CSV, VOTable and ds9 regions. Files of another
+    content there are replaced, others left alone. Raises WorkspaceError where no run has finished, or where
+    a file of its story is no longer there.
     """
     summary = read_summary(folder)
     theirs = into / "dragons"
@@ -364,7 +302,7 @@ def export(folder: Path, into: Path) -> list[Path]:
     beside = [
         path
         for stack in map(read_stack, list_stacks(folder))
-        for path in (*write_catalogues(stack, into), *write_footprint(stack, into))
+        for path in (*write_all_forms(stack, into), *write_footprint(stack, into))
     ]
     return [*lists, *calibrations, *(into / name for name in scripts), *beside]
 

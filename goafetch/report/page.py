@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from goafetch import __version__
 from goafetch.events import Event, what, why
 from goafetch.report import figures, pictures
+from goafetch.report.catalogue_files import write_catalogue
 from goafetch.report.citations import BIBTEX, TEXT, cite, write_citation
 from goafetch.report.draw import as_data, as_thumbnail, drawn_plainly
-from goafetch.report.export import list_steps, write_catalogues
+from goafetch.report.export import list_steps
 from goafetch.report.figures import Figure
 from goafetch.report.run_summary import Product, RunSummary, read_summary
 from goafetch.report.sky_step import SkyExposure, show_sky_step
@@ -263,9 +264,7 @@ def find_facts(path: Path, place: Path) -> Findings:
     stack = read_stack(path)
     quality = measure(stack)
     place.mkdir(parents=True, exist_ok=True)
-    return Findings(
-        quality, _tell(stack, quality), [beside.name for beside in write_catalogues(stack, place)]
-    )
+    return Findings(quality, _tell(stack, quality), [beside.name for beside in write_catalogue(stack, place)])
 
 
 def _tell(stack: StackFile, quality: Quality) -> dict[str, Any]:

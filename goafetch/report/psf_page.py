@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from goafetch import __version__
+from goafetch.report.catalogue_files import as_ecsv, as_fits, band_of, described
 from goafetch.report.draw import COLOURS, INK, add_legend, as_svg, drawn_plainly, new_axes, new_figure
-from goafetch.report.export import as_ecsv
 from goafetch.report.figures import Figure
 from goafetch.report.page import render
 from goafetch.report.pictures import stretched
@@ -97,10 +96,10 @@ def write_photometry(frame: FrameRef, measured: Sequence[MeasuredArray], folder:
     """Write all files about a product into a folder, and return them, the catalogue first."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = frame.path.stem
-    catalogue, complete = as_table(measured, frame.path.name), tabulate_completeness(measured)
+    catalogue, complete = as_table(measured, frame), tabulate_completeness(measured)
     contents: dict[str, str | bytes] = {
         f"{stem}_psf.ecsv": as_ecsv(catalogue),
-        f"{stem}_psf.fits": _as_fits(catalogue),
+        f"{stem}_psf.fits": as_fits(catalogue),
         f"{stem}_completeness.ecsv": as_ecsv(complete),
         f"{stem}_psf.html": make_page(frame, measured),
     }
@@ -143,15 +142,14 @@ def _montage(photometry: Photometry, reach: int) -> F64:
 # --- tables ----------------------------------------------------------------------------------------
 
 
-def as_table(measured: Sequence[MeasuredArray], name: str) -> Table:
+def as_table(measured: Sequence[MeasuredArray], frame: FrameRef) -> Table:
     """The catalogue of all arrays with positions on the sky and magnitudes, its columns with units."""
     from astropy.table import Table, vstack
 
     tables = [_with_sky(one) for one in measured]
     table = vstack(tables, metadata_conflicts="silent") if len(tables) > 1 else tables[0]
-    table = Table(table[[key for key in COLUMNS if key in table.colnames]], meta={"PRODUCT": name})
-    for key in table.colnames:
-        table[key].unit, table[key].description = COLUMNS[key][0] or None, COLUMNS[key][1]
+    table = Table(table[[key for key in COLUMNS if key in table.colnames]], meta={"PRODUCT": frame.path.name})
+    described(table, COLUMNS, band_of(frame.header))
     first = measured[0]
     complete = first.photometry.complete
     if first.zeropoint is not None:
@@ -208,19 +206,6 @@ def tabulate_completeness(measured: Sequence[MeasuredArray]) -> Table:
         table[key].unit = unit
     table.meta["PRODUCT"] = "artificial stars"
     return table
-
-
-def _as_fits(table: Table) -> bytes:
-    """A table as a FITS file; FITS has no word for electrons."""
-    page, plain = io.BytesIO(), table.copy()
-    for key in plain.colnames:
-        if plain[key].unit == "electron":
-            plain[key].unit = None
-    plain.meta = {
-        key: ascii(value)[1:-1] if isinstance(value, str) else value for key, value in plain.meta.items()
-    }
-    plain.write(page, format="fits")
-    return page.getvalue()
 
 
 # --- for other programs ----------------------------------------------------------------------------

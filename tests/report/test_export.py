@@ -135,8 +135,10 @@ def test_catalogues_say_the_same_in_every_form(handed_on):
     ecsv = Table.read(into / "S20170505S0095_image.ecsv", format="ascii.ecsv")
     table = Table.read(into / "S20170505S0095_image_catalogue.fits")
     circles = re.findall(r"circle\(([\d.]+),", (into / "S20170505S0095_image.reg").read_text())
+    text = Table.read(into / "S20170505S0095_image.csv")
     assert len(ecsv) == len(table) == len(circles) == 30
-    assert list(ecsv["X_IMAGE"]) == list(table["X_IMAGE"]) == pytest.approx([float(x) for x in circles])
+    assert list(ecsv["X_IMAGE"]) == list(table["X_IMAGE"]) == list(text["X_IMAGE"])
+    assert list(ecsv["RA"]) == pytest.approx([float(x) for x in circles], abs=2e-8)
     assert ecsv["X_IMAGE"].unit == table["X_IMAGE"].unit == "pix"
 
 
