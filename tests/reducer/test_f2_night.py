@@ -53,10 +53,11 @@ def known_as(night: Night) -> Instrument:
 K = {"filter": "Ks_G0804", "seconds": 15.0, "flat_seconds": 4.0, "sky": 20000.0, "angle": 65.4, "reads": 4}
 NIGHTS = [
     pytest.param(small(512, seed=2, **K), id="Ks, the closed shutter, turned, four reads"),
-    pytest.param(small(512), id="J, lamp on and off", marks=pytest.mark.prove),
+    pytest.param(small(512), id="J, lamp on and off"),
 ]
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize("night", NIGHTS)
 def test_a_night_becomes_a_stack_that_agrees_with_its_truth(
     night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
