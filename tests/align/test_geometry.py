@@ -1,13 +1,14 @@
 """Pixels to the common plane and back, refraction, and the stack's pixels."""
 
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from reducer.align.wcs import header_layout, nominal_geometry, rotation_error
+from reducer.align.wcs import frame_regions, header_layout, nominal_geometry, rotation_error
 from reducer.astrometry import (
     air,
     common_grid,
@@ -19,6 +20,7 @@ from reducer.astrometry import (
     sidereal_time,
     sky_to_plane,
 )
+from reducer.frame import FrameRef
 from reducer.instruments import KNOWN
 from reducer.stack.exposures import flux_factor
 
@@ -267,3 +269,12 @@ def test_a_mirrored_image_is_no_grid(field):
     header["CD1_1"] *= -1
     with pytest.raises(ValueError, match="east"):
         same_grid(read_wcs(header), (100, 100), (200.0, -30.0))
+
+
+def test_regions_have_the_size_of_their_part_of_the_array() -> None:
+    """A window begins at row 512 of its array, not at its first."""
+    cards = {"NAXIS": 2, "NAXIS1": 1024, "NAXIS2": 800, "EXTVER": 2, "CCDSEC": "[257:1280,513:1312]"}
+    chip = fits.Header(cards)
+    primary = fits.Header({"INSTRUME": "GSAOI"})
+    (found,) = frame_regions(FrameRef(Path("a.fits"), primary, (chip,)))
+    assert (found.array, found.x, found.y, found.width, found.height) == (2, 256, 512, 1024, 800)

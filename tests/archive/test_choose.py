@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from goafetch.archive.calibration_sets import (
     choose_standards,
     make_sets,
 )
+from goafetch.archive.calibrations import _largest
 from goafetch.archive.records import Readout, Record, parse_fullheader, read_record
 from reducer import instruments
 from reducer.instruments.base import CalibrationRule
@@ -209,3 +210,11 @@ def test_each_exposure_time_has_its_own_darks_of_any_night_and_filter(
     assert choice.taken[near[0].name] == "darks: 60 s, 1 night apart"
     assert {record.name for record in [*other, *slow, *coadded]} <= set(choice.rejected)
     assert choice.warnings == [f"no darks of 7 s suit {group.name}"]
+
+
+def test_the_largest_public_file_stands_for_its_part(science: Record) -> None:
+    """Its region holds those of the others; a header that is withheld tells nothing."""
+    small, large = (replace(science, name=f"S{n}.fits", data_size=n) for n in (100, 900))
+    hidden = replace(science, name="S9.fits", data_size=9000, release=date(2099, 1, 1))
+    assert _largest([small, large, hidden], date(2020, 1, 1)) is large
+    assert _largest([small, hidden], date(2100, 1, 1)) is hidden

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from quick_archive import Threads, wrong_files
 
-from goafetch.archive.unpack import Expected, decompress, unpack
+from goafetch.archive.unpack import Expected, StoredFile, decompress, unpack
 from goafetch.errors import Damaged, Unsafe, UsageError
 from goafetch.practice.server import PracticeArchive
 
@@ -252,3 +252,11 @@ def test_what_is_no_tar_is_refused(pool: Threads, tmp_path: Path) -> None:
         unpack([tmp_path / "x.tar"], tmp_path / "playdata", pool=pool)
     with pytest.raises(UsageError, match="is not there"):
         unpack([tmp_path / "missing.tar"], tmp_path / "playdata", pool=pool)
+
+
+@pytest.mark.parametrize(
+    ("member", "offset", "whole"),
+    [("a.fits.bz2", 0, True), ("b.fits.bz2", 0, False), ("a.fits.bz2", 512, False)],
+)
+def test_a_file_of_its_own_is_told_from_a_part_of_a_tar(member: str, offset: int, whole: bool) -> None:
+    assert StoredFile(Path("a.fits.bz2"), offset, 9, "a.fits", member).whole == whole

@@ -104,6 +104,7 @@ def test_the_latest_mask_that_was_valid_is_taken() -> None:
     answer = best(need(PROCESSED_BPM), [future, new, old])
     assert isinstance(answer, Match)
     assert answer.calibration is new
+    assert "the latest of 2, valid from" in answer.reason
     assert "after 2017-05-05" in {r.calibration: r.reason for r in answer.rejected}[future]
 
 

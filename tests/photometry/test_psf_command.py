@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from speckled import base_light, draw_field, sources_of
 from typer.testing import CliRunner
 
 from goafetch.cli import app
+from goafetch.pipeline import psf_photometry
 from reducer.fitsio import write_frame
-from reducer.frame import Chip
+from reducer.frame import Chip, FrameRef
 from reducer.photometry.catalogue import OBJECT
 from reducer.stack.noise import NOISE
 
@@ -136,3 +138,15 @@ def test_a_stack_without_stars_for_a_psf_is_refused(tmp_path):
     assert result.exit_code == 1
     assert "stars can tell the PSF" in result.stderr
     assert not (tmp_path / "S20170505S0095_image_psf").exists()
+
+
+def test_the_error_of_total_light_is_a_part_of_it_not_magnitudes(monkeypatch):
+    """0.1 mag are 9.2 per cent."""
+    data = np.random.default_rng(1).normal(0.0, 3.0, (64, 64)).astype(np.float32)
+    chip = Chip(data, np.full(data.shape, 9, np.float32), np.zeros(data.shape, np.uint16), fits.Header())
+    frame = FrameRef(Path("a.fits"), fits.Header({"INSTRUME": "GSAOI"}), (chip.header,))
+    told = SimpleNamespace(at=lambda x, y: (np.full(1, -0.5), np.full(1, 0.1)))
+    monkeypatch.setattr(psf_photometry, "correct_apertures", lambda *_: told)
+    _, _, total = psf_photometry._sources_of(chip, frame)
+    factor, error = total(np.zeros(1), np.zeros(1))
+    assert factor[0] == pytest.approx(10**0.2) and error[0] == pytest.approx(0.0921, abs=1e-4)

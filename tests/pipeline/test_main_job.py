@@ -102,6 +102,7 @@ def test_what_was_made_before_its_turn_took_its_time(first: RunReport) -> None:
     """A flat that was made while files came had taken 0.0 s."""
     (flat,) = (outcome for outcome in first.outcomes if outcome.kind == "flat")
     assert flat.seconds > 0.2
+    assert all(0.0 <= outcome.seconds < 600.0 for outcome in first.outcomes)
 
 
 def test_products_are_those_of_the_tutorial(first: RunReport) -> None:

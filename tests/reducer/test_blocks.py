@@ -137,6 +137,16 @@ def test_a_mean_by_rows_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) ->
             assert np.array_equal(part, expected)
 
 
+@pytest.mark.parametrize("noise", [0.1, 10.0])
+def test_an_outlier_goes_whatever_the_unit(noise: float) -> None:
+    """Flats have variances far below 1, darks far above."""
+    data = np.random.default_rng(3).normal(0.0, noise, (6, 20, 20)).astype(np.float32)
+    data[2, 5, 5] += 50 * noise
+    variance, masks = np.full(data.shape, noise**2, np.float32), np.zeros(data.shape, np.uint16)
+    mean, _, used = clipped_mean(data, variance, masks, dq.BAD)
+    assert used[5, 5] == 5 and abs(mean[5, 5]) < 3 * noise
+
+
 @pytest.mark.parametrize("frames", [4, 7, 20])
 def test_beside_an_outlier_the_other_values_stay_and_scatter_as_they_say(frames: int) -> None:
     """One ray a pixel goes, and hardly any good value with it."""

@@ -10,9 +10,11 @@ from paper import PAPER
 from raw_exposure import ARRAYS, NUMBERS, READS, counts, expose, levels
 
 from reducer import dq
-from reducer.detector import ArrayReadout, Response, correct, flag_unlit
+from reducer.detector import NO_RESPONSE, ArrayReadout, Response, correct, flag_unlit
 from reducer.instruments import KNOWN
 from reducer.keywords import Region
+from reducer.sky.blind import STEP
+from reducer.steps.correct import ArrayView
 
 MODES = tuple(READS)
 GSAOI = KNOWN["GSAOI"]
@@ -103,3 +105,17 @@ def test_the_border_is_that_of_the_full_array() -> None:
     corner = flag_unlit(np.zeros((100, 100), np.uint16), Region(0, 100, 1948, 2048), GSAOI.arrays[0])
     assert (corner == 0).sum() == 96 * 96
     assert not flag_unlit(np.zeros((96, 128), np.uint16), Region(0, 128, 0, 96), PAPER.arrays[0]).any()
+
+
+def test_a_thinned_view_corrects_as_the_whole_does():
+    """Known bad pixels are masked in what a survey looks at too."""
+    rng = np.random.default_rng(3)
+    raw = rng.uniform(100, 20000, (64, 48)).astype(np.float32)
+    static = np.where(rng.random(raw.shape) < 0.3, dq.BAD, 0).astype(np.uint16)
+    variance = np.full(raw.shape, 1e-4, np.float32)
+    flat = Response(rng.uniform(0.8, 1.2, raw.shape).astype(np.float32), variance, np.zeros_like(static))
+    view = ArrayView(ArrayReadout(levels(1), 1), static, NO_RESPONSE, flat)
+    some = np.s_[::STEP, ::STEP]
+    thin = view.thinned().correct(np.ascontiguousarray(raw[some]))
+    for plane, whole in zip(thin, view.correct(raw), strict=True):
+        assert np.array_equal(plane, whole[some])

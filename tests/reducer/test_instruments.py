@@ -16,6 +16,7 @@ from reducer.fitsio import open_frame, read_chip
 from reducer.frame import Context, FrameRef
 from reducer.headers.descriptors import Descriptors, describe
 from reducer.headers.repairs import repair
+from reducer.instruments.base import Levels
 from reducer.masks import Place
 from reducer.photometry.zeropoint import extinction, nominal_zeropoint
 from reducer.run import run_recipe
@@ -102,3 +103,10 @@ def test_extinction_is_that_of_the_nearest_band(name: str, known: str) -> None:
         Descriptors({"INSTRUME": "GSAOI", "FILTER1": each, "FILTER2": "Clear"}, ()) for each in (name, known)
     )
     assert extinction(found) == extinction(wanted)
+
+
+def test_levels_of_a_sum_of_coadds_are_those_of_each() -> None:
+    one = Levels(2.5, 10.0, 1e5, 3e4, 5e4, (1.0, 1e-7, 2e-12))
+    three = one.of_sum(3)
+    assert three.electrons(3 * 2e4) == pytest.approx(one.electrons(2e4))
+    assert (three.well, three.non_linear, three.saturation) == (3e5, 9e4, 1.5e5)

@@ -12,6 +12,7 @@ from reducer.astrometry import Inverse
 from reducer.errors import BadInput
 from reducer.fitsio import Disk, is_whole
 from reducer.frame import Chip, FrameRef
+from reducer.stack import product
 from reducer.stack.coadd import RejectionMethod
 from reducer.stack.exposures import Exposure, StarImage
 from reducer.stack.levels import Level
@@ -132,3 +133,19 @@ def test_a_stack_has_its_fill_exactly_where_nothing_was_exposed(share, tmp_path,
             )
             assert np.isfinite(file[name].data[~gaps]).all()
             assert np.array_equal(file[name].data[~gaps], plane[:][~gaps])
+
+
+def test_what_a_resampled_exposure_scatters_beyond_its_variance_is_added(share):
+    first = share.exposures[0]
+    plain, rough = (
+        make_share(replace(share, exposures=(replace(first, excess=excess),))) for excess in (1.0, 1.5)
+    )
+    seen = plain.variance > 0
+    assert seen.any() and rough.variance[seen] == pytest.approx(1.5 * plain.variance[seen], rel=1e-5)
+
+
+def test_exposures_share_the_noise_by_their_weights(share, monkeypatch):
+    weights = [np.array([1.0, 0.0]), np.array([0.5, 3.0])]
+    some = [replace(share.exposures[n], weights=each) for n, each in enumerate(weights)]
+    monkeypatch.setattr(product, "_contribution", lambda exposure, weight, grid, context: weight)
+    assert product.contributions(some, None, None) == [0.25, 0.75]

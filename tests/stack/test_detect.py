@@ -116,6 +116,21 @@ def test_what_is_no_good_star_is_flagged():
     assert not near.any() or (found["flags"][near] & (TOO_SHARP | NO_POSITION)).all()
 
 
+def test_noise_beyond_the_stated_variance_makes_no_sources():
+    """What is left of a pattern scatters by more than VAR says."""
+    data = np.random.default_rng(6).normal(0, 30.0, (300, 300)).astype(np.float32)
+    variance, mask = np.full(data.shape, 1.0, np.float32), np.zeros(data.shape, np.uint16)
+    assert len(detect_sources(data, variance, mask, WIDTHS)) == 0
+
+
+@pytest.mark.parametrize(("away", "flagged"), [(9.0, True), (16.0, False)])
+def test_a_star_whose_light_is_cut_by_the_edge_is_flagged(away, flagged):
+    """Of 8 pixels FWHM it takes 12."""
+    image = image_of([(away, 150.0, 3e6)], 8.0, 5.0, np.random.default_rng(2), 300)
+    found = detect_sources(*image, WIDTHS)
+    assert bool(found["flags"][0] & AT_EDGE) == flagged
+
+
 def test_an_empty_image_has_no_sources():
     rng = np.random.default_rng(4)
     data, variance, mask = image_of([], 4.0, 20.0, rng)

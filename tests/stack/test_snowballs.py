@@ -17,7 +17,7 @@ from reducer.sources import detect_sources
 from reducer.stack.coadd import RejectionMethod
 from reducer.stack.exposures import StarImage, prepare_exposures
 from reducer.stack.parts import Share, make_share
-from reducer.stack.snowballs import find_snowballs, hide_snowballs, radius_of
+from reducer.stack.snowballs import STEP, find_snowballs, hide_snowballs, radius_of, ring_profile
 
 SIZE, NOISE, FULL, FWHM = 300, 50.0, 1.2e5, 0.085
 #: Stars on the plane, arcsec, and their electrons: the brightest is saturated.
@@ -155,3 +155,16 @@ def test_a_saturated_star_whose_image_changed_is_none():
     blurred = 1e5 * (4.0 / 25.0) ** 2 * (1 + (radius / 25.0) ** 2) ** -3
     assert blurred[0] < 0.1 * profiles[0][0]
     assert radius_of(profiles[0], [blurred, blurred], NOISE) == 0.0
+
+
+@pytest.mark.parametrize("place", [(SIZE / 2, SIZE / 2), (4.0, 6.0), (SIZE - 3.0, SIZE - 5.0)])
+def test_rings_are_those_about_the_place_at_an_edge_too(place):
+    """Pixels that hold their distance from the place tell where each ring was taken."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    away = np.hypot(x - place[0], y - place[1]).astype(np.float32)
+    header = fits.Header({"NAXIS1": SIZE, "NAXIS2": SIZE})
+    chip = Chip(away, np.full(away.shape, 9, np.float32), np.zeros(away.shape, np.uint16), header)
+    frame = FrameRef(Path("a.fits"), header, (header,))
+    values, sigma = ring_profile(Files({"a.fits": chip}), frame, 0, *place)
+    middles = STEP * (np.arange(len(values)) + 0.5)
+    assert values == pytest.approx(middles, abs=0.35 * STEP) and sigma == 3.0
