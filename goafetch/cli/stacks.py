@@ -74,19 +74,23 @@ def trends(
     from goafetch.report.trends import list_nights, make_trends_page
     from goafetch.workspace import write_atomically
 
-    rows = list_nights(folders)
+    rows, apart = list_nights(folders)
+    if apart and not quiet:
+        console.say(f"runs with --as left out: {', '.join(map(str, apart))}; give the folder to include it")
     format = "json" if json else "csv" if csv else "table"
-    alone = len({row.program for row in rows}) == 1
-    shown = [vars(row) if json or csv else _shortly(row, alone) for row in rows]
-    console.show_table(shown, format=format)
+    programs, places = {row.program for row in rows}, {(row.program, row.workspace) for row in rows}
+    also = [("program", len(programs) > 1), ("workspace", len(places) > len(programs))]
+    names = [name for name, tells_apart in also if tells_apart]
+    shown = [vars(row) if json or csv else _shortly(row, names) for row in rows]
+    console.show_table(shown, format=format, heading=True)
     if page is not None:
         write_atomically(page, make_trends_page(rows))
         if not quiet:
             console.say(f"page: {page}")
 
 
-def _shortly(row: NightOfStack, alone: bool) -> dict[str, str]:
-    """A row for a terminal's 80 columns, with its program where that is not ``alone``."""
+def _shortly(row: NightOfStack, also: Sequence[str]) -> dict[str, str]:
+    """A row for a terminal's 80 columns; ``also``: fields that tell it from others."""
     zeropoint = _as_text(row.zeropoint, 3)
     if zeropoint and row.zeropoint_error is not None:
         zeropoint += f" +- {row.zeropoint_error:.3f}"
@@ -97,7 +101,7 @@ def _shortly(row: NightOfStack, alone: bool) -> dict[str, str]:
             "Strehl": _as_text(row.strehl, 2),
             "sky": _as_text(row.sky, 1),
         },
-        **({} if alone else {"program": row.program}),
+        **{name: getattr(row, name) for name in also},
     }
 
 

@@ -128,13 +128,15 @@ def show_table(
     *,
     format: str = "table",
     title: str | None = None,
+    heading: bool = False,
 ) -> None:
     """Show records on standard output.
 
     ``table`` is drawn on a terminal and elsewhere has one record a line, fields separated by tabs, without
-    a heading, so that ``wc -l`` and ``cut -f`` mean what they say. ``json`` is one list of whole records,
-    ``csv`` has a heading, ``names`` is the first column alone. ``columns`` (default: the keys of the first
-    record) chooses and orders what is shown. Raises UsageError for an unknown format.
+    a heading, so that ``wc -l`` and ``cut -f`` mean what they say; with ``heading`` it has one there too, for
+    numbers that nobody knows apart without it. ``json`` is one list of whole records, ``csv`` has a heading,
+    ``names`` is the first column alone. ``columns`` (default: the keys of the first record) chooses and
+    orders what is shown. Raises UsageError for an unknown format.
     """
     records = list(rows)
     names = list(columns if columns is not None else records[0] if records else ())
@@ -149,7 +151,8 @@ def show_table(
     elif is_terminal(sys.stdout):
         _draw(records, names, title)
     else:
-        lines = ("\t".join(as_text(row.get(name)) for name in names) for row in records)
+        above = [dict(zip(names, names, strict=True))] if heading else []
+        lines = ("\t".join(as_text(row.get(name)) for name in names) for row in (*above, *records))
         write_result("".join(line + "\n" for line in lines))
 
 

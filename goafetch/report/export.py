@@ -10,9 +10,10 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calstore.associate import PROCESSED_BPM, PROCESSED_DARK, PROCESSED_FLAT
 from goafetch.errors import WorkspaceError
@@ -21,17 +22,12 @@ from goafetch.events import what as words_of
 from goafetch.report.catalogue_files import write_all_forms
 from goafetch.report.pictures import find_sky
 from goafetch.report.run_summary import Product, RunSummary, read_summary
-from goafetch.report.stack_file import StackFile, read_stack
+from goafetch.report.stack_file import StackFile, bands, read_stack
 from goafetch.report.verdicts import pixel_scale
 from goafetch.text import file_name
 from goafetch.workspace import Workspace, write_atomically
 from reducer import dq
 from reducer.products import STACK
-from reducer.types import U16
-
-if TYPE_CHECKING:
-    pass
-
 
 #: What a list holds: raw files, products, or files that an earlier command of DRAGONS has made beside it.
 RAW, MADE, BESIDE = "raw", "made", "beside"
@@ -219,7 +215,8 @@ def _on_target(summary: RunSummary, stack: str) -> Iterable[str]:
     return (each.path for each in summary.products if (each.kind, each.stack) == ("on target", stack))
 
 
-#: The order of a footprint's cells, 0.8 arcsec wide, and how far apart, in arcsec, pixels are looked at.
+#: The order of a footprint's cells, 0.8 arcsec wide, and how far apart, in arcsec, pixels are looked at
+#: within the field.
 ORDER, APART = 18, 0.4
 
 
@@ -229,22 +226,27 @@ def write_footprint(stack: StackFile, folder: Path) -> list[Path]:
     if world is None or scale is None:
         return []
     path = folder / f"{stack.path.stem}_moc.fits"
-    write_atomically(path, as_footprint(stack.thin.mask, world, scale))
+    masks = [stack.rows(part, False).mask for part in bands(stack.shape[0])]
+    write_atomically(path, as_footprint((np.concatenate(masks) & dq.NO_DATA) == 0, world, scale))
     return [path]
 
 
-def as_footprint(mask: U16, world: Mapping[str, float], scale: float) -> bytes:
-    """The MOC of all cells of the sky that hold a pixel with data, as FITS.
+def as_footprint(has_data: NDArray[np.bool_], world: Mapping[str, float], scale: float) -> bytes:
+    """The MOC of all cells of the sky that hold the middle of a pixel with data, as FITS.
 
-    ``mask``: of every other pixel (ny, nx) of a stack; ``world``: its tangential projection; ``scale``:
-    arcsec per pixel of the stack.
+    ``has_data``: which pixels (ny, nx) of a stack have data; ``world``: its tangential projection; ``scale``:
+    arcsec per pixel.
     """
     from astropy import units
     from mocpy import MOC
+    from scipy.ndimage import binary_erosion
 
-    step = max(1, int(APART / (2 * scale)))
-    y, x = np.nonzero((mask[::step, ::step] & dq.NO_DATA) == 0)
-    ra, dec = find_sky(world, *(np.asarray(2.0 * step * axis + 1, float) for axis in (x, y)))
+    # Within the field a few pixels of each cell tell of it; of a cell on its edge one alone may have data.
+    chosen = has_data & ~binary_erosion(has_data, np.ones((3, 3), bool))
+    step = max(1, int(APART / scale))
+    chosen[::step, ::step] = has_data[::step, ::step]
+    y, x = np.nonzero(chosen)
+    ra, dec = find_sky(world, *(np.asarray(axis + 1, float) for axis in (x, y)))
     page = io.BytesIO()
     MOC.from_lonlat(ra * units.deg, dec * units.deg, max_norder=ORDER).serialize("fits").writeto(page)
     return page.getvalue()

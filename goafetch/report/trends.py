@@ -45,6 +45,7 @@ class NightOfStack:
     night: dt.date
     filter: str
     program: str
+    workspace: str
     object: str
     stack: str
     exposures: int
@@ -56,17 +57,23 @@ class NightOfStack:
     sky: float | None
 
 
-def list_nights(folders: Sequence[Path]) -> list[NightOfStack]:
+def list_nights(folders: Sequence[Path]) -> tuple[list[NightOfStack], list[Path]]:
     """Every night of every stack in workspaces, or in those up to two folders below, in order of time.
 
-    Raises WorkspaceError where no run has finished, BadFile where a product cannot be read.
+    Also the workspaces that were left out: those within another one, which have the same exposures reduced
+    otherwise (`goafetch run --as`), unless they are among ``folders``. Raises WorkspaceError where no run has
+    finished, BadFile where a product cannot be read.
     """
-    rows = [row for folder in folders for place in _workspaces(folder) for row in _of_workspace(place)]
+    found = {place.resolve(): place for folder in folders for place in _workspaces(folder)}
+    named = {folder.resolve() for folder in folders}
+    within = {real for real in found if not found.keys().isdisjoint(real.parents)} - named
+    rows = [row for real, place in found.items() if real not in within for row in _of_workspace(place)]
     if not rows:
         raise WorkspaceError(
             f"the runs in {', '.join(map(str, folders))} have made no stack", "stacks: *_image.fits"
         )
-    return sorted(rows, key=lambda row: (row.night, row.filter, row.program, row.stack))
+    rows.sort(key=lambda row: (row.night, row.filter, row.program, row.workspace, row.stack))
+    return rows, [found[real] for real in sorted(within)]
 
 
 def _workspaces(folder: Path) -> list[Path]:
@@ -106,6 +113,7 @@ def _of_stack(folder: Path, summary: RunSummary, product: Product, table: Table)
             night,
             describe(frame.header, frame.chips).filter or "",
             summary.program,
+            str(folder),
             str(frame.header.get("OBJECT", "")),
             product.path,
             len(part),

@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from small_workspace import GROUP, story, write_workspace
+from astropy.wcs import WCS
+from mocpy import MOC
+from small_workspace import GAP, GROUP, SCALE, SIZE, story, wcs_header, write_workspace
 from typer.main import get_command
 
 from goafetch.cli import app
 from goafetch.errors import WorkspaceError
 from goafetch.events import CalibrationChoice, SkyChoice, event_of, what
-from goafetch.report.export import as_typed, export, list_steps
+from goafetch.report.export import ORDER, as_footprint, as_typed, export, list_steps
 from goafetch.report.run_summary import Product, write_summary
+from goafetch.report.stack_file import WORLD
 from goafetch.text import file_name
 
 FLAT = "S20170505S0030_flat.fits"
@@ -140,6 +143,19 @@ def test_catalogues_say_the_same_in_every_form(handed_on):
     assert list(ecsv["X_IMAGE"]) == list(table["X_IMAGE"]) == list(text["X_IMAGE"])
     assert list(ecsv["RA"]) == pytest.approx([float(x) for x in circles], abs=2e-8)
     assert ecsv["X_IMAGE"].unit == table["X_IMAGE"].unit == "pix"
+
+
+def test_a_footprint_is_all_cells_that_hold_a_pixel_with_data(tmp_path):
+    """It lacked what lay between the pixels that were looked at: up to 0.6 arcsec along every edge."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    has_data = np.hypot(x - 320, y - 320) < 300
+    has_data[GAP] = False
+    has_data[320, 300] = has_data[3, 635] = True
+    header = wcs_header()
+    world = {key: header[key] for key in WORLD}
+    (tmp_path / "moc.fits").write_bytes(as_footprint(has_data, world, SCALE * 3600))
+    places = WCS(header).pixel_to_world(x[has_data], y[has_data])
+    assert MOC.load(tmp_path / "moc.fits", "fits") == MOC.from_skycoords(places, max_norder=ORDER)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # astrodata closes no file

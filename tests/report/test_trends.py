@@ -51,6 +51,35 @@ def test_nights_and_their_medians(tmp_path):
     assert "2017-05-06" in text and "src=" not in text
 
 
+def test_a_pipe_gets_a_heading(tmp_path):
+    """Through a pipe nobody knew which of the numbers was the zeropoint."""
+    write_run(tmp_path, PHOTZP=26.1, PHOTZPER=0.03)
+    heading, first, second = (line.split("\t") for line in Shell()(f"trends '{tmp_path}'").lines)
+    assert heading == ["night", "filter", "object", "zeropoint", "FWHM", "Strehl", "sky"]
+    assert dict(zip(heading, first, strict=True))["zeropoint"] == "26.100 +- 0.030"
+    assert dict(zip(heading, second, strict=True))["FWHM"] == "120"
+
+
+def test_runs_with_as_are_left_out_unless_they_are_named(tmp_path):
+    """The same exposures were shown twice, as two nights that nothing told apart."""
+    night = tmp_path / "GS-2017A-Q-29"
+    write_run(night, PHOTZP=26.1)
+    write_run(night / "strict", PHOTZP=26.2)
+    for typed in (f"'{tmp_path}'", f"'{night}'", f"'{tmp_path}' '{night}'"):
+        told = Shell()(f"trends {typed} --csv")
+        rows = list(csv.DictReader(io.StringIO(told.out)))
+        assert [row["zeropoint"] for row in rows] == ["26.1", "26.1"]
+        assert str(night / "strict") in told.err
+    alone = Shell()(f"trends '{night / 'strict'}' --csv")
+    assert "26.2" in alone.out and not alone.err
+    heading, *rows = (line.split("\t") for line in Shell()(f"trends '{night}' '{night / 'strict'}'").lines)
+    assert heading[-1] == "workspace"
+    assert [(row[3], row[-1]) for row in rows[:2]] == [
+        ("26.100", str(night)),
+        ("26.200", str(night / "strict")),
+    ]
+
+
 def test_a_folder_without_runs_is_an_error_that_says_what_was_looked_for(tmp_path):
     typed = Shell()(f"trends '{tmp_path}'")
     assert typed.code == 1
