@@ -7,11 +7,6 @@ autosummary_generate = False  # the docstrings stand on the same page
 autodoc_member_order = "bysource"
 exclude_patterns = ["_build", "performance-table.md"]
 myst_heading_anchors = 3
-html_theme = "alabaster"
-html_theme_options = {
-    "description": "From a Gemini program ID to a stacked, calibrated GSAOI image",
-    "fixed_sidebar": True,
-    "page_width": "62rem",
-    "sidebar_width": "15rem",
-}
+html_theme = "furo"
+html_title = "goafetch"
 html_copy_source = False

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from caged import run_here
 from told import Told
 from visits import START, build, crowd, moving, skies, visit
 
 from goafetch.api.disco import disco
 from goafetch.events import Decided, Warned, words
-from goafetch.pipeline.run import run
 from goafetch.pipeline.summary import RunReport
 from goafetch.practice.pointings import with_target
 from reducer.align.global_fit import align_exposures
@@ -125,7 +125,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def reduce_night(raw: Path, into: Path, **given: Any) -> RunReport:
-    return run(raw, into=into, workers=1, catalog="none", phot_catalog="none", **given)
+    return run_here(raw, into=into, catalog="none", phot_catalog="none", **given)
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +266,7 @@ def test_a_target_that_drifts_without_rates_is_refused_with_a_remedy(done: RunRe
         disco(without_rates(done, tmp_path, 1.0), str(tmp_path / "stack"))
 
 
+@pytest.mark.prove
 def test_positions_that_drift_while_the_stars_deny_it_are_no_motion(done: RunReport, tmp_path: Path) -> None:
     told = Told()
     stack = disco(without_rates(done, tmp_path, -1.0), str(tmp_path / "stack"), notify=told)

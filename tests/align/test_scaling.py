@@ -188,6 +188,7 @@ def against_truth(folder, **night):
     return wrong[1:], wrong[1:] / [frame.scale_error for frame in frames[1:]]
 
 
+@pytest.mark.prove
 def test_transparencies_of_a_small_night_of_unsteady_images(tmp_path):
     """-9 to +1 % before, with a stated error of 3 %: no star's wide aperture lay on the arrays."""
     wrong, pulls = against_truth(tmp_path, seed=4, size=512, objects=4, skies=2, flats=2, unsteady=1.5)

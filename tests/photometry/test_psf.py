@@ -57,6 +57,7 @@ def test_errors_say_how_light_and_places_scatter(measured, field):
     assert 0.7 < spread(east) < 1.35
 
 
+@pytest.mark.prove
 def test_completeness_is_that_of_the_real_stars():
     """The light at which half of the drawn stars is found, by many faint ones, is that which is stated."""
     many = draw_field(stars=260, seed=8, faint=600.0, bright=6000.0)
@@ -111,6 +112,7 @@ def test_a_saturated_star_is_flagged_and_leaves_others_alone():
     assert abs(away[beside][0]) < 0.06
 
 
+@pytest.mark.prove
 def test_a_galaxy_beneath_does_not_bias():
     def galaxy(i, j):
         return 2000.0 * np.exp(-0.5 * ((i - 60) ** 2 + (j - 100) ** 2) / 250.0**2)  # 5 arcsec

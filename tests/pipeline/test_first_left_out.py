@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from caged import run_here
 
-from goafetch import run
 from goafetch.practice import simulate
 from goafetch.practice.exposure.night import Night, Program
 from goafetch.practice.program import tutorial
@@ -30,10 +30,10 @@ def test_a_flat_whose_first_lamp_stayed_dark_still_serves_the_night(
 
     monkeypatch.setitem(simulate.PROGRAMS, "dark", plan)
     simulate.build_program("dark", tmp_path / "raw", night=night, workers=1)
-    report = run(tmp_path / "raw", into=tmp_path / "work", catalog="none", phot_catalog="none", workers=1)
+    report = run_here(tmp_path / "raw", into=tmp_path / "work", catalog="none", phot_catalog="none")
     (stack,) = report.stacks
     assert stack.exists()
     left_out = {each.name: each.reason for each in report.summary.exclusions}
     assert "S20170505S0030.fits" in left_out
-    again = run(tmp_path / "raw", into=tmp_path / "work", catalog="none", phot_catalog="none", workers=1)
+    again = run_here(tmp_path / "raw", into=tmp_path / "work", catalog="none", phot_catalog="none")
     assert again.redone == 0

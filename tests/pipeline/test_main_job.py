@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from caged import run_here
 from told import Told
 
 from goafetch.errors import ArchiveError, NothingFound, UsageError
@@ -54,7 +55,7 @@ Again = Callable[..., RunReport]
 @pytest.fixture
 def again(first: RunReport, archive: str) -> Again:
     def repeat(**changes: Any) -> RunReport:
-        return run(PROGRAM, date=DATES, archive=archive, into=first.workspace.root, **changes)
+        return run_here(PROGRAM, date=DATES, archive=archive, into=first.workspace.root, **changes)
 
     return repeat
 
@@ -159,7 +160,13 @@ def test_a_product_that_was_deleted_and_one_that_is_damaged_are_remade_alone(
     assert again().redone == 0
 
 
-@pytest.mark.parametrize("name", ["S20170504S0117_skyCorrected.fits", "S20170505S0096_skyCorrected.fits"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "S20170505S0096_skyCorrected.fits",
+        pytest.param("S20170504S0117_skyCorrected.fits", marks=pytest.mark.prove),
+    ],
+)
 def test_a_product_that_is_made_again_alone_is_the_same_to_the_bit(
     first: RunReport, again: Again, name: str
 ) -> None:
@@ -193,7 +200,7 @@ def copy(first: RunReport, tmp_path: Path) -> Path:
 def test_changing_a_parameter_of_the_stack_remakes_the_stacks_alone(copy: Path) -> None:
     """The copy of a workspace is as good as itself, and raw files may come by links."""
     before = stamps(copy)
-    report = run(copy.parent / "raw", into=copy, workers=1, parameters=["stackFrames:hsigma=6"])
+    report = run_here(copy.parent / "raw", into=copy, parameters=["stackFrames:hsigma=6"])
     assert {path.name for path in report.stacks} == {"S20170505S0095_image.fits", "S20170504S0114_image.fits"}
     assert changed(before, copy) == {path.name for path in report.stacks}
 
@@ -204,7 +211,7 @@ def test_changing_one_raw_byte_remakes_what_depends_on_it_and_nothing_else(copy:
     content = bytearray(star.read_bytes())
     content[-4000] ^= 1
     star.write_bytes(content)
-    report = run(copy.parent / "raw", into=copy, workers=1)
+    report = run_here(copy.parent / "raw", into=copy)
     assert changed(before, copy) == {
         *(f"S20170504S{number:04d}_skyCorrected.fits" for number in range(114, 118)),
         "S20170504S0114_image.fits",
@@ -224,7 +231,7 @@ def test_a_changed_file_in_playdata_is_fetched_again(first: RunReport, again: Ag
 
 
 def test_a_rehearsal_touches_nothing(first: RunReport, tmp_path: Path) -> None:
-    report = run(first.workspace.playdata, into=tmp_path / "space", dry_run=True)
+    report = run_here(first.workspace.playdata, into=tmp_path / "space", dry_run=True)
     assert [len(group.frames) for group in report.plan.groups()] == [6, 4, 10]
     assert not (tmp_path / "space").exists()
 
@@ -248,7 +255,7 @@ def test_a_named_run_shares_what_is_the_same_and_keeps_the_rest_apart(first: Run
     reference = root / "playground/S20170505S0095_image.fits"
     parameters = ["stackFrames:hsigma=6", f"resampleToCommonFrame:reference={reference}"]
     chosen: dict[str, Any] = {"into": root, "name": "wide", "parameters": parameters}
-    other = run(PROGRAM, date=DATES, archive=archive, **chosen)
+    other = run_here(PROGRAM, date=DATES, archive=archive, **chosen)
     assert other.exit_code == 0 and other.workspace.root == root / "wide"
     assert stamps(root) == before
     for product in (root / "playground").glob("*.fits"):
@@ -259,7 +266,7 @@ def test_a_named_run_shares_what_is_the_same_and_keeps_the_rest_apart(first: Run
     assert one.shape == another.shape and one.world() == pytest.approx(another.world(), rel=1e-12)
     assert np.abs(np.median(match_stars(one, another).away, axis=0)).max() < 1.0  # mas
     made = stamps(root / "wide")
-    assert run(PROGRAM, date=DATES, archive=archive, **chosen).exit_code == 0
+    assert run_here(PROGRAM, date=DATES, archive=archive, **chosen).exit_code == 0
     assert stamps(root / "wide") == made
     assert (root / "wide/report/index.html").is_file()
     with pytest.raises(UsageError, match="there is no file"):

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from caged import run_here
 from quick_archive import QUICK, Threads, wrong_files
 from tiny_program import LAMPS_OFF, LAMPS_ON, ON_SKY, name_of, write_program
 from told import Told
@@ -120,7 +121,7 @@ def test_files_of_a_folder_that_cannot_be_had_are_missing(tmp_path: Path) -> Non
     raw.mkdir()
     (raw / "S20170505S0001.fits.bz2").write_bytes(b"BZh9 cut")
     (raw / "S20170505S0002.fits").symlink_to("nowhere")
-    report = run(str(raw), into=tmp_path / "ws", workers=1)
+    report = run_here(str(raw), into=tmp_path / "ws")
     assert report.exit_code == 1
     assert {e.name for e in report.summary.exclusions} == {"S20170505S0001.fits", "S20170505S0002.fits"}
     assert all(name in report.conclusion() for name in ("S20170505S0001", "S20170505S0002"))
@@ -149,7 +150,7 @@ def test_with_all_troubles_at_once_what_is_allowed_arrives_and_all_else_is_named
         few = [h for h in archive.holdings if h.row["observation_class"] == "science" or h.name in NEEDED]
         archive.holdings[:] = few
         ask = {"archive": archive.url, "into": tmp_path / "ws", "catalog": "none", "phot_catalog": "none"}
-        report = run(PROGRAM, date="20170504-20170505", workers=1, **ask)
+        report = run_here(PROGRAM, date="20170504-20170505", **ask)
         struck = {
             name: archive.faults.count(name) for name in ("association-error", "retry-after", "re-ingest")
         }

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from astropy.io import fits
-from caged import Here
+from caged import Here, run_here
 from tiny_program import LAMPS_ON, ON_TARGET, name_of, write_program
 from told import Told
 from typer.testing import CliRunner
@@ -22,7 +22,6 @@ from goafetch.cli import app
 from goafetch.errors import UsageError
 from goafetch.events import Refusal, Warned, words
 from goafetch.pipeline.raw_files import take_folder
-from goafetch.pipeline.run import run
 from goafetch.pipeline.summary import RunReport
 from goafetch.workspace import Workspace
 from reducer.fitsio import read_table
@@ -96,7 +95,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> RunReport:
-    return run(raw, into=tmp_path_factory.mktemp("space") / "ws", workers=1, catalog="none")
+    return run_here(raw, into=tmp_path_factory.mktemp("space") / "ws", catalog="none")
 
 
 def test_a_run_uses_each_exposure_once_and_names_the_copies(done: RunReport) -> None:

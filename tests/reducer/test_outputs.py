@@ -194,6 +194,7 @@ def test_the_objects_of_a_stack_are_written_by_array(
             assert mask[light < 1].mean() < 0.3
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize("name", ["reduce", "ultradeep"])
 def test_written_outputs_change_no_product(
     name: str, raw: dict[str, list[Path]], flat: Path, tmp_path: Path

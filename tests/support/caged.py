@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from goafetch.events import Event, Fault
+from goafetch.config import load_settings
+from goafetch.events import Event, Fault, Notify, silent
+from goafetch.pipeline.run import make_request, run_job
+from goafetch.pipeline.summary import RunReport
 
 SECONDS, MEMORY = 10, 1_500_000_000
 
@@ -53,6 +56,14 @@ class Here:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+def run_here(
+    target: str | Path, *, archive: str | None = None, notify: Notify = silent, **choices: Any
+) -> RunReport:
+    """``goafetch.run`` in this process: without workers, whose start takes longer than what many tests do."""
+    request = make_request(target, **choices)
+    return run_job(request, load_settings(request.root, archive=archive), notify, Here())
 
 
 class TooLong(BaseException):
