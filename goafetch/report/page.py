@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from goafetch import __version__
 from goafetch.events import Event, what, why
 from goafetch.report import figures, pictures
+from goafetch.report.arrays import StepPictures
 from goafetch.report.catalogue_files import write_catalogue
 from goafetch.report.citations import BIBTEX, TEXT, cite, write_citation
 from goafetch.report.draw import as_data, as_thumbnail, drawn_plainly
 from goafetch.report.export import list_steps
 from goafetch.report.figures import Figure
+from goafetch.report.flat_step import show_flat_step
 from goafetch.report.run_summary import Product, RunSummary, read_summary
-from goafetch.report.sky_step import SkyExposure, show_sky_step
+from goafetch.report.sky_step import show_sky_step
 from goafetch.report.stack_file import StackFile, column, read_stack
 from goafetch.report.tiles import choose_code, cut_tiles, tell_facts
 from goafetch.report.verdicts import (
@@ -66,7 +68,7 @@ class Page:
     name: str
     parts: PageParts
     sky: Future[Figure | None]
-    sky_step: Future[list[SkyExposure]]
+    sky_step: Future[list[StepPictures]]
 
 
 def make_report(
@@ -85,7 +87,9 @@ def make_report(
     summary = read_summary(folder)
     (folder / "report").mkdir(parents=True, exist_ok=True)
     pages = name_pages(summary.products)
-    flats = [submit(figures.draw_flat, *about) for about in figures.list_flats(folder, summary.products)]
+    made = figures.list_flats(folder, summary.products)
+    flats = [submit(figures.draw_flat, *about) for about in made]
+    flat_steps = [submit(show_flat_step, folder, summary, path, group) for path, group, _ in made]
     waiting = _begin(folder, summary, pages, submit, begun or {})
     citation = cite(folder, summary)
     write_citation(folder / "report", citation)
@@ -93,6 +97,7 @@ def make_report(
         "summary": summary,
         "decisions": _by_subject(summary.decisions),
         "flats": [flat.result() for flat in flats],
+        "flat_steps": [step for each in flat_steps if (step := each.result())],
         "pages": pages,
         "steps": list_steps(summary, folder),
         "place": str(folder),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from goafetch.report.draw import as_data, centre_and_spread, colour_table
-from goafetch.report.pictures import NO_DATA
+from goafetch.report.arrays import DIVERGING, GREY, StepPictures, find_raw, means_of, paint_arrays, read_thin
+from goafetch.report.draw import centre_and_spread
 from goafetch.report.run_summary import RunSummary
 from goafetch.report.stack_file import as_number, block_means_without_nan
 from goafetch.workspace import Workspace
@@ -20,29 +18,14 @@ from reducer import dq, fitsio
 from reducer.frame import FrameRef
 from reducer.masks import Calibrations
 from reducer.steps.correct import ArrayView, Pass, Reading, correctDetectorAndDark
-from reducer.types import F32, U16
+from reducer.types import F32
 
-#: Every so many rows and columns are looked at, as ArrayView.thinned does; a side of an array shows about so
-#: many means of them where there are up to so many exposures: the page stays light.
-STEP = 4
+#: A side of an array shows about so many means where there are up to so many exposures: the page stays light.
 SIDES = {16: 128, 64: 64, 1000: 32}
-#: Rows that are read at a time, a multiple of STEP.
-ROWS = 128
 #: Shown sides of an array in the residual: of so many means each is one.
 COARSE = 8
 #: What is hidden in the residual: means so many standard deviations above the sky are objects.
 OBJECT = 2.5
-#: Colours of the sky's pictures, and of the residual: too low, just right, too high.
-GREY, DIVERGING = "gray", "RdBu_r"
-
-
-@dataclass(frozen=True)
-class SkyExposure:
-    """An exposure of the sky step: its pictures by their names (addresses that hold them), and words."""
-
-    name: str
-    pictures: Mapping[str, str]
-    told: str
 
 
 @dataclass(frozen=True)
@@ -59,7 +42,7 @@ class Subtracted:
     sigma: float | None
 
 
-def show_sky_step(folder: Path, summary: RunSummary, on_target: Sequence[Path]) -> list[SkyExposure]:
+def show_sky_step(folder: Path, summary: RunSummary, on_target: Sequence[Path]) -> list[StepPictures]:
     """The pictures of all exposures on target of a stack, all with the same stretch."""
     views: dict[Any, ArrayView] = {}
     side = next(side for most, side in SIDES.items() if len(on_target) <= most or side == min(SIDES.values()))
@@ -79,18 +62,18 @@ def read_subtraction(
     """
     frame = fitsio.open_frame(path)
     name = path.name.split("_")[0]
-    raw = _find_raw(folder, summary, name) if _is_usual(summary) else None
+    raw = find_raw(folder, summary, name) if _is_usual(summary) else None
     known = _calibrations(folder, frame)
     before, after, corners, levels = {}, {}, {}, []
     for index, header in enumerate(frame.chips):
         number = int(header["EXTVER"])
-        data, mask = _thin(path, number, int(header["NAXIS2"]))
+        data, mask = read_thin(path, number, int(header["NAXIS2"]))
         bad = (mask & dq.UNUSABLE) != 0
-        after[number] = _means(data, bad, side)
+        after[number] = means_of(data, bad, side)
         corners[number] = frame.array(index).corner
         levels.append(as_number(header.get("SKYLEVEL")))
         if raw is not None and known is not None:
-            before[number] = _means(_before(raw, frame, index, known, views), bad, side)
+            before[number] = means_of(_before(raw, frame, index, known, views), bad, side)
     told = [level for level in levels if level is not None]
     level = float(np.mean(told)) if told else None
     sigma = as_number(frame.header.get("SKYSIGMA"))
@@ -111,24 +94,8 @@ def _before(raw: Path, frame: FrameRef, index: int, known: Calibrations, views: 
     if key not in views:
         views[key] = ArrayView.of(known, reading, variance=False).thinned()
     view = ArrayView(reading.exposure, views[key].static, views[key].dark, views[key].response)
-    counts, _ = _thin(raw, reading.place.array.number, int(frame.chips[index]["NAXIS2"]))
+    counts, _ = read_thin(raw, reading.place.array.number, int(frame.chips[index]["NAXIS2"]))
     return view.correct(counts)[0]
-
-
-def _thin(path: Path, array: int, height: int) -> tuple[F32, U16]:
-    """Data and mask of every fourth pixel of every fourth row, read by bands, whose memory is used again."""
-    bands = []
-    for first in range(0, height, ROWS):
-        data, _, mask = fitsio.read_planes(path, array, slice(first, first + ROWS), variance=False)
-        bands.append((data[::STEP, ::STEP].copy(), mask[::STEP, ::STEP].copy()))
-    data, mask = (np.concatenate(planes) for planes in zip(*bands, strict=True))
-    return data, mask
-
-
-def _find_raw(folder: Path, summary: RunSummary, name: str) -> Path | None:
-    """An exposure's raw file, where it still stands as the run read it."""
-    places = (Workspace(folder).playdata, *([] if summary.archive else [Path(summary.program)]))
-    return next((path for place in places if (path := place / f"{name}.fits").is_file()), None)
 
 
 def _calibrations(folder: Path, frame: FrameRef) -> Calibrations | None:
@@ -145,11 +112,6 @@ def _calibrations(folder: Path, frame: FrameRef) -> Calibrations | None:
             return None
         found[kind] = path
     return Calibrations(fitsio.Disk(), **found)
-
-
-def _means(thin: F32, bad: Any, side: int) -> F32:
-    block = max(1, min(thin.shape) // side)
-    return block_means_without_nan(np.where(bad, np.float32(np.nan), thin), block)
 
 
 def _residual(after: F32) -> F32:
@@ -191,7 +153,7 @@ def skies_of(one: Subtracted) -> dict[int, F32]:
     return {number: plane - one.after[number] for number, plane in one.before.items()}
 
 
-def _show(one: Subtracted, limits: SkyStretch) -> SkyExposure:
+def _show(one: Subtracted, limits: SkyStretch) -> StepPictures:
     residuals = {number: _residual(plane) for number, plane in one.after.items()}
     told = "" if one.level is None else f"sky {one.level:.0f}"
     if told:
@@ -203,41 +165,8 @@ def _show(one: Subtracted, limits: SkyStretch) -> SkyExposure:
         ("residual", residuals, limits.residual, DIVERGING),
     )
     pictures = {
-        name: _picture(planes, one.corners, ends, colours) for name, planes, ends, colours in shown if planes
+        name: paint_arrays(planes, one.corners, ends, colours)
+        for name, planes, ends, colours in shown
+        if planes
     }
-    return SkyExposure(one.name, pictures, told)
-
-
-def _picture(
-    planes: Mapping[int, F32],
-    corners: Mapping[int, tuple[float, float]],
-    limits: tuple[float, float],
-    colours: str,
-) -> str:
-    """A PNG of the arrays as they lie on the focal plane, as an address that holds it."""
-    from PIL import Image
-
-    columns, rows = (sorted({corners[number][axis] for number in planes}) for axis in (0, 1))
-    height, width = (max(plane.shape[axis] for plane in planes.values()) for axis in (0, 1))
-    gap = max(1, width // 40)
-    size = (len(rows) * (height + gap) - gap, len(columns) * (width + gap) - gap)
-    codes = np.zeros(size, np.uint8)  # 0: no data
-    for number, plane in planes.items():
-        x, y = (place.index(corners[number][axis]) for axis, place in ((0, columns), (1, rows)))
-        low, high = limits
-        level = np.clip(np.nan_to_num((plane - low) / max(high - low, 1e-6)), 0, 1)
-        part = np.where(np.isfinite(plane), 1 + np.round(254 * level), 0).astype(np.uint8)
-        begin = (y * (height + gap), x * (width + gap))
-        codes[begin[0] : begin[0] + plane.shape[0], begin[1] : begin[1] + plane.shape[1]] = part
-    picture = Image.fromarray(np.ascontiguousarray(codes[::-1]), "P")  # FITS counts rows from below
-    picture.putpalette(_palette(colours))
-    page = io.BytesIO()
-    picture.save(page, "png", compress_level=4)
-    return as_data(page.getvalue())
-
-
-@lru_cache(maxsize=4)
-def _palette(name: str) -> bytes:
-    """A colour map of 255 colours after that of places without data."""
-    no_data = bytes(int(NO_DATA[place : place + 2], 16) for place in (1, 3, 5))
-    return no_data + colour_table(name)[3:]
+    return StepPictures(one.name, pictures, told)

@@ -61,8 +61,8 @@ class Levels:
     saturation: float
     linearity: tuple[float, float, float]
 
-    def electrons(self, counts: float) -> float:
-        """The electrons that a level in ADU stands for, after linearity correction."""
+    def electrons(self, counts: Any) -> Any:
+        """The electrons that a level in ADU stands for, or each of an array, after linearity correction."""
         a0, a1, a2 = self.linearity
         read = counts * self.gain
         return read * (a0 + read * (a1 + read * a2))

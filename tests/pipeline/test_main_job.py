@@ -83,6 +83,25 @@ def test_the_report_shows_what_the_sky_step_subtracted(first: RunReport, tmp_pat
     assert page.count('class="state sky"') == len(paths) > 0
 
 
+def test_the_report_shows_what_a_flat_leaves_and_that_it_is_noise(first: RunReport, tmp_path: Path) -> None:
+    """A flat of another response leaves more than the photon noise of an exposure, and says so."""
+    from goafetch.report.flat_step import show_flat_step
+    from goafetch.report.run_summary import read_summary
+
+    root = first.workspace.root
+    flat = root / "playground/S20170505S0030_flat.fits"
+    good = show_flat_step(root, read_summary(root), flat, "flat Kshort 15 s")
+    assert good is not None and set(good.pictures) == {"lamp on", "lamp off", "flat", "residual"}
+    assert float(good.told.split()[1]) == pytest.approx(1.0, abs=0.25)
+    with fits.open(flat) as file:
+        for array in (1, 2, 3, 4):
+            file["SCI", array].data *= np.linspace(0.97, 1.03, 512, dtype=np.float32)
+        file.writeto(tmp_path / flat.name)
+    bad = show_flat_step(root, read_summary(root), tmp_path / flat.name, "flat Kshort 15 s")
+    assert bad is not None and float(bad.told.split()[1]) > 5.0
+    assert show_flat_step(root, read_summary(root), flat, "another group") is None
+
+
 def stamps(root: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (root / "playground").glob("*.fits")}
 
