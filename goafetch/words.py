@@ -78,6 +78,7 @@ WARNINGS: dict[str, str] = {
     "lamp_on_usual": "no lamp-off frames, as is usual in {filter}: the flat includes the dome's thermal "
     "emission",
     "flat_changed": "flat changed against {previous}: level {levels:+.2%}; pixel-to-pixel {scatters:.2%} rms",
+    "flat_of_other_filter": "{file} is a flat of {filter}, these exposures are of {usual}: used as asked",
     "flat_lost": "flat without data in {area:.0%} or more of array {arrays} (saturated, dead or unlit): "
     "exposures have no data there either",
     "lamp_array_saturated": "{file}: array {array} not used for the flat, saturated at {level:.0f e-}",

@@ -241,10 +241,10 @@ class Context:
     """All that a step may use besides its frames.
 
     ``folder``: where products go. ``parameters``: step name -> parameter -> value, as the user gave them.
-    ``flat``, ``bpm``, ``dark``: paths of calibrations, or None. ``map``: runs a module-level function over
-    picklable tasks, in order, perhaps in other processes. ``wanted``: names of the products to write, None
-    for all. ``raw_md5``: file name -> md5 of inputs, where known. ``key``: the cache key of products.
-    ``recipe_file``: where a recipe of the user's own stands.
+    ``flat``, ``bpm``, ``dark``, ``user_bpm``: paths of calibrations, or None. ``map``: runs a module-level
+    function over picklable tasks, in order, perhaps in other processes. ``wanted``: names of the products to
+    write, None for all. ``raw_md5``: file name -> md5 of inputs, where known. ``key``: the cache key of
+    products. ``recipe_file``: where a recipe of the user's own stands.
     ``memory``: bytes that the pixels of one task may take; what a product holds does not depend on it.
     ``files`` and ``steps`` (run so far, the present one last) are filled in by ``run_recipe``.
     ``mark``: tells runs of one process apart.
@@ -255,6 +255,7 @@ class Context:
     flat: Path | None = None
     bpm: Path | None = None
     dark: Path | None = None
+    user_bpm: Path | None = None
     notify: Callable[..., None] = tell_nobody
     map: Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]] = in_this_process
     wanted: frozenset[str] | None = None

@@ -20,12 +20,16 @@ from reducer.types import F32, U16
 
 @dataclass(frozen=True)
 class Calibrations:
-    """The calibrations of a task: the disk to read them from, and their paths, None where there is none."""
+    """The calibrations of a task: the disk to read them from, and their paths, None where there is none.
+
+    ``user_bpm``: a mask of the user's, whose bad pixels are bad too.
+    """
 
     disk: Files
     bpm: Path | None = None
     flat: Path | None = None
     dark: Path | None = None
+    user_bpm: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -69,22 +73,23 @@ def known_bits(calibrations: Calibrations, place: Place) -> U16:
 
     It is kept for the next frame, and not the caller's to change.
     """
-    return _known_bits(calibrations.disk, _as_of(calibrations.bpm), place)
+    masks = (path for path in (calibrations.bpm, calibrations.user_bpm) if path is not None)
+    return _known_bits(calibrations.disk, tuple(map(_as_of, masks)), place)
 
 
 #: A calibration file, and its time of change, so that what was read of it is not taken for a later one.
-Dated = tuple[Path, int] | None
+Dated = tuple[Path, int]
 
 
-def _as_of(path: Path | None) -> Dated:
-    return None if path is None else (path, path.stat().st_mtime_ns)
+def _as_of(path: Path) -> Dated:
+    return path, path.stat().st_mtime_ns
 
 
 @lru_cache(maxsize=4)  # frame after frame needs those of the same four arrays
-def _known_bits(disk: Files, bpm: Dated, place: Place) -> U16:
+def _known_bits(disk: Files, masks: tuple[Dated, ...], place: Place) -> U16:
     mask = np.zeros(place.where.shape, np.uint16)
-    if bpm is not None:
-        frame = disk.open_frame(bpm[0])
+    for path, _ in masks:
+        frame = disk.open_frame(path)
         index = index_of(frame, place.array.number)
         rows, columns = place.where.within(region(frame.chips[index]))
         # Any value but 0 is bad; what is not a number is not 0 either.
@@ -111,7 +116,6 @@ def read_response(
 
 @lru_cache(maxsize=4)
 def _response(disk: Files, flat: Dated, array: int, where: Region) -> tuple[F32, U16]:
-    assert flat is not None
     rows, columns = where.within(_region_of(disk, flat, array))
     data, _, mask = disk.read_planes(flat[0], array, rows, variance=False)
     return np.ascontiguousarray(data[:, columns]), np.ascontiguousarray(mask[:, columns])
@@ -119,7 +123,6 @@ def _response(disk: Files, flat: Dated, array: int, where: Region) -> tuple[F32,
 
 @lru_cache(maxsize=2)  # is needed less often: only what several exposures are asked for in turn is kept
 def _response_noise(disk: Files, flat: Dated, array: int, where: Region, first: int, last: int) -> F32:
-    assert flat is not None
     rows, columns = where.within(_region_of(disk, flat, array))
     wanted = slice(rows.start + first, rows.start + last)
     _, variance, _ = disk.read_planes(flat[0], array, wanted, mask=False, data=False)
@@ -128,7 +131,6 @@ def _response_noise(disk: Files, flat: Dated, array: int, where: Region, first: 
 
 @lru_cache(maxsize=4)
 def _region_of(disk: Files, flat: Dated, array: int) -> Region:
-    assert flat is not None
     frame = disk.open_frame(flat[0])
     return region(frame.chips[index_of(frame, array)])
 

@@ -82,7 +82,8 @@ def now() -> str:
 def _tables(context: Context, inputs: Sequence[FrameRef], now: str) -> dict[str, Table]:
     """PROVENANCE and HISTORY with the columns DRAGONS gives them, and the versions that did the work."""
     before = [_read_story(context, frame) for frame in inputs]
-    calibrations = [path for path in (context.flat, context.bpm, context.dark) if path is not None]
+    given = (context.flat, context.bpm, context.dark, context.user_bpm)
+    calibrations = [path for path in given if path is not None]
     files: Rows = [(now, *facts) for facts in _inputs(context, inputs)]
     files += [(now, path.name, file_md5(path), "calibration") for path in calibrations]
     if context.recipe_file:

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import ascii_letters, digits
 from typing import TYPE_CHECKING, Any
 
-from calstore.associate import Calibration
+from calstore.associate import PROCESSED_DARK, PROCESSED_FLAT, Calibration
 from goafetch.config import INSTRUMENT, Settings, load_settings, parse_size
 from goafetch.engine.cluster import Cluster
 from goafetch.errors import DONE, FAILED, UsageError
@@ -55,6 +55,14 @@ if TYPE_CHECKING:
     from goafetch.pipeline.raw_files import RawFiles
     from reducer.headers.descriptors import Descriptors
 
+#: Parameters that name a file of the user's, and what it is.
+FILES = {
+    ("resampleToCommonFrame", "reference"): "a stack",
+    ("darkCorrect", "dark"): "a master dark",
+    ("flatCorrect", "flat"): "a master flat",
+    ("addDQ", "user_bpm"): "a bad-pixel mask",
+}
+
 #: Folders of a workspace, which no run within it can be called.
 TAKEN = ("playdata", "playground", "report")
 
@@ -90,18 +98,28 @@ class Request:
     def check(self) -> None:
         """UsageError for a file of the user's that is not there."""
         self.choices.check()
-        reference = self.parameters.get("resampleToCommonFrame", {}).get("reference")
-        if reference and not Path(reference).is_file():
-            raise UsageError(f"there is no file {reference}", "a stack, as resampleToCommonFrame:reference")
+        for (step, name), what in FILES.items():
+            path = self.parameters.get(step, {}).get(name)
+            if path and not Path(path).is_file():
+                raise UsageError(f"there is no file {path}", f"{what}, as {step}:{name}")
 
     @property
     def wanted(self) -> Wanted:
-        """The limits that concern frames already here, what separates their pointings, and their dark."""
+        """The limits of frames that are here, what separates their pointings, their dark and flat."""
         fraction = self.parameters.get("separateSky", {}).get("frac_FOV")
-        dark = self.parameters.get("darkCorrect", {})
-        given = Path(dark["dark"]).absolute() if dark.get("dark") else None
-        do_dark = dark.get("do_cal") != "skip" and not dark.get("skip_primitive")
-        return Wanted(self.object or "", self.filter or "", fraction, given, do_dark)
+        dark, flat = (self.parameters.get(step, {}) for step in ("darkCorrect", "flatCorrect"))
+        without = {
+            PROCESSED_DARK: dark.get("do_cal") == "skip" or dark.get("skip_primitive"),
+            PROCESSED_FLAT: not flat.get("do_flat", True) or flat.get("skip_primitive"),
+        }
+        named = {PROCESSED_DARK: dark.get("dark"), PROCESSED_FLAT: flat.get("flat")}
+        return Wanted(
+            self.object or "",
+            self.filter or "",
+            fraction,
+            {kind: Path(path).absolute() for kind, path in named.items() if path and not without[kind]},
+            frozenset(kind for kind, is_left_out in without.items() if is_left_out),
+        )
 
     @property
     def is_program(self) -> bool:

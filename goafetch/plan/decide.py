@@ -51,9 +51,10 @@ def make_plan(
     standards, _ = visits(sorted_frames, STANDARD)
     science, blank = visits(sorted_frames, SCIENCE, wanted.frac_fov)
     found = [*standards, *science]
-    if wanted.dark and wanted.do_dark:
-        found = [_with_given_dark(visit, wanted.dark) for visit in found]
-    kinds = (PROCESSED_FLAT,) if wanted.dark or not wanted.do_dark else (PROCESSED_DARK, PROCESSED_FLAT)
+    for kind, path in wanted.given.items():
+        found = [_with_given(visit, kind, path) for visit in found]
+    settled = {*wanted.given, *wanted.without}
+    kinds = [kind for kind in (PROCESSED_DARK, PROCESSED_FLAT) if kind not in settled]
     groups, refused = _complete(found, kinds, candidates)
     groups = [_with_mask(group, masks) for group in groups]
 
@@ -174,11 +175,15 @@ def _with_master(group: Group, answer: Match) -> Group:
     )
 
 
-def _with_given_dark(visit: Group, dark: Path) -> Group:
-    if not _needs(visit, PROCESSED_DARK):
+def _with_given(visit: Group, kind: str, path: Path) -> Group:
+    """A visit with the dark or the flat that the user gave, if it needs one."""
+    if not _needs(visit, kind):
         return visit
-    choice = CalibrationChoice(DARK, dark.name, "darkCorrect:dark asks for it")
-    return replace(visit, dark=dark, reasons=(*visit.reasons, choice))
+    if kind == PROCESSED_DARK:
+        choice = CalibrationChoice(DARK, path.name, "darkCorrect:dark asks for it")
+        return replace(visit, dark=path, reasons=(*visit.reasons, choice))
+    choice = CalibrationChoice(FLAT, path.name, "flatCorrect:flat asks for it")
+    return replace(visit, flat=path, reasons=(*visit.reasons, choice))
 
 
 def _with_mask(group: Group, masks: Sequence[Calibration]) -> Group:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from calstore.associate import DARK as DARK_KIND
@@ -24,14 +24,16 @@ MASK, LAMP_ON, LAMP_OFF = "mask", "lamp on", "lamp off"
 @dataclass(frozen=True)
 class Wanted:
     """Limits that the user set: object and filter, by the names that people use, empty for all; the part of
-    the field that separates pointings, None for the usual of the instrument; the dark of all visits, and
-    whether they have any."""
+    the field that separates pointings, None for the usual of the instrument.
+
+    ``given``: the dark or the flat of all visits, by its kind; ``without``: kinds that they go without.
+    """
 
     object: str = ""
     filter: str = ""
     frac_fov: float | None = None
-    dark: Path | None = None
-    do_dark: bool = True
+    given: Mapping[str, Path] = field(default_factory=dict, hash=False)
+    without: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -174,11 +174,14 @@ def addDQ(
     do: Pass,
     context: Context,
     *,
+    user_bpm: Annotated[str | None, "file of a mask whose bad pixels are bad too"] = None,
     latency: Annotated[bool, "mask persistence of earlier saturated exposures"] = True,
     time: Annotated[float, "how long persistence lasts", "s"] = 900.0,
 ) -> Pass:
     """Flag what is bad, saturated or not linear, guide windows, and what earlier exposures left."""
-    return replace(do, mask=True, glow=time if latency else None)
+    given = Path(user_bpm).absolute() if user_bpm else None
+    calibrations = replace(do.calibrations, user_bpm=given)
+    return replace(do, calibrations=calibrations, mask=True, glow=time if latency else None)
 
 
 @step(suffix="_nonlinearityCorrected")
@@ -228,19 +231,21 @@ def flatCorrect(
     do: Pass,
     context: Context,
     *,
+    flat: Annotated[str | None, "file of the flat, in place of the one that fits"] = None,
     do_flat: Annotated[bool, "divide by the flat; False marks the product"] = True,
 ) -> Pass:
     """Divide by the flat, with its variance and mask."""
     if not do_flat:
         context.notify("no_flat_asked")
         return do
-    if context.flat is None:
+    found = Path(flat).absolute() if flat else context.flat
+    if found is None:
         raise MissingCalibration(
             "no flat for these frames",
             "a `_flat` of the filter",
             "make one with makeProcessedFlat, or set flatCorrect:do_flat=False",
         )
-    return replace(do, calibrations=replace(do.calibrations, flat=context.flat))
+    return replace(do, calibrations=replace(do.calibrations, flat=found))
 
 
 @step(parts=(addDQ, nonlinearityCorrect, ADUToElectrons, addVAR, flatCorrect))
@@ -264,7 +269,10 @@ def _correct_sky(parts: Sequence[Step], frames: Sequence[FrameRef], context: Con
     do = passes[parts[-1]]
     if do.calibrations.dark is not None:
         frames = like_dark(frames, do.calibrations.dark, context)
-    context = replace(context, dark=do.calibrations.dark)
+    if do.calibrations.flat is not None:
+        _tell_other_filter(frames, do.calibrations.flat, context)
+    known = do.calibrations
+    context = replace(context, dark=known.dark, flat=known.flat or context.flat, user_bpm=known.user_bpm)
     surveys = list(context.map(_survey, [(do, frame) for frame in frames]))
     blind = _judge_blind(frames, surveys, context)
     seen = {frame.path: survey for frame, survey in zip(frames, surveys, strict=True)}
@@ -272,6 +280,14 @@ def _correct_sky(parts: Sequence[Step], frames: Sequence[FrameRef], context: Con
     left = [frame.with_(reference_pixels=seen[frame.path].reference_pixels) for frame in left]
     glows = [seen[frame.path].glow for frame in left]
     return corrected(left, context, passes, glows, blind)
+
+
+def _tell_other_filter(frames: Sequence[FrameRef], flat: Path, context: Context) -> None:
+    """Warn of a flat of another filter, which a user may give."""
+    master = descriptors_of(context.disk.open_frame(flat)).filter
+    others = sorted({str(descriptors_of(frame).filter) for frame in frames} - {str(master)})
+    if others:
+        context.notify("flat_of_other_filter", file=flat.name, filter=str(master), usual=others)
 
 
 def passes_of(parts: Sequence[Step], frames: Sequence[FrameRef], context: Context) -> dict[Step, Pass]:
@@ -359,6 +375,7 @@ def _keywords(calibrations: Calibrations) -> dict[str, Any]:
     keywords = {
         "FLATIM": calibrations.flat.name if calibrations.flat else "none",
         "BPMIM": calibrations.bpm.name if calibrations.bpm else "none",
+        **({"USERBPM": calibrations.user_bpm.name} if calibrations.user_bpm else {}),
     }
     if calibrations.flat:
         lost = calibrations.disk.open_frame(calibrations.flat).header.get("FLATLOST")

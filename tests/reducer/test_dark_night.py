@@ -12,6 +12,7 @@ from paper import GLOW, GLOWING, SCALE, STACK_SCALE
 from paper_night import DITHERS, EVEN, IN_DOME, SKY, UNEVEN, sky_and_stars, take
 from shell import Shell
 
+from calstore.associate import PROCESSED_DARK
 from calstore.store import CalStore
 from goafetch.api.reduce import Task, reduce_files
 from goafetch.config import Settings
@@ -131,13 +132,14 @@ def test_science_without_a_dark_is_left_out_with_what_was_found_and_needed(raw: 
 
 
 def test_darks_that_are_skipped_or_given_are_not_sought(raw: Path) -> None:
-    (skipped,) = planned(raw, do_dark=False).visits
+    (skipped,) = planned(raw, without=frozenset({PROCESSED_DARK})).visits
     assert skipped.dark is None
-    (given,) = planned(raw, dark=Path("my_dark.fits")).visits
+    (given,) = planned(raw, given={PROCESSED_DARK: Path("my_dark.fits")}).visits
     assert given.dark == Path("my_dark.fits")
     chosen = {"darkCorrect": {"do_cal": "skip"}}, {"darkCorrect": {"dark": "my_dark.fits"}}
     wanted = [Request(str(raw), parameters=each).wanted for each in chosen]
-    assert [(w.do_dark, w.dark) for w in wanted] == [(False, None), (True, Path("my_dark.fits").absolute())]
+    assert [set(w.without) for w in wanted] == [{PROCESSED_DARK}, set()]
+    assert [dict(w.given) for w in wanted] == [{}, {PROCESSED_DARK: Path("my_dark.fits").absolute()}]
 
 
 def test_darks_are_one_set_as_long_as_they_serve(raw: Path) -> None:
