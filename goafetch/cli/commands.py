@@ -40,12 +40,12 @@ def _root(
 
 
 def _register() -> None:
-    from goafetch.cli import archive, caldb, compare, files, photometry, practice, reduce, run, stacks
+    from goafetch.cli import archive, caldb, colour, compare, files, photometry, practice, reduce, run, stacks
 
     for command in (
         *(run.run, archive.search, archive.fetch, archive.unpack, run.plan, run.explain),
         *(reduce.reduce, reduce.disco, files.dataselect, files.showd, files.showpars, files.typewalk),
-        *(photometry.photometry, compare.compare, stacks.cutout, stacks.trends),
+        *(photometry.photometry, colour.colour, compare.compare, stacks.cutout, stacks.trends),
         *(practice.tutorial, run.report, run.export, run.config),
         *(archive.login, archive.logout, archive.whoami, practice.demo, practice.practice),
     ):

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from goafetch import __version__
 from goafetch.errors import UsageError
@@ -27,45 +24,18 @@ from goafetch.report.draw import (
     new_figure,
 )
 from goafetch.report.figures import Figure
-from goafetch.report.page import render
-from goafetch.report.pictures import find_sky, grey, stretched
+from goafetch.report.pictures import grey, stretched
+from goafetch.report.render import render
 from goafetch.report.run_summary import RunSummary, read_summary
-from goafetch.report.stack_file import TABLES, StackFile, column, read_provenance, read_stack, shrink
+from goafetch.report.same_sky import FEWEST, LOUD, Pair, check_common_sky, lay_onto, match_stars
+from goafetch.report.stack_file import TABLES, StackFile, read_provenance, read_stack, shrink
 from goafetch.report.verdicts import Quality, measure
 from goafetch.workspace import write_atomically
-from reducer.astrometry import sky_to_plane
 from reducer.products import STACK
-from reducer.types import F32, F64
+from reducer.types import F32
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-#: Pixels of the longer side of the pictures, arcsec within which stars are the same, and the fewest of them.
-MOST, SAME, FEWEST = 1000, 0.1, 5
-#: Signal to noise of stars that tell the ratio of two stacks' light.
-LOUD = 20.0
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Stars that two stacks share: places in the first (n, 2), 1-based pixels; by how much the second's lie
-    elsewhere, (n, 2) mas east and north; electrons a second (n, 2) and their errors, by OBJCAT."""
-
-    places: F64
-    away: F64
-    rates: F64
-    errors: F64
-
-    @property
-    def loud(self) -> NDArray[np.bool_]:
-        """Those that tell a ratio."""
-        return np.asarray((self.rates > LOUD * self.errors).all(axis=1))
-
-    @property
-    def ratio(self) -> float:
-        """Light of the first over that of the second, by their brighter stars; 1 where too few tell it."""
-        rates = self.rates[self.loud]
-        return float(np.median(rates[:, 0] / rates[:, 1])) if len(rates) >= FEWEST else 1.0
+#: Pixels of the longer side of the pictures.
+MOST = 1000
 
 
 def compare_stacks(first: Path, second: Path, into: Path) -> Path:
@@ -76,7 +46,8 @@ def compare_stacks(first: Path, second: Path, into: Path) -> Path:
     if first.samefile(second):
         raise UsageError(f"{first} and {second} are the same file", "two stacks")
     stacks = read_stack(first), read_stack(second)
-    onto_first = _onto(*stacks)
+    check_common_sky(*stacks)
+    onto_first = lay_onto(*stacks, stacks[1].half, 2)
     pair = match_stars(*stacks)
     qualities = measure(stacks[0]), measure(stacks[1])
     names = _names(first, second)
@@ -134,78 +105,6 @@ def _names(first: Path, second: Path) -> tuple[str, str]:
     a, b = first.absolute().parts, second.absolute().parts
     differ = next(n for n in range(1, min(len(a), len(b)) + 1) if a[-n] != b[-n])
     return str(Path(*a[-differ:])), str(Path(*b[-differ:]))
-
-
-# --- pixels and stars ------------------------------------------------------------------------------
-
-
-def _world(stack: StackFile) -> Mapping[str, float]:
-    world = stack.world()
-    if world is None:
-        raise UsageError(f"{stack.path} has no celestial coordinates", "stacks with a tangential WCS")
-    return world
-
-
-def _onto(first: StackFile, second: StackFile) -> F32:
-    """Means of 2 x 2 pixels of the second stack, interpolated at those of the first; NaN without data."""
-    one, other = _world(first), _world(second)
-    height, width = first.half.shape
-    # The middles of blocks of 2 x 2 pixels, 1-based.
-    x, y = np.meshgrid(2.0 * np.arange(width) + 1.5, 2.0 * np.arange(height) + 1.5)
-    there = _pixels(other, *find_sky(one, x, y))
-    places = np.stack([(place - 1.5) / 2.0 for place in there[::-1]])
-    seen = np.isfinite(second.half)
-    level = np.float32(np.median(second.half[seen]) if seen.any() else 0.0)
-    # Of stars as sharp as these a straight line between pixels would lose a fifth of the peak.
-    found = ndimage.map_coordinates(np.where(seen, second.half, level), places, order=3)
-    covered = ndimage.map_coordinates(seen.astype(np.float32), places, order=1, mode="constant")
-    found[covered < 0.999] = np.nan
-    if not np.isfinite(found + first.half).any():
-        raise UsageError(
-            f"{first.path.name} and {second.path.name} show no sky in common: "
-            f"RA {one['CRVAL1']:.4f}, Dec {one['CRVAL2']:+.4f} and RA {other['CRVAL1']:.4f}, "
-            f"Dec {other['CRVAL2']:+.4f}",
-            "two stacks of one field",
-        )
-    return np.asarray(found, np.float32)
-
-
-def _pixels(world: Mapping[str, float], ra: F64, dec: F64) -> tuple[F64, F64]:
-    """1-based pixels of places on the sky, degrees."""
-    xi, eta = sky_to_plane(ra, dec, (world["CRVAL1"], world["CRVAL2"]))
-    matrix = 3600.0 * np.array([[world["CD1_1"], world["CD1_2"]], [world["CD2_1"], world["CD2_2"]]])
-    x, y = np.tensordot(np.linalg.inv(matrix), np.stack([xi, eta]), axes=1)
-    return x + world["CRPIX1"], y + world["CRPIX2"]
-
-
-def match_stars(first: StackFile, second: StackFile) -> Pair:
-    """The sources of two stacks that are each other's nearest within SAME arcsec."""
-    tables = [stack.tables.get("OBJCAT") for stack in (first, second)]
-    tangent = _world(first)["CRVAL1"], _world(first)["CRVAL2"]
-    places, rates, errors = [], [], []
-    for stack, table in zip((first, second), tables, strict=True):
-        x, y = column(table, "X_IMAGE"), column(table, "Y_IMAGE")
-        flux, error = column(table, "FLUX_TOTAL"), column(table, "FLUXERR_TOTAL")
-        if x is None or y is None or flux is None or error is None or not len(x):
-            return Pair(*(np.zeros((0, 2)) for _ in range(4)))
-        ra, dec = find_sky(_world(stack), x.astype(float), y.astype(float))
-        places.append(np.stack(sky_to_plane(ra, dec, tangent), axis=1))
-        seconds = stack.value("EXPTIME") or 1.0
-        rates.append(flux / seconds)
-        errors.append(error / seconds)
-    near, back = cKDTree(places[1]).query(places[0])[1], cKDTree(places[0]).query(places[1])[1]
-    index = np.arange(len(near))
-    away = places[1][near] - places[0]
-    same = (back[near] == index) & (np.hypot(*away.T) < SAME)
-    one, other = index[same], near[same]
-    table = tables[0]
-    assert table is not None
-    return Pair(
-        np.stack([table["X_IMAGE"][one], table["Y_IMAGE"][one]], axis=1).astype(float),
-        1000.0 * away[same],
-        np.stack([rates[0][one], rates[1][other]], axis=1),
-        np.stack([errors[0][one], errors[1][other]], axis=1),
-    )
 
 
 # --- pictures --------------------------------------------------------------------------------------

@@ -6,21 +6,21 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from goafetch import __version__
-from goafetch.events import Event, what, why
+from goafetch.events import Event
 from goafetch.report import figures, pictures
 from goafetch.report.arrays import StepPictures
 from goafetch.report.catalogue_files import write_catalogue
 from goafetch.report.citations import BIBTEX, TEXT, cite, write_citation
+from goafetch.report.colour_page import choose_stacks, show_colours
 from goafetch.report.draw import as_data, as_thumbnail, drawn_plainly
 from goafetch.report.export import list_steps
 from goafetch.report.figures import Figure
 from goafetch.report.flat_step import show_flat_step
+from goafetch.report.render import render
 from goafetch.report.run_summary import Product, RunSummary, read_summary
 from goafetch.report.sky_step import show_sky_step
 from goafetch.report.stack_file import StackFile, column, read_stack
@@ -35,14 +35,10 @@ from goafetch.report.verdicts import (
     tell_made,
 )
 from goafetch.system import trim_memory
-from goafetch.text import mark_options
 from goafetch.workspace import write_atomically
 from reducer.errors import BadFile
 from reducer.instruments import instrument_of
 from reducer.products import STACK
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 
 @dataclass(frozen=True)
@@ -90,6 +86,8 @@ def make_report(
     made = figures.list_flats(folder, summary.products)
     flats = [submit(figures.draw_flat, *about) for about in made]
     flat_steps = [submit(show_flat_step, folder, summary, path, group) for path, group, _ in made]
+    targets = choose_stacks(folder / product.path for product in pages if product.kind == "stack")
+    colours = [submit(show_colours, *about, folder / "report") for about in targets.items()]
     waiting = _begin(folder, summary, pages, submit, begun or {})
     citation = cite(folder, summary)
     write_citation(folder / "report", citation)
@@ -112,7 +110,10 @@ def make_report(
             unreadable.append((page.product.path, str(error)))
     index = folder / "report/index.html"
     if index.name not in [entry.page for entry in entries]:
-        write_atomically(index, render("index.html", entries=entries, unreadable=unreadable, **common))
+        shown = [target.result() for target in colours]
+        write_atomically(
+            index, render("index.html", entries=entries, unreadable=unreadable, colours=shown, **common)
+        )
     return index
 
 
@@ -325,28 +326,3 @@ def make_index(folder: Path, entries: Sequence[ProgramEntry]) -> Path:
     page = place / "index.html"
     write_atomically(page, render("programs.html", links=links, summary=RunSummary("", version=__version__)))
     return page
-
-
-def render(template: str, **facts: Any) -> str:
-    """A page of HTML from its template; names of files that are no text are told in escapes."""
-    page = _environment().get_template(template).render(**facts)
-    return page.encode("utf-8", "backslashreplace").decode()
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("goafetch.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"options": mark_options, "what": what, "why": why}
-    files = resources.files("goafetch.report") / "templates"
-    for name in ("style.css", "viewer.js"):
-        key = name.replace(".", "_")
-        environment.globals[key] = (files / name).read_text(encoding="utf-8")
-    return environment

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from goafetch.report.draw import (
     INK,
@@ -35,18 +36,26 @@ Change = Callable[[F32], F32]
 def draw_stack(stack: StackFile, most: int = 1100) -> bytes:
     """A PNG of the stack with axes in RA and Dec where its header has a celestial WCS."""
     image, blocks = shrink(stack.half, most)
-    scale = 1 / (2 * blocks)
-    height, width = (side * scale for side in stack.shape)
+    return draw_on_sky(stack, stretched(image), 2 * blocks)
+
+
+def draw_on_sky(stack: StackFile, picture: NDArray[Any], side: int) -> bytes:
+    """A PNG of a picture of a stack with its axes.
+
+    ``picture``: from 0 to 1 (ny, nx), or colours (ny, nx, 3); each of its pixels is ``side`` of the stack's.
+    """
+    scale = 1 / side
+    height, width = (length * scale for length in stack.shape)
     figure = new_figure(7.6, 7.0 * height / width)
     axes = new_axes(figure)
-    axes.imshow(stretched(image), origin="lower", cmap=grey(), vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(picture, origin="lower", cmap=grey(), vmin=0, vmax=1, interpolation="nearest")
     axes.set(xlim=(-0.5, width - 0.5), ylim=(-0.5, height - 0.5))
     world = stack.world()
     if world is not None:
         label_sky(axes, world, stack.shape, scale, stack.text("RADESYS"))
     else:
         axes.set(xlabel="x (pixels)", ylabel="y (pixels)", xticks=(), yticks=())
-    return as_png(figure, dpi=round(max(100, image.shape[1] / 6.6)))
+    return as_png(figure, dpi=round(max(100, picture.shape[1] / 6.6)))
 
 
 def stretched(image: F32, softness: float = 3.0) -> F32:

@@ -14,8 +14,8 @@ from goafetch import __version__
 from goafetch.report.catalogue_files import as_ecsv, as_fits, band_of, described
 from goafetch.report.draw import COLOURS, INK, add_legend, as_svg, drawn_plainly, new_axes, new_figure
 from goafetch.report.figures import Figure
-from goafetch.report.page import render
 from goafetch.report.pictures import stretched
+from goafetch.report.render import render
 from goafetch.report.run_summary import RunSummary
 from goafetch.workspace import write_atomically
 from reducer import fitsio

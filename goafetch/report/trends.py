@@ -15,7 +15,7 @@ from goafetch import __version__
 from goafetch.errors import WorkspaceError
 from goafetch.report.draw import COLOURS, INK, as_svg, drawn_plainly, new_axes, new_figure
 from goafetch.report.figures import Figure
-from goafetch.report.page import render
+from goafetch.report.render import render
 from goafetch.report.run_summary import FILE, Product, RunSummary, read_summary
 from goafetch.report.stack_file import as_number
 from reducer import fitsio

@@ -21,7 +21,8 @@ from goafetch.pipeline.run import run
 from goafetch.pipeline.summary import RunReport
 from goafetch.practice.archive import prepare
 from goafetch.practice.server import serve
-from goafetch.report.compare_page import match_stars, pair_stacks
+from goafetch.report.compare_page import pair_stacks
+from goafetch.report.same_sky import match_stars
 from goafetch.report.stack_file import read_stack
 
 #: Lamp on, lamp off, the standard, four exposures on the target and six off it, and the mask.

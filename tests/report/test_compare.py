@@ -11,8 +11,9 @@ from small_workspace import primary_header
 from typer.testing import CliRunner
 
 from goafetch.cli import app
-from goafetch.report.compare_page import _onto, _pixels, list_differences, match_stars, pair_stacks
+from goafetch.report.compare_page import list_differences, pair_stacks
 from goafetch.report.pictures import find_sky
+from goafetch.report.same_sky import lay_onto, match_stars, to_pixels
 from goafetch.report.stack_file import read_stack
 from reducer.fitsio import write_frame
 from reducer.frame import Chip
@@ -85,7 +86,7 @@ def test_the_second_is_laid_on_the_sky_of_the_first(pair, stars, tmp_path):
     """Where both have a pixel at the same RA and Dec they have the same light."""
     exact = draw(tmp_path / "S2_image.fits", stars, world_of(TURN, 0.0, 0.0), LIGHT, SECONDS)
     first, second = read_stack(pair[0]), read_stack(exact)
-    there = _onto(first, second)
+    there = lay_onto(first, second, second.half, 2)
     both = np.isfinite(there)
     assert 0.8 < both.mean() < 0.95  # a turned square
     left = first.half[both] - 50 - (there[both] - 50) / LIGHT * 60 / SECONDS
@@ -128,5 +129,5 @@ def test_stacks_of_workspaces_are_paired_by_target_and_filter(workspace, pair):
 def test_the_sky_of_a_pixel_is_its_pixel_again(pair):
     world = read_stack(pair[1]).world()
     x, y = np.array([1.0, 250.0, 500.0]), np.array([33.0, 250.0, 1.0])
-    back = _pixels(world, *find_sky(world, x, y))
+    back = to_pixels(world, *find_sky(world, x, y))
     assert np.abs(np.array(back) - (x, y)).max() < 1e-4
