@@ -39,12 +39,15 @@ UCDS = {
     "MAGERR_PSF": "stat.error;phot.mag;{band}", "MAGERR_ZP": "stat.error;phot.mag;arith.zp",
     "APCORERR": "stat.error;phot.mag;arith.diff", "CHI": "stat.fit.residual", "SHARP": "src.morph.param",
     "CROWDING": "phot.mag;arith.diff", "GROUP": "meta.id.assoc", "NGROUP": "meta.number",
-    "COVERAGE": "stat.fit.goodness",
+    "COVERAGE": "stat.fit.goodness", "REASON": "meta.note",
 }  # fmt: skip
 #: The longest wavelength of the J and H bands, micrometres.
 BANDS = ((1.5, "em.IR.J"), (2.0, "em.IR.H"), (6.0, "em.IR.K"))
-#: Decimals of a value by its unit where the digits of a double are not wanted: 1e-8 deg are 0.04 mas.
-DECIMALS = {"deg": 8, "arcsec": 5, "pix": 4, "mag": 4, "electron": 3, "": 4}
+#: Decimals of a value by its column, else by its unit, where the digits of a double are not wanted: 1e-8 deg
+#: are 0.04 mas.
+DECIMALS = {"THETA_IMAGE": 2, "deg": 8, "arcsec": 6, "pix": 4, "mag": 4, "electron": 3, "": 4}
+#: What a VOTable calls the frames of stacks.
+SYSTEMS = {"ICRS": {"system": "ICRS"}, "FK5": {"system": "eq_FK5", "equinox": "J2000"}}
 #: Of how many times its error light is a limit; the least and the widest circle about a source, in pixels.
 LIMIT, NARROW, WIDE = 3.0, 3.0, 60.0
 
@@ -78,7 +81,10 @@ def _write(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
 
 
 def tabulate(stack: StackFile) -> Table:
-    """OBJCAT with places on the sky, and limits where a source has no light in total."""
+    """OBJCAT with places on the sky, limits where a source has no light in total, and why values are missing.
+
+    Its RADESYS is the frame of the places.
+    """
     from astropy.table import Table
 
     table = Table(stack.tables["OBJCAT"])
@@ -89,10 +95,33 @@ def tabulate(stack: StackFile) -> Table:
         dark = ~np.isfinite(table["MAG_TOTAL"])
         light = np.where(dark, LIMIT * table["FLUXERR_TOTAL"], np.nan)
         table["MAG_LIMIT"] = zeropoint - 2.5 * np.log10(light / seconds)
+    table["REASON"] = _reasons(table)
     limit = f"{LIMIT:g}-sigma limit where MAG_TOTAL has no value"
-    meanings = {**COLUMNS["OBJCAT"], "MAG_LIMIT": ("mag", limit)}
-    table.meta["PRODUCT"] = stack.path.name
+    meanings = {
+        **COLUMNS["OBJCAT"],
+        "MAG_LIMIT": ("mag", limit),
+        "REASON": ("", "why values of the source are missing"),
+    }
+    table.meta |= {"PRODUCT": stack.path.name, "RADESYS": stack.frame}
+    if text := stack.text("PHOTMISS"):
+        table.meta["PHOTMISS"] = text
     return described(table, meanings, band_of(stack.header))
+
+
+def _reasons(table: Table) -> list[str]:
+    """Why values are missing, by row; a magnitude is where its light is not above zero."""
+    said = [list[str]() for _ in range(len(table))]
+    for name in table.colnames:
+        values = np.asarray(table[name])
+        if values.dtype.kind != "f" or name.startswith("MAG"):
+            continue
+        why = {f"{name} not measured": ~np.isfinite(values)}
+        if name.replace("FLUX_", "MAG_") in table.colnames and name.startswith("FLUX_"):
+            why[f"{name} not above 0"] = values <= 0
+        for reason, missing in why.items():
+            for row in np.unique(np.nonzero(missing)[0]):
+                said[row].append(reason)
+    return ["; ".join(reasons) for reasons in said]
 
 
 def described(table: Table, meanings: Mapping[str, tuple[str, str]], band: str) -> Table:
@@ -129,13 +158,17 @@ def as_ecsv(table: Table) -> str:
 
 
 def as_fits(table: Table) -> bytes:
-    """A table as a FITS file; UCDs and meanings stand where TOPCAT looks for them (TUCDn, TCOMMn)."""
+    """A table as a FITS file; UCDs and meanings stand where TOPCAT looks for them (TUCDn, TCOMMn).
+
+    There alone: astropy would write them as YAML in 130 comments, too.
+    """
     plain = _without_electrons(table)
     texts = {key: value for key, value in plain.meta.items() if isinstance(value, str)}
     plain.meta |= {key: ascii(value)[1:-1] for key, value in texts.items()}  # headers hold printable ASCII
     for number, name in enumerate(plain.colnames, 1):
         plain.meta[f"TUCD{number}"] = (table[name].info.meta or {}).get("ucd", "")
         plain.meta[f"TCOMM{number}"] = plain[name].description or ""
+        plain[name].description, plain[name].info.meta = None, None
     page = io.BytesIO()
     plain.write(page, format="fits")
     return page.getvalue()
@@ -151,11 +184,19 @@ def _without_electrons(table: Table) -> Table:
 
 
 def as_votable(table: Table) -> bytes:
-    """A table as a VOTable 1.4 with UCDs, places in ICRS."""
+    """A table as a VOTable 1.4 with UCDs and the frame of its places."""
     from astropy.io.votable import from_table
+    from astropy.io.votable.tree import CooSys
 
     votable, page = from_table(_without_electrons(table)), io.BytesIO()
     votable.version = "1.4"
+    [resource] = votable.resources
+    [content] = resource.tables
+    content.description = table.meta.get("PHOTMISS")
+    resource.coordinate_systems.append(CooSys(ID="sky", **SYSTEMS[table.meta["RADESYS"]]))
+    for field in content.fields:
+        if field.name in ("RA", "DEC"):
+            field.ref = "sky"
     votable.to_xml(page)
     return page.getvalue()
 
@@ -166,7 +207,7 @@ def as_csv(table: Table) -> str:
     for name in table.colnames:
         values = np.ma.asarray(table[name])
         parts = values.T if values.ndim > 1 else [values]
-        decimals = DECIMALS.get(str(table[name].unit or ""), 4) if values.dtype.kind == "f" else None
+        decimals = _decimals(table, name) if values.dtype.kind == "f" else None
         for number, part in enumerate(parts, 1):
             names.append(f"{name}_{number}" if len(parts) > 1 else name)
             columns.append([_digits(value, decimals) for value in part])
@@ -177,6 +218,10 @@ def as_csv(table: Table) -> str:
     return page.getvalue()
 
 
+def _decimals(table: Table, name: str) -> int:
+    return DECIMALS.get(name, DECIMALS.get(str(table[name].unit or ""), 4))
+
+
 def _digits(value: object, decimals: int | None) -> str:
     if value is np.ma.masked:
         return ""
@@ -184,9 +229,9 @@ def _digits(value: object, decimals: int | None) -> str:
 
 
 def as_regions(stack: StackFile) -> str:
-    """A ds9 region file: a circle of three FWHM across about each source, with its number, in ICRS.
+    """A ds9 region file: a circle of three FWHM across about each source, with its number.
 
-    In pixels of the stack where it has no projection.
+    On the sky in the stack's frame; in its pixels where it has no projection.
     """
     from astropy import units
     from astropy.coordinates import SkyCoord
@@ -198,7 +243,8 @@ def as_regions(stack: StackFile) -> str:
     number = table["NUMBER"] if "NUMBER" in table.colnames else np.arange(1, len(table) + 1)
     labels = [RegionMeta(text=str(each)) for each in number]
     if "RA" in table.colnames and scale is not None:
-        places = SkyCoord(np.asarray(table["RA"]), np.asarray(table["DEC"]), unit="deg")
+        right, up = (np.asarray(table[name]) for name in ("RA", "DEC"))
+        places = SkyCoord(right, up, unit="deg", frame=stack.frame.lower())
         rows = zip(places, radius * scale * units.arcsec, labels, strict=True)
         circles = [CircleSkyRegion(*row) for row in rows]
     else:

@@ -227,17 +227,17 @@ def write_footprint(stack: StackFile, folder: Path) -> list[Path]:
         return []
     path = folder / f"{stack.path.stem}_moc.fits"
     masks = [stack.rows(part, False).mask for part in bands(stack.shape[0])]
-    write_atomically(path, as_footprint((np.concatenate(masks) & dq.NO_DATA) == 0, world, scale))
+    write_atomically(path, as_footprint((np.concatenate(masks) & dq.NO_DATA) == 0, world, scale, stack.frame))
     return [path]
 
 
-def as_footprint(has_data: NDArray[np.bool_], world: Mapping[str, float], scale: float) -> bytes:
+def as_footprint(has_data: NDArray[np.bool_], world: Mapping[str, float], scale: float, frame: str) -> bytes:
     """The MOC of all cells of the sky that hold the middle of a pixel with data, as FITS.
 
     ``has_data``: which pixels (ny, nx) of a stack have data; ``world``: its tangential projection; ``scale``:
-    arcsec per pixel.
+    arcsec per pixel; ``frame``: of its coordinates, for a MOC is always ICRS.
     """
-    from astropy import units
+    from astropy.coordinates import SkyCoord
     from mocpy import MOC
     from scipy.ndimage import binary_erosion
 
@@ -247,8 +247,9 @@ def as_footprint(has_data: NDArray[np.bool_], world: Mapping[str, float], scale:
     chosen[::step, ::step] = has_data[::step, ::step]
     y, x = np.nonzero(chosen)
     ra, dec = find_sky(world, *(np.asarray(axis + 1, float) for axis in (x, y)))
+    places = SkyCoord(ra, dec, unit="deg", frame=frame.lower())
     page = io.BytesIO()
-    MOC.from_lonlat(ra * units.deg, dec * units.deg, max_norder=ORDER).serialize("fits").writeto(page)
+    MOC.from_skycoords(places, max_norder=ORDER).serialize("fits").writeto(page)
     return page.getvalue()
 
 

@@ -148,7 +148,8 @@ def as_table(measured: Sequence[MeasuredArray], frame: FrameRef) -> Table:
 
     tables = [_with_sky(one) for one in measured]
     table = vstack(tables, metadata_conflicts="silent") if len(tables) > 1 else tables[0]
-    table = Table(table[[key for key in COLUMNS if key in table.colnames]], meta={"PRODUCT": frame.path.name})
+    meta = {"PRODUCT": frame.path.name, **tables[0].meta}
+    table = Table(table[[key for key in COLUMNS if key in table.colnames]], meta=meta)
     described(table, COLUMNS, band_of(frame.header))
     first = measured[0]
     complete = first.photometry.complete
@@ -176,6 +177,7 @@ def _with_sky(one: MeasuredArray) -> Table:
         wcs = WCS(one.header)
     if wcs.has_celestial:
         table["RA"], table["DEC"] = wcs.all_pix2world(table["X_IMAGE"], table["Y_IMAGE"], 1)
+        table.meta["RADESYS"] = wcs.wcs.radesys or "ICRS"
         scale = 3600.0 * float(np.mean(proj_plane_pixel_scales(wcs)))
         both = np.sqrt(0.5 * (table["ERRX_IMAGE"] ** 2 + table["ERRY_IMAGE"] ** 2)) * scale
         table["ERR_RA"], table["ERR_DEC"] = both, both

@@ -68,6 +68,11 @@ class StackFile:
         """A keyword of either header as text, empty if it is missing."""
         return str(self.header.get(key, self.science.get(key, ""))).strip()
 
+    @property
+    def frame(self) -> str:
+        """The frame of the coordinates: ICRS, or FK5 (J2000) where they rest on the telescope's pointing."""
+        return self.text("RADESYS") or "ICRS"
+
     def world(self) -> dict[str, float] | None:
         """The keywords of the tangential projection; None where the stack has no such projection."""
         values = {key: self.value(key) for key in WORLD}

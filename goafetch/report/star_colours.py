@@ -331,7 +331,7 @@ def _tell(table: Table, bands: Sequence[FilterStack], grid: FilterStack) -> None
             table.meta |= {f"ZP{number}": quality.zeropoint, f"ZPERR{number}": quality.zeropoint_error}
         if quality.fwhm:
             table.meta[f"FWHM{number}"] = round(quality.fwhm, 4)
-    table.meta["GRID"] = grid.stack.path.name
+    table.meta |= {"GRID": grid.stack.path.name, "RADESYS": grid.stack.frame}
 
 
 # --- limits ----------------------------------------------------------------------------------------

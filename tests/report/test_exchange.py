@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.io import fits
-from astropy.io.votable import validate
+from astropy.io.votable import parse, validate
 from astropy.table import Table
 from astropy.wcs import WCS
 from regions import CirclePixelRegion, CircleSkyRegion, Regions
@@ -81,6 +81,40 @@ def test_every_form_has_the_same_values(stack, tmp_path):
     assert header[f"TUCD{number}"] == "phot.mag;em.IR.K" and "Vega" in header[f"TCOMM{number}"]
     page = io.StringIO()
     assert validate(str(tmp_path / "a.vot"), page) or "W" not in page.getvalue(), page.getvalue()
+
+
+def test_missing_values_have_their_reason(stack):
+    """A cell was empty, and nothing said whether there was no light or no measurement."""
+    rows = ROWS.copy()
+    rows["FLUX_TOTAL"], rows["FLUX_APER"] = (1e4, -5.0, np.nan), 1.0
+    rows["FLUX_APER"][2, 3] = -1.0
+    table = catalogue_files.tabulate(replace(stack, tables={**stack.tables, "OBJCAT": rows}))
+    assert list(table["REASON"]) == [
+        "",
+        "FLUX_TOTAL not above 0",
+        "FLUX_APER not above 0; FLUX_TOTAL not measured; FWHM_IMAGE not measured",
+    ]
+
+
+def test_places_are_in_the_frame_of_the_stack(stack, tmp_path):
+    """Regions said ICRS of a stack in FK5: ds9 drew them 30 mas beside the stars."""
+    turned = replace(stack, science={**stack.science, "RADESYS": "FK5", "EQUINOX": 2000.0})
+    table = catalogue_files.tabulate(turned)
+    circle = Regions.parse(catalogue_files.as_regions(turned), format="ds9")[0]
+    world = WCS(turned.science).pixel_to_world(ROWS["X_IMAGE"][0] - 1, ROWS["Y_IMAGE"][0] - 1)
+    assert circle.center.frame.name == world.frame.name == "fk5"
+    votable = parse(io.BytesIO(catalogue_files.as_votable(table)))
+    [system] = votable.resources[0].coordinate_systems
+    fields = {field.name: field.ref for field in votable.get_first_table().fields}
+    assert (system.system, fields["RA"], fields["DEC"]) == ("eq_FK5", system.ID, system.ID)
+    header = fits.open(io.BytesIO(catalogue_files.as_fits(table)))[1].header
+    assert header["RADESYS"] == "FK5"
+
+
+def test_the_fits_catalogue_says_each_thing_once(stack):
+    """astropy's own comments made of it a VOTable that astropy could not read, on the way through stilts."""
+    content = catalogue_files.as_fits(catalogue_files.tabulate(stack))
+    assert "COMMENT" not in fits.open(io.BytesIO(content))[1].header
 
 
 def test_csv_has_as_many_digits_as_mean_something(stack):

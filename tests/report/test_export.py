@@ -153,7 +153,8 @@ def test_a_footprint_is_all_cells_that_hold_a_pixel_with_data(tmp_path):
     has_data[320, 300] = has_data[3, 635] = True
     header = wcs_header()
     world = {key: header[key] for key in WORLD}
-    (tmp_path / "moc.fits").write_bytes(as_footprint(has_data, world, SCALE * 3600))
+    (tmp_path / "moc.fits").write_bytes(as_footprint(has_data, world, SCALE * 3600, "FK5"))
+    header["RADESYS"] = "FK5"
     places = WCS(header).pixel_to_world(x[has_data], y[has_data])
     assert MOC.load(tmp_path / "moc.fits", "fits") == MOC.from_skycoords(places, max_norder=ORDER)
 
