@@ -351,6 +351,8 @@ SHARP_CONTRAST, BLURRED_CONTRAST = 0.005, 0.1
 SAME = 0.5
 #: Standard deviations above the background, of the filtered image, from which on there is a source.
 THRESHOLD = 5.0
+#: The fewest pixels of a source above it.
+LEAST_AREA = 5
 _GAUSSIAN = 2.0 * np.sqrt(2.0 * np.log(2.0))
 #: The detection filter along each axis: a Gaussian of 4 pixels FWHM.
 _PROFILE = np.exp(-0.5 * np.arange(-SIDE, SIDE + 1) ** 2 / (4.0 / _GAUSSIAN) ** 2).astype(np.float32)
@@ -373,17 +375,26 @@ def light_about(places: F64, others: F64, light: F64, radius: float) -> F64:
     return np.array([light[index].sum() for index in near])
 
 
-def detect_sources(data: F32, variance: F32, mask: U16, widths: Widths) -> Table:
+def detect_sources(
+    data: F32,
+    variance: F32,
+    mask: U16,
+    widths: Widths,
+    threshold: float = THRESHOLD,
+    least_area: int = LEAST_AREA,
+) -> Table:
     """Sources of an image (ny, nx) in electrons, brightest first, as a table of dtype ``SOURCE``.
 
     ``data`` and ``variance`` are changed in place: 0 where the mask says that there are none, the variance
     raised where the background is rougher. ``widths``: what stars look like; those broadened by natural
-    seeing are found again on a coarser background.
+    seeing are found again on a coarser background. ``threshold``: standard deviations above the background,
+    of the filtered image, that at least ``least_area`` pixels must have.
     """
-    sources = _detect(data, variance, mask, widths, SHARP_MESH)
+    least = (threshold, least_area)
+    sources = _detect(data, variance, mask, widths, SHARP_MESH, least)
     if is_blurred(sources, widths):
         mask = _mask_sharp(mask, sources)
-        sources = _detect(data, variance, mask, widths, BLURRED_MESH, widened=2.0)
+        sources = _detect(data, variance, mask, widths, BLURRED_MESH, least, widened=2.0)
     return sources
 
 
@@ -416,16 +427,25 @@ def is_blurred(sources: Table, widths: Widths) -> bool:
     return bool(first["fwhm"] > widths.blurred and np.count_nonzero(alike) < FEW)
 
 
-def _detect(data: F32, variance: F32, mask: U16, widths: Widths, mesh: int, widened: float = 1.0) -> Table:
+def _detect(
+    data: F32,
+    variance: F32,
+    mask: U16,
+    widths: Widths,
+    mesh: int,
+    least: tuple[float, int],
+    widened: float = 1.0,
+) -> Table:
+    threshold, least_area = least
     bad = set_bad_aside(data, mask, dq.UNUSABLE & ~dq.SATURATED)
     background = sep.Background(data, mask=bad.view(bool), bw=mesh, bh=mesh, fw=3, fh=3)
     image = background.back()
     roughness = np.float32(background.globalrms) ** 2
     signal = significance(data, image, variance, bad, roughness, _PROFILE)
     # Room for as many pixels as there can be in sources, and two for sep's lists of them: it fills all of it.
-    sep.set_extract_pixstack(np.count_nonzero(signal > THRESHOLD) + 2)
+    sep.set_extract_pixstack(np.count_nonzero(signal > threshold) + 2)
     found = sep.extract(
-        signal, THRESHOLD, minarea=5, filter_kernel=None, deblend_nthresh=16,
+        signal, threshold, minarea=least_area, filter_kernel=None, deblend_nthresh=16,
         deblend_cont=SHARP_CONTRAST if widened == 1.0 else BLURRED_CONTRAST,
     )  # fmt: skip
     del signal

@@ -45,6 +45,7 @@ class Task:
     folder: Path = Path()
     store: CalStore | None = None
     workers: int | None = None
+    suffix: str = ""
 
 
 def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
@@ -59,6 +60,8 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
     from reducer.recipes import parse
     from reducer.run import open_frames, run_recipe
 
+    if "/" in task.suffix:
+        raise UsageError(f"'{task.suffix}' cannot end a file's name", "a suffix such as _mine")
     if not task.files:
         raise NothingFound("no files to reduce", "at least one", "give names, or @LIST")
     expand(task.calibrations.values())  # those that are named must be there
@@ -85,6 +88,8 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
         )
         made = run_recipe(recipe, frames, context)
     products = [frame.path for frame in made if frame.path not in task.files]
+    if task.suffix:
+        products = [_renamed(path, task.suffix) for path in products]
     for path in products:
         _keep(path, task.folder, store)
     return products
@@ -216,11 +221,10 @@ class Reduce:
             recipe="" if self.recipename in ("_default", "default") else self.recipename,
             parameters=parse_parameters(self.uparms),
             calibrations=parse_user_calibrations(self.ucals),
+            suffix=self.suffix or "",
         )
         with logutils.telling() as tell:
             products = reduce_files(task, tell)
-        if self.suffix:
-            products = [_renamed(path, self.suffix) for path in products]
         self._output_filenames = [str(path) for path in on_target_products(products)]
 
 

@@ -40,6 +40,10 @@ def reduce(
         list[str] | None,
         typer.Option("--user_cal", "--user-cal", metavar="KIND:FILE", help="As processed_flat:FILE."),
     ] = None,
+    suffix: Annotated[
+        str, typer.Option(metavar="_NAME", help="What products' names end in, in place of their own.")
+    ] = "",
+    logfile: Annotated[Path, typer.Option(metavar="FILE", help="Where the log is.")] = Path("reduce.log"),
     workers: Workers = None,
     json: bool = False,
     verbose: bool = False,
@@ -60,8 +64,9 @@ def reduce(
         calibrations=parse_user_calibrations(user_cal or ()),
         store=CalStore(cal_service.beside(calibrations)) if calibrations else None,
         workers=workers,
+        suffix=suffix,
     )
-    logutils.config(mode=_mode(verbose, quiet))
+    logutils.config(logfile, mode=_mode(verbose, quiet))
     refusals: list[Refusal] = []
     with logutils.telling() as tell:
         products = reduce_files(task, _noting(refusals, tell))

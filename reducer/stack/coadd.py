@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
@@ -62,18 +62,23 @@ class Samples:
 
 @dataclass(frozen=True)
 class Combined:
-    """A block of the stack, (ny, nx): data and variance in float32, mask in uint16, exposure in seconds."""
+    """A block of the stack, (ny, nx): data and variance in float32, mask in uint16, exposure in seconds.
+
+    ``rejected``: how many samples of a pixel were rejected; None where nobody wants to know.
+    """
 
     data: F32
     variance: F32
     mask: U16
     exposure: F32
+    rejected: F32 | None = None
 
     @classmethod
-    def empty(cls, rows: int, width: int) -> Combined:
+    def empty(cls, rows: int, width: int, *, counted: bool = False) -> Combined:
         """Nothing but NO_DATA."""
-        planes = [np.zeros((rows, width), np.float32) for _ in range(3)]
-        return cls(planes[0], planes[1], np.full((rows, width), dq.NO_DATA, np.uint16), planes[2])
+        planes = [np.zeros((rows, width), np.float32) for _ in range(4 if counted else 3)]
+        mask = np.full((rows, width), dq.NO_DATA, np.uint16)
+        return cls(planes[0], planes[1], mask, planes[2], planes[3] if counted else None)
 
     def put(self, part: Combined, row: int) -> None:
         """Take over a part from a row on, as far as there are rows."""
@@ -81,17 +86,26 @@ class Combined:
         pairs = ((self.data, part.data), (self.variance, part.variance), (self.mask, part.mask))
         for whole, piece in (*pairs, (self.exposure, part.exposure)):
             whole[row : row + count] = piece[:count]
+        if self.rejected is not None and part.rejected is not None:
+            self.rejected[row : row + count] = part.rejected[:count]
 
     def trimmed(self, above: int, below: int) -> Combined:
         """Without some rows at either end."""
         rows = slice(above, self.data.shape[0] - below)
-        return Combined(self.data[rows], self.variance[rows], self.mask[rows], self.exposure[rows])
+        counted = None if self.rejected is None else self.rejected[rows]
+        return Combined(self.data[rows], self.variance[rows], self.mask[rows], self.exposure[rows], counted)
 
 
 def combine(
-    samples: Samples, weights: F64, seconds: F64, rejection: RejectionMethod, operation: str = "mean"
+    samples: Samples,
+    weights: F64,
+    seconds: F64,
+    rejection: RejectionMethod,
+    operation: str = "mean",
+    *,
+    counted: bool = False,
 ) -> Combined:
-    """The weighted mean or the median of the samples that can be trusted.
+    """The weighted mean or the median of the samples that can be trusted; ``counted``: with ``rejected``.
 
     ``weights`` (n, 5): of each exposure and array (column 0 unused), never of a pixel; ``seconds`` (n,):
     exposure times. Saturated samples count only where there are no others, and keep their flag. Pixels
@@ -110,7 +124,8 @@ def combine(
     made = weighted_mean(samples.data, samples.variance, samples.mask, samples.array, state, weights, seconds)
     if operation == "median":
         replace_by_median(samples.data, state, made[0], made[1])
-    return Combined(*made)
+    rejected = (state > 1).sum(axis=0, dtype=np.float32) if counted else None
+    return replace(Combined(*made), rejected=rejected)
 
 
 @njit(cache=True, nogil=True)

@@ -35,7 +35,7 @@ FEWEST_ROWS = 2
 class Share:
     """Rows of the stack that one task makes: all that a worker process needs, without the pixels.
 
-    ``memory``: bytes that the task may fill.
+    ``memory``: bytes that the task may fill. ``counted``: whether rejected samples are counted.
     """
 
     files: Files
@@ -47,6 +47,7 @@ class Share:
     operation: str
     kernel: str
     memory: int
+    counted: bool = False
 
 
 def band_rows(count: int, width: int, memory: int) -> int:
@@ -73,13 +74,13 @@ def make_share(share: Share) -> Combined:
     samples = Samples.empty(count, rows + 2 * MARGIN, share.width)
     weights = np.stack([exposure.weights for exposure in share.exposures])
     seconds = np.array([exposure.seconds for exposure in share.exposures])
-    made = Combined.empty(share.rows, share.width)
+    made = Combined.empty(share.rows, share.width, counted=share.counted)
     for start in range(0, share.rows, rows):
         kept = 2 * MARGIN if start else 0
         samples.keep_last(kept)
         if not fill_samples(share, samples, share.first_row + start - MARGIN, kept) and not kept:
             continue
-        band = combine(samples, weights, seconds, share.rejection, share.operation)
+        band = combine(samples, weights, seconds, share.rejection, share.operation, counted=share.counted)
         made.put(band.trimmed(MARGIN, MARGIN), start)
     return made
 
@@ -151,6 +152,11 @@ class Parts:
         return Plane(self, "DQ", np.dtype(np.uint16))
 
     @property
+    def rejected(self) -> Plane:
+        """How many samples of each pixel were rejected, where they were counted."""
+        return Plane(self, "REJMAP", np.dtype(np.float32))
+
+    @property
     def exposure(self) -> Plane:
         """Seconds of exposure of each pixel."""
         return Plane(self, "EXPTIME", np.dtype(np.float32))
@@ -196,5 +202,5 @@ def write_part(task: tuple[Share, Path]) -> Path:
     header = first.chips[0].copy()
     header["EXTVER"] = 1
     chip = Chip(made.data, made.variance, made.mask, header)
-    images = {"EXPTIME": made.exposure}
+    images = {"EXPTIME": made.exposure} | ({"REJMAP": made.rejected} if made.rejected is not None else {})
     return share.files.write_frame(path, first.header, [chip], images=images, lasting=False)

@@ -121,11 +121,13 @@ def write_stack(
     residuals: Table,
     fill: float,
     catalog: str | None,
+    counted: bool,
     context: Context,
 ) -> FrameRef:
     """Write the product with its catalogue, exposure map, residuals and table of correlated noise.
 
-    ``fill``: value where there are no data; ``catalog``: file of magnitudes of stars of the field.
+    ``fill``: value where there are no data; ``catalog``: file of magnitudes of stars of the field;
+    ``counted``: whether rejected samples were, and are written.
     """
     reference, inputs = exposures[0].frame, [exposure.frame for exposure in exposures]
     seconds = [exposure.seconds for exposure in exposures]
@@ -173,7 +175,7 @@ def write_stack(
         "EXPOSURES": looks,
         "RESIDUALS": residuals,
     }
-    images = {"EXPTIME": stack.parts.exposure}
+    images = {"EXPTIME": stack.parts.exposure} | ({"REJMAP": stack.parts.rejected} if counted else {})
     parts = replace(stack.parts, fill=fill)
     path = context.disk.write_frame(target.path, target.header, [parts], tables=tables, images=images)
     context.notify("made", path=path)

@@ -12,20 +12,31 @@ from reducer.align.catalogue_fit import FOR_ROTATION, HIGHEST, Tie, tie_to, tied
 from reducer.align.global_fit import Limits, align_exposures
 from reducer.align.moving import follow_target, one_kind
 from reducer.align.wcs import is_stack, rotation_error
-from reducer.errors import CannotAlign
+from reducer.errors import BadParameter, CannotAlign
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.descriptors import describe
 from reducer.references import read_references
-from reducer.sources import detect_sources
+from reducer.sources import LEAST_AREA, THRESHOLD, detect_sources
 from reducer.stack.quality import leave_out_doubled
 from reducer.step import step
 from reducer.types import Table
 
 
 @step(suffix="_sourcesDetected", cannot_skip="exposures are aligned by the sources that it finds")
-def detectSources(frames: Sequence[FrameRef], context: Context) -> list[FrameRef]:
+def detectSources(
+    frames: Sequence[FrameRef],
+    context: Context,
+    *,
+    detect_thresh: Annotated[float, "how far above the background a source stands", "sigma"] = THRESHOLD,
+    detect_minarea: Annotated[int, "fewest pixels of a source", "pixel"] = LEAST_AREA,
+) -> list[FrameRef]:
     """Measure the sources of every frame, array by array; they go with it as ``sources``."""
-    tasks = [(context.disk, frame, chip) for frame in frames for chip in range(len(frame.chips))]
+    if not (detect_thresh > 0 and detect_minarea > 0):
+        raise BadParameter(
+            f"detect_thresh={detect_thresh:g}, detect_minarea={detect_minarea}", "numbers above 0"
+        )
+    least = (detect_thresh, detect_minarea)
+    tasks = [(context.disk, frame, chip, least) for frame in frames for chip in range(len(frame.chips))]
     tables = context.map(measure_chip, tasks)
     found = [frame.with_(sources=tuple(next(tables) for _ in frame.chips)) for frame in frames]
     for frame in found:
@@ -34,11 +45,11 @@ def detectSources(frames: Sequence[FrameRef], context: Context) -> list[FrameRef
     return found
 
 
-def measure_chip(task: tuple[Files, FrameRef, int]) -> Table:
+def measure_chip(task: tuple[Files, FrameRef, int, tuple[float, int]]) -> Table:
     """The sources of one array of a frame (see ``detect_sources``)."""
-    files, frame, index = task
+    files, frame, index, least = task
     chip = files.read_chip(frame, index)
-    return detect_sources(chip.data, chip.variance, chip.mask, frame.instrument.widths)
+    return detect_sources(chip.data, chip.variance, chip.mask, frame.instrument.widths, *least)
 
 
 @step(suffix="_wcsCorrected", cannot_skip="exposures are compared and stacked where it finds that they lie")

@@ -118,6 +118,7 @@ def stackFrames(
     nhigh: Annotated[int, "highest values left out (minmax)"] = 0,
     reject_fwhm: Annotated[float | None, "FWHM, in medians, of exposures that are left out"] = None,
     fill: Annotated[float, "value of SCI and VAR where there are no data"] = math.nan,
+    save_rejection_map: Annotated[bool, "write REJMAP, how many values of a pixel were rejected"] = False,
 ) -> list[FrameRef]:
     """Combine aligned, scaled frames into one `_image`, named after the first of them."""
     frames, images = leave_out_spoilt(frames, measure_images(frames, context), context)
@@ -131,10 +132,11 @@ def stackFrames(
     method = "noise" if reject_method == "sigclip" else reject_method
     rejection = RejectionMethod(method, lsigma, hsigma, sharpness, is_blurred, nlow, nhigh)
     how = "median" if operation == "median" else "mean"
-    stack = combine_exposures(exposures, grid, rejection, how, context)
+    stack = combine_exposures(exposures, grid, rejection, how, context, counted=save_rejection_map)
     catalog = measureZeropoint.chosen(frames, context)["catalog"]
     residuals = residual_table(frames, grid)
-    return [write_stack(stack, exposures, grid, KERNEL, residuals, fill, catalog, context)]
+    counted = save_rejection_map
+    return [write_stack(stack, exposures, grid, KERNEL, residuals, fill, catalog, counted, context)]
 
 
 def keep_sharp(
@@ -158,13 +160,22 @@ def keep_sharp(
 
 
 def combine_exposures(
-    exposures: tuple[Exposure, ...], grid: Grid, rejection: RejectionMethod, operation: str, context: Context
+    exposures: tuple[Exposure, ...],
+    grid: Grid,
+    rejection: RejectionMethod,
+    operation: str,
+    context: Context,
+    *,
+    counted: bool = False,
 ) -> StackedImage:
-    """Make all rows, in worker processes where there are any, and find the sources."""
+    """Make all rows, in worker processes where there are any, and find the sources.
+
+    ``counted``: whether rejected samples are counted.
+    """
     first_rows = range(0, grid.height, SHARE)
     shares = [
         Share(context.disk, exposures, grid.width, first, min(SHARE, grid.height - first),
-              rejection, operation, KERNEL, context.memory)
+              rejection, operation, KERNEL, context.memory, counted)
         for first in first_rows
     ]  # fmt: skip
     paths = [context.scratch / f"stack_{first:05d}.fits" for first in first_rows]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from raw_exposure import primary_header, write_raw
+from raw_exposure import SIDE, expose, primary_header, write_raw
 
 
 def test_the_lists_of_the_tutorial(goafetch, playground: Path) -> None:
@@ -102,3 +102,17 @@ def test_a_reduction_that_leaves_a_file_out_ends_with_1(goafetch, playground: Pa
     done = goafetch("reduce broken.fits S1.fits -r checkWCS --workers 1")
     assert done.code == 1
     assert "left out broken.fits" in done.err
+
+
+def test_reduce_takes_a_suffix_and_a_log_file(goafetch, playground: Path) -> None:
+    sky = np.full((SIDE, SIDE), 3000.0)
+    images = {array: expose(sky, array, np.random.default_rng(array)) for array in (1, 2, 3, 4)}
+    write_raw(Path("S2.fits"), primary_header(), images)
+    Path("own.py").write_text(
+        "from reducer.recipes import correctDetector, prepare\nown = (prepare, correctDetector)"
+    )
+    settings = "-r own.py:own -p flatCorrect:do_flat=False --workers 1"
+    done = goafetch(f"reduce S2.fits {settings} --suffix _mine --logfile my.log")
+    assert (done.code, done.lines) == (0, ["S2_mine.fits"]), done.err
+    assert Path("S2_mine.fits").exists() and "flatCorrect" in Path("my.log").read_text()
+    assert goafetch(f"reduce S2.fits {settings} --suffix a/b").code == 2

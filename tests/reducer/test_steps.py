@@ -144,7 +144,7 @@ def test_a_plain_mean_weighs_all_exposures_alike(
     exposures = tuple(Weighed(np.array([0.0, n, 2.0 * n])) for n in (1, 2, 3))
     seen: list[Weighed] = []
 
-    def look(given: Sequence[Weighed], *others: Any) -> None:
+    def look(given: Sequence[Weighed], *others: Any, counted: bool) -> None:
         seen.extend(given)
         raise Stop
 

@@ -149,3 +149,14 @@ def test_exposures_share_the_noise_by_their_weights(share, monkeypatch):
     some = [replace(share.exposures[n], weights=each) for n, each in enumerate(weights)]
     monkeypatch.setattr(product, "_contribution", lambda exposure, weight, grid, context: weight)
     assert product.contributions(some, None, None) == [0.25, 0.75]
+
+
+def test_the_map_of_rejected_values_counts_the_rays(share):
+    """Each ray as far as it disturbs; nothing of it where nobody asks."""
+    counted = make_share(replace(share, counted=True, memory=1_000_000))
+    plain = make_share(share)
+    assert plain.rejected is None and np.array_equal(plain.data, counted.data)
+    rays = 5 * 40 * 36  # as far as the kernel reaches
+    assert 0.5 * rays < counted.rejected.sum() < 1.5 * rays
+    none = make_share(replace(share, counted=True, rejection=RejectionMethod("none")))
+    assert none.rejected.sum() == 0

@@ -135,3 +135,13 @@ def test_an_empty_image_has_no_sources():
     rng = np.random.default_rng(4)
     data, variance, mask = image_of([], 4.0, 20.0, rng)
     assert len(detect_sources(data, variance, mask, WIDTHS)) < 3
+
+
+def test_a_threshold_and_an_area_leave_out_what_is_below_them(crowd):
+    stars, image = crowd
+    counts = [
+        len(detect_sources(*(plane.copy() for plane in image), WIDTHS, *least))
+        for least in ((5.0, 5), (150.0, 5), (5.0, 90), (3.0, 5))
+    ]
+    assert counts[0] >= len(stars) and counts[3] >= counts[0]
+    assert 0 < counts[1] < 0.7 * counts[0] and 0 < counts[2] < 0.7 * counts[0]
