@@ -17,6 +17,9 @@ def colour(
         typer.Argument(metavar="STACK STACK [STACK]", help="Of one target, each in another filter."),
     ],
     into: Annotated[Path, typer.Option(metavar="DIR", help="Where to write (default: here).")] = Path(),
+    grid: Annotated[
+        bool, typer.Option("--grid", help="Write the other stacks on the pixels of the first too (FITS).")
+    ] = False,
     json: bool = False,
     verbose: bool = False,
     quiet: bool = False,
@@ -29,5 +32,5 @@ def colour(
     from goafetch.report.colour_page import write_colours
 
     with console.Terminal(verbose=verbose, quiet=quiet):
-        made = write_colours(stacks, into)
+        made = write_colours(stacks, into, grid)
     console.show_table([{"file": path} for path in made], format="json" if json else "table")

@@ -29,7 +29,7 @@ from goafetch.report.figures import Figure
 from goafetch.report.pictures import NO_DATA, draw_on_sky
 from goafetch.report.render import render
 from goafetch.report.run_summary import RunSummary
-from goafetch.report.same_sky import lay_onto
+from goafetch.report.same_sky import lay_onto, lay_stack
 from goafetch.report.stack_file import as_number, block_means_without_nan, shrink
 from goafetch.report.star_colours import FEW, MANY, Agreement, Colours, FilterStack, measure_colours
 from goafetch.text import file_name
@@ -75,15 +75,27 @@ class ColourEntry:
         return as_data(self.picture)
 
 
-def write_colours(paths: Sequence[Path], into: Path) -> list[Path]:
+def write_colours(paths: Sequence[Path], into: Path, grid: bool = False) -> list[Path]:
     """Write the page about stacks of several filters, its picture, and the catalogue in all forms.
 
-    Raises UsageError for stacks that do not go together, BadFile for what is no product.
+    With ``grid`` also the other stacks on the pixels of the first, NAME_on_FILTER.fits. Raises UsageError for
+    stacks that do not go together, BadFile for what is no product.
     """
     colours = measure_colours(paths)
     target = colours.grid.stack.text("OBJECT") or paths[0].stem
     stem = file_name(f"{target} {'-'.join(band.key for band in colours.bands)}")
-    return _write(colours, into, stem, FORMS)[0]
+    files, _ = _write(colours, into, stem, FORMS)
+    return files + (_write_on_grid(colours, into) if grid else [])
+
+
+def _write_on_grid(colours: Colours, into: Path) -> list[Path]:
+    grid, made = colours.grid, []
+    for band in colours.bands:
+        if band is not grid:
+            path = into / f"{band.stack.path.stem}_on_{grid.key}.fits"
+            laid = lay_stack(grid.stack, band.stack, band.registration)
+            made.append(fitsio.write_frame(path, band.stack.header, [laid]))
+    return made
 
 
 def _write(colours: Colours, into: Path, stem: str, forms: Iterable[str]) -> tuple[list[Path], bytes]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.polynomial import polynomial
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
@@ -14,7 +15,9 @@ from goafetch.errors import UsageError
 from goafetch.report.pictures import find_sky
 from goafetch.report.stack_file import StackFile, column
 from goafetch.report.verdicts import pixel_scale
+from reducer import dq
 from reducer.astrometry import plane_to_sky, sky_to_plane
+from reducer.frame import Chip
 from reducer.types import F32, F64, Table
 
 #: Arcsec within which stars are the same, the fewest that tell something of a stack, and the signal to noise
@@ -27,8 +30,8 @@ ASTRAY, BRIGHTEST, FEWEST_BY_ORDER = 3.0, 300, (3, 10, 30)
 RARE = 5.0
 #: Arcsec of which a star's place is never surer.
 FLOOR = 0.001
-#: Rows that are laid at a time.
-ROWS = 512
+#: Rows that are laid at a time, and the order of what maps pixels on pixels.
+ROWS, BEND = 512, 4
 
 
 @dataclass(frozen=True)
@@ -134,31 +137,78 @@ def lay_onto(
     ``image``: these means as they lie in the second, electrons a pixel; what is returned are electrons a
     pixel of the first. ``registration``: from the second's coordinates to the first's.
     """
-    one, other = world_of(first), world_of(second)
+    found = _interpolate(first, second, image, side, registration)
+    return np.asarray(found * np.float32(_area(first, second)))
+
+
+def lay_stack(first: StackFile, second: StackFile, registration: Registration) -> Chip:
+    """All pixels of the second stack on those of the first, with VAR and DQ; NaN and NO_DATA without data.
+
+    Light is interpolated by cubic splines, variance linearly, the mask is that of the nearest pixel: sums
+    over 8 x 8 pixels keep their variance, single pixels are smoother than VAR says.
+    """
+    pixels, area = second.rows(slice(0, second.shape[0]), True), _area(first, second)
+    data = _interpolate(first, second, pixels.data, 1, registration) * np.float32(area)
+    variance = _interpolate(first, second, pixels.variance, 1, registration, 1) * np.float32(area**2)
+    bits = _interpolate(first, second, pixels.mask.astype(np.float32), 1, registration, 0)
+    lost = ~np.isfinite(data + variance + bits)
+    data[lost], variance[lost] = np.nan, np.nan
+    header = second.science.copy()
+    for key, value in world_of(first).items():
+        header[key] = value
+    for small in ("NCORR02", "NCORR04"):  # of boxes as small as what was interpolated over
+        if small in header:
+            del header[small]
+    return Chip(data, variance, np.where(lost, dq.NO_DATA, np.nan_to_num(bits)).astype(np.uint16), header)
+
+
+def _area(first: StackFile, second: StackFile) -> float:
+    """Of a pixel of the first stack, in pixels of the second."""
+    return ((pixel_scale(first) or 1.0) / (pixel_scale(second) or 1.0)) ** 2
+
+
+def _interpolate(
+    first: StackFile, second: StackFile, image: F32, side: int, registration: Registration, order: int = 3
+) -> F32:
+    """An image of the second stack at the blocks of the first; NaN where it or its neighbours have none."""
     shape = tuple(-(-length // side) for length in first.shape)
-    middle = (side + 1) / 2.0  # of the first block, 1-based
     found: F32 = np.empty(shape, np.float32)
     seen = np.isfinite(image)
-    level = np.float32(np.median(image[seen]) if seen.any() else 0.0)
-    # Of stars as sharp as these a straight line between pixels would lose a fifth of the peak.
-    coefficients = ndimage.spline_filter(np.where(seen, image, level), 3, np.float32, "mirror")
+    values = np.where(seen, image, np.float32(np.median(image[seen]) if seen.any() else 0.0))
+    if order > 1:
+        # Of stars as sharp as these a straight line between pixels would lose a fifth of the peak.
+        values = ndimage.spline_filter(values, order, np.float32, "mirror")
     weight = seen.astype(np.float32)
+    along, up = (np.linspace(-1.0, 1.0, length) for length in shape[::-1])
+    columns, lines = _find_blocks(first, second, side, registration)
     for low in range(0, shape[0], ROWS):
-        rows = slice(low, min(low + ROWS, shape[0]))
-        x, y = np.meshgrid(
-            side * np.arange(shape[1]) + middle, side * np.arange(rows.start, rows.stop) + middle
-        )
-        ra, dec = find_sky(one, x, y)
-        if registration is not BY_WCS:
-            plane = registration.undo(np.stack(sky_to_plane(ra, dec, tangent_of(first)), axis=-1))
-            ra, dec = plane_to_sky(plane[..., 0], plane[..., 1], tangent_of(first))
-        there = to_pixels(other, ra, dec)
-        places = np.stack([(place - middle) / side for place in there[::-1]])
-        found[rows] = ndimage.map_coordinates(coefficients, places, order=3, mode="mirror", prefilter=False)
+        rows = slice(low, low + ROWS)
+        places = np.stack([polynomial.polygrid2d(up[rows], along, axis) for axis in (lines, columns)])
+        found[rows] = ndimage.map_coordinates(values, places, order=order, mode="mirror", prefilter=False)
         covered = ndimage.map_coordinates(weight, places, order=1, mode="constant")
         found[rows][covered < 0.999] = np.nan
-    area = ((pixel_scale(first) or 1.0) / (pixel_scale(second) or 1.0)) ** 2
-    return np.asarray(found * np.float32(area))
+    return found
+
+
+def _find_blocks(
+    first: StackFile, second: StackFile, side: int, registration: Registration
+) -> tuple[F64, F64]:
+    """Where blocks of the first stack lie among those of the second, 0-based columns and rows, as polynomials
+    (BEND + 1, BEND + 1) of the block's row and column, from -1 to 1.
+
+    Two tangential planes and a registration are as smooth as that to a thousandth of a pixel.
+    """
+    middle = (side + 1) / 2.0  # of the first block, 1-based
+    u, v = (axis.ravel() for axis in np.meshgrid(*2 * [np.linspace(-1.0, 1.0, 4 * BEND)], indexing="ij"))
+    last = [-(-length // side) - 1 for length in first.shape]
+    y, x = (middle + side * length * (at + 1.0) / 2.0 for length, at in zip(last, (u, v), strict=True))
+    ra, dec = find_sky(world_of(first), x, y)
+    plane = registration.undo(np.stack(sky_to_plane(ra, dec, tangent_of(first)), axis=-1))
+    sky = plane_to_sky(plane[..., 0], plane[..., 1], tangent_of(first))
+    there = (np.stack(to_pixels(world_of(second), *sky), axis=-1) - middle) / side
+    design = polynomial.polyvander2d(u, v, (BEND, BEND))
+    columns, lines = np.linalg.lstsq(design, there, rcond=None)[0].T.reshape(2, BEND + 1, BEND + 1)
+    return np.asarray(columns, float), np.asarray(lines, float)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from goafetch.cli import app
 from goafetch.report.colour_page import choose_stacks, layer_of, paint
 from goafetch.report.page import make_report
 from goafetch.report.run_summary import write_summary
-from goafetch.report.same_sky import lay_onto
+from goafetch.report.same_sky import lay_onto, lay_stack
 from goafetch.report.star_colours import measure_colours
 from reducer.fitsio import write_frame
 from reducer.frame import Chip
@@ -138,6 +138,45 @@ def test_stacks_lie_on_one_grid_to_a_mas(colours, stacks):
         assert np.abs(np.nanmedian(gaps, axis=0)).max() * 2000 * SCALE < 1.0
 
 
+def test_a_stack_on_the_grid_has_the_light_and_the_noise_that_it_had(colours):
+    """Light about stars, and how means of 8 x 8 pixels scatter, as they do in the stack itself."""
+    grid = colours.grid
+    bright = np.flatnonzero((grid.stars.signal > 100) & (grid.stars.flags == 0))
+    for band in colours.bands:
+        if band is grid:
+            continue
+        laid = lay_stack(grid.stack, band.stack, band.registration)
+        assert laid.data.shape == grid.stack.shape and 0.9 < np.isfinite(laid.data).mean() < 1.0
+        assert (np.isnan(laid.data) == ((laid.mask & 16) != 0)).all()
+        own = band.stack.rows(slice(0, SIZE), True).data
+        ratios = []
+        for x, y in grid.stars.pixels[bright]:
+            place = grid.stars.places[(grid.stars.pixels == (x, y)).all(axis=1)]
+            there = np.array(band.pixels(place))[:, 0]
+            ratios.append(light_about(laid.data, x, y) / light_about(own, *there))
+        assert np.nanmedian(ratios) == pytest.approx(1.0, abs=0.002)
+        assert scatter_of_means(laid.data) == pytest.approx(scatter_of_means(own), rel=0.1)
+        assert np.nanmedian(laid.variance) == pytest.approx(SKY + 40.0, rel=0.02)
+
+
+def scatter_of_means(image):
+    """Of 8 x 8 pixels, by the fainter half: the others hold stars."""
+    means = np.sort(
+        image[: SIZE // 8 * 8, : SIZE // 8 * 8].reshape(SIZE // 8, 8, -1, 8).mean(axis=(1, 3)), axis=None
+    )
+    low, middle = np.nanpercentile(means, (5, 30))
+    return middle - low
+
+
+def light_about(image, x, y):
+    """Light within ten pixels."""
+    column, row = round(x), round(y)
+    part = image[max(row - 15, 0) : row + 15, max(column - 15, 0) : column + 15]
+    j, i = np.mgrid[: part.shape[0], : part.shape[1]]
+    away = np.hypot(i + max(column - 15, 0) + 1 - x, j + max(row - 15, 0) + 1 - y)
+    return np.sum(part * np.clip(10.5 - away, 0, 1))
+
+
 def middle_of(half, x, y):
     """The middle of light about a star, pixels of 2 x 2."""
     column, row = round((x - 1.5) / 2), round((y - 1.5) / 2)
@@ -176,12 +215,12 @@ def test_the_median_star_is_white_and_a_red_one_red(colours, truth, field):
 
 
 def test_the_command_writes_page_picture_and_catalogue(stacks, tmp_path):
-    result = CliRunner().invoke(app, ["colour", *map(str, stacks.values()), "--into", str(tmp_path)])
+    stem, laid = "NGC5128_J-H-Kshort", {"H_image_on_Kshort.fits", "J_image_on_Kshort.fits"}
+    command = ["colour", *map(str, stacks.values()), "--into", str(tmp_path), "--grid"]
+    result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    stem = "NGC5128_J-H-Kshort"
-    assert {path.name for path in tmp_path.iterdir()} == {
-        f"{stem}.{form}" for form in ("html", "png", "ecsv", "fits", "csv", "vot")
-    }
+    forms = {f"{stem}.{form}" for form in ("html", "png", "ecsv", "fits", "csv", "vot")}
+    assert {path.name for path in tmp_path.iterdir()} == forms | laid
     page = (tmp_path / f"{stem}.html").read_text(encoding="utf-8")
     assert page.count("<figure>") == 2 and "FWHM differs" in page and "instrumental" not in page
     written, plain = Table.read(tmp_path / f"{stem}.ecsv"), Table.read(tmp_path / f"{stem}.fits")
