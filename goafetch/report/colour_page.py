@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from goafetch import __version__
 from goafetch.errors import UsageError
@@ -51,6 +52,9 @@ FORMS: Mapping[str, Callable[[Table], str | bytes]] = {
 }
 #: Pixels of the longer side of the picture; its asinh's softness, and what of the sky's noise is dark grey.
 MOST, SOFTNESS, GREY = 1000, 8.0, 5.0
+#: The least blur, pixels of the picture; those whose means tell the sky; per cent of these that are darker
+#: than black.
+LEAST_BLUR, SKY, DARKEST = 0.6, 8, 2
 #: Error of a colour, mag, up to which a star is drawn; per cent of stars, the surest, that tell white.
 DRAWN, SUREST = 0.25, 30
 #: FWHM of the widest over the sharpest from which wings of stars look coloured.
@@ -176,21 +180,39 @@ def paint(colours: Colours, blocks: int) -> NDArray[np.uint8]:
     red, blue = layers[-1], layers[0]
     green = layers[1] if len(layers) > FEW else 0.5 * (red + blue)
     seen = np.isfinite(red + green + blue)
-    _, spread = centre_and_spread((red + green + blue) / 3.0)
+    light = (red + green + blue) / 3.0
+    middle, spread = centre_and_spread(light)
+    stretch = max(GREY * spread, 2.0 * middle)  # a galaxy's light is dark grey too
     shown = (np.where(seen, layer, np.float32(0.0)) for layer in (red, green, blue))
-    picture: NDArray[np.uint8] = make_lupton_rgb(*shown, minimum=-spread, stretch=GREY * spread, Q=SOFTNESS)
+    picture: NDArray[np.uint8] = make_lupton_rgb(*shown, minimum=-spread, stretch=stretch, Q=SOFTNESS)
     picture[~seen] = np.round(255 * np.array(to_rgb(NO_DATA)))
     return picture
 
 
 def layer_of(colours: Colours, band: FilterStack, blocks: int) -> F32:
-    """A band on the grid's pixels over its own sky, in units in which the median star is 1 everywhere."""
+    """A band on the grid's pixels over its darkest sky, in units in which the median star is 1 everywhere.
+
+    It is blurred to the widest FWHM of all, and a little more: as pixels sample stars of less than two of
+    them, splines would ring.
+    """
     grid = colours.grid
     image = block_means_without_nan(band.stack.half, blocks) if blocks > 1 else band.stack.half
+    seen = np.isfinite(image)
+    dark, _ = centre_and_spread(image)
+    blurred = ndimage.gaussian_filter(np.where(seen, image, np.float32(dark)), _blur(colours, band, blocks))
+    image = np.where(seen, blurred, np.float32(np.nan))
     if band is not grid:
         image = lay_onto(grid.stack, band.stack, image, 2 * blocks, band.registration)
-    white = band.seconds * _white(colours, band)
-    return np.asarray((image - centre_and_spread(image)[0]) / np.float32(white))
+    means = block_means_without_nan(image, SKY)
+    dark = float(np.percentile(means[np.isfinite(means)], DARKEST))
+    return np.asarray((image - dark) / np.float32(band.seconds * _white(colours, band)))
+
+
+def _blur(colours: Colours, band: FilterStack, blocks: int) -> float:
+    """Standard deviation of the Gaussian, in pixels of the picture, that makes a band as wide as all."""
+    widest = max(each.quality.fwhm or 0.0 for each in colours.bands)
+    own, pixel = band.quality.fwhm or widest, 2 * blocks * (band.quality.scale or 1.0)
+    return float(np.sqrt(LEAST_BLUR**2 + (widest**2 - own**2) / (8.0 * np.log(2.0)) / pixel**2))
 
 
 def _white(colours: Colours, band: FilterStack) -> float:
@@ -375,11 +397,11 @@ def _notes(colours: Colours) -> Iterator[str]:
     widths = {band.name: band.quality.fwhm for band in colours.bands if band.quality.fwhm}
     if widths and max(widths.values()) > UNLIKE * min(widths.values()):
         told = ", ".join(f'{width:.3f}" in {name}' for name, width in widths.items())
-        wide, sharp = max(widths, key=widths.__getitem__), min(widths, key=widths.__getitem__)
+        wide = max(widths, key=widths.__getitem__)
         yield (
-            f"FWHM differs: {told}. In the picture stars have the colour of {sharp} in the core and of "
-            f"{wide} in the wings. Total magnitudes of isolated stars are not touched by it, those of close "
-            "pairs are."
+            f"FWHM differs: {told}. The picture is blurred to that of {wide}, but not to its wings: halos of "
+            "bright stars are coloured. Total magnitudes of isolated stars are not touched by it, those of "
+            "close pairs are."
         )
     yield (
         f"Where a filter does not show a star its limit stands: the light at its place and {LIMIT:g} times "
