@@ -82,21 +82,21 @@ class ColourEntry:
 def write_colours(paths: Sequence[Path], into: Path, grid: bool = False) -> list[Path]:
     """Write the page about stacks of several filters, its picture, and the catalogue in all forms.
 
-    With ``grid`` also the other stacks on the pixels of the first, NAME_on_FILTER.fits. Raises UsageError for
+    With ``grid`` also the other stacks on the pixels of the first, TARGET_J_on_H.fits. Raises UsageError for
     stacks that do not go together, BadFile for what is no product.
     """
     colours = measure_colours(paths)
-    target = colours.grid.stack.text("OBJECT") or paths[0].stem
-    stem = file_name(f"{target} {'-'.join(band.key for band in colours.bands)}")
+    target = file_name(colours.grid.stack.text("OBJECT") or paths[0].stem)
+    stem = f"{target}_{'-'.join(band.key for band in colours.bands)}"
     files, _ = _write(colours, into, stem, FORMS)
-    return files + (_write_on_grid(colours, into) if grid else [])
+    return files + (_write_on_grid(colours, into, target) if grid else [])
 
 
-def _write_on_grid(colours: Colours, into: Path) -> list[Path]:
+def _write_on_grid(colours: Colours, into: Path, target: str) -> list[Path]:
     grid, made = colours.grid, []
     for band in colours.bands:
         if band is not grid:
-            path = into / f"{band.stack.path.stem}_on_{grid.key}.fits"
+            path = into / f"{target}_{band.key}_on_{grid.key}.fits"
             laid = lay_stack(grid.stack, band.stack, band.registration)
             made.append(fitsio.write_frame(path, band.stack.header, [laid]))
     return made

@@ -120,7 +120,7 @@ def check_common_sky(first: StackFile, second: StackFile) -> None:
     for axis, length in zip(place, second.half.shape, strict=True):
         inside &= (axis >= 0) & (axis < length)
     if not np.isfinite(second.half[place[0][inside], place[1][inside]]).any():
-        names = [f"{stack.path.name} ({stack.text('OBJECT') or 'no OBJECT'})" for stack in (first, second)]
+        names = [f"{stack.path} ({stack.text('OBJECT') or 'no OBJECT'})" for stack in (first, second)]
         raise UsageError(
             f"{names[0]} and {names[1]} show no sky in common: "
             f"RA {one['CRVAL1']:.4f}, Dec {one['CRVAL2']:+.4f} and RA {other['CRVAL1']:.4f}, "

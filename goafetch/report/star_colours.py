@@ -133,7 +133,11 @@ def measure_colours(paths: Sequence[Path]) -> Colours:
     Raises UsageError for stacks that do not go together, BadFile for what is no product.
     """
     if not FEW <= len(paths) <= MANY:
-        raise UsageError(f"{len(paths)} stacks", "two or three of one target, each in another filter")
+        given = f"{len(paths)} stack{'s' * (len(paths) != 1)} given"
+        raise UsageError(given, "two or three of one target, each in another filter")
+    for path in paths:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder", "stacks, such as playground/*_image.fits of a run")
     stacks = [read_stack(path) for path in paths]
     names = _names(stacks)
     for stack in stacks:
@@ -150,7 +154,7 @@ def measure_colours(paths: Sequence[Path]) -> Colours:
         registration = register_stars(bands[0].stars, stars) if bands else BY_WCS
         stars = stars.registered(registration)
         if bands and not agree(bands[0].stars, stars):
-            counts = [f"{len(s.rates)} sources of {f.path.name}"
+            counts = [f"{len(s.rates)} sources of {f.path}"
                       for s, f in ((bands[0].stars, stacks[0]), (stars, stack))]  # fmt: skip
             raise UsageError(
                 f"{counts[0]} and {counts[1]} have no stars in common within {ASTRAY:.0f} arcsec",
@@ -172,12 +176,12 @@ def _names(stacks: Sequence[StackFile]) -> list[str]:
         told = describe(stack.header, [stack.science], stack.path.name)
         if told.filter is None or not told.filter_is_known or not np.isfinite(_wavelength(stack)):
             raise UsageError(
-                f"{stack.path.name}: filter {told.filter or 'not named in the header'} is not known",
+                f"{stack.path}: filter {told.filter or 'not named in the header'} is not known",
                 "stacks of a known instrument, in filters of known wavelength",
             )
         if told.filter in found:
             raise UsageError(
-                f"{found[told.filter].path.name} and {stack.path.name} are both in {told.filter}",
+                f"{found[told.filter].path} and {stack.path} are both in {told.filter}",
                 "one stack for each filter",
                 "leave one out; `goafetch compare` sets stacks of one filter side by side",
             )
@@ -200,7 +204,7 @@ def _check_catalogue(stack: StackFile) -> None:
         return
     what = "no catalogue OBJCAT" if table is None else f"no {', '.join(lacking)} in OBJCAT" if lacking else ""
     raise UsageError(
-        f"{stack.path.name} has {what or 'no source in OBJCAT'}",
+        f"{stack.path} has {what or 'no source in OBJCAT'}",
         "stacks with a catalogue of total light",
         "stack the exposures with `goafetch run` or `goafetch disco`",
     )

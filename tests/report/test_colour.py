@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from goafetch.report.page import make_report
 from goafetch.report.run_summary import write_summary
 from goafetch.report.same_sky import lay_onto, lay_stack
 from goafetch.report.star_colours import measure_colours
-from reducer.fitsio import write_frame
+from reducer.fitsio import read_table, write_frame
 from reducer.frame import Chip
 from reducer.photometry.catalogue import OBJECT, RADII
 from reducer.sources import detect_sources
@@ -215,7 +217,7 @@ def test_the_median_star_is_white_and_a_red_one_red(colours, truth, field):
 
 
 def test_the_command_writes_page_picture_and_catalogue(stacks, tmp_path):
-    stem, laid = "NGC5128_J-H-Kshort", {"H_image_on_Kshort.fits", "J_image_on_Kshort.fits"}
+    stem, laid = "NGC5128_J-H-Kshort", {"NGC5128_H_on_Kshort.fits", "NGC5128_J_on_Kshort.fits"}
     command = ["colour", *map(str, stacks.values()), "--into", str(tmp_path), "--grid"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
@@ -239,6 +241,24 @@ def test_colours_without_a_zeropoint_are_instrumental_and_said_so(stacks, field,
     assert "instrumental" in table["MAG_J"].description and "NOZP1" in table.meta
 
 
+def test_psf_photometry_of_every_stack_is_taken_while_it_is_of_these_stacks(stacks, colours, tmp_path):
+    copies = [Path(shutil.copy2(stacks[name], tmp_path)) for name in ("Kshort", "J")]
+    for path in copies:
+        objects = Table(read_table(path, "OBJCAT"))
+        objects["FLUX_PSF"], objects["FLUXERR_PSF"] = 2 * objects["FLUX_TOTAL"], objects["FLUXERR_TOTAL"]
+        assert not measure_colours(copies).grid.is_psf  # not of all
+        made = path.parent / f"{path.stem}_psf/{path.stem}_psf.fits"
+        made.parent.mkdir()
+        objects["X_IMAGE", "Y_IMAGE", "FLUX_PSF", "FLUXERR_PSF", "FLAGS"].write(made)
+    found = measure_colours(copies)
+    assert found.grid.is_psf and "PSF photometry" in found.table["MAG_J"].description
+    shift = np.nanmin(values(found, "MAG_Kshort")) - np.nanmin(values(colours, "MAG_Kshort"))
+    assert shift == pytest.approx(-2.5 * np.log10(2), abs=1e-6)
+    later = copies[0].stat().st_mtime + 3600
+    os.utime(copies[0], (later, later))
+    assert not measure_colours(copies).grid.is_psf
+
+
 def test_what_has_no_colours_is_refused_and_said_why(stacks, field, tmp_path):
     places, magnitudes = field
     other = np.random.default_rng(9).uniform(-3.6, 3.6, places.shape), magnitudes
@@ -247,7 +267,8 @@ def test_what_has_no_colours_is_refused_and_said_why(stacks, field, tmp_path):
     strange = draw(tmp_path / "strange_image.fits", (other[0] + 0.05, magnitudes), "J")
     k = stacks["Kshort"]
     cases = {
-        (k,): "1 stacks",
+        (k,): "1 stack given",
+        (k, tmp_path): "is a folder",
         (k, k): "are both in Kshort",
         (k, far): "far_image.fits (Elsewhere) show no sky in common",
         (k, bare): "bare_image.fits has no catalogue OBJCAT",
