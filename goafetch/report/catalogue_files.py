@@ -16,6 +16,7 @@ from goafetch.report.verdicts import pixel_scale
 from goafetch.workspace import write_atomically
 from reducer.fitsio.writing import COLUMNS
 from reducer.headers.descriptors import describe
+from reducer.sources import RADII
 from reducer.types import F64, Header
 
 if TYPE_CHECKING:
@@ -97,8 +98,15 @@ def tabulate(stack: StackFile) -> Table:
         table["MAG_LIMIT"] = zeropoint - 2.5 * np.log10(light / seconds)
     table["REASON"] = _reasons(table)
     limit = f"{LIMIT:g}-sigma limit where MAG_TOTAL has no value"
+    radii = ", ".join(f"{radius:g}" for radius in RADII)
+    apertures = {
+        name: (unit, f"{meaning}; radii {radii} pixels")
+        for name, (unit, meaning) in COLUMNS["OBJCAT"].items()
+        if name.endswith("_APER")
+    }
     meanings = {
         **COLUMNS["OBJCAT"],
+        **apertures,
         "MAG_LIMIT": ("mag", limit),
         "REASON": ("", "why values of the source are missing"),
     }

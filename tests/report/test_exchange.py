@@ -51,6 +51,7 @@ def test_all_columns_have_a_meaning_and_a_ucd(stack):
     assert {name for name in table.colnames if not table[name].info.meta["ucd"]} == set()
     assert {name for name in table.colnames if not table[name].description} == set()
     assert set(COLUMNS["OBJCAT"]) <= set(catalogue_files.UCDS)
+    assert table["MAG_APER"].description == "Vega, in apertures; radii 8, 16, 32, 50 pixels"
     assert table["MAG_TOTAL"].info.meta["ucd"] == "phot.mag;em.IR.K" and table["RA"].unit == u.deg
 
 
