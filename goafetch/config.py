@@ -30,6 +30,7 @@ MEANINGS = {
     "memory": "Memory that a run may take, such as 1500M; 0 for a quarter of the machine, at most 2 GB.",
     "cluster": "Address of a dask scheduler, 'local' for one on this machine, empty for none.",
     "store": "File of the calibration store, empty for the workspace's own.",
+    "lookup": f"More stores to look in after it, in this order, with '{os.pathsep}' between.",
     "token": "Session token of the archive; `goafetch login` stores it safely.",
 }
 
@@ -44,6 +45,7 @@ class Settings:
     memory: int = 0
     cluster: str = ""
     store: Path | None = None
+    lookup: tuple[Path, ...] = ()
     token: str | None = None
 
     def __repr__(self) -> str:
@@ -84,9 +86,10 @@ def origins(
             "a cluster that you name yourself",
             "use --cluster, GOAFETCH_CLUSTER or your own configuration",
         )
-    store = _dragons_store(home or system.home())
+    store, lookup = _dragons_stores(home or system.home())
     found = {name: Origin(value, "default") for name, value in asdict(Settings()).items()}
     found |= {"store": Origin(store, "DRAGONS' configuration")} if store else {}
+    found |= {"lookup": Origin(lookup, "DRAGONS' configuration")} if lookup else {}
     found |= {name: Origin(value, str(mine)) for name, value in user.items()}
     found |= {name: Origin(value, str(theirs)) for name, value in own.items()}
     found |= {name: Origin(value, variable(name)) for name, value in _read_environment(environment).items()}
@@ -155,6 +158,9 @@ def _convert(key: str, value: Any, where: str) -> Any:
         close = difflib.get_close_matches(key, known, 1)
         hint = f"did you mean {close[0]}?" if close else ""
         raise UsageError(f"{where} has an unknown setting {key!r}", f"one of {', '.join(known)}", hint)
+    if key == "lookup" and isinstance(value, (str, list, tuple)):
+        names = value.split(os.pathsep) if isinstance(value, str) else value
+        return tuple(_expanded(str(name)) for name in names if name)
     if not isinstance(value, (str, int, float)):
         raise UsageError(f"{where}: {key} is {value!r}", "a text or a number")
     if value == "" and key in ("store", "token"):
@@ -179,10 +185,14 @@ def _expanded(text: str) -> Path:
         raise UsageError(f"{text}: there is no home folder", "the whole path, or HOME") from error
 
 
-def _dragons_store(home: Path | None) -> Path | None:
-    """The store that DRAGONS' own configuration names: ``dragonsrc`` (3.1 on) before ``rsys.cfg`` (3.0)."""
+def _dragons_stores(home: Path | None) -> tuple[Path | None, tuple[Path, ...]]:
+    """The store that DRAGONS' own configuration names, ``dragonsrc`` (3.1 on) before ``rsys.cfg`` (3.0), and
+    those that are sought in after it.
+
+    New calibrations go to the first database that has the word 'store', or else to the first.
+    """
     if home is None:
-        return None
+        return None, ()
     for path, key in (
         (home / ".dragons/dragonsrc", "databases"),
         (home / ".geminidr/rsys.cfg", "database_dir"),
@@ -194,9 +204,12 @@ def _dragons_store(home: Path | None) -> Path | None:
             parser.read_string(read_text(path), str(path))
         except configparser.Error as error:
             raise UsageError(f"{path} cannot be read: {error}", remedy="correct it or remove it") from error
-        if value := parser.get("calibs", key, fallback="").strip().splitlines():
-            return _store_beside(value[0])
-    return None
+        lines = [line for line in parser.get("calibs", key, fallback="").strip().splitlines() if line.strip()]
+        if lines:
+            chosen = next((line for line in lines if "store" in line.split()[1:]), lines[0])
+            others = tuple(_store_beside(line) for line in lines if line is not chosen)
+            return _store_beside(chosen), others
+    return None, ()
 
 
 def _store_beside(text: str) -> Path:

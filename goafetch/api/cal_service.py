@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,12 +50,18 @@ def store_path(folder: Path | None = None) -> Path:
     return (workspace.calibrations if in_workspace else folder / "calibrations") / STORE_NAME
 
 
-def answers(store: CalStore) -> Callable[[Need], Match | NoMatch]:
-    """What says which calibration fits a need: the store, or without one the files of its folder."""
-    if store.exists:
-        return store.match
-    loose = loose_calibrations(store.path.parent)
-    return lambda need: best(need, loose)
+def answers(store: CalStore, lookup: Sequence[Path] = ()) -> Callable[[Need], Match | NoMatch]:
+    """What says which calibration fits a need: the store, or without one the files of its folder; where none
+    fits the others that are looked up, one after another."""
+    loose = [] if store.exists else loose_calibrations(store.path.parent)
+    others = [other for other in map(CalStore, lookup) if other.exists]
+
+    def answer(need: Need) -> Match | NoMatch:
+        own = store.match(need) if store.exists else best(need, loose)
+        found = (other.match(need) for other in others if isinstance(own, NoMatch))
+        return next((each for each in found if isinstance(each, Match)), own)
+
+    return answer
 
 
 def loose_calibrations(folder: Path) -> list[Calibration]:

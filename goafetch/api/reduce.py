@@ -73,8 +73,9 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
     needed = kinds_with_rules(needed_kinds(recipe, chosen), facts) - named_kinds(chosen)
     if PROCESSED_DARK in task.calibrations and PROCESSED_DARK not in needed:
         raise UsageError(f"{PROCESSED_DARK} is given, and no dark is subtracted from these frames")
-    found = find_calibrations(needed, facts, task.calibrations, store, notify)
-    workers = task.workers or cal_service.project(task.folder)[1].workers
+    settings = cal_service.project(task.folder)[1]
+    found = find_calibrations(needed, facts, task.calibrations, store, notify, settings.lookup)
+    workers = task.workers or settings.workers
     with ExitStack() as stack:
         context = Context(
             folder=task.folder,
@@ -96,12 +97,17 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
 
 
 def find_calibrations(
-    needed: Collection[str], facts: Descriptors, given: Mapping[str, Path], store: CalStore, notify: Notify
+    needed: Collection[str],
+    facts: Descriptors,
+    given: Mapping[str, Path],
+    store: CalStore,
+    notify: Notify,
+    lookup: Sequence[Path] = (),
 ) -> dict[str, Path]:
     """Calibrations of the kinds that a frame needs: those given, else those that the store's rules choose."""
     found = dict(given)
     missing = sorted(set(needed) - found.keys())
-    answer_to = cal_service.answers(store) if missing else store.match
+    answer_to = cal_service.answers(store, lookup) if missing else store.match
     for kind in missing:
         answer = answer_to(need_of(facts, kind))
         if isinstance(answer, Match):

@@ -167,11 +167,12 @@ def store_of(workspace: Workspace, settings: Settings) -> CalStore:
     return CalStore(settings.store or workspace.calibrations / "calstore.json")
 
 
-def stored_calibrations(store: CalStore) -> list[Calibration]:
-    """What the store holds and the disk still has."""
-    if not store.exists:
-        return []
-    return [known for known in store.all() if Path(known.path).is_file()]
+def stored_calibrations(store: CalStore, lookup: Sequence[Path] = ()) -> list[Calibration]:
+    """What the store, and others that are looked up, hold and the disk still has; of a file the first."""
+    stores = [store, *map(CalStore, lookup)]
+    every = [known for each in stores if each.exists for known in each.all()]
+    found = {known.path: known for known in reversed(every) if Path(known.path).is_file()}
+    return [known for known in every if found.get(known.path) is known]
 
 
 def add_to_store(store: CalStore, masters: Mapping[Group, bool], workspace: Workspace) -> None:

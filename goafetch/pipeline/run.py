@@ -360,7 +360,7 @@ def perform(run: Begun, pool: Pool, fetching: AbstractContextManager[Any]) -> Ru
     tools = run.tools(pool.in_workspace(workspace.workers_lock), share_of(run.settings, pool.workers))
     if run.request.verify:
         tools.cache.verified.forget()
-    stored = stored_calibrations(store)
+    stored = stored_calibrations(store, run.settings.lookup)
     if isinstance(pool, Cluster):
         check_cluster(pool, workspace)
     pool.start()  # they import what they need beside the planning
@@ -388,7 +388,7 @@ def rehearse(run: Begun) -> RunReport:
     What it foretells is no failure of its own; that files cannot be had, or read, is one.
     """
     tools = run.tools(InThisProcess())
-    stored = stored_calibrations(store_of(run.workspace, run.settings))
+    stored = stored_calibrations(store_of(run.workspace, run.settings), run.settings.lookup)
     workers = workers_of(run.settings)
     raw = _raw_frames(run, tools, stored)
     if raw.fetched:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from astropy.io import fits
+
+from calstore.associate import PROCESSED_FLAT, Match, NoMatch
+from calstore.store import CalStore
+from goafetch.api.cal_service import answers
+from goafetch.config import load_settings
+from goafetch.pipeline.cache import stored_calibrations
+from goafetch.plan.translate import need_of
+from reducer.select import describe_file
 
 MASK = "bpm_20121104_gsaoi_gsaoi_11_full_4amp.fits"
 
@@ -113,6 +122,31 @@ def test_configurations_of_dragons_say_where_the_store_is(
     (home / file).write_text(text)
     assert goafetch("caldb init").code == 0
     assert (home / "my calibs" / "calstore.json").is_file()
+
+
+def test_databases_are_looked_up_one_after_another(goafetch, playground: Path) -> None:
+    """As dragonsrc lists them: new calibrations go to the one that has the word store."""
+    home = playground.parent / "home"
+    (home / ".dragons").mkdir()
+    text = "[calibs]\ndatabases = ~/shared/cal_manager.db get\n    ~/mine/cal_manager.db get store\n"
+    (home / ".dragons/dragonsrc").write_text(text)
+    settings = load_settings(None, {}, home)
+    assert settings.store == home / "mine/calstore.json"
+    assert settings.lookup == (home / "shared/calstore.json",)
+    flat = master_flat(playground / "S20170505S0030_flat.fits")
+    goafetch(f"caldb add {flat} -d {home / 'shared'}")
+    mine, shared = CalStore(settings.store), CalStore(settings.lookup[0])
+    mine.init()
+    wanted = need_of(
+        describe_file(next((playground.parent / "playdata").glob("S20170505S0100.fits"))), PROCESSED_FLAT
+    )
+    assert isinstance(answers(mine)(wanted), NoMatch)
+    found = answers(mine, settings.lookup)(wanted)
+    assert isinstance(found, Match) and found.calibration.name == flat.name
+    assert [known.name for known in stored_calibrations(mine, settings.lookup)] == [flat.name]
+    assert stored_calibrations(shared, settings.lookup) == stored_calibrations(shared)
+    also = load_settings(None, {"GOAFETCH_LOOKUP": f"/a.json{os.pathsep}/b.json"}, home)
+    assert also.lookup == (Path("/a.json"), Path("/b.json"))
 
 
 def test_a_place_may_be_given(goafetch, playground: Path) -> None:
