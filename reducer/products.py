@@ -13,15 +13,16 @@ if TYPE_CHECKING:
     from reducer.headers.descriptors import Descriptors
 
 #: Suffixes of what a reduction ends with: master flats, static masks, master darks, exposures off and on
-#: target, stacks.
+#: target, stacks; and of what is subtracted of an exposure as its sky.
 FLAT, BPM, DARK = "_flat", "_bpm", "_dark"
 OFF_TARGET, ON_TARGET, STACK = "_flatCorrected", "_skyCorrected", "_image"
+SKY = "_sky"
 #: Kinds of calibrations, as DRAGONS calls them.
 PROCESSED_FLAT, PROCESSED_BPM, PROCESSED_DARK = "processed_flat", "processed_bpm", "processed_dark"
 #: A raw file's own name; what products of it begin with.
 RAW_NAME = re.compile(r"[NS]\d{8}S\d{4}(?![0-9A-Za-z])")
 #: What a product's name has behind that of its exposure.
-SUFFIX = re.compile(r"_([A-Za-z]+(Corrected|Added|Electrons)|image|stack|align|flat|bpm|dark)$")
+SUFFIX = re.compile(r"_([A-Za-z]+(Corrected|Added|Electrons)|image|stack|align|flat|bpm|dark|sky)$")
 
 
 def exposure_name(path: Path) -> str:

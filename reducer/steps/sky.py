@@ -13,7 +13,7 @@ from reducer.align.wcs import descriptors_of, positions, seconds
 from reducer.errors import BadInput, BadParameter
 from reducer.frame import Context, FrameRef
 from reducer.headers.targets import link
-from reducer.products import OFF_TARGET, ON_TARGET
+from reducer.products import OFF_TARGET, ON_TARGET, SKY
 from reducer.provenance import plan_product, product_name
 from reducer.sky.empty import find_fixed
 from reducer.sky.field import common_offsets, fit_field
@@ -103,6 +103,7 @@ def skyCorrect(
     scale_sky: Annotated[Auto, "scale the sky by the object frame's own median"] = "auto",
     level: Annotated[Literal["follow", "first"], "sky level: along time, or of the first sky"] = "follow",
     channels: Annotated[bool, "remove the offsets of the readout channels"] = True,
+    save_sky: Annotated[bool, "write what is subtracted from each exposure, as `_sky`"] = False,
 ) -> list[FrameRef]:
     """Subtract the sky from the object frames, which become `_skyCorrected`; off-target ones stay."""
     if offset_sky is True and scale_sky is True:
@@ -121,7 +122,8 @@ def skyCorrect(
     seen = dict(zip((frame.path.name for frame in objects), context.map(look, tasks), strict=True))
     made = _keep_skies([frame for frame in frames if frame.role == "sky"], skies, context)
     for group in fields:
-        made |= _correct_group(group, skies, seen, Leveling(offset_sky, scale_sky, level), channels, context)
+        leveling = Leveling(offset_sky, scale_sky, level)
+        made |= _correct_group(group, skies, seen, leveling, channels, save_sky, context)
     return [made[frame.path.name] for frame in frames if frame.path.name in made]
 
 
@@ -320,6 +322,7 @@ def _correct_group(
     seen: Mapping[str, FrameSky],
     leveling: Leveling,
     channels: bool,
+    save_sky: bool,
     context: Context,
 ) -> dict[str, FrameRef]:
     shown = [seen[frame.path.name] for frame in group]
@@ -344,6 +347,7 @@ def _correct_group(
         inputs = [frame, *(skies.frames[name] for name in sorted(members))]
         facts: dict[str, Any] = {"SKYMODE": decision.mode, "SKYNUM": len(members), **levels.keywords}
         target = plan_product(context, frame, ON_TARGET, inputs, stamps=("SKYCORR",), keywords=facts)
+        sky = plan_product(context, frame, SKY, inputs, keywords=facts) if save_sky else None
         base = np.mean([frame_level(skies.seen[name], ratios) for name in members])
         factor = level / base if decision.scale else 1.0
         tasks.append(
@@ -360,6 +364,7 @@ def _correct_group(
                 skies=len(members),
                 flat=context.flat if "FLATCORR" in frame.header else None,
                 dark=frame.dark,
+                sky=sky,
             )
         )
     made = _write(group, tasks, subtract, context)

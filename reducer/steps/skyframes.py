@@ -288,7 +288,8 @@ class SubtractTask:
     ``levels``: per array the electrons to subtract; ``factors``: what the pattern is multiplied by;
     ``ramps``: that the arrays have; ``objects``: where the objects are, in blocks.
     ``flat``: that the frame was divided by, if it was; ``dark``: that was subtracted of it and of the skies,
-    if any was; ``skies``: how many exposures made the pattern.
+    if any was; ``skies``: how many exposures made the pattern. ``sky``: where all that is subtracted
+    is written, if it is.
     """
 
     disk: Files
@@ -303,16 +304,36 @@ class SubtractTask:
     skies: int
     flat: Path | None = None
     dark: Path | None = None
+    sky: Target | None = None
 
 
 def subtract(task: SubtractTask) -> Path:
-    """Write a frame without its sky."""
-    return task.disk.write_frame(
-        task.target.path, task.target.header, _without_sky(task), tables=task.target.tables
-    )
+    """Write a frame without its sky, and the sky where that is wanted."""
+    target, sky = task.target, task.sky
+    if sky is not None:
+        task.disk.write_frame(sky.path, sky.header, _skies(task), tables=sky.tables, read_soon=False)
+    return task.disk.write_frame(target.path, target.header, _without_sky(task), tables=target.tables)
 
 
 def _without_sky(task: SubtractTask) -> Iterator[Chip]:
+    for _, chip in _subtracted(task):
+        fill_masked(chip.data, chip.mask)
+        yield chip
+
+
+def _skies(task: SubtractTask) -> Iterator[Chip]:
+    """All that is taken off each array: the pattern, its level and the offsets of the readout."""
+    for index, left in _subtracted(task):
+        before, array = task.disk.read_chip(task.frame, index), int(left.header["EXTVER"])
+        _, variance, mask = task.disk.read_planes(task.pattern[array], array)
+        mask = mask | left.mask & np.uint16(dq.NO_DATA)
+        data = before.data - left.data
+        fill_masked(data, mask)
+        yield Chip(data, variance * np.float32(task.factors[array] ** 2), mask, left.header)
+
+
+def _subtracted(task: SubtractTask) -> Iterator[tuple[int, Chip]]:
+    """Each array without its sky, by its place; pixels without data are not filled yet."""
     planes = _Planes()
     for index, header in enumerate(task.frame.chips):
         array = int(header["EXTVER"])
@@ -342,8 +363,7 @@ def _without_sky(task: SubtractTask) -> Iterator[Chip]:
         header["SKYLEVEL"] = round(task.levels[array], 3)
         header["CHANRMS"] = round(float(task.offsets[array].std()), 3)
         _level_rows(task, array, made, header)
-        fill_masked(made[0], made[2])
-        yield Chip(*made, header)
+        yield index, Chip(*made, header)
 
 
 def _level_rows(task: SubtractTask, array: int, made: tuple[F32, F32, U16], header: Header) -> None:

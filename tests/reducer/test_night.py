@@ -406,6 +406,21 @@ def test_the_first_sky_level_is_the_old_way(flat: Path, tmp_path: Path) -> None:
     assert made[-2].header["SKYLEVM"] == "first sky"
 
 
+def test_the_sky_that_is_saved_is_what_was_subtracted(flat: Path, tmp_path: Path) -> None:
+    given = {"skyCorrect": {"save_sky": True}, "flatCorrect": {"write_outputs": True}}
+    plan = [(0, 0, True), (-300, 0, False), (-303, 0, False)]
+    run_recipe(recipes.reduce_nostack, frames(night(tmp_path, plan)), Context(tmp_path, given, flat=flat))
+    assert [path.name for path in tmp_path.glob("*_sky.fits")] == ["S000_sky.fits"]
+    sky, left, before = (
+        read_chip(open_frame(tmp_path / f"S000_{what}.fits"), 1)
+        for what in ("sky", "skyCorrected", "flatCorrected")
+    )
+    known = sky.mask & dq.NO_DATA == 0
+    np.testing.assert_allclose((sky.data + left.data)[known], before.data[known], rtol=1e-6)
+    assert np.isfinite(sky.data).all() and (sky.variance[known] > 0).all()
+    assert np.median(sky.data[known]) == pytest.approx(sky_level(0.0), rel=0.02)
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_one_or_two_skies_serve(flat: Path, tmp_path: Path, number: int) -> None:
     plan = [(0, 0, True), (0.3, 0, True), *[(-300 - 3 * n, 0, False) for n in range(number)]]
