@@ -393,6 +393,10 @@ def _notes(colours: Colours) -> Iterator[str]:
         yield "Magnitudes are from the PSF photometry beside each stack."
     else:
         yield "Magnitudes are total ones, each filter with its own aperture correction (OBJCAT, MAG_TOTAL)."
+    yield (
+        "Each aperture correction has an error common to all stars of its filter, which the log of the run "
+        "names; a zeropoint from stars of the field takes it up, one from a standard does not."
+    )
     yield "Colours are those of the instrument's own filters: no colour terms were applied."
     widths = {band.name: band.quality.fwhm for band in colours.bands if band.quality.fwhm}
     if widths and max(widths.values()) > UNLIKE * min(widths.values()):
