@@ -152,11 +152,13 @@ NOTES: dict[str, str] = {
     "snowballs_masked": "{file}: {events:# heavy cosmic ray} masked, radius up to {radius:.0f pixels}",
 }  # fmt: skip
 
-#: Decisions that take more room than they are worth on a terminal, but where all is asked for.
-DETAILS = {
-    *("calibrations_found", "darks_grouped", "flats_grouped", "flats_of_nights", "flats_without_off"),
-    *("calibration_not_chosen", "no_mask", "step_skipped", "shifted", "grid"),
+#: Decisions that take more room than they are worth on a terminal, but where all is asked for: of a run's
+#: groups, and any.
+OF_A_GROUP = {
+    *("darks_grouped", "flats_grouped", "flats_of_nights", "flats_without_off", "calibration_not_chosen"),
+    *("no_mask", "step_skipped", "shifted", "grid"),
 }
+DETAILS = {"calibrations_found"}
 
 #: All of them: the level at which a fact is told, and its two texts.
 FACTS: dict[str, tuple[str, ...]] = {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from goafetch import events
 from goafetch.console.output import as_text, console_on, is_terminal, say
 from goafetch.events import about, as_row, what, words
-from goafetch.words import DETAILS
+from goafetch.words import DETAILS, OF_A_GROUP
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -275,8 +275,9 @@ def _mark(event: events.Event) -> tuple[str, str, bool, bool]:
 
 
 def is_detail(event: events.Event) -> bool:
-    """Whether an event is shown only where all is asked for."""
-    return event.fact in DETAILS or _mark(event)[3]
+    """Whether an event is shown only where all is asked for; a command that works on no plan tells more."""
+    in_run = event.fact in OF_A_GROUP and bool(event.group)
+    return in_run or event.fact in DETAILS or _mark(event)[3]
 
 
 def _is_of_exposures(event: events.Event) -> bool:

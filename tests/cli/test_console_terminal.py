@@ -178,7 +178,8 @@ def test_without_a_stage_each_exposure_has_its_line(capsys):
         for number in range(2):
             told = {"file": f"S{number}.fits", "reason": "wcs_offset", "distance": 300.0}
             terminal(event_of("wcs_wrong", told))
-    assert len(capsys.readouterr().err.splitlines()) == 2
+        terminal(event_of("grid", {"width": 9, "height": 9, "scale": 0.02, "angle": 0}))
+    assert len(capsys.readouterr().err.splitlines()) == 3
 
 
 def test_on_a_terminal_a_reason_that_does_not_fit_the_line_is_left_to_verbose(monkeypatch):
