@@ -61,6 +61,7 @@ FILES = {
     ("darkCorrect", "dark"): "a master dark",
     ("flatCorrect", "flat"): "a master flat",
     ("addDQ", "user_bpm"): "a bad-pixel mask",
+    ("skyCorrect", "sky"): "a sky exposure divided by its flat",
 }
 
 #: Folders of a workspace, which no run within it can be called.

@@ -285,9 +285,10 @@ def group_key(group: Group, masters: Mapping[Path, Outcome], tools: Tools) -> st
     content of other calibrations."""
     stage = STAGE_OF.get(group.kind, FRAMES)
     used = {"dark": group.dark, "flat": group.flat, "bpm": group.bpm}
-    own = tools.parameters.get("addDQ", {}).get("user_bpm")
-    if own and group.kind not in MASTERS:
-        used["user_bpm"] = Path(own).absolute()
+    for step, name in (("addDQ", "user_bpm"), ("skyCorrect", "sky")):
+        own = tools.parameters.get(step, {}).get(name)
+        if own and group.kind not in MASTERS:
+            used[name] = Path(own).absolute()
     calibrations = {
         role: masters[path].key if path in masters else tools.cache.verified.md5(path)
         for role, path in used.items()

@@ -166,9 +166,10 @@ def associateSky(
     """Note for each object frame the names of the skies that serve it (``skies``), nearest in time first.
 
     Exposures of a target serve those of the same pointing alone. Where others are left, an exposure that has
-    too few skies is left out by name.
+    too few skies is left out by name, unless skyCorrect:sky names a sky for it.
     """
     fewest = max(min_skies, 1)
+    own_sky = context.parameters.get("skyCorrect", {}).get("sky")
     east, north = positions(frames)
     fraction = separateSky.chosen(frames, context)["frac_FOV"]
     pointing = link(east, north, fraction * frames[0].instrument.field.side)
@@ -186,7 +187,7 @@ def associateSky(
         most = max_skies or (MOST_OF_FIELD if frame.role == "both" else None)
         near = [other for other in order if use_all or abs(times[other] - times[place]) <= time]
         chosen = (near if len(near) >= min_skies else order[:min_skies])[:most]
-        if len(chosen) < fewest:
+        if len(chosen) < fewest and not own_sky:
             missing[frame.path.name] = _too_few(len(chosen), fewest)
             continue
         associated.append(frame.with_(skies=tuple(frames[other].path.name for other in chosen)))

@@ -31,6 +31,7 @@ from reducer.sky.readout_offsets import (
 )
 from reducer.sky.row_offsets import Ramp, find_ramps
 from reducer.step import Auto, step
+from reducer.steps.prepare import SETTINGS
 from reducer.steps.skyframes import (
     KeepTask,
     LookTask,
@@ -63,6 +64,13 @@ from reducer.types import F32, F64
 
 #: Part of an array without a clean sky that is worth a word.
 TOLD = 0.002
+#: What a sky of the user's own has to share with the exposures that it serves.
+SHARED: Mapping[str, Callable[[FrameRef], Any]] = {
+    "instrument": lambda frame: frame.instrument.name,
+    "filter": SETTINGS["filter"],
+    "region": SETTINGS["region"],
+    "flat-fielded": lambda frame: "FLATCORR" in frame.header,
+}
 
 
 @dataclass
@@ -103,11 +111,15 @@ def skyCorrect(
     scale_sky: Annotated[Auto, "scale the sky by the object frame's own median"] = "auto",
     level: Annotated[Literal["follow", "first"], "sky level: along time, or of the first sky"] = "follow",
     channels: Annotated[bool, "remove the offsets of the readout channels"] = True,
+    sky: Annotated[str | None, "file of the sky of all exposures: `_flatCorrected` or `_sky`"] = None,
     save_sky: Annotated[bool, "write what is subtracted from each exposure, as `_sky`"] = False,
 ) -> list[FrameRef]:
     """Subtract the sky from the object frames, which become `_skyCorrected`; off-target ones stay."""
     if offset_sky is True and scale_sky is True:
         raise BadParameter("skyCorrect has offset_sky=True and scale_sky=True", "at most one of them")
+    off_target = [frame for frame in frames if frame.role == "sky"]
+    if sky:
+        frames = _with_sky(frames, Path(sky).absolute(), context)
     if lost := [frame.path.name for frame in frames if frame.role != "sky" and not frame.skies]:
         raise BadInput(f"{', '.join(lost)}: no sky exposures", "associateSky before skyCorrect, or neither")
     fields = _wanted_fields(frames, context)
@@ -120,11 +132,37 @@ def skyCorrect(
         for frame in objects
     ]
     seen = dict(zip((frame.path.name for frame in objects), context.map(look, tasks), strict=True))
-    made = _keep_skies([frame for frame in frames if frame.role == "sky"], skies, context)
+    made = _keep_skies(off_target, skies, context)
     for group in fields:
         leveling = Leveling(offset_sky, scale_sky, level)
         made |= _correct_group(group, skies, seen, leveling, channels, save_sky, context)
     return [made[frame.path.name] for frame in frames if frame.path.name in made]
+
+
+def _with_sky(frames: Sequence[FrameRef], path: Path, context: Context) -> list[FrameRef]:
+    """The frames and the one sky, of the user, that serves them all; BadInput where it is none of theirs."""
+    own = context.disk.open_frame(path).with_(role="sky")
+    remedy = "give a `_flatCorrected` frame, or a `_sky` that save_sky=True wrote, of this filter"
+    if "PREPARE" not in own.header or "SKYCORR" in own.header:
+        state = "a raw file" if "PREPARE" not in own.header else "without its sky"
+        raise BadInput(f"{path.name} is {state}", "a reduced exposure with its sky in it", remedy)
+    if path in [
+        context.folder / product_name(f.path, suffix) for f in frames for suffix in (OFF_TARGET, SKY)
+    ]:
+        raise BadInput(f"{path} is a product of these exposures", "a file that stays", "give a copy of it")
+    for frame in frames:
+        differing = [name for name in SHARED if not _shares(name, own, frame)]
+        if differing:
+            found, needed = (", ".join(f"{n} {SHARED[n](f)}" for n in differing) for f in (own, frame))
+            raise BadInput(f"{path.name}: {found}", f"what {frame.path.name} has: {needed}", remedy)
+    served = (frame if frame.role == "sky" else frame.with_(skies=(path.name,)) for frame in frames)
+    return [*served, own]
+
+
+def _shares(name: str, own: FrameRef, frame: FrameRef) -> bool:
+    """Whether a sky has what an exposure has; it may have arrays that the exposure lacks."""
+    found, needed = SHARED[name](own), SHARED[name](frame)
+    return set(needed) <= set(found) if name == "region" else bool(found == needed)
 
 
 def _wanted_fields(frames: Sequence[FrameRef], context: Context) -> list[list[FrameRef]]:

@@ -421,6 +421,28 @@ def test_the_sky_that_is_saved_is_what_was_subtracted(flat: Path, tmp_path: Path
     assert np.median(sky.data[known]) == pytest.approx(sky_level(0.0), rel=0.02)
 
 
+def test_a_sky_of_one_s_own_serves_an_exposure_without_any(flat: Path, tmp_path: Path) -> None:
+    plan = [(0, 0, True), (-300, 0, False), (-303, 0, False)]
+    (left, *_), _ = reduce(night(tmp_path, plan), flat, save_sky=True, offset_sky=False)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    target, own = night(alone, plan[:1]), tmp_path / "S000_sky.fits"
+    (made,), _ = reduce(target, flat, sky=str(own), offset_sky=False)
+    again, with_skies = read_chip(made, 1), read_chip(left, 1)
+    good = (again.mask | with_skies.mask) & dq.UNUSABLE == 0
+    assert np.median(np.abs(again.data - with_skies.data)[good]) < 2.0
+    used = read_table(made.path, "PROVENANCE")
+    assert used is not None and "S000_sky.fits" in list(used["filename"])
+    for wrong, found in ((target[0], "a raw file"), (made.path, "without its sky")):
+        with pytest.raises(BadInput, match=f"{wrong.name} is {found}"):
+            reduce(target, flat, sky=str(wrong))
+    with pytest.raises(BadInput, match=r"S000_sky\.fits is a product of these exposures"):
+        reduce(night(tmp_path, plan[:1]), flat, sky=str(own))
+    fits.setval(own, "FILTER1", value="H_G1104")
+    with pytest.raises(BadInput, match=r"S000_sky.fits: filter H; needed: .* has: filter Kshort"):
+        reduce(target, flat, sky=str(own))
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_one_or_two_skies_serve(flat: Path, tmp_path: Path, number: int) -> None:
     plan = [(0, 0, True), (0.3, 0, True), *[(-300 - 3 * n, 0, False) for n in range(number)]]

@@ -109,7 +109,7 @@ def test_a_run_with_a_flat_of_its_own_needs_no_lamps() -> None:
 
 def test_files_that_are_named_are_looked_for_before_anything_is_done(tmp_path: Path) -> None:
     (tmp_path / "own.fits").touch()
-    for name in ("flatCorrect:flat", "addDQ:user_bpm", "darkCorrect:dark"):
+    for name in ("flatCorrect:flat", "addDQ:user_bpm", "darkCorrect:dark", "skyCorrect:sky"):
         make_request(tmp_path, parameters=[f"{name}={tmp_path / 'own.fits'}"]).check()
         with pytest.raises(UsageError, match=r"there is no file nothing\.fits"):
             make_request(tmp_path, parameters=[f"{name}=nothing.fits"]).check()
