@@ -7,9 +7,11 @@ import pytest
 
 from reducer.frame import Context
 from reducer.headers.repairs import why_stopped
+from reducer.sources import SOURCE
 from reducer.stack.exposures import StarImage
 from reducer.stack.quality import (
     EXPOSURE,
+    _strong,
     doubled,
     leave_out_doubled,
     leave_out_spoilt,
@@ -139,3 +141,10 @@ def test_a_loop_that_opened_is_named():
     (fact,) = told
     assert (fact["file"], fact["medians"]) == ("S2.fits", {"core": 0.45})
     assert fact["values"] == {"core": pytest.approx(0.315)}
+
+
+def test_strong_sources_are_so_against_their_errors():
+    """Not by their light: a bright one in a bright nebula has a large error."""
+    table = np.zeros(3, SOURCE)
+    table["flux"][:, 0], table["flux_error"][:, 0] = (1e5, 900.0, 800.0), (1e5, 1.0, 400.0)
+    assert list(_strong(table)["flux"][:, 0]) == [900.0]

@@ -214,7 +214,7 @@ def test_each_exposure_time_has_its_own_darks_of_any_night_and_filter(
 
 def test_the_largest_public_file_stands_for_its_part(science: Record) -> None:
     """Its region holds those of the others; a header that is withheld tells nothing."""
-    small, large = (replace(science, name=f"S{n}.fits", data_size=n) for n in (100, 900))
+    small, large = (replace(science, name=f"S{1000 - n}.fits", data_size=n) for n in (100, 900))
     hidden = replace(science, name="S9.fits", data_size=9000, release=date(2099, 1, 1))
     assert _largest([small, large, hidden], date(2020, 1, 1)) is large
     assert _largest([small, hidden], date(2100, 1, 1)) is hidden

@@ -23,7 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goafetch.events import words
-from goafetch.plan.sort import Wanted
+from goafetch.plan.sort import Frame, Wanted
+from goafetch.plan.visits import target_place
 from reducer.headers.descriptors import Descriptors
 
 
@@ -291,3 +292,9 @@ def test_flats_of_the_calibration_unit_are_lit_by_their_shutter() -> None:
     plan = planned([*lit, *dark, *dome, *science])
     assert [flat.product for flat in plan.flats] == ["S20170505S0060_flat.fits"]
     assert reasons(plan)["S20170505S0030.fits"] == "a GCAL flat: there are dome flats of Kshort"
+
+
+@pytest.mark.parametrize("known", [{}, {"RA": 200.0}, {"DEC": -30.0}])
+def test_a_target_of_which_one_coordinate_is_missing_has_no_place(known: dict[str, float]) -> None:
+    path, facts = frame(1, "05:00:00", SCIENCE, **known)
+    assert target_place(Frame(path, facts)) is None

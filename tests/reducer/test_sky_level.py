@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,17 @@ import pytest
 from reducer.frame import FrameRef
 from reducer.sky.level import LevelCurve, Own, background, follow, level_differences, odd_skies, weigh_levels
 from reducer.step import Auto
-from reducer.steps.skylevel import OWN, LevelChoice, Leveling, cell_places, find_levels, shift
+from reducer.steps.skylevel import (
+    OWN,
+    SKIES,
+    WEIGHED,
+    LevelChoice,
+    Leveling,
+    _tell,
+    cell_places,
+    find_levels,
+    shift,
+)
 
 STEP = 62.6
 INTERLEAVED = np.array([0, 3, 5, 8, 10, 13, 15]) * STEP
@@ -235,3 +246,13 @@ def test_a_sky_that_changes_as_fast_as_skies_do_has_no_odd_exposure(drift: float
     """By a quarter within an hour: more than what makes a single one odd."""
     times = np.arange(7) * 600.0
     assert not odd_skies(times, 3300 * (1 + drift * times / 1800)).any()
+
+
+@pytest.mark.parametrize(("source", "fact"), [(SKIES, "sky_level"), (WEIGHED, "sky_level_weighed")])
+def test_it_is_told_what_the_level_rests_on(source: str, fact: str) -> None:
+    told: list[str] = []
+    course = SimpleNamespace(levels=np.array([10.0, 12.0]), sigma=1.0)
+    own = SimpleNamespace(levels=np.array([11.0, 11.5]), light=0.5)
+    context = SimpleNamespace(notify=lambda name, **facts: told.append(name))
+    _tell(own, course, course, SimpleNamespace(source=source), 3, context)  # type: ignore[arg-type]
+    assert told == [fact]

@@ -12,7 +12,9 @@ from reducer.photometry.catalogue import ApertureCorrection, over_near_sky
 from reducer.photometry.hidden import (
     NEED,
     SPARSE,
+    SQUARE,
     Pattern,
+    _level,
     add_hidden,
     completeness_table,
     write_completeness,
@@ -262,3 +264,11 @@ def test_stars_of_a_simulated_night_are_in_the_catalogue(tmp_path, scenery, star
         seen, said, error = found[some].mean(), stated[some].mean(), np.sqrt(0.25 / some.sum())
         print(f"{scenery}: {seen:.3f} +- {error:.3f} of {some.sum()}, {said:.3f} stated")
         assert abs(seen - said) < 0.05 + 2 * error
+
+
+def test_the_level_of_an_image_is_that_of_each_of_its_squares():
+    rows, columns = np.mgrid[: 2 * SQUARE + 9, : 2 * SQUARE + 9] // SQUARE
+    image = (10.0 + rows + 5 * columns).astype(np.float32)
+    image[::7, ::5] += 1000  # stars
+    assert np.array_equal(_level(image, np.zeros(image.shape, bool)), 10.0 + rows + 5 * columns)
+    assert not _level(image, np.ones(image.shape, bool)).any()
