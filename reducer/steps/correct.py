@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reducer import dq
 from reducer.align.wcs import descriptors_of, positions
 from reducer.detector import NO_RESPONSE, ArrayReadout, Response, correct
-from reducer.errors import BadInput, MissingCalibration
+from reducer.errors import BadInput, BadParameter, MissingCalibration
 from reducer.frame import Context, Files, FrameRef
 from reducer.headers.targets import link
 from reducer.keywords import Region, region
@@ -269,8 +269,11 @@ def _correct_sky(parts: Sequence[Step], frames: Sequence[FrameRef], context: Con
     do = passes[parts[-1]]
     if do.calibrations.dark is not None:
         frames = like_dark(frames, do.calibrations.dark, context)
-    if do.calibrations.flat is not None:
-        _tell_other_filter(frames, do.calibrations.flat, context)
+    if own := flatCorrect.chosen(frames, context)["flat"]:
+        _check_own(frames, Path(own), {"FLAT", "PROCESSED"}, "a master flat", context)
+        _tell_other_filter(frames, Path(own), context)
+    if own := addDQ.chosen(frames, context)["user_bpm"]:
+        _check_own(frames, Path(own), {"BPM"}, "a bad-pixel mask", context)
     known = do.calibrations
     context = replace(context, dark=known.dark, flat=known.flat or context.flat, user_bpm=known.user_bpm)
     surveys = list(context.map(_survey, [(do, frame) for frame in frames]))
@@ -280,6 +283,18 @@ def _correct_sky(parts: Sequence[Step], frames: Sequence[FrameRef], context: Con
     left = [frame.with_(reference_pixels=seen[frame.path].reference_pixels) for frame in left]
     glows = [seen[frame.path].glow for frame in left]
     return corrected(left, context, passes, glows, blind)
+
+
+def _check_own(
+    frames: Sequence[FrameRef], path: Path, tags: Collection[str], what: str, context: Context
+) -> None:
+    """BadParameter for a file of the user's that is not what a step takes it for, or another instrument's."""
+    master, wanted = context.disk.open_frame(path), frames[0].instrument.name
+    needed = f"{what} of {wanted}"
+    if master.instrument.name != wanted:
+        raise BadParameter(f"{path.name} is from {master.instrument.name}", needed)
+    if lacking := sorted(set(tags) - descriptors_of(master).tags):
+        raise BadParameter(f"{path.name} is not tagged {' and '.join(lacking)}", needed)
 
 
 def _tell_other_filter(frames: Sequence[FrameRef], flat: Path, context: Context) -> None:

@@ -18,6 +18,7 @@ from goafetch.errors import UsageError
 from goafetch.pipeline.run import make_request
 from goafetch.plan.sort import Wanted
 from reducer import dq
+from reducer.errors import BadParameter
 from reducer.fitsio import open_frame, read_chip, read_table, write_frame
 from reducer.frame import Chip, Context, FrameRef, tell_nobody
 from reducer.run import run_recipe
@@ -116,3 +117,25 @@ def test_files_that_are_named_are_looked_for_before_anything_is_done(tmp_path: P
     wanted = make_request(tmp_path, parameters=["flatCorrect:flat=own.fits"]).wanted
     assert dict(wanted.given) == {PROCESSED_FLAT: Path("own.fits").absolute()}
     assert make_request(tmp_path, parameters=["flatCorrect:do_flat=False"]).wanted.without == {PROCESSED_FLAT}
+
+
+@pytest.mark.parametrize(("step", "name"), [("flatCorrect", "flat"), ("addDQ", "user_bpm")])
+def test_what_is_no_flat_or_mask_or_another_instruments_is_refused(
+    raw: Path, tmp_path: Path, step: str, name: str
+) -> None:
+    """A raw exposure divided each pixel by thousands, and nothing was said."""
+    other = tmp_path / "other.fits"
+    with fits.open(raw) as file:
+        file[0].header["INSTRUME"] = "F2"
+        for key in ("ARRAYID", "DETSEC"):
+            del file[1].header[key]
+        fits.HDUList(file[:2]).writeto(other)
+    for number, (path, why) in enumerate(((raw, "is not tagged"), (other, "is from F2"))):
+        parameters = {"flatCorrect": {"do_flat": True}, step: {name: str(path)}}
+        with pytest.raises(BadParameter, match=why):
+            corrected(
+                raw,
+                tmp_path / str(number),
+                flat=flat_of(tmp_path / f"{number}_flat.fits", 1.0),
+                parameters=parameters,
+            )
