@@ -12,6 +12,7 @@ def test_a_steps_parameters_with_unit_and_meaning(goafetch, playground: Path) ->
     done = goafetch(f"showpars {FRAME} add_dq")
     assert done.code == 0
     assert done.lines == [
+        "addDQ\tuser_bpm\tNone\t\tfile of a mask whose bad pixels are bad too",
         "addDQ\tlatency\tTrue\t\tmask persistence of earlier saturated exposures",
         "addDQ\ttime\t900.0\ts\thow long persistence lasts",
         "addDQ\tskip_primitive\tFalse\t\tleave the step out",
