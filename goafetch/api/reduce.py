@@ -16,6 +16,7 @@ from goafetch.errors import NothingFound, UsageError
 from goafetch.events import Decided, Notify, listener, silent
 from goafetch.pipeline.cache import keep_as_calibration, stored_calibrations
 from goafetch.pipeline.find_recipe import file_and_name, find_recipe
+from goafetch.plan.plan import masters_given
 from goafetch.plan.translate import calibration_of, kind_of, need_of, previous_flat
 from goafetch.text import parse_parameters, split_at
 from reducer.products import ON_TARGET, exposure_name
@@ -70,7 +71,7 @@ def reduce_files(task: Task, notify: Notify = silent) -> list[Path]:
     recipe = find_recipe(task.recipe, facts)
     chosen = parse(task.parameters, recipe)
     store = task.store or cal_service.active_store(task.folder)
-    needed = kinds_with_rules(needed_kinds(recipe, chosen), facts) - named_kinds(chosen)
+    needed = kinds_with_rules(needed_kinds(recipe, chosen), facts) - masters_given(chosen).keys()
     if PROCESSED_DARK in task.calibrations and PROCESSED_DARK not in needed:
         raise UsageError(f"{PROCESSED_DARK} is given, and no dark is subtracted from these frames")
     settings = cal_service.project(task.folder)[1]
@@ -124,12 +125,6 @@ def needed_kinds(recipe: Recipe, chosen: Mapping[str, Mapping[str, Any]]) -> set
 
     run = [step for name, step in steps_of(recipe).items() if not chosen.get(name, {}).get("skip_primitive")]
     return {kind for step in run for kind in step.needs}
-
-
-def named_kinds(chosen: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """The kinds of calibration whose file the user names as a parameter of the step that needs it."""
-    named = {PROCESSED_DARK: ("darkCorrect", "dark"), PROCESSED_FLAT: ("flatCorrect", "flat")}
-    return {kind for kind, (step, name) in named.items() if chosen.get(step, {}).get(name)}
 
 
 def kinds_with_rules(kinds: Collection[str], facts: Descriptors) -> set[str]:

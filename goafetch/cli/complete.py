@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal, get_args, get_origin
+from importlib import import_module
+from typing import Any, Literal, get_args, get_origin
 
 Complete = Callable[[str], list[str]]
 
@@ -19,82 +20,15 @@ def _offer(names: Callable[[], Iterable[str]], divided: str = "") -> Complete:
     return complete
 
 
-def _filters() -> Iterable[str]:
-    from reducer.instruments import KNOWN
-
-    return [name for instrument in KNOWN.values() for name in instrument.filters]
-
-
-def _imagers() -> Iterable[str]:
-    from reducer.instruments import KNOWN
-
-    return KNOWN
+def _of(module: str, name: str) -> Callable[[], Iterable[str]]:
+    """The names that a module lists, imported when they are asked for."""
+    return lambda: getattr(import_module(module), name)
 
 
-def _instruments() -> Iterable[str]:
-    from goafetch.archive.query import INSTRUMENTS
-
-    return (*INSTRUMENTS, "any")
-
-
-def _classes() -> Iterable[str]:
-    from goafetch.archive.query import CLASSES
-
-    return CLASSES
-
-
-def _types() -> Iterable[str]:
-    from goafetch.archive.query import TYPES
-
-    return TYPES
-
-
-def _qa() -> Iterable[str]:
-    from goafetch.archive.query import QA_STATES
-
-    return QA_STATES
-
-
-def _formats() -> Iterable[str]:
-    from goafetch.console.output import FORMATS
-
-    return FORMATS
-
-
-def _tags() -> Iterable[str]:
-    from reducer.headers.descriptors import TAGS
-
-    return TAGS
-
-
-def _descriptors() -> Iterable[str]:
-    from reducer.headers.descriptors import MEANINGS
-
-    return MEANINGS
-
-
-def _recipes() -> Iterable[str]:
-    from reducer.recipes import RECIPES
-
-    return RECIPES
-
-
-def _steps() -> Iterable[str]:
-    from reducer.recipes import STEPS
-
-    return STEPS
-
-
-def _kinds() -> Iterable[str]:
-    from reducer.instruments import KNOWN
-
-    return [kind for instrument in KNOWN.values() for kind in instrument.calibrations]
-
-
-def _faults() -> Iterable[str]:
-    from goafetch.practice.goa.faults import NAMES
-
-    return NAMES
+def _of_imagers(fact: str) -> Callable[[], Iterable[str]]:
+    """The names among a fact of all instruments that are known, such as their filters."""
+    known: Callable[[], Any] = _of("reducer.instruments", "KNOWN")
+    return lambda: [name for instrument in known().values() for name in getattr(instrument, fact)]
 
 
 def _parameters() -> Iterable[str]:
@@ -118,10 +52,18 @@ def _values(kind: object) -> list[str]:
     return [value for each in get_args(kind) for value in _values(each)]
 
 
-filters, imagers, instruments = _offer(_filters), _offer(_imagers), _offer(_instruments)
-classes, types, qa, formats = _offer(_classes), _offer(_types), _offer(_qa), _offer(_formats)
-tags, descriptors = _offer(_tags, ","), _offer(_descriptors, ",")
-recipes, steps, parameters = _offer(_recipes), _offer(_steps), _offer(_parameters)
-kinds, faults = _offer(_kinds), _offer(_faults)
+filters, kinds = _offer(_of_imagers("filters")), _offer(_of_imagers("calibrations"))
+imagers = _offer(_of("reducer.instruments", "KNOWN"))
+instruments = _offer(lambda: (*_of("goafetch.archive.query", "INSTRUMENTS")(), "any"))
+classes = _offer(_of("goafetch.archive.query", "CLASSES"))
+types = _offer(_of("goafetch.archive.query", "TYPES"))
+qa = _offer(_of("goafetch.archive.query", "QA_STATES"))
+formats = _offer(_of("goafetch.console.output", "FORMATS"))
+tags = _offer(_of("reducer.headers.descriptors", "TAGS"), ",")
+descriptors = _offer(_of("reducer.headers.descriptors", "MEANINGS"), ",")
+recipes = _offer(_of("reducer.recipes", "RECIPES"))
+steps = _offer(_of("reducer.recipes", "STEPS"))
+parameters = _offer(_parameters)
+faults = _offer(_of("goafetch.practice.goa.faults", "NAMES"))
 catalogs = _offer(lambda: ("auto", "gaia", "2mass", "none"))
 phot_catalogs = _offer(lambda: ("auto", "2mass", "none"))

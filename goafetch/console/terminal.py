@@ -219,7 +219,7 @@ class Terminal:
             return
         self._tell_alike(stage.group)
         mark, style = ("!", "yellow") if events.Refusal.kind in stage.counts else ("✓", "green")
-        self._line(mark, _ended(stage, event.name, _duration(time.monotonic() - stage.started)), style)
+        self._line(mark, _ended(stage, event.name, time.monotonic() - stage.started), style)
 
     def _count(self, event: events.Event) -> None:
         """Add to the stage of that group; of what is about none, to the stage that began last."""
@@ -308,15 +308,16 @@ def sentence(event: events.Event) -> str:
     return f"warning: {text}" if isinstance(event, events.Warned) else text
 
 
-#: As long as a stage takes whose products were made before its turn.
-MADE_AHEAD = "0.0 s"
-
 #: What was done with the files that a stage made, and what became of others.
 DONE = {"fetch": "fetched", "unpack": "unpacked"}
 COUNTED = {events.Made.kind: "made", events.Reused.kind: "unchanged", events.Refusal.kind: "left out"}
 
 
-def _ended(stage: _Stage, name: str, took: str) -> str:
+#: Seconds of a stage that had nothing left to do: its products were made before its turn.
+MADE_AHEAD = 0.05
+
+
+def _ended(stage: _Stage, name: str, seconds: float) -> str:
     """A stage that has ended: 'fetched 51 files in 3.9 s', 'frames of T: 9 made, 1 left out in 4.1 s'."""
     counts = dict(stage.counts)
     title = f"{stage.title}:"
@@ -326,7 +327,8 @@ def _ended(stage: _Stage, name: str, took: str) -> str:
         title += "," if counts else ""
     told = ", ".join(f"{number} {COUNTED[kind]}" for kind, number in counts.items())
     title = title if told or name in DONE else stage.title
-    return " ".join(filter(None, (title, told, f"in {took}" if took != MADE_AHEAD else "")))
+    took = f"in {_duration(seconds)}" if seconds >= MADE_AHEAD else ""
+    return " ".join(filter(None, (title, told, took)))
 
 
 def _of(name: str, text: str) -> str:

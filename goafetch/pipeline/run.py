@@ -43,7 +43,7 @@ from goafetch.pipeline.resources import (
 from goafetch.pipeline.stages import MADE, TASK_MEMORY, USUAL, Outcome, StageRecipe, Tools
 from goafetch.pipeline.summary import RunReport, summarise, unusual_recipes
 from goafetch.plan.decide import make_plan
-from goafetch.plan.plan import LeftOut, Plan
+from goafetch.plan.plan import LeftOut, Plan, masters_given
 from goafetch.plan.sort import Wanted
 from goafetch.report.run_summary import write_summary
 from goafetch.text import parse_parameters
@@ -113,12 +113,12 @@ class Request:
             PROCESSED_DARK: dark.get("do_cal") == "skip" or dark.get("skip_primitive"),
             PROCESSED_FLAT: not flat.get("do_flat", True) or flat.get("skip_primitive"),
         }
-        named = {PROCESSED_DARK: dark.get("dark"), PROCESSED_FLAT: flat.get("flat")}
+        given = masters_given(self.parameters)
         return Wanted(
             self.object or "",
             self.filter or "",
             fraction,
-            {kind: Path(path).absolute() for kind, path in named.items() if path and not without[kind]},
+            {kind: path for kind, path in given.items() if not without[kind]},
             frozenset(kind for kind, is_left_out in without.items() if is_left_out),
         )
 

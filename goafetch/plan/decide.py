@@ -16,10 +16,10 @@ from calstore.associate import (
     NoMatch,
     best,
 )
-from goafetch.events import CalibrationChoice, event_of
+from goafetch.events import CalibrationChoice, Event, event_of
 from goafetch.needs import need
 from goafetch.plan.groups import dark_groups, flat_groups
-from goafetch.plan.plan import DARK, FLAT, MASTERS, SCIENCE, STANDARD, Group, LeftOut, Plan
+from goafetch.plan.plan import DARK, FLAT, GIVEN, MASTERS, SCIENCE, STANDARD, Group, LeftOut, Plan
 from goafetch.plan.sort import MASK, Frame, Wanted, of_role, sort_frames
 from goafetch.plan.translate import calibration_of
 from goafetch.plan.visits import stacks, two_names, visits
@@ -162,28 +162,28 @@ def _need(group: Group, kind: str) -> Need:
 
 
 def _with_master(group: Group, answer: Match) -> Group:
-    chosen, path = answer.calibration, Path(answer.calibration.path)
-    is_dark = chosen.kind == PROCESSED_DARK
-    choice = CalibrationChoice(DARK if is_dark else FLAT, chosen.name, answer.reason)
+    chosen = answer.calibration
+    role = GIVEN[chosen.kind][2]
+    choice = CalibrationChoice(role, chosen.name, answer.reason)
     others = (
         event_of("calibration_not_chosen", {"file": lost.calibration.name, "why": lost.reason})
         for lost in answer.rejected
     )
-    reasons = (*group.reasons, choice, *others)
-    return (
-        replace(group, dark=path, reasons=reasons) if is_dark else replace(group, flat=path, reasons=reasons)
-    )
+    return _with(group, role, Path(chosen.path), choice, *others)
+
+
+def _with(group: Group, role: str, path: Path, *reasons: Event) -> Group:
+    """A group with its master dark or flat, by the role, and why."""
+    group = replace(group, reasons=(*group.reasons, *reasons))
+    return replace(group, dark=path) if role == DARK else replace(group, flat=path)
 
 
 def _with_given(visit: Group, kind: str, path: Path) -> Group:
     """A visit with the dark or the flat that the user gave, if it needs one."""
     if not _needs(visit, kind):
         return visit
-    if kind == PROCESSED_DARK:
-        choice = CalibrationChoice(DARK, path.name, "darkCorrect:dark asks for it")
-        return replace(visit, dark=path, reasons=(*visit.reasons, choice))
-    choice = CalibrationChoice(FLAT, path.name, "flatCorrect:flat asks for it")
-    return replace(visit, flat=path, reasons=(*visit.reasons, choice))
+    step, name, role = GIVEN[kind]
+    return _with(visit, role, path, CalibrationChoice(role, path.name, f"{step}:{name} asks for it"))
 
 
 def _with_mask(group: Group, masks: Sequence[Calibration]) -> Group:

@@ -17,6 +17,17 @@ from reducer.products import exposure_name
 DARK, FLAT, STANDARD, SCIENCE = "dark", "flat", "standard", "science"
 #: Groups that become calibrations, and of which kind.
 MASTERS: Mapping[str, str] = {DARK: PROCESSED_DARK, FLAT: PROCESSED_FLAT}
+#: The step and the parameter by which the user names the file of a master, and the role that it has.
+GIVEN: Mapping[str, tuple[str, str, str]] = {
+    PROCESSED_DARK: ("darkCorrect", "dark", DARK),
+    PROCESSED_FLAT: ("flatCorrect", "flat", FLAT),
+}
+
+
+def masters_given(parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Path]:
+    """The masters that the user's parameters name, by kind."""
+    named = {kind: parameters.get(step, {}).get(name) for kind, (step, name, _) in GIVEN.items()}
+    return {kind: Path(path).absolute() for kind, path in named.items() if path}
 
 
 @dataclass(frozen=True)

@@ -53,29 +53,21 @@ SYSTEMS = {"ICRS": {"system": "ICRS"}, "FK5": {"system": "eq_FK5", "equinox": "J
 LIMIT, NARROW, WIDE = 3.0, 3.0, 60.0
 
 
-def write_catalogue(stack: StackFile, folder: Path) -> list[Path]:
-    """Write NAME.ecsv and NAME_catalogue.fits; nothing for a stack without a catalogue."""
+def write_catalogue(stack: StackFile, folder: Path, *, every_form: bool = False) -> list[Path]:
+    """Write NAME.ecsv and NAME_catalogue.fits; in every form NAME.csv, NAME.vot (VOTable) and NAME.reg (ds9).
+
+    Nothing for a stack without a catalogue.
+    """
     if column(stack.tables.get("OBJCAT"), "X_IMAGE") is None:
         return []
     table, stem = tabulate(stack), stack.path.stem
-    return _write(folder, {f"{stem}.ecsv": as_ecsv(table), f"{stem}_catalogue.fits": as_fits(table)})
-
-
-def write_all_forms(stack: StackFile, folder: Path) -> list[Path]:
-    """The same, and NAME.csv, NAME.vot (VOTable) and NAME.reg (ds9)."""
-    made = write_catalogue(stack, folder)
-    if not made:
-        return []
-    table, stem = tabulate(stack), stack.path.stem
     contents: dict[str, str | bytes] = {
-        f"{stem}.csv": as_csv(table),
-        f"{stem}.vot": as_votable(table),
-        f"{stem}.reg": as_regions(stack),
+        f"{stem}.ecsv": as_ecsv(table),
+        f"{stem}_catalogue.fits": as_fits(table),
     }
-    return [*made, *_write(folder, contents)]
-
-
-def _write(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
+    if every_form:
+        contents[f"{stem}.csv"], contents[f"{stem}.vot"] = as_csv(table), as_votable(table)
+        contents[f"{stem}.reg"] = as_regions(stack)
     for name, content in contents.items():
         write_atomically(folder / name, content)
     return [folder / name for name in contents]

@@ -19,7 +19,7 @@ from calstore.associate import PROCESSED_BPM, PROCESSED_DARK, PROCESSED_FLAT
 from goafetch.errors import WorkspaceError
 from goafetch.events import SkyChoice
 from goafetch.events import what as words_of
-from goafetch.report.catalogue_files import write_all_forms
+from goafetch.report.catalogue_files import write_catalogue
 from goafetch.report.pictures import find_sky
 from goafetch.report.run_summary import Product, RunSummary, read_summary
 from goafetch.report.stack_file import StackFile, bands, read_stack
@@ -305,7 +305,7 @@ def export(folder: Path, into: Path) -> list[Path]:
     beside = [
         path
         for stack in map(read_stack, list_stacks(folder))
-        for path in (*write_all_forms(stack, into), *write_footprint(stack, into))
+        for path in (*write_catalogue(stack, into, every_form=True), *write_footprint(stack, into))
     ]
     return [*lists, *calibrations, *(into / name for name in scripts), *beside]
 

@@ -25,20 +25,24 @@ def show_flat_step(folder: Path, summary: RunSummary, flat: Path, group: str) ->
 
     What it leaves: the light of one exposure, lamp on less lamp off, over the flat, each array against its
     own median. Where the lamp, the dome or the array's response changed between exposures it is more than
-    noise.
+    noise. A flat from which a dark was subtracted has none: the dark's light would be left.
     """
     lit, dark = (_first_raw(folder, summary, group, role) for role in (LAMP_ON, LAMP_OFF))
-    if lit is None:
+    frame = fitsio.open_frame(flat)
+    if lit is None or str(frame.header.get("DARKIM", "none")) != "none":
         return None
-    frame, raw = fitsio.open_frame(flat), fitsio.open_frame(lit)
+    raw = fitsio.open_frame(lit)
+    held = [{int(chip["EXTVER"]) for chip in fitsio.open_frame(path).chips} for path in (lit, dark) if path]
     planes: tuple[dict[int, F32], ...] = ({}, {}, {}, {})
     corners, excess = {}, []
     for index, header in enumerate(frame.chips):
         number, height = int(header["EXTVER"]), int(header["NAXIS2"])
         response, mask = read_thin(flat, number, height)
+        bad = (mask & dq.UNUSABLE) != 0
+        if bad.all() or not all(number in arrays for arrays in held):
+            continue
         levels = frame.instrument.stored_levels(raw.header, number)
         on, off = (_electrons(path, number, height, levels) for path in (lit, dark))
-        bad = (mask & dq.UNUSABLE) != 0
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.where(bad, np.nan, (on - off) / response).astype(np.float32)
         level = float(np.nanmedian(ratio))
@@ -49,6 +53,8 @@ def show_flat_step(folder: Path, summary: RunSummary, flat: Path, group: str) ->
         together = ratio.size * (1.0 - float(bad.mean())) / left.size
         noise = np.sqrt(float(np.nanmedian(on + off)) / raw.coadds / together) / level
         excess.append(float(np.nanstd(left)) / noise)
+    if not excess:
+        return None
     names = [path.name.split(".")[0] for path in (lit, dark) if path]
     return _show(names, planes, corners, float(np.median(excess)))
 
@@ -84,5 +90,11 @@ def _ends(planes: Mapping[int, F32]) -> tuple[float, float]:
 
 
 def _first_raw(folder: Path, summary: RunSummary, group: str, role: str) -> Path | None:
-    names = (each.name for each in summary.exposures if (each.group, each.role) == (group, role))
+    """The first exposure of a group with a role that was used and still stands."""
+    lost = {each.name for each in summary.exclusions}
+    names = (
+        each.name
+        for each in summary.exposures
+        if (each.group, each.role) == (group, role) and each.name not in lost
+    )
     return next((raw for name in names if (raw := find_raw(folder, summary, name.split(".")[0]))), None)

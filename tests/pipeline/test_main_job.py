@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,33 @@ def test_the_report_shows_what_a_flat_leaves_and_that_it_is_noise(first: RunRepo
     bad = show_flat_step(root, read_summary(root), tmp_path / flat.name, "flat Kshort 15 s")
     assert bad is not None and float(bad.told.split()[1]) > 5.0
     assert show_flat_step(root, read_summary(root), flat, "another group") is None
+
+
+def test_what_a_flat_leaves_is_said_of_spoilt_lamps_too(first: RunReport, tmp_path: Path) -> None:
+    """An array without data, or not in a raw file, is none; a lamp that was left out tells nothing."""
+    from goafetch.report.flat_step import show_flat_step
+    from goafetch.report.run_summary import Exclusion, read_summary
+
+    root, group = first.workspace.root, "flat Kshort 15 s"
+    summary = read_summary(root)
+    with fits.open(root / "playground/S20170505S0030_flat.fits") as file:
+        file["DQ", 2].data[:] = 16
+        file.writeto(tmp_path / "lost_flat.fits")
+        file[0].header["DARKIM"] = "some_dark.fits"
+        file.writeto(tmp_path / "dark_flat.fits")
+    told = show_flat_step(root, summary, tmp_path / "lost_flat.fits", group)
+    assert told is not None and float(told.told.split()[1]) == pytest.approx(1.0, abs=0.25)
+    assert show_flat_step(root, summary, tmp_path / "dark_flat.fits", group) is None
+    dark_lamp = replace(summary, exclusions=(Exclusion("S20170505S0030.fits", "no light"),))
+    told = show_flat_step(root, dark_lamp, tmp_path / "lost_flat.fits", group)
+    assert told is not None and told.name == "S20170505S0031 less S20170505S0060"
+    (tmp_path / "playdata").mkdir()
+    for name in ("S20170505S0030.fits", "S20170505S0060.fits"):
+        with fits.open(root / "playdata" / name) as file:
+            some = fits.HDUList([unit for number, unit in enumerate(file) if number != 3])
+            some.writeto(tmp_path / "playdata" / name)
+    told = show_flat_step(tmp_path, summary, root / "playground/S20170505S0030_flat.fits", group)
+    assert told is not None and float(told.told.split()[1]) == pytest.approx(1.0, abs=0.25)
 
 
 def stamps(root: Path) -> dict[str, int]:

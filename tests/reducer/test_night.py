@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from raw_exposure import MIDDLES, SIDE, expose, primary_header, write_raw
+from night_exposures import ARRAYS, DEAD, NORM, RESPONSE, X, Y, frames, spoil, take
+from raw_exposure import MIDDLES, SIDE
 from told import in_words
 
 from reducer import dq, recipes
@@ -18,20 +19,6 @@ from reducer.errors import BadInput, BadParameter, MissingCalibration
 from reducer.fitsio import open_frame, read_chip, read_table
 from reducer.frame import Context, FrameRef
 from reducer.run import run_recipe
-
-ARRAYS = (1, 2, 3, 4)
-SENSITIVITY = {1: 0.99, 2: 1.07, 3: 0.95, 4: 0.98}
-Y, X = np.mgrid[0:SIDE, 0:SIDE].astype(float)
-RNG = np.random.default_rng(42)
-RESPONSE = {
-    array: SENSITIVITY[array] * (1 + 0.015 * RNG.standard_normal((SIDE, SIDE))) * (1 + 0.05 * X / SIDE)
-    for array in ARRAYS
-}
-DEAD = (slice(100, 104), slice(30, 40))
-for array in ARRAYS:
-    RESPONSE[array][DEAD] *= 0.3
-#: Median of the response over all good pixels: what the flat is normalised by.
-NORM = float(np.median([RESPONSE[array] for array in ARRAYS]))
 
 
 def galaxy(array: int, east: float, north: float) -> np.ndarray:
@@ -55,18 +42,6 @@ def stars(seed: int, number: int, east: float, north: float) -> np.ndarray:
 
 def sky_level(minute: float) -> float:
     return 3000 * (1 + 0.08 * minute / 30) * (1 + 0.001 * np.sin(10 * minute))
-
-
-def take(folder: Path, number: int, light: dict[int, np.ndarray], **cards: Any) -> Path:
-    """Expose light (electrons at response 1 per array) and write the raw file."""
-    rng = np.random.default_rng(number)
-    images = {}
-    for array, electrons in light.items():
-        offsets = np.repeat(2 * rng.standard_normal(SIDE // 64), 64)
-        images[array] = expose(electrons * RESPONSE[array] / NORM, array, rng) + (offsets / 2.4).astype(
-            np.float32
-        )
-    return write_raw(folder / f"S{number:03d}.fits", primary_header(**cards), images)
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +70,6 @@ def flats(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def flat(flats: list[Path]) -> Path:
     made = run_recipe(recipes.makeProcessedFlat, frames(flats), Context(flats[0].parent))
     return made[0].path
-
-
-def frames(paths: Sequence[Path]) -> list[FrameRef]:
-    return [open_frame(path) for path in paths]
 
 
 def night(folder: Path, plan: Sequence[tuple[float, float, bool]], bright: bool = True) -> list[Path]:
@@ -219,108 +190,6 @@ def test_lamp_frames_that_are_off_are_left_out_by_name(flats: list[Path], tmp_pa
     assert "from the others" in refused["S090.fits"]
     assert "exposure time 20.0" in refused["S091.fits"]
     assert made[0].header["FLATNON"] == 6
-
-
-LAMP = {"OBSCLASS": "dayCal", "FRAME": "AZEL_TOPO", "EXPTIME": 15.0}
-
-
-def lamps(folder: Path, on: Sequence[float], off: Sequence[float]) -> list[Path]:
-    """Lamp-on and lamp-off frames of these levels, electrons in arrays 1 to 4."""
-    told = [(level, "Domeflat") for level in on] + [(level, "Domeflat OFF") for level in off]
-    return [
-        take(folder, n, {a: np.full((SIDE, SIDE), level) for a in ARRAYS}, OBJECT=name, minutes=n, **LAMP)
-        for n, (level, name) in enumerate(told)
-    ]
-
-
-def make_flat(paths: Sequence[Path]) -> tuple[FrameRef, list[str]]:
-    told: list[str] = []
-
-    def tell(event: str, /, **facts: Any) -> None:
-        told.append(in_words(event, **facts))
-
-    made = run_recipe(recipes.makeProcessedFlat, frames(paths), Context(paths[0].parent, notify=tell))
-    return made[0], told
-
-
-def test_lamps_that_stayed_dark_are_left_out_and_the_good_one_is_used(tmp_path: Path) -> None:
-    made, told = make_flat(lamps(tmp_path, (2010, 1990, 22000), (2000, 2000, 2000)))
-    assert made.header["FLATNON"] == 1
-    assert {line[:26] for line in told if line.startswith("refused")} == {
-        "refused left out S000.fits",
-        "refused left out S001.fits",
-    }
-    chip = read_chip(made, 1)
-    assert np.median((chip.data / RESPONSE[2] * NORM)[chip.mask == 0]) == pytest.approx(1, abs=2e-3)
-
-
-def test_lamps_left_on_are_no_lamp_off_frames(tmp_path: Path) -> None:
-    made, told = make_flat(lamps(tmp_path, (22000, 22000), (22100, 2000, 2000)))
-    assert made.header["FLATNOFF"] == 2
-    assert any("left out S002.fits: level 2" in line and "that of lamp-on" in line for line in told)
-
-
-def test_swapped_lamps_are_refused_with_advice(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"\d+ electrons with the lamp on and 2\d+ with it off") as caught:
-        make_flat(lamps(tmp_path, (2000, 2000, 2000), (22000, 22000, 22000)))
-    assert "swapped?" in str(caught.value)
-
-
-def test_lamps_without_light_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="more light with the lamp on"):
-        make_flat(lamps(tmp_path, (2010, 2000), (2000, 1990)))
-
-
-def saturate(paths: Sequence[Path], arrays: Sequence[int]) -> None:
-    for path in paths:
-        with fits.open(path, mode="update") as units:
-            for array in arrays:
-                units[array].data[:] = 53000.0
-
-
-def test_a_flat_that_saturated_in_most_arrays_is_refused(tmp_path: Path) -> None:
-    paths = lamps(tmp_path, (22000, 22000), (2000, 2000))
-    saturate(paths[:2], (1, 3, 4))
-    with pytest.raises(BadInput, match=r"no usable lamp frame: S000\.fits saturated"):
-        make_flat(paths)
-
-
-def test_an_array_that_saturated_in_the_flat_is_said_and_marked(tmp_path: Path) -> None:
-    paths = lamps(tmp_path, (22000, 22000), (2000, 2000))
-    saturate(paths[:2], (3,))
-    made, told = make_flat(paths)
-    assert made.header["FLATLOST"] == "3"
-    assert any(line.startswith("warning flat without data in 100 %") and "array 3" in line for line in told)
-    assert (read_chip(made, 2).mask & dq.NO_DATA).all()
-    chip = read_chip(made, 1)
-    middle = np.median([RESPONSE[array] for array in (1, 2, 4)])
-    assert np.median((chip.data / RESPONSE[2] * middle)[chip.mask == 0]) == pytest.approx(1, abs=2e-3)
-
-
-def test_an_array_that_is_dead_in_one_lamp_frame_is_left_out_of_it(tmp_path: Path) -> None:
-    paths = lamps(tmp_path, (22000, 22000), (2000, 2000))
-    _spoil(paths[0], 2, "dead")
-    with fits.open(paths[1], mode="update") as units:
-        units[4].data[:, :128] = np.nan
-    made, told = make_flat(paths)
-    assert any("S000.fits: array 2 not used for the flat" in line for line in told)
-    for index, array in enumerate(ARRAYS):
-        chip = read_chip(made, index)
-        assert (chip.mask == 0).mean() > 0.99
-        assert np.median((chip.data / RESPONSE[array] * NORM)[chip.mask == 0]) == pytest.approx(1, abs=3e-3)
-
-
-def test_twilights_are_scaled_frame_by_frame(tmp_path: Path) -> None:
-    cards = {"OBJECT": "Twilight", "OBSCLASS": "dayCal", "EXPTIME": 5.0}
-    plane = np.ones((SIDE, SIDE))
-    paths = [
-        take(tmp_path, n, {a: (20000 - 3000 * n) * plane for a in ARRAYS}, minutes=n, **cards)
-        for n in range(5)
-    ]
-    made = run_recipe(recipes.makeProcessedFlat, frames(paths), Context(tmp_path))
-    chip = read_chip(made[0], 2)
-    ratio = chip.data / (RESPONSE[3] / NORM)
-    assert np.median(ratio[chip.mask == 0]) == pytest.approx(1.0, abs=2e-3)
 
 
 def test_hot_pixels_come_from_darks_of_another_exposure(flats: list[Path], tmp_path: Path) -> None:
@@ -519,18 +388,6 @@ def test_readout_offsets_come_off(flat: Path, tmp_path: Path) -> None:
     assert abs(np.mean(left)) < 2.5
 
 
-def _spoil(path: Path, array: int, how: str) -> None:
-    with fits.open(path, mode="update") as units:
-        if how == "dead":
-            units[array].data[:] = 0
-        elif how == "half":
-            units[array].data[: SIDE // 2] = 7
-        elif how == "noise":
-            units[array].data[:] = np.random.default_rng(1).normal(0, 12, (SIDE, SIDE))
-        else:
-            units[array].data[:] += 600
-
-
 @pytest.mark.parametrize(
     ("how", "number", "part"),
     [("dead", 1, 1), ("dead", 0, 1), ("half", 2, 0.5), ("noise", 6, 1), ("glitch", 4, 1)],
@@ -539,7 +396,7 @@ def test_a_dead_or_glitched_array_is_left_out_by_name_and_the_others_are_used(
     flat: Path, tmp_path: Path, how: str, number: int, part: float
 ) -> None:
     paths = night(tmp_path, INTERLEAVED)
-    _spoil(paths[number], 3, how)
+    spoil(paths[number], 3, how)
     made, told = reduce(paths, flat)
     assert len(made) == 7
     assert any(
@@ -563,7 +420,7 @@ def test_an_array_that_is_dead_all_night_has_no_data_and_the_rest_is_right(
 ) -> None:
     paths = night(tmp_path, INTERLEAVED)
     for path in paths:
-        _spoil(path, 3, "dead")
+        spoil(path, 3, "dead")
     made, _ = reduce(paths, flat)
     for frame, (east, north, on_target) in zip(made, INTERLEAVED, strict=True):
         assert (read_chip(frame, 2).mask & dq.NO_DATA).all()
@@ -577,7 +434,7 @@ def test_an_array_that_is_dead_all_night_has_no_data_and_the_rest_is_right(
 def test_an_exposure_without_any_light_is_left_out(flat: Path, tmp_path: Path) -> None:
     paths = night(tmp_path, INTERLEAVED)
     for array in ARRAYS:
-        _spoil(paths[1], array, "noise")
+        spoil(paths[1], array, "noise")
     made, told = reduce(paths, flat)
     assert len(made) == 6
     assert any(line.startswith("refused left out S001.fits: no array shows the sky") for line in told)
